@@ -1,0 +1,91 @@
+// Contract of the field side. An adapter speaks one field protocol for some leaf devices. It hands in readings or
+// messages and takes writes; it never routes, stores or decides what is acknowledged.
+
+import type { Clock } from './clock.ts';
+import type { DeviceId, DeviceState } from './device.ts';
+import type { Logger } from './log.ts';
+import type { Message } from './message.ts';
+import type { PointValue, Quality, ReadingBatch } from './reading.ts';
+import type { HealthReport } from './service.ts';
+
+/** What an adapter tells about one point before there is a value. */
+export interface PointInfo {
+  readonly name: string;
+  /** In the adapter's own words, for example `holding:342 float32 CDAB`. */
+  readonly address: string;
+  readonly unit?: string;
+  readonly writable: boolean;
+}
+
+export interface DeviceInfo {
+  readonly deviceId: DeviceId;
+  readonly points: readonly PointInfo[];
+}
+
+export interface PointWrite {
+  readonly deviceId: DeviceId;
+  readonly point: string;
+  readonly value: PointValue;
+}
+
+/** How a write ended; `readBack` is what the device says it holds now. */
+export interface WriteResult {
+  readonly readBack?: PointValue;
+  readonly quality: Quality;
+}
+
+/** One exchange on the wire, for metrics and the frame log. */
+export interface Exchange {
+  readonly deviceId: DeviceId;
+  readonly operation: string;
+  readonly durationMs: number;
+  /** `ok`, or a stable reason such as `timeout`, `crc`, `exception_2`. */
+  readonly outcome: string;
+}
+
+/** One scheduled poll, so that "on time" can be measured. */
+export interface PollTiming {
+  readonly deviceId: DeviceId;
+  readonly periodMs: number;
+  /** Start minus due time in ms; negative never. */
+  readonly latenessMs: number;
+  readonly durationMs: number;
+  /** Periods skipped since the previous poll because the bus was busy. */
+  readonly missedPolls: number;
+}
+
+/** What the gateway hands to an adapter. */
+export interface AdapterContext {
+  /** The name under `adapters:`. */
+  readonly adapterId: string;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Polled and streamed values: waits for nobody; stored, else counted as lost. */
+  publishReadings(batch: ReadingBatch): void;
+  /**
+   * Messages whose sender waits for an acknowledgement: resolves after the sync of the one commit that holds them all.
+   * @throws GatewayError GW_OUTBOX_FULL, GW_OUTBOX_BUSY, GW_MESSAGE_INVALID, GW_STORE_WRITE: then nothing is acknowledged.
+   */
+  publishMessages(messages: readonly Message[], signal?: AbortSignal): Promise<void>;
+  /** Resolves when the pipeline takes more; at once while it does. An adapter that can slow its source waits here. */
+  ready(signal: AbortSignal): Promise<void>;
+  reportDevice(deviceId: DeviceId, state: DeviceState, reason?: string): void;
+  reportExchange(exchange: Exchange): void;
+  reportPoll(timing: PollTiming): void;
+}
+
+export interface Adapter {
+  /** The leaf devices that it serves; constant between changes of its configuration. */
+  devices(): readonly DeviceInfo[];
+  /**
+   * Starts its schedulers and listeners. A device or port that is absent is not a failure: it is retried for ever and
+   * shown. @throws GatewayError only for what a person must change (a port to listen on that is taken, …).
+   */
+  start(signal: AbortSignal): Promise<void>;
+  stop(signal: AbortSignal): Promise<void>;
+  health(): HealthReport;
+  /** Monotonic ms of its scheduler's last sign of life; feeds the watchdog. Undefined when it has no scheduler. */
+  lastProgressMs?(): number | undefined;
+  /** Writes go before reads. @throws GatewayError GW_NOT_FOUND, GW_WRITE_REFUSED, GW_DEVICE_OFFLINE, GW_MODBUS_EXCEPTION, GW_WRITE_VERIFY, … */
+  write?(write: PointWrite, signal: AbortSignal): Promise<WriteResult>;
+}

@@ -1,0 +1,73 @@
+// Contract of whatever takes messages off the box. An endpoint takes batches and answers for each message; it keeps no
+// message of its own, knows no queue and decides no retry.
+
+import type { Clock } from './clock.ts';
+import type { DeliveryResult, FailureKind } from './delivery.ts';
+import type { DeviceId } from './device.ts';
+import type { Logger } from './log.ts';
+import type { StoredMessage } from './message.ts';
+
+export interface EndpointCapabilities {
+  /**
+   * Whether the peer can refuse one message and keep the connection (MQTT 5, AMQP, HTTP can; MQTT 3.1.1 cannot). Without
+   * it a poison message shows only as a lost connection, and the pump looks for it.
+   */
+  readonly negativeAcknowledgement: boolean;
+  /** Messages that may be unanswered at once. */
+  readonly window: number;
+  /** Messages that go best into one `send`. */
+  readonly batchMessages: number;
+}
+
+/** Why a connection ended. */
+export interface EndpointClosed {
+  readonly kind: FailureKind;
+  readonly reason: string;
+}
+
+export interface EndpointContext {
+  /** `$upstream`, or the name under `endpoints:`. */
+  readonly endpointName: string;
+  /** The gateway's own device. */
+  readonly gatewayId: DeviceId;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+export interface Endpoint {
+  readonly capabilities: EndpointCapabilities;
+  /** Where it goes, for people: `mqtts://broker.example:8883`. Never with credentials. */
+  readonly target: string;
+  /**
+   * Whether a connect would succeed now, at the cost of a bare TCP connect. "Back" after an outage means this.
+   * @throws GatewayError GW_CONNECT or GW_TIMEOUT when it would not.
+   */
+  probe(signal: AbortSignal): Promise<void>;
+  /** One attempt to connect. @throws GatewayError GW_CONNECT, GW_TIMEOUT, GW_TLS, GW_UNAUTHORIZED, GW_THROTTLED, GW_PROTOCOL. */
+  open(signal: AbortSignal): Promise<void>;
+  /** Settles when the connection made by the last `open` has ended, whoever ended it. Never rejects. */
+  closed(): Promise<EndpointClosed>;
+  /**
+   * Sends in order and resolves with one result for each message, in the same order. Several calls may be under way;
+   * they are sent in the order of the calls. Never rejects: what was not answered when the connection was lost, or the
+   * signal aborted, is `retry`.
+   */
+  send(batch: readonly StoredMessage[], signal: AbortSignal): Promise<readonly DeliveryResult[]>;
+  /** Ends the connection in an orderly way; idempotent; `open` may follow. */
+  close(): Promise<void>;
+}
+
+/** An endpoint that also carries things down. What it can carry grows with the transports (issue by issue). */
+export interface UpstreamCapabilities extends EndpointCapabilities {
+  readonly multiplexesIdentities: boolean;
+  readonly twins: boolean;
+  readonly methods: boolean;
+  readonly commands: boolean;
+}
+
+export interface UpstreamTransport extends Endpoint {
+  readonly capabilities: UpstreamCapabilities;
+}
+
+/** The queue that feeds the upstream transport. */
+export const UPSTREAM_ENDPOINT = '$upstream';

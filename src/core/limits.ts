@@ -1,0 +1,49 @@
+// Every bound of the system, by name. A queue, cache or table that is not bounded by one of these is a defect.
+// Each is visible in metrics as `fieldpost_limit{name}` beside the current value of what it bounds.
+
+export const LIMITS = {
+  /** Appends that may wait for a commit; past it GW_OUTBOX_BUSY. */
+  outbox_waiting_messages: 65_536,
+  outbox_waiting_bytes: 32 * 1024 * 1024,
+  /** One group commit, and so one chunk. */
+  chunk_messages: 4096,
+  chunk_bytes: 512 * 1024,
+  /** Decoded chunks kept for the queues that read at about the same place. */
+  chunk_cache_bytes: 4 * 1024 * 1024,
+  /** Devices whose next `seq` is kept in memory. */
+  outbox_devices: 100_000,
+  /** Messages leased by one queue. */
+  queue_in_flight_messages: 8192,
+  /** Ranges done above a cursor; past it the pump waits for the lowest. */
+  queue_done_ranges: 4096,
+  /** Quarantined messages; past it the oldest are dropped with an event. */
+  quarantine_messages: 10_000,
+  quarantine_bytes: 64 * 1024 * 1024,
+  /** Boots whose clock offset is kept. */
+  clock_boots: 64,
+  /** Readings that wait for encoding and append when the disk is slow. */
+  ingress_waiting_batches: 20_000,
+  /** Last values in memory. */
+  points: 100_000,
+  devices: 10_000,
+  adapters: 256,
+  endpoints: 64,
+  routes: 256,
+  /** Characters of a route's condition. */
+  condition_chars: 4096,
+  /** Writes that may wait on one bus. */
+  bus_waiting_writes: 256,
+  /** Frames kept per bus for the frame log. */
+  frame_log_frames: 512,
+  /** Numbered generations of the configuration kept on disk. */
+  config_generations: 50,
+  config_bytes: 8 * 1024 * 1024,
+  /** Events of the system kept in memory for the status page. */
+  recent_events: 256,
+  /** Live-value subscribers of the web server. */
+  web_live_clients: 32,
+  control_connections: 16,
+  control_request_bytes: 1024 * 1024,
+} as const;
+
+export type LimitName = keyof typeof LIMITS;

@@ -1,0 +1,44 @@
+// What a module is: a value, not a side effect. Its zod schema gives types, messages, JSON Schema and the form in the UI.
+// `create` does no I/O; heavy protocol libraries are loaded by `load`, so that an unused protocol costs no memory.
+
+import type { z } from 'zod';
+import type { Adapter, AdapterContext } from './adapter.ts';
+import type { Endpoint, EndpointContext, UpstreamTransport } from './endpoint.ts';
+
+export interface AdapterDefinition<Schema extends z.ZodObject = z.ZodObject> {
+  readonly kind: 'adapter';
+  readonly type: string;
+  /** Strict object without `type`, which the gateway adds. Must have `devices`, a record of device ids, where it has any. */
+  readonly config: Schema;
+  /** Faults that a schema cannot express (two points of one name, …): path below the adapter and sentence. */
+  readonly check?: (config: z.output<Schema>) => readonly ConfigFault[];
+  readonly load: () => Promise<(config: z.output<Schema>, context: AdapterContext) => Adapter>;
+}
+
+export interface EndpointDefinition<Schema extends z.ZodObject = z.ZodObject> {
+  readonly kind: 'endpoint';
+  readonly type: string;
+  readonly config: Schema;
+  readonly check?: (config: z.output<Schema>) => readonly ConfigFault[];
+  readonly load: () => Promise<(config: z.output<Schema>, context: EndpointContext) => Endpoint>;
+}
+
+/** May stand under `upstream:`, and under `endpoints:` for its sending half. */
+export interface UpstreamDefinition<Schema extends z.ZodObject = z.ZodObject> {
+  readonly kind: 'upstream';
+  readonly type: string;
+  readonly config: Schema;
+  readonly check?: (config: z.output<Schema>) => readonly ConfigFault[];
+  readonly load: () => Promise<(config: z.output<Schema>, context: EndpointContext) => UpstreamTransport>;
+}
+
+export type ModuleDefinition = AdapterDefinition | EndpointDefinition | UpstreamDefinition;
+
+/** One fault at a path of the configuration: what is wrong, what is allowed. */
+export interface ConfigFault {
+  readonly path: readonly (string | number)[];
+  readonly message: string;
+}
+
+/** How a change of a field takes effect; put on a schema with `.meta({ apply: 'live' })`. Default: restarts its part. */
+export type Apply = 'live' | 'restart_part';

@@ -1,0 +1,207 @@
+// Contract of the durable store-and-forward buffer: one log of chunks in commit order, one queue an endpoint over it,
+// quarantine. Implemented on LevelDB and in memory; nothing outside `store/` may assume either.
+
+import type { DeviceId } from './device.ts';
+import type { Message, StoredMessage } from './message.ts';
+
+/** `$upstream`, `events`, or the name of an endpoint. */
+export type QueueName = string;
+
+export interface QueueDefinition {
+  readonly name: QueueName;
+  /** `all`: every message, at the cost of a cursor. `routed`: what the routes name, with its own index of references. */
+  readonly takes: 'all' | 'routed';
+  /** `live_first`: after an outage fresh messages overtake the history, which drains in a second lane. */
+  readonly order: 'live_first' | 'strict';
+  /** Own quota in bytes of referenced messages; a queue over it loses its own oldest references, never another's. */
+  readonly maxBytes?: number;
+}
+
+export type WhenFull = 'drop_oldest' | 'drop_newest' | 'reject';
+
+/** The limits that the user sets (`outbox:`). Each may change while running. */
+export interface OutboxSettings {
+  readonly maxBytes: number;
+  /** Undefined or 0: no age limit. */
+  readonly maxAgeSecs: number;
+  /** The free-space floor of the file system. */
+  readonly minFreeBytes: number;
+  readonly whenFull: WhenFull;
+  /** Delay of every commit, to spare flash. 0: as soon as the disk is idle. */
+  readonly commitIntervalMs: number;
+  /** How long polled values may gather for a commit of their own. */
+  readonly pollCommitIntervalMs: number;
+}
+
+export interface OutboxEntry {
+  readonly message: Message;
+  /** The `routed` queues that take it; queues that take all need no mention. */
+  readonly queues: readonly QueueName[];
+}
+
+export interface AppendReceipt {
+  readonly offset: number;
+  readonly seq: number;
+}
+
+export interface AppendOptions {
+  /** `poll`: nobody waits, may gather for `pollCommitIntervalMs`. Default `acknowledged`. */
+  readonly class?: 'poll' | 'acknowledged';
+  /** Gives up waiting. What was already handed to a commit is stored all the same. */
+  readonly signal?: AbortSignal;
+}
+
+/** Two cursors on one queue. A `strict` queue has `live` only. */
+export type Lane = 'live' | 'history';
+
+export interface TakeLimit {
+  readonly maxMessages: number;
+  readonly maxBytes: number;
+}
+
+/** How one taken message ended. `retry` gives it back to its place; `rejected` moves it to the quarantine. */
+export type Settlement =
+  | { readonly offset: number; readonly outcome: 'accepted' | 'retry' }
+  | { readonly offset: number; readonly outcome: 'rejected'; readonly reason: string };
+
+export interface LaneStats {
+  readonly messages: number;
+  readonly bytes: number;
+}
+
+export interface QueueStats {
+  readonly name: QueueName;
+  /** Not yet accepted, those in flight included. */
+  readonly messages: number;
+  readonly bytes: number;
+  readonly inFlight: number;
+  readonly live: LaneStats;
+  readonly history: LaneStats;
+  /** Age in ms of the oldest message not accepted; undefined when empty. */
+  readonly oldestAgeMs: number | undefined;
+  readonly acceptedTotal: number;
+  readonly droppedTotal: number;
+  readonly quarantinedTotal: number;
+  /** The queue exists on disk, but no endpoint is configured for it: it keeps its backlog until it is purged. */
+  readonly detached: boolean;
+}
+
+export interface OutboxQueue {
+  readonly name: QueueName;
+  /**
+   * Leases the next messages of a lane in offset order; empty when there are none. A leased message is not given out
+   * again until it is settled. May return fewer than asked; at least one when there is one, whatever its size.
+   */
+  take(lane: Lane, limit: TakeLimit): Promise<readonly StoredMessage[]>;
+  /** Resolves when `take` of that lane would give something. @throws GatewayError GW_ABORTED. */
+  available(lane: Lane, signal: AbortSignal): Promise<void>;
+  /** Resolves at once for `accepted` and `retry` (durable with the next checkpoint), for `rejected` after the sync. */
+  settle(settlements: readonly Settlement[]): Promise<void>;
+  /** Makes everything waiting now the history lane's; the live lane begins at the tail. No effect on `strict`. */
+  split(): void;
+  stats(): QueueStats;
+}
+
+export interface QuarantinedMessage {
+  readonly id: string;
+  readonly queue: QueueName;
+  readonly reason: string;
+  /** Wall clock at the time of quarantine. */
+  readonly atMs: number;
+  readonly stored: StoredMessage;
+}
+
+export type DropReason =
+  'max_bytes' | 'max_age' | 'min_free_bytes' | 'queue_max_bytes' | 'outbox_full' | 'damaged' | 'purged' | 'busy';
+
+/** Told to the listener after it is durable where it has to be. Drops and quarantines are also messages in the log. */
+export type OutboxEvent =
+  | {
+      readonly kind: 'dropped';
+      readonly reason: DropReason;
+      readonly deviceId: DeviceId;
+      readonly epoch: string;
+      /** First and last `seq`; absent when the message never got one (`outbox_full`, `busy`). */
+      readonly from?: number;
+      readonly to?: number;
+      readonly count: number;
+      /** Undefined: every queue. */
+      readonly queue?: QueueName;
+    }
+  | {
+      readonly kind: 'quarantined';
+      readonly reason: string;
+      readonly deviceId: DeviceId;
+      readonly epoch: string;
+      readonly seq: number;
+      readonly queue: QueueName;
+    }
+  | { readonly kind: 'committed'; readonly messages: number; readonly bytes: number; readonly syncMs: number }
+  | { readonly kind: 'write_failed'; readonly reason: string }
+  | { readonly kind: 'reopened' }
+  | { readonly kind: 'salvaged'; readonly report: SalvageReport };
+
+/** What recovery found and did. Nothing is deleted: the damaged directory stands at `copiedTo`. */
+export interface SalvageReport {
+  readonly store: 'log' | 'state';
+  readonly copiedTo: string;
+  readonly repaired: boolean;
+  readonly chunksRead: number;
+  readonly chunksDamaged: number;
+  readonly messagesKept: number;
+  /** Offsets missing between chunks. */
+  readonly messagesLost: number;
+  readonly reason: string;
+}
+
+export interface OutboxStats {
+  readonly epoch: string;
+  readonly messages: number;
+  /** Bytes of chunks in the log that some queue still needs. */
+  readonly bytes: number;
+  /** Bytes that the store takes on disk. */
+  readonly diskBytes: number;
+  readonly freeBytes: number;
+  readonly headOffset: number;
+  readonly tailOffset: number;
+  readonly oldestAgeMs: number | undefined;
+  readonly quarantined: number;
+  readonly waitingAppends: number;
+  readonly commitsTotal: number;
+  readonly appendedTotal: number;
+  readonly droppedTotal: number;
+  /** Monotonic ms at which the last commit was answered, with success or error; feeds the watchdog. */
+  readonly lastCommitAnsweredMs: number;
+  readonly full: boolean;
+  readonly queues: readonly QueueStats[];
+}
+
+export interface Outbox {
+  readonly epoch: string;
+  /**
+   * Stores all or none, in one commit, and resolves after its sync: only then may a sender be told.
+   * @throws GatewayError GW_OUTBOX_FULL (`reject`, `drop_newest`), GW_OUTBOX_BUSY, GW_STORE_WRITE, GW_STORE_CLOSED, GW_ABORTED.
+   */
+  append(entries: readonly OutboxEntry[], options?: AppendOptions): Promise<readonly AppendReceipt[]>;
+  /** @throws GatewayError GW_NOT_FOUND. */
+  queue(name: QueueName): OutboxQueue;
+  /** Opens the queues of the configured endpoints. A new queue begins at the tail; one not named becomes detached. */
+  setQueues(definitions: readonly QueueDefinition[]): Promise<void>;
+  setSettings(settings: OutboxSettings): void;
+  /** Remembers how far the wall clock of a boot was off: corrected = wallMs + offsetMs. Survives restarts. */
+  recordClockOffset(bootId: string, offsetMs: number): Promise<void>;
+  /** Undefined while it is unknown. */
+  clockOffset(bootId: string): number | undefined;
+  /** Reads without leasing, for people and exports, in offset order from `fromOffset`. */
+  browse(options: { queue?: QueueName; fromOffset?: number; limit: number }): Promise<readonly StoredMessage[]>;
+  quarantined(options: { afterId?: string; limit: number }): Promise<readonly QuarantinedMessage[]>;
+  /** Appends the quarantined messages again for their queue; those not found are skipped. Returns how many. */
+  requeue(ids: readonly string[]): Promise<number>;
+  /** Deletes from the quarantine for good, with a drop event. Returns how many. */
+  discard(ids: readonly string[]): Promise<number>;
+  /** Drops what a queue holds, with drop events; removes the queue when it is detached. Returns how many messages. */
+  purge(queue: QueueName): Promise<number>;
+  stats(): OutboxStats;
+  /** Writes checkpoints, marks a clean shutdown and closes. Idempotent. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,24 @@
+// Time is data: a board may have no clock at boot, so each reading keeps enough to be corrected later.
+
+/** How far the wall clock can be trusted. Only `synced` was compared with a time source in this boot. */
+export type ClockQuality = 'synced' | 'rtc' | 'restored' | 'unknown';
+
+/** When something was measured or received. */
+export interface Timestamp {
+  /** The boot that `monotonicMs` belongs to (`/proc/sys/kernel/random/boot_id`). */
+  readonly bootId: string;
+  /** CLOCK_MONOTONIC in ms since boot. */
+  readonly monotonicMs: number;
+  /** Wall clock in ms since 1970-01-01 UTC, as it was believed then. */
+  readonly wallMs: number;
+  readonly clock: ClockQuality;
+}
+
+/** Length in bytes of the fixed-width form `2026-01-02T03:04:05.678Z`. */
+export const ISO_TIME_BYTES = 24;
+
+/** The fixed-width ISO 8601 form in UTC; years outside 0000 to 9999 are clamped so that the width holds. */
+export function isoTime(wallMs: number): string {
+  const clamped = Math.min(Math.max(Math.trunc(wallMs), -62_167_219_200_000), 253_402_300_799_999);
+  return new Date(clamped).toISOString();
+}

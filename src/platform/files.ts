@@ -1,0 +1,51 @@
+// Files that survive a power cut: written to a temporary name, synced, renamed, and the directory synced.
+
+import { constants } from 'node:fs';
+import { mkdir, open, rename, unlink } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+
+/** Makes entries of a directory durable (fsync(2): a file's own sync does not cover its name). */
+export async function syncDirectory(path: string): Promise<void> {
+  const handle = await open(path, constants.O_RDONLY);
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Creates a directory and its parents, each durable in its parent. `mode` applies to new ones. */
+export async function makeDirectory(path: string, mode = 0o750): Promise<void> {
+  const first = await mkdir(path, { recursive: true, mode });
+  if (first === undefined) return;
+  for (let current = path; ; current = dirname(current)) {
+    await syncDirectory(dirname(current));
+    if (current === first || dirname(current) === current) return;
+  }
+}
+
+export interface AtomicWriteOptions {
+  /** Permission bits of the new file. Default 0o640. */
+  readonly mode?: number;
+}
+
+/** Replaces a file so that at every instant either the old or the new content is there, whole. */
+export async function writeFileAtomic(
+  path: string,
+  data: string | Uint8Array,
+  options: AtomicWriteOptions = {},
+): Promise<void> {
+  const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.tmp`);
+  const handle = await open(temporary, 'w', options.mode ?? 0o640);
+  try {
+    await handle.writeFile(data);
+    await handle.sync();
+  } catch (error) {
+    await handle.close();
+    await unlink(temporary).catch(() => {});
+    throw error;
+  }
+  await handle.close();
+  await rename(temporary, path);
+  await syncDirectory(dirname(path));
+}

@@ -1,0 +1,30 @@
+// Randomness as a service, so that tests own it.
+
+import { randomBytes } from 'node:crypto';
+
+export interface Random {
+  /** At least 0, below 1. */
+  fraction(): number;
+  /** Lower-case base 36 text of that many characters, from the system's generator. */
+  id(chars: number): string;
+}
+
+export const systemRandom: Random = {
+  fraction: () => Math.random(),
+  id(chars) {
+    const alphabet = '0123456789abcdefghijklmnopqrstuvwxyz';
+    let text = '';
+    while (text.length < chars) {
+      for (const byte of randomBytes(chars)) {
+        // 252 = 7 * 36: bytes above would favour some letters.
+        if (byte < 252 && text.length < chars) text += alphabet[byte % 36];
+      }
+    }
+    return text;
+  },
+};
+
+/** `ms` spread evenly over `ms * (1 - spread)` to `ms * (1 + spread)`. */
+export function jitter(ms: number, spread: number, random: Random): number {
+  return ms * (1 - spread + 2 * spread * random.fraction());
+}

@@ -1,0 +1,19 @@
+// The only door for modules: contracts, core types, thin wire wrappers, Azure conventions. No logic of its own.
+
+export * from '../core/adapter.ts';
+export * from '../core/clock.ts';
+export * from '../core/delivery.ts';
+export * from '../core/device.ts';
+export * from '../core/endpoint.ts';
+export * from '../core/errors.ts';
+export * from '../core/limits.ts';
+export * from '../core/log.ts';
+export * from '../core/message.ts';
+export * from '../core/module.ts';
+export * from '../core/outbox.ts';
+export * from '../core/reading.ts';
+export * from '../core/service.ts';
+export * from '../core/time.ts';
+export * from '../platform/abort.ts';
+export * from '../platform/random.ts';
+export * from './define.ts';
