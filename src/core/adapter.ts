@@ -15,6 +15,10 @@ export interface PointInfo {
   readonly address: string;
   readonly unit?: string;
   readonly writable: boolean;
+  /** Report only changes beyond this much, in the point's unit; undefined: every reading. Applied by the pipeline. */
+  readonly deadband?: number;
+  /** Longest silence of a point with a deadband. */
+  readonly heartbeatSecs?: number;
 }
 
 export interface DeviceInfo {

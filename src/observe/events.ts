@@ -28,6 +28,48 @@ export interface EventRow {
 export const EVENTS = {
   gateway_started: { level: 'info', text: 'The gateway runs.', recent: true },
   gateway_stopping: { level: 'info', text: 'The gateway stops.' },
+  messages_received: {
+    level: 'none',
+    text: 'Messages came in.',
+    counters: [
+      {
+        name: 'fieldpost_messages_received_total',
+        help: 'Messages handed to ingress.',
+        labels: ['source'],
+        by: 'count',
+      },
+    ],
+  },
+  messages_dropped: {
+    level: 'error',
+    text: 'Messages were lost.',
+    counters: [
+      { name: 'fieldpost_messages_dropped_total', help: 'Messages lost, by reason.', labels: ['reason'], by: 'count' },
+    ],
+    everyMs: 10_000,
+    recent: true,
+  },
+  messages_unrouted: {
+    level: 'warn',
+    text: 'A message matched no route and there is no upstream; it was not stored.',
+    counters: [{ name: 'fieldpost_messages_unrouted_total', help: 'Messages that no route took.', by: 'count' }],
+    everyMs: 60_000,
+    recent: true,
+  },
+  ingress_paused: { level: 'warn', text: 'The outbox takes no more for now; sources are slowed down.', recent: true },
+  ingress_resumed: { level: 'info', text: 'The outbox takes messages again.', recent: true },
+  adapter_failed: {
+    level: 'error',
+    text: 'An adapter could not start; it is tried again.',
+    everyMs: 60_000,
+    recent: true,
+    counters: [{ name: 'fieldpost_adapter_failures_total', help: 'Failed starts of adapters.' }],
+  },
+  adapter_started: { level: 'info', text: 'An adapter runs.' },
+  adapter_stopped: { level: 'info', text: 'An adapter stopped.' },
+  device_state_changed: { level: 'info', text: 'A leaf device changed its state.', everyMs: 1000, recent: true },
+  point_written: { level: 'info', text: 'A value was written to a point.', recent: true },
+  point_write_failed: { level: 'warn', text: 'A value could not be written to a point.', recent: true },
 } as const satisfies Record<string, EventRow>;
 
 export type EventName = keyof typeof EVENTS;

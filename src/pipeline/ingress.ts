@@ -1,0 +1,180 @@
+// The one door in: validate, stamp, route, append; only then is the source told.
+//
+// Invariants
+// - A sender that waits is answered after the sync of the one commit that holds its messages, or with an error.
+// - Polled values wait in a bounded list while the disk is slow, failing or full, in order; what the list cannot hold is
+//   counted as lost with an event. They leave in one append at a time, so order survives a retry.
+// - While the outbox refuses (`reject`), `ready` does not resolve: adapters that can slow their source wait there.
+
+import type { Clock } from '../core/clock.ts';
+import { errorText, isGatewayError } from '../core/errors.ts';
+import { LIMITS } from '../core/limits.ts';
+import { assertMessageSize, type Message } from '../core/message.ts';
+import type { Outbox, OutboxEntry } from '../core/outbox.ts';
+import type { ReadingBatch } from '../core/reading.ts';
+import type { Telemetry } from '../observe/events.ts';
+import { Notifier, throwIfAborted } from '../platform/abort.ts';
+import { encodeReadings } from './encode.ts';
+import type { Router } from './route.ts';
+import type { Transform } from './transform.ts';
+
+export interface IngressOptions {
+  readonly outbox: Outbox;
+  readonly router: Router;
+  readonly transform: Transform;
+  readonly clock: Clock;
+  readonly telemetry: Telemetry;
+}
+
+export interface IngressStats {
+  readonly waitingBatches: number;
+  readonly paused: boolean;
+}
+
+/** Polled entries in one append: a commit of its own under load, small enough not to hold up acknowledged ones. */
+const POLL_APPEND_ENTRIES = 1024;
+const RETRY_FIRST_MS = 50;
+const RETRY_LAST_MS = 2000;
+
+export class Ingress {
+  readonly #options: IngressOptions;
+  #router: Router;
+  #waiting: OutboxEntry[] = [];
+  #draining: Promise<void> | undefined;
+  #paused = false;
+  #refused = false;
+  readonly #resumed = new Notifier();
+  readonly #stop = new AbortController();
+
+  constructor(options: IngressOptions) {
+    this.#options = options;
+    this.#router = options.router;
+  }
+
+  setRouter(router: Router): void {
+    this.#router = router;
+  }
+
+  /** Polled or streamed values: waits for nobody. */
+  readings(batch: ReadingBatch): void {
+    const reported = this.#options.transform.apply(batch);
+    if (reported === undefined) return;
+    const message = encodeReadings(reported);
+    this.#options.telemetry.emit('messages_received', { count: 1, source: 'poll' });
+    const entry = this.#entry(message);
+    if (entry === undefined) return;
+    if (this.#waiting.length >= LIMITS.ingress_waiting_batches) {
+      const oldest = this.#waiting.shift();
+      this.#options.telemetry.emit('messages_dropped', {
+        count: 1,
+        reason: 'busy',
+        key: oldest?.message.deviceId,
+        device: oldest?.message.deviceId,
+      });
+    }
+    this.#waiting.push(entry);
+    this.#draining ??= this.#drain();
+  }
+
+  /**
+   * Messages whose sender waits. Resolves after their sync.
+   * @throws GatewayError GW_MESSAGE_INVALID before anything is stored; GW_OUTBOX_FULL, GW_OUTBOX_BUSY, GW_STORE_WRITE.
+   */
+  async messages(messages: readonly Message[], signal?: AbortSignal): Promise<void> {
+    for (const message of messages) assertMessageSize(message);
+    this.#options.telemetry.emit('messages_received', { count: messages.length, source: 'message' });
+    const entries = messages.map((message) => this.#entry(message)).filter((entry) => entry !== undefined);
+    if (entries.length === 0) return;
+    await this.#options.outbox.append(entries, signal === undefined ? {} : { signal });
+  }
+
+  /** Resolves while the outbox takes polled values. @throws GatewayError GW_ABORTED. */
+  async ready(signal: AbortSignal): Promise<void> {
+    throwIfAborted(signal);
+    while (this.#paused) await this.#resumed.wait(signal);
+  }
+
+  stats(): IngressStats {
+    return { waitingBatches: this.#waiting.length, paused: this.#paused };
+  }
+
+  /** Stores what waits, until the signal aborts; what is left then is counted as lost. */
+  async stop(signal: AbortSignal): Promise<void> {
+    const giveUp = (): void => this.#stop.abort(signal.reason);
+    if (signal.aborted) giveUp();
+    signal.addEventListener('abort', giveUp, { once: true });
+    while (this.#draining !== undefined) await this.#draining;
+    signal.removeEventListener('abort', giveUp);
+    this.#stop.abort();
+  }
+
+  #entry(message: Message): OutboxEntry | undefined {
+    const queues = this.#router.route(message);
+    if (queues !== undefined) return { message, queues };
+    this.#options.telemetry.emit('messages_unrouted', { count: 1, key: message.deviceId, device: message.deviceId });
+    return undefined;
+  }
+
+  async #drain(): Promise<void> {
+    // Everything that was handed in during this tick leaves in one append.
+    await Promise.resolve();
+    let retryMs = RETRY_FIRST_MS;
+    while (this.#waiting.length > 0) {
+      const entries = this.#waiting.splice(0, POLL_APPEND_ENTRIES);
+      try {
+        await this.#options.outbox.append(entries, { class: 'poll', signal: this.#stop.signal });
+        retryMs = RETRY_FIRST_MS;
+        this.#setRefused(false);
+      } catch (error) {
+        if (!(await this.#keepOrLose(entries, error, retryMs))) continue;
+        retryMs = Math.min(retryMs * 2, RETRY_LAST_MS);
+      }
+      this.#setPaused();
+    }
+    this.#draining = undefined;
+  }
+
+  /** Puts refused entries back in front and waits before the next try; false when they are lost. */
+  async #keepOrLose(entries: OutboxEntry[], error: unknown, retryMs: number): Promise<boolean> {
+    // With `drop_newest` the outbox has counted and reported them itself.
+    if (isGatewayError(error, 'GW_OUTBOX_FULL') && error.details['policy'] === 'drop_newest') return false;
+    const retriable =
+      isGatewayError(error, 'GW_OUTBOX_FULL') ||
+      isGatewayError(error, 'GW_OUTBOX_BUSY') ||
+      isGatewayError(error, 'GW_STORE_WRITE');
+    if (!retriable || this.#stop.signal.aborted) {
+      this.#options.telemetry.emit('messages_dropped', {
+        count: entries.length,
+        reason: this.#stop.signal.aborted ? 'stopping' : 'store_error',
+        error: errorText(error),
+        key: 'ingress',
+      });
+      return false;
+    }
+    this.#waiting.unshift(...entries);
+    this.#setRefused(true);
+    this.#setPaused();
+    try {
+      await this.#options.clock.sleep(retryMs, this.#stop.signal);
+    } catch {
+      // Stopping: the next append fails at once and the loop counts what is left.
+    }
+    return true;
+  }
+
+  #setRefused(refused: boolean): void {
+    this.#refused = refused;
+  }
+
+  /** Pauses while the outbox refuses, or when the list is half full; resumes when it is a quarter full. */
+  #setPaused(): void {
+    const high = LIMITS.ingress_waiting_batches / 2;
+    const low = LIMITS.ingress_waiting_batches / 4;
+    const paused = this.#refused || this.#waiting.length > (this.#paused ? low : high);
+    if (paused === this.#paused) return;
+    this.#paused = paused;
+    if (paused) this.#options.telemetry.emit('ingress_paused', { waitingBatches: this.#waiting.length });
+    else this.#options.telemetry.emit('ingress_resumed', { waitingBatches: this.#waiting.length });
+    if (!paused) this.#resumed.notify();
+  }
+}
