@@ -124,7 +124,7 @@ export class Ingress {
       try {
         await this.#options.outbox.append(entries, { class: 'poll', signal: this.#stop.signal });
         retryMs = RETRY_FIRST_MS;
-        this.#setRefused(false);
+        this.#refused = false;
       } catch (error) {
         if (!(await this.#keepOrLose(entries, error, retryMs))) continue;
         retryMs = Math.min(retryMs * 2, RETRY_LAST_MS);
@@ -152,7 +152,7 @@ export class Ingress {
       return false;
     }
     this.#waiting.unshift(...entries);
-    this.#setRefused(true);
+    this.#refused = true;
     this.#setPaused();
     try {
       await this.#options.clock.sleep(retryMs, this.#stop.signal);
@@ -160,10 +160,6 @@ export class Ingress {
       // Stopping: the next append fails at once and the loop counts what is left.
     }
     return true;
-  }
-
-  #setRefused(refused: boolean): void {
-    this.#refused = refused;
   }
 
   /** Pauses while the outbox refuses, or when the list is half full; resumes when it is a quarter full. */

@@ -1,0 +1,175 @@
+// Starts and stops adapters, restarts with backoff what could not start, and isolates each from the others: a fault of
+// one adapter ends in its own health report.
+
+import type { Adapter, Exchange, PollTiming, AdapterContext } from '../core/adapter.ts';
+import type { Clock } from '../core/clock.ts';
+import type { DeviceId } from '../core/device.ts';
+import { errorText } from '../core/errors.ts';
+import type { Logger } from '../core/log.ts';
+import type { HealthReport } from '../core/service.ts';
+import type { Telemetry } from '../observe/events.ts';
+import type { Ingress } from '../pipeline/ingress.ts';
+import type { Transform } from '../pipeline/transform.ts';
+import type { DeviceRegistry } from './device-registry.ts';
+import type { PointCache } from './point-cache.ts';
+
+/** An adapter ready to be built: its definition bound to its configuration. */
+export interface AdapterPlan {
+  readonly adapterId: string;
+  readonly type: string;
+  readonly create: (context: AdapterContext) => Promise<Adapter>;
+}
+
+export interface AdapterStatus {
+  readonly adapterId: string;
+  readonly type: string;
+  readonly health: HealthReport;
+  readonly lastProgressMs: number | undefined;
+}
+
+/** What exchanges and polls feed: counters and histograms, nothing per device. */
+export interface FieldMeters {
+  exchange(adapterId: string, exchange: Exchange): void;
+  poll(adapterId: string, timing: PollTiming): void;
+}
+
+export interface SupervisorOptions {
+  readonly ingress: Ingress;
+  readonly transform: Transform;
+  readonly registry: DeviceRegistry;
+  readonly points: PointCache;
+  readonly meters: FieldMeters;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly telemetry: Telemetry;
+}
+
+const RESTART_FIRST_MS = 1000;
+const RESTART_LAST_MS = 30_000;
+
+interface Entry {
+  readonly plan: AdapterPlan;
+  readonly stop: AbortController;
+  adapter: Adapter | undefined;
+  failure: string | undefined;
+  running: Promise<void>;
+}
+
+export class AdapterSupervisor {
+  readonly #options: SupervisorOptions;
+  readonly #entries = new Map<string, Entry>();
+
+  constructor(options: SupervisorOptions) {
+    this.#options = options;
+  }
+
+  /** Starts an adapter; resolves after its first attempt, which may have failed and is then repeated. */
+  async add(plan: AdapterPlan): Promise<void> {
+    const stop = new AbortController();
+    const entry: Entry = { plan, stop, adapter: undefined, failure: undefined, running: Promise.resolve() };
+    this.#entries.set(plan.adapterId, entry);
+    const started = await this.#attempt(entry);
+    if (!started) entry.running = this.#retry(entry);
+  }
+
+  /** Stops one adapter and forgets its devices, unless a new plan for it follows. */
+  async remove(adapterId: string, signal: AbortSignal, options: { keepDevices?: boolean } = {}): Promise<void> {
+    const entry = this.#entries.get(adapterId);
+    if (entry === undefined) return;
+    await this.#stopEntry(entry, signal);
+    this.#entries.delete(adapterId);
+    if (options.keepDevices === true) return;
+    const { registry, points, transform } = this.#options;
+    for (const { deviceId } of registry.list(adapterId)) {
+      points.removeDevice(deviceId);
+      transform.removeDevice(deviceId);
+    }
+    registry.setAdapter(adapterId, []);
+  }
+
+  adapterOf(deviceId: DeviceId): Adapter | undefined {
+    const device = this.#options.registry.get(deviceId);
+    return device === undefined ? undefined : this.#entries.get(device.adapterId)?.adapter;
+  }
+
+  status(): readonly AdapterStatus[] {
+    return [...this.#entries.values()].map(({ plan, adapter, failure }) => ({
+      adapterId: plan.adapterId,
+      type: plan.type,
+      health:
+        failure === undefined ? (adapter?.health() ?? { status: 'starting' }) : { status: 'failed', reason: failure },
+      lastProgressMs: adapter?.lastProgressMs?.(),
+    }));
+  }
+
+  /** Stops all at the same time. */
+  async stop(signal: AbortSignal): Promise<void> {
+    await Promise.all([...this.#entries.values()].map((entry) => this.#stopEntry(entry, signal)));
+  }
+
+  async #stopEntry(entry: Entry, signal: AbortSignal): Promise<void> {
+    entry.stop.abort();
+    await entry.running;
+    if (entry.adapter === undefined) return;
+    await entry.adapter.stop(signal).catch((error: unknown) => {
+      this.#options.log.warn(
+        { adapter: entry.plan.adapterId, error: errorText(error) },
+        'An adapter did not stop in an orderly way.',
+      );
+    });
+    this.#options.telemetry.emit('adapter_stopped', { adapter: entry.plan.adapterId });
+  }
+
+  async #attempt(entry: Entry): Promise<boolean> {
+    const { plan, stop } = entry;
+    const { registry, points, transform, telemetry } = this.#options;
+    try {
+      entry.adapter ??= await plan.create(this.#context(plan.adapterId));
+      const devices = entry.adapter.devices();
+      registry.setAdapter(plan.adapterId, devices);
+      for (const device of devices) {
+        points.setDevice(device);
+        transform.setDevice(device);
+      }
+      await entry.adapter.start(stop.signal);
+      entry.failure = undefined;
+      telemetry.emit('adapter_started', { adapter: plan.adapterId, type: plan.type, devices: devices.length });
+      return true;
+    } catch (error) {
+      entry.failure = errorText(error);
+      telemetry.emit('adapter_failed', { key: plan.adapterId, adapter: plan.adapterId, error: entry.failure });
+      return false;
+    }
+  }
+
+  async #retry(entry: Entry): Promise<void> {
+    let delayMs = RESTART_FIRST_MS;
+    while (!entry.stop.signal.aborted) {
+      try {
+        await this.#options.clock.sleep(delayMs, entry.stop.signal);
+      } catch {
+        return;
+      }
+      if (await this.#attempt(entry)) return;
+      delayMs = Math.min(delayMs * 2, RESTART_LAST_MS);
+    }
+  }
+
+  #context(adapterId: string): AdapterContext {
+    const { ingress, points, registry, meters, clock, log } = this.#options;
+    return {
+      adapterId,
+      clock,
+      log: log.child({ adapter: adapterId }),
+      publishReadings(batch) {
+        points.update(batch);
+        ingress.readings(batch);
+      },
+      publishMessages: (messages, signal) => ingress.messages(messages, signal),
+      ready: (signal) => ingress.ready(signal),
+      reportDevice: (deviceId, state, reason) => registry.report(deviceId, state, reason),
+      reportExchange: (exchange) => meters.exchange(adapterId, exchange),
+      reportPoll: (timing) => meters.poll(adapterId, timing),
+    };
+  }
+}

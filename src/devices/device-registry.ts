@@ -1,0 +1,70 @@
+// Which leaf devices there are, which adapter serves each, and how each is doing.
+
+import type { DeviceInfo } from '../core/adapter.ts';
+import type { DeviceId, DeviceState } from '../core/device.ts';
+import type { Timestamp } from '../core/time.ts';
+import type { Clock } from '../core/clock.ts';
+import type { Telemetry } from '../observe/events.ts';
+
+export interface RegisteredDevice {
+  readonly deviceId: DeviceId;
+  readonly adapterId: string;
+  readonly state: DeviceState;
+  /** Why, when the state is not good. */
+  readonly reason: string | undefined;
+  /** When the state last changed. */
+  readonly since: Timestamp;
+  readonly info: DeviceInfo;
+}
+
+export interface DeviceRegistry {
+  /** Makes the adapter's devices exactly these; those that stay keep their state. */
+  setAdapter(adapterId: string, devices: readonly DeviceInfo[]): void;
+  report(deviceId: DeviceId, state: DeviceState, reason?: string): void;
+  get(deviceId: DeviceId): RegisteredDevice | undefined;
+  list(adapterId?: string): readonly RegisteredDevice[];
+}
+
+export function createDeviceRegistry(clock: Clock, telemetry: Telemetry): DeviceRegistry {
+  const devices = new Map<DeviceId, RegisteredDevice>();
+  return {
+    setAdapter(adapterId, infos) {
+      const keep = new Set(infos.map(({ deviceId }) => deviceId));
+      for (const device of devices.values()) {
+        if (device.adapterId === adapterId && !keep.has(device.deviceId)) devices.delete(device.deviceId);
+      }
+      for (const info of infos) {
+        const known = devices.get(info.deviceId);
+        devices.set(info.deviceId, {
+          deviceId: info.deviceId,
+          adapterId,
+          state: known?.state ?? 'unknown',
+          reason: known?.reason,
+          since: known?.since ?? clock.now(),
+          info,
+        });
+      }
+    },
+    report(deviceId, state, reason) {
+      const device = devices.get(deviceId);
+      if (device === undefined || (device.state === state && device.reason === reason)) return;
+      if (device.state !== state) {
+        telemetry.emit('device_state_changed', {
+          key: deviceId,
+          device: deviceId,
+          adapter: device.adapterId,
+          from: device.state,
+          to: state,
+          reason,
+        });
+      }
+      const since = device.state === state ? device.since : clock.now();
+      devices.set(deviceId, { ...device, state, reason, since });
+    },
+    get: (deviceId) => devices.get(deviceId),
+    list: (adapterId) =>
+      adapterId === undefined
+        ? [...devices.values()]
+        : [...devices.values()].filter((device) => device.adapterId === adapterId),
+  };
+}
