@@ -1,0 +1,59 @@
+import { describe, expect, it } from 'vitest';
+import { createRouter, type RouteDefinition } from '../../../../src/pipeline/route.ts';
+import { message } from '../../../support/builders.ts';
+
+const upstream = { name: '$upstream', order: 'live_first' } as const;
+const cloud = { name: 'cloud-2', order: 'strict', maxBytes: 1000 } as const;
+const alarm = message({ properties: { level: 'alarm' } });
+const info = message({ properties: { level: 'info' } });
+
+function route(condition: string, endpoint: string, enabled = true): RouteDefinition {
+  return { name: `to-${endpoint}`, condition, endpoint, enabled };
+}
+
+describe('createRouter', () => {
+  it('sends everything upstream without routes, at the cost of a cursor', () => {
+    const router = createRouter({ endpoints: [upstream, cloud], routes: [] });
+    expect(router.queues).toEqual([
+      { name: '$upstream', takes: 'all', order: 'live_first' },
+      { name: 'cloud-2', takes: 'routed', order: 'strict', maxBytes: 1000 },
+    ]);
+    expect(router.route(alarm)).toEqual([]);
+  });
+
+  it('sends what matches to its endpoint once, and the rest to the fallback', () => {
+    const router = createRouter({
+      endpoints: [upstream, cloud],
+      routes: [
+        route("level = 'alarm'", 'cloud-2'),
+        route('IS_DEFINED(level)', 'cloud-2', false),
+        route("level IN ['alarm']", 'cloud-2'),
+      ],
+    });
+    expect(router.route(alarm)).toEqual(['cloud-2']);
+    expect(router.route(info)).toEqual(['$upstream']);
+    expect(router.queues.map(({ takes }) => takes)).toEqual(['routed', 'routed']);
+  });
+
+  it('has no fallback beside a route that takes everything', () => {
+    const router = createRouter({
+      endpoints: [upstream, cloud],
+      routes: [route('true', 'cloud-2'), route("level = 'alarm'", '$upstream')],
+    });
+    expect(router.queues.map(({ takes }) => takes)).toEqual(['routed', 'all']);
+    expect(router.route(alarm)).toEqual(['$upstream']);
+    expect(router.route(info)).toEqual([]);
+  });
+
+  it('says so when nothing takes a message', () => {
+    expect(createRouter({ endpoints: [], routes: [] }).route(info)).toBeUndefined();
+    expect(
+      createRouter({ endpoints: [cloud], routes: [route("level = 'alarm'", 'cloud-2')] }).route(info),
+    ).toBeUndefined();
+  });
+
+  it('keeps the fallback when every written route is switched off', () => {
+    const router = createRouter({ endpoints: [upstream, cloud], routes: [route('true', 'cloud-2', false)] });
+    expect(router.route(info)).toEqual(['$upstream']);
+  });
+});
