@@ -38,8 +38,14 @@ export const LIMITS = {
   /** Numbered generations of the configuration kept on disk. */
   config_generations: 50,
   config_bytes: 8 * 1024 * 1024,
+  /** Values that aliases (`*name`) of a configuration may stand for, in all. */
+  config_alias_nodes: 100_000,
   /** Events of the system kept in memory for the status page. */
   recent_events: 256,
+  /** Events held back by their rate limit, by name and key. */
+  telemetry_keys: 4096,
+  /** Label sets of one counter; past it they count as `other`. */
+  metric_label_sets: 64,
   /** Live-value subscribers of the web server. */
   web_live_clients: 32,
   control_connections: 16,

@@ -1,0 +1,97 @@
+// Faults between parts, which no schema can see: device ids that stand twice, routes to nowhere.
+
+import { isDeviceId } from '../core/device.ts';
+import { UPSTREAM_ENDPOINT } from '../core/endpoint.ts';
+import { LIMITS } from '../core/limits.ts';
+import { isRecord } from './describe.ts';
+import type { CheckedEntry } from './entry.ts';
+import type { Explained } from './explain.ts';
+import { nearest } from './nearest.ts';
+
+export interface ReferenceEntries {
+  readonly adapters: ReadonlyMap<string, CheckedEntry>;
+}
+
+export interface ReferenceOptions {
+  readonly checkCondition?: (text: string) => string | undefined;
+}
+
+/** Works on raw values, because faults elsewhere must not hide these. */
+export function checkReferences(values: unknown, entries: ReferenceEntries, options: ReferenceOptions): Explained[] {
+  const root = isRecord(values) ? values : {};
+  return [...checkDevices(root, entries), ...checkRoutes(root, options)];
+}
+
+function checkDevices(root: Record<string, unknown>, entries: ReferenceEntries): Explained[] {
+  const faults: Explained[] = [];
+  const gateway = root['gateway'];
+  const gatewayId = isRecord(gateway) ? gateway['id'] : undefined;
+  const owners = new Map<string, string>();
+  const adapters = isRecord(root['adapters']) ? root['adapters'] : {};
+  for (const [adapterId, adapter] of Object.entries(adapters)) {
+    const devices = isRecord(adapter) ? adapter['devices'] : undefined;
+    if (!isRecord(devices)) continue;
+    for (const deviceId of Object.keys(devices)) {
+      const path = ['adapters', adapterId, 'devices', deviceId];
+      const owner = owners.get(deviceId);
+      if (owner !== undefined) {
+        const message = `the device id "${deviceId}" is already used by adapters.${owner}; ids are unique over all adapters.`;
+        faults.push({ path, at: 'key', message });
+      } else if (deviceId === gatewayId) {
+        faults.push({
+          path,
+          at: 'key',
+          message: `the device id "${deviceId}" is the gateway's own (gateway.id); choose another.`,
+        });
+      } else if (!isDeviceId(deviceId) && entries.adapters.has(adapterId)) {
+        // The module's schema did not object, but an id is the gateway's business.
+        const message = `the device id ${JSON.stringify(deviceId)} must be 1 to 128 letters, digits or - . % _ * ? ! ( ) , : = @ $ ' (no space, / + #).`;
+        faults.push({ path, at: 'key', message });
+      }
+      owners.set(deviceId, owner ?? adapterId);
+    }
+  }
+  if (owners.size > LIMITS.devices) {
+    faults.push({ path: ['adapters'], at: 'key', message: `${owners.size} devices; the most is ${LIMITS.devices}.` });
+  }
+  return faults;
+}
+
+function checkRoutes(root: Record<string, unknown>, options: ReferenceOptions): Explained[] {
+  const faults: Explained[] = [];
+  const routes = Array.isArray(root['routes']) ? (root['routes'] as unknown[]) : [];
+  const upstream = root['upstream'] === undefined || root['upstream'] === null ? [] : [UPSTREAM_ENDPOINT];
+  const endpoints = [...upstream, ...(isRecord(root['endpoints']) ? Object.keys(root['endpoints']) : [])];
+  const names = new Map<string, number>();
+  for (const [index, route] of routes.entries()) {
+    if (!isRecord(route)) continue;
+    const { name, endpoint, condition } = route as { name?: unknown; endpoint?: unknown; condition?: unknown };
+    if (typeof name === 'string') {
+      const first = names.get(name);
+      if (first === undefined) names.set(name, index);
+      else
+        faults.push({
+          path: ['routes', index, 'name'],
+          at: 'value',
+          message: `"${name}" is already the name of routes[${first}].`,
+        });
+    }
+    if (typeof endpoint === 'string' && !endpoints.includes(endpoint)) {
+      faults.push({ path: ['routes', index, 'endpoint'], at: 'value', message: unknownEndpoint(endpoint, endpoints) });
+    }
+    if (typeof condition === 'string' && condition.length <= LIMITS.condition_chars) {
+      const wrong = options.checkCondition?.(condition);
+      if (wrong !== undefined) faults.push({ path: ['routes', index, 'condition'], at: 'value', message: wrong });
+    }
+  }
+  return faults;
+}
+
+function unknownEndpoint(endpoint: string, endpoints: readonly string[]): string {
+  if (endpoint === UPSTREAM_ENDPOINT) return 'there is no upstream; add `upstream:` or name an endpoint.';
+  if (endpoint === 'events') return 'the events of the local hub are not in this release yet.';
+  const meant = nearest(endpoint, endpoints);
+  const list =
+    endpoints.length === 0 ? 'there are none; add it under `endpoints:`.' : `there are: ${endpoints.join(', ')}.`;
+  return `there is no endpoint "${endpoint.slice(0, 60)}"; ${list}${meant === undefined ? '' : ` Did you mean "${meant}"?`}`;
+}

@@ -1,0 +1,66 @@
+// The configuration as the gateway uses it: checked, complete, secrets in place.
+
+import type { DeviceId } from '../core/device.ts';
+import type { QueueName, OutboxSettings } from '../core/outbox.ts';
+import type { SecretSet } from './secrets.ts';
+
+export interface AdapterConfig {
+  /** The name under `adapters:`. */
+  readonly id: string;
+  readonly type: string;
+  readonly enabled: boolean;
+  /** What the module's schema gave; handed to the module's `create`. */
+  readonly settings: Readonly<Record<string, unknown>>;
+}
+
+export interface EndpointConfig {
+  /** `$upstream`, or the name under `endpoints:`. */
+  readonly name: QueueName;
+  readonly type: string;
+  readonly enabled: boolean;
+  readonly order: 'live_first' | 'strict';
+  readonly maxBytes?: number;
+  /** What the module's schema gave; handed to the module's `create`. */
+  readonly settings: Readonly<Record<string, unknown>>;
+}
+
+/** Fits `RouteDefinition` of the pipeline. */
+export interface RouteConfig {
+  readonly name: string;
+  readonly source: 'DeviceMessages';
+  readonly condition: string;
+  readonly endpoint: QueueName;
+  readonly enabled: boolean;
+}
+
+export interface WebConfig {
+  readonly enabled: boolean;
+  readonly port: number;
+  readonly address: string;
+}
+
+export interface GatewayConfig {
+  readonly version: 1;
+  readonly gatewayId: DeviceId;
+  readonly adapters: readonly AdapterConfig[];
+  readonly upstream?: EndpointConfig;
+  /** Without upstream. */
+  readonly endpoints: readonly EndpointConfig[];
+  readonly routes: readonly RouteConfig[];
+  readonly outbox: OutboxSettings;
+  readonly web: WebConfig;
+}
+
+/** A configuration that has no faults, with what is needed to show and to compare it. */
+export interface LoadedConfig {
+  readonly config: GatewayConfig;
+  /** The text of the file: references, not secrets. */
+  readonly text: string;
+  /** The same at the version of this release, when the file is of an older one. */
+  readonly migrated?: { readonly from: number; readonly text: string };
+  /** Sentences about what is allowed but not wise, as `file:line: path: message`. */
+  readonly warnings: readonly string[];
+  readonly secrets: SecretSet;
+  /** All fields by the file's names, defaults included, secrets in place; for comparing, never for showing. */
+  readonly values: Readonly<Record<string, unknown>>;
+}

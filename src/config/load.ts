@@ -1,0 +1,234 @@
+// Text of a configuration to what the gateway runs, or every fault at once.
+
+import { readFileSync, statSync } from 'node:fs';
+import { basename, dirname, resolve } from 'node:path';
+import { type DeviceId, parseDeviceId } from '../core/device.ts';
+import { UPSTREAM_ENDPOINT } from '../core/endpoint.ts';
+import { errorText, GatewayError, systemCode } from '../core/errors.ts';
+import { LIMITS } from '../core/limits.ts';
+import { checkReferences } from './check.ts';
+import type { AdapterConfig, EndpointConfig, GatewayConfig, LoadedConfig } from './config.ts';
+import { type ConfigDocument, type DocumentMigration, parseConfigText } from './document.ts';
+import { isRecord } from './describe.ts';
+import { checkEntry, type CheckedEntry } from './entry.ts';
+import { type Explained, explainIssues } from './explain.ts';
+import { type ConfigPath, formatFault, type LocatedFault, sortFaults } from './fault.ts';
+import { defaultGatewayId } from './machine-id.ts';
+import { type ModuleCatalogue, rootSchema, type RootValues } from './schema.ts';
+import { plainSecrets } from './show.ts';
+
+export interface LoadOptions {
+  readonly catalogue: ModuleCatalogue;
+  /** What faults call the file; relative `!file` references start at its folder. */
+  readonly file: string;
+  /** Undefined when the condition of a route is right, else what is wrong (`checkCondition` of the pipeline). */
+  readonly checkCondition?: (text: string) => string | undefined;
+  /** Default: the process's environment. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  /** Default: of the machine. */
+  readonly defaultGatewayId?: DeviceId;
+  /** Default: those of this release. */
+  readonly migration?: DocumentMigration;
+}
+
+export type LoadResult =
+  | { readonly ok: true; readonly loaded: LoadedConfig }
+  | { readonly ok: false; readonly faults: readonly LocatedFault[] };
+
+/** Checks a text. Never throws for what stands in it; reads the files and variables that secrets refer to. */
+export function loadConfigText(text: string, options: LoadOptions): LoadResult {
+  const directory = dirname(resolve(options.file));
+  const document = parseConfigText(
+    text,
+    options.file,
+    { env: options.env ?? process.env, directory },
+    options.migration,
+  );
+  if (!document.readable) return { ok: false, faults: sortFaults(document.faults) };
+
+  const found: Explained[] = [];
+  const values = withoutEmptySections(document.value);
+  const parsed = rootSchema.safeParse(values);
+  if (!parsed.success) {
+    found.push(
+      ...explainIssues(parsed.error.issues, {
+        schema: rootSchema,
+        value: values,
+        prefix: [],
+        secrets: document.secrets,
+      }),
+    );
+  }
+  // Entries are checked even when the rest has faults, so that a person sees all of them at once.
+  const entries = checkEntries(values, document, options.catalogue, found);
+  found.push(...checkReferences(values, entries, options));
+
+  const located = locate(found, document, options.file);
+  if (!parsed.success || located.length > 0 || document.faults.length > 0) {
+    const faults = sortFaults([...document.faults, ...located]);
+    // One line about a secret that cannot be read is enough: what stood in for it is not the user's.
+    const unresolved = new Set(document.faults.map(({ path }) => JSON.stringify(path)));
+    return {
+      ok: false,
+      faults: faults.filter((fault) => document.faults.includes(fault) || !unresolved.has(JSON.stringify(fault.path))),
+    };
+  }
+  const config = assemble(parsed.data, entries, options.defaultGatewayId ?? defaultGatewayId());
+  const complete = completeValues(parsed.data, entries);
+  const migrated = document.migrated === undefined ? {} : { migrated: document.migrated };
+  const warnings = plainSecrets(complete, options.catalogue, document.secrets).map((path) =>
+    formatFault({
+      file: options.file,
+      line: document.line(path),
+      path,
+      message: 'a secret stands in the file; refer to it with !env NAME, !file PATH or !credential NAME instead.',
+    }),
+  );
+  return { ok: true, loaded: { config, text, warnings, secrets: document.secrets, values: complete, ...migrated } };
+}
+
+/**
+ * Reads and checks a file.
+ * @throws GatewayError GW_CONFIG_IO when it cannot be read.
+ */
+export function loadConfigFile(
+  path: string,
+  options: Omit<LoadOptions, 'file'> & { readonly file?: string },
+): LoadResult {
+  return loadConfigText(readConfigFile(path), { ...options, file: options.file ?? path });
+}
+
+/** @throws GatewayError GW_CONFIG_IO; `details.missing` is true when there is no such file. */
+export function readConfigFile(path: string): string {
+  try {
+    const facts = statSync(path);
+    if (!facts.isFile()) throw new GatewayError('GW_CONFIG_IO', `${path} is not a file; give the path of a YAML file.`);
+    if (facts.size > LIMITS.config_bytes) {
+      throw new GatewayError('GW_CONFIG_IO', `${path} has ${facts.size} bytes; the most is ${LIMITS.config_bytes}.`);
+    }
+    return new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(path));
+  } catch (error) {
+    throw configReadError(path, error);
+  }
+}
+
+function configReadError(path: string, error: unknown): GatewayError {
+  if (error instanceof GatewayError) return error;
+  const code = systemCode(error);
+  if (code === 'ENOENT' || code === 'ENOTDIR') {
+    return new GatewayError('GW_CONFIG_IO', `There is no configuration ${path}.`, { details: { missing: true } });
+  }
+  if (code === 'ERR_ENCODING_INVALID_ENCODED_DATA') {
+    return new GatewayError('GW_CONFIG_IO', `${path} is not text in UTF-8; save it as UTF-8.`);
+  }
+  const hint = code === 'EACCES' ? ' Make it readable for the user that runs Fieldpost.' : '';
+  return new GatewayError('GW_CONFIG_IO', `${path} could not be read: ${errorText(error)}.${hint}`, { cause: error });
+}
+
+/** A section whose every line is commented out is as good as absent. */
+function withoutEmptySections(values: unknown): unknown {
+  if (!isRecord(values)) return values;
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== null));
+}
+
+/** Entries that have no fault, by section and name. */
+export interface CheckedEntries {
+  readonly adapters: ReadonlyMap<string, CheckedEntry>;
+  readonly endpoints: ReadonlyMap<string, CheckedEntry>;
+  readonly upstream: CheckedEntry | undefined;
+}
+
+function checkEntries(
+  values: unknown,
+  document: ConfigDocument,
+  catalogue: ModuleCatalogue,
+  found: Explained[],
+): CheckedEntries {
+  const root = isRecord(values) ? values : {};
+  const context = { catalogue, secrets: document.secrets, found };
+  const section = (name: 'adapters' | 'endpoints'): Map<string, CheckedEntry> => {
+    const checked = new Map<string, CheckedEntry>();
+    const entries = root[name];
+    if (!isRecord(entries)) return checked;
+    for (const [key, entry] of Object.entries(entries)) {
+      const result = checkEntry(name, [name, key], entry, context);
+      if (result !== undefined) checked.set(key, result);
+    }
+    return checked;
+  };
+  const upstream = root['upstream'];
+  return {
+    adapters: section('adapters'),
+    endpoints: section('endpoints'),
+    upstream:
+      upstream === undefined || upstream === null ? undefined : checkEntry('upstream', ['upstream'], upstream, context),
+  };
+}
+
+function locate(found: readonly Explained[], document: ConfigDocument, file: string): LocatedFault[] {
+  return found.map(({ path, message, at }) => ({
+    file,
+    line: at === 'key' ? document.keyLine(path) : document.line(path),
+    path,
+    message: document.secrets.redactText(message),
+  }));
+}
+
+function assemble(root: RootValues, entries: CheckedEntries, defaultId: DeviceId): GatewayConfig {
+  const { outbox, web } = root;
+  return {
+    version: root.version,
+    gatewayId: root.gateway.id === undefined ? defaultId : parseDeviceId(root.gateway.id),
+    adapters: [...entries.adapters].map(([id, { common, settings }]): AdapterConfig => ({
+      id,
+      type: common.type,
+      enabled: common.enabled,
+      settings,
+    })),
+    ...(entries.upstream === undefined ? {} : { upstream: endpointConfig(UPSTREAM_ENDPOINT, entries.upstream) }),
+    endpoints: [...entries.endpoints].map(([name, entry]) => endpointConfig(name, entry)),
+    routes: root.routes,
+    outbox: {
+      maxBytes: outbox.max_bytes,
+      maxAgeSecs: outbox.max_age_secs,
+      minFreeBytes: outbox.min_free_bytes,
+      whenFull: outbox.when_full,
+      commitIntervalMs: outbox.commit_interval_ms,
+      pollCommitIntervalMs: outbox.poll_commit_interval_ms,
+    },
+    web,
+  };
+}
+
+function endpointConfig(name: string, { common, settings }: CheckedEntry): EndpointConfig {
+  const { type, enabled, order, max_bytes } = common;
+  return {
+    name,
+    type,
+    enabled,
+    order: order ?? 'live_first',
+    ...(max_bytes === undefined ? {} : { maxBytes: max_bytes }),
+    settings,
+  };
+}
+
+function completeValues(root: RootValues, entries: CheckedEntries): Record<string, unknown> {
+  const join = ({ common, settings }: CheckedEntry): Record<string, unknown> => ({ ...common, ...settings });
+  const section = (checked: ReadonlyMap<string, CheckedEntry>): Record<string, unknown> =>
+    Object.fromEntries([...checked].map(([key, entry]) => [key, join(entry)]));
+  return {
+    ...root,
+    adapters: section(entries.adapters),
+    endpoints: section(entries.endpoints),
+    upstream: entries.upstream === undefined ? undefined : join(entries.upstream),
+  };
+}
+
+/** The error for a configuration that cannot be used: every fault in its message and, for programs, in `details.faults`. */
+export function configInvalidError(faults: readonly LocatedFault[], path: ConfigPath | string = ''): GatewayError {
+  const where = typeof path === 'string' && path !== '' ? basename(path) : 'The configuration';
+  const count = faults.length === 1 ? 'a fault' : `${faults.length} faults`;
+  return new GatewayError('GW_CONFIG_INVALID', `${where} has ${count}:\n${faults.map(formatFault).join('\n')}`, {
+    details: { faults: faults.map(formatFault) },
+  });
+}
