@@ -16,6 +16,8 @@ export const LIMITS = {
   queue_in_flight_messages: 8192,
   /** Ranges done above a cursor; past it the pump waits for the lowest. */
   queue_done_ranges: 4096,
+  /** Bytes of messages that one endpoint has sent and not had answered, beside one message of any size. */
+  endpoint_in_flight_bytes: 4 * 1024 * 1024,
   /** Quarantined messages; past it the oldest are dropped with an event. */
   quarantine_messages: 10_000,
   quarantine_bytes: 64 * 1024 * 1024,

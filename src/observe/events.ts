@@ -70,6 +70,94 @@ export const EVENTS = {
   device_state_changed: { level: 'info', text: 'A leaf device changed its state.', everyMs: 1000, recent: true },
   point_written: { level: 'info', text: 'A value was written to a point.', recent: true },
   point_write_failed: { level: 'warn', text: 'A value could not be written to a point.', recent: true },
+  endpoint_connected: {
+    level: 'info',
+    text: 'An endpoint is connected.',
+    recent: true,
+    counters: [{ name: 'fieldpost_endpoint_connects_total', help: 'Connections made.', labels: ['endpoint'] }],
+  },
+  endpoint_disconnected: {
+    level: 'warn',
+    text: 'An endpoint lost its connection; messages are kept and it is tried again.',
+    recent: true,
+    counters: [
+      {
+        name: 'fieldpost_endpoint_disconnects_total',
+        help: 'Connections lost, by kind of failure.',
+        labels: ['endpoint', 'kind'],
+      },
+    ],
+  },
+  endpoint_unreachable: {
+    level: 'warn',
+    text: 'An endpoint could not be connected; messages are kept and it is tried again.',
+    everyMs: 60_000,
+    recent: true,
+    counters: [
+      {
+        name: 'fieldpost_endpoint_connect_failures_total',
+        help: 'Failed attempts to connect, by kind of failure.',
+        labels: ['endpoint', 'kind'],
+      },
+    ],
+  },
+  endpoint_failed: {
+    level: 'error',
+    text: 'An endpoint could not read or write its queue; it is tried again.',
+    everyMs: 60_000,
+    recent: true,
+    counters: [
+      {
+        name: 'fieldpost_endpoint_failures_total',
+        help: 'Failures of the queue of an endpoint.',
+        labels: ['endpoint'],
+      },
+    ],
+  },
+  messages_delivered: {
+    level: 'none',
+    text: 'Messages were accepted by an endpoint.',
+    counters: [
+      {
+        name: 'fieldpost_messages_delivered_total',
+        help: 'Messages that an endpoint accepted.',
+        labels: ['endpoint'],
+        by: 'count',
+      },
+    ],
+  },
+  delivery_retried: {
+    level: 'warn',
+    text: 'An endpoint asked to send again later; its queue waits.',
+    everyMs: 60_000,
+    recent: true,
+    counters: [
+      {
+        name: 'fieldpost_delivery_retries_total',
+        help: 'Pauses of a queue that an endpoint asked for, by kind.',
+        labels: ['endpoint', 'kind'],
+      },
+    ],
+  },
+  message_rejected: {
+    level: 'error',
+    text: 'An endpoint will never accept a message; it was put into quarantine.',
+    everyMs: 10_000,
+    recent: true,
+    counters: [
+      {
+        name: 'fieldpost_messages_rejected_total',
+        help: 'Messages put into quarantine because an endpoint refused them.',
+        labels: ['endpoint'],
+      },
+    ],
+  },
+  poison_suspected: {
+    level: 'warn',
+    text: 'A message is suspected of ending its connection; the queue is sent one message at a time for a while.',
+    everyMs: 60_000,
+    recent: true,
+  },
 } as const satisfies Record<string, EventRow>;
 
 export type EventName = keyof typeof EVENTS;

@@ -1,0 +1,115 @@
+// One endpoint at work: its connection, its pump, its queue. Each endpoint has a runner of its own and shares nothing
+// with the others but the log, so that a dead endpoint never delays another.
+
+import type { Clock } from '../core/clock.ts';
+import type { Endpoint } from '../core/endpoint.ts';
+import { errorText } from '../core/errors.ts';
+import type { OutboxQueue } from '../core/outbox.ts';
+import type { HealthReport, Service } from '../core/service.ts';
+import type { Telemetry } from '../observe/events.ts';
+import type { Random } from '../platform/random.ts';
+import { Connection, type ConnectionStatus, type Session } from './connection.ts';
+import { PoisonTracker } from './poison.ts';
+import { Pump, type PumpStats } from './pump.ts';
+
+/** Longest wait at a stop for what is in flight, unless the caller's signal ends it sooner. */
+const DRAIN_MS = 5000;
+/** Pause after the queue itself failed: the store is being reopened. */
+const QUEUE_FAILURE_PAUSE_MS = 1000;
+
+export interface EndpointRunnerOptions {
+  /** `$upstream`, or the name under `endpoints:`. */
+  readonly name: string;
+  readonly endpoint: Endpoint;
+  readonly queue: OutboxQueue;
+  /** The queue's own order. */
+  readonly order: 'live_first' | 'strict';
+  /** How far the wall clock of a boot was off in ms, undefined while unknown: `outbox.clockOffset`. */
+  readonly clockOffset: (bootId: string) => number | undefined;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly telemetry: Telemetry;
+}
+
+/** What people and metrics see of an endpoint. */
+export interface EndpointStatus extends ConnectionStatus, PumpStats {
+  readonly name: string;
+  /** Where it goes, without credentials. */
+  readonly target: string;
+  /** A message is suspected of ending its connection, and the queue goes one message at a time. */
+  readonly isolating: boolean;
+}
+
+export interface EndpointRunner extends Service {
+  /** The system saw a network change: an endpoint that cannot be reached is tried now. */
+  networkChanged(): void;
+  status(): EndpointStatus;
+}
+
+export function createEndpointRunner(options: EndpointRunnerOptions): EndpointRunner {
+  const { clock, endpoint, name, telemetry } = options;
+  const connection = new Connection(options);
+  const poison = new PoisonTracker();
+  const pump = new Pump({ ...options, poison });
+  const running = new AbortController();
+  let loop: Promise<void> | undefined;
+  let stopping: Promise<void> | undefined;
+
+  const use = async (session: Session): Promise<void> => {
+    try {
+      await pump.run(session);
+    } catch (error) {
+      telemetry.emit('endpoint_failed', { endpoint: name, reason: errorText(error) });
+      await clock.sleep(QUEUE_FAILURE_PAUSE_MS, session.signal).catch(() => {});
+    }
+  };
+
+  const stop = async (signal: AbortSignal): Promise<void> => {
+    connection.drain();
+    const deadline = new AbortController();
+    const cancel = clock.after(DRAIN_MS, () => deadline.abort());
+    await pump.drain(AbortSignal.any([signal, deadline.signal]));
+    cancel();
+    running.abort();
+    await loop;
+  };
+
+  return {
+    name: `endpoint ${name}`,
+    start: () => {
+      // Nothing is awaited: a peer that is away is not a failure of the start.
+      loop ??= connection.run(running.signal, use);
+      return Promise.resolve();
+    },
+    stop: (signal) => (stopping ??= stop(signal)),
+    networkChanged: () => connection.networkChanged(),
+    status: () => ({
+      name,
+      target: endpoint.target,
+      ...connection.status(),
+      ...pump.stats(),
+      isolating: poison.suspecting,
+    }),
+    health: () => healthOf(connection.status(), pump.stats(), loop !== undefined),
+  };
+}
+
+function healthOf(connection: ConnectionStatus, pump: PumpStats, started: boolean): HealthReport {
+  if (!started) return { status: 'stopped' };
+  switch (connection.state) {
+    case 'idle':
+      return { status: 'stopped' };
+    case 'draining':
+      return { status: 'draining' };
+    case 'connected':
+      return pump.pausedReason === undefined
+        ? { status: 'running' }
+        : { status: 'degraded', reason: pump.pausedReason };
+    case 'probing':
+    case 'connecting':
+    case 'backing_off':
+      return connection.reason === undefined
+        ? { status: 'starting' }
+        : { status: 'degraded', reason: connection.reason };
+  }
+}

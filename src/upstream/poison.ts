@@ -1,0 +1,122 @@
+// Finds the message that kills its connection. A transport without negative acknowledgement (MQTT 3.1.1) cannot refuse
+// one message: the peer drops the connection instead, and everything behind the message would wait for ever.
+//
+// Invariants:
+// - A message is suspected only after it was unanswered at SUSPECT_DROPS successive drops. Suspects go alone.
+// - A drop is evidence against a suspect only when it was alone in flight and a neighbour had passed before it on the
+//   same connection. A link that merely flaps drops neighbours as well, and each such drop takes evidence away.
+// - Whatever is accepted is innocent at once.
+// - Everything here is bounded by the window: only what was in flight at the last drop is remembered.
+
+/** Drops with a message in flight, one after the other, before it goes alone. */
+export const SUSPECT_DROPS = 3;
+/** Drops with the suspect alone in flight behind a neighbour that passed, before it is quarantined. */
+export const POISON_DROPS = 3;
+/** Refusals of one message for which the peer took others in between, before it is quarantined. */
+export const POISON_REFUSALS = 3;
+
+/** Reason under which such a message stands in the quarantine. */
+export const SUSPECTED_POISON = 'suspected_poison';
+
+interface Suspicion {
+  /** Successive drops with this message in flight. */
+  drops: number;
+  /** Drops with this message alone in flight. */
+  alone: number;
+  /** Of those, the ones that followed a neighbour. */
+  evidence: number;
+}
+
+interface Refusal {
+  count: number;
+  /** Something else was accepted since the last refusal. */
+  neighbourPassed: boolean;
+}
+
+export class PoisonTracker {
+  #records = new Map<number, Suspicion>();
+  readonly #refusals = new Map<number, Refusal>();
+
+  /** True while some message has to go alone. */
+  get suspecting(): boolean {
+    for (const record of this.#records.values()) if (record.drops >= SUSPECT_DROPS) return true;
+    return false;
+  }
+
+  /** The connection was lost by the peer or the network, with these messages unanswered. */
+  dropped(offsets: readonly number[]): void {
+    if (offsets.length === 0) return;
+    const records = new Map<number, Suspicion>();
+    for (const offset of offsets) {
+      const record = this.#records.get(offset) ?? { drops: 0, alone: 0, evidence: 0 };
+      record.drops += 1;
+      records.set(offset, record);
+    }
+    // What is suspected already waits for its own turn, and was therefore not in flight now.
+    for (const [offset, record] of this.#records) {
+      if (record.drops >= SUSPECT_DROPS) records.set(offset, record);
+    }
+    this.#records = records;
+  }
+
+  /**
+   * The connection was lost while only this message was in flight. True when it is to be quarantined.
+   * @param behindNeighbour Another message was accepted just before it on the same connection.
+   */
+  droppedAlone(offset: number, behindNeighbour: boolean): boolean {
+    const record = this.#records.get(offset) ?? { drops: 0, alone: 0, evidence: 0 };
+    this.#records.set(offset, record);
+    record.drops = Math.max(record.drops + 1, SUSPECT_DROPS);
+    record.alone += 1;
+    if (behindNeighbour) {
+      record.evidence += 1;
+    } else {
+      for (const [other, otherRecord] of this.#records) {
+        if (other !== offset && otherRecord.evidence > 0) otherRecord.evidence -= 1;
+      }
+    }
+    return record.evidence >= POISON_DROPS;
+  }
+
+  /** Messages that lost the connection alone. */
+  get triedAlone(): number {
+    let count = 0;
+    for (const record of this.#records.values()) if (record.alone > 0) count += 1;
+    return count;
+  }
+
+  /** How often this message was alone in flight when the connection was lost. */
+  aloneDrops(offset: number): number {
+    return this.#records.get(offset)?.alone ?? 0;
+  }
+
+  /**
+   * The peer refused this message for a reason that may pass (not authorized, for example), and keeps the connection.
+   * True when it took others in between, so often that this one is to be quarantined.
+   */
+  refused(offset: number): boolean {
+    const refusal = this.#refusals.get(offset);
+    if (refusal === undefined) {
+      this.#refusals.set(offset, { count: 1, neighbourPassed: false });
+      return false;
+    }
+    if (!refusal.neighbourPassed) return false;
+    refusal.neighbourPassed = false;
+    refusal.count += 1;
+    return refusal.count > POISON_REFUSALS;
+  }
+
+  /** Nothing is suspected any more. */
+  clear(): void {
+    this.#records.clear();
+    this.#refusals.clear();
+  }
+
+  /** Accepted, rejected or gone: nothing is known against it any more. */
+  settled(offset: number, accepted: boolean): void {
+    if (this.#records.size > 0) this.#records.delete(offset);
+    if (this.#refusals.size === 0) return;
+    this.#refusals.delete(offset);
+    if (accepted) for (const refusal of this.#refusals.values()) refusal.neighbourPassed = true;
+  }
+}

@@ -1,0 +1,344 @@
+// Moves messages from one queue to one endpoint for as long as a connection lasts.
+//
+// Invariants:
+// - Every message taken is settled exactly once: accepted, retry, or rejected. Nothing is kept beyond `run`.
+// - No more than the endpoint's window is unanswered, and no more than LIMITS.endpoint_in_flight_bytes beside one message.
+// - After a `retry` nothing new is taken until everything in flight is answered and the wait is over, so that the queue
+//   goes on from the lowest offset.
+// - Fresh messages never wait for history: history leaves a reserve of the window free. History is owed a tenth of what
+//   the live lane sends.
+
+import type { Clock } from '../core/clock.ts';
+import type { DeliveryResult } from '../core/delivery.ts';
+import type { Endpoint } from '../core/endpoint.ts';
+import { LIMITS } from '../core/limits.ts';
+import { messageBytes, type StoredMessage } from '../core/message.ts';
+import type { Lane, OutboxQueue, Settlement } from '../core/outbox.ts';
+import type { Telemetry } from '../observe/events.ts';
+import { Notifier } from '../platform/abort.ts';
+import type { Random } from '../platform/random.ts';
+import { Backoff } from './backoff.ts';
+import type { Session } from './connection.ts';
+import { sendAlone } from './isolation.ts';
+import type { PoisonTracker } from './poison.ts';
+import { restamp } from './restamp.ts';
+
+/** Share of the window that history leaves to fresh messages, and of the traffic that it is owed by them. */
+const LANE_SHARE = 0.1;
+/** A pause longer than this is an outage: what waited becomes history. */
+export const OUTAGE_MS = 5000;
+const RETRY_INITIAL_MS = 250;
+const RETRY_CEILING_MS = 10_000;
+const THROTTLED_INITIAL_MS = 1000;
+const THROTTLED_CEILING_MS = 300_000;
+
+export interface PumpOptions {
+  readonly name: string;
+  readonly endpoint: Endpoint;
+  readonly queue: OutboxQueue;
+  readonly order: 'live_first' | 'strict';
+  readonly clockOffset: (bootId: string) => number | undefined;
+  readonly poison: PoisonTracker;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly telemetry: Telemetry;
+}
+
+export interface PumpStats {
+  readonly inFlight: number;
+  readonly inFlightBytes: number;
+  readonly deliveredTotal: number;
+  readonly retriedTotal: number;
+  readonly rejectedTotal: number;
+  /** Monotonic ms of the last delivery. */
+  readonly lastDeliveredMs: number | undefined;
+  /** Why it waits although it is connected. */
+  readonly pausedReason: string | undefined;
+}
+
+type Retry = Extract<DeliveryResult, { status: 'retry' }>;
+
+interface LaneState {
+  readonly lane: Lane;
+  inFlight: number;
+  /** `take` would give something, as far as is known. */
+  ready: boolean;
+  watching: boolean;
+}
+
+export class Pump {
+  readonly #options: PumpOptions;
+  readonly #live: LaneState = { lane: 'live', inFlight: 0, ready: true, watching: false };
+  readonly #history: LaneState = { lane: 'history', inFlight: 0, ready: true, watching: false };
+  readonly #wake = new Notifier();
+  readonly #transient: Backoff;
+  readonly #throttled: Backoff;
+  #woken = false;
+  #draining = false;
+  #inFlightBytes = 0;
+  /** Messages that the history lane may send although fresh ones wait. */
+  #historyCredit = 0;
+  #retry: Retry | undefined;
+  #unanswered: number[] = [];
+  #failure: unknown;
+  #deliveredTotal = 0;
+  #retriedTotal = 0;
+  #rejectedTotal = 0;
+  #lastDeliveredMs: number | undefined;
+  #pausedReason: string | undefined;
+
+  constructor(options: PumpOptions) {
+    this.#options = options;
+    const { random } = options;
+    this.#transient = new Backoff({ initialMs: RETRY_INITIAL_MS, ceilingMs: RETRY_CEILING_MS, random });
+    this.#throttled = new Backoff({ initialMs: THROTTLED_INITIAL_MS, ceilingMs: THROTTLED_CEILING_MS, random });
+  }
+
+  /**
+   * Pumps until the session ends and everything taken is settled.
+   * @throws GatewayError GW_STORE_CLOSED, GW_STORE_WRITE of the queue.
+   */
+  async run(session: Session): Promise<void> {
+    const { poison, queue } = this.#options;
+    const { signal } = session;
+    this.#retry = undefined;
+    this.#unanswered = [];
+    this.#failure = undefined;
+    if ((session.outageMs ?? 0) > OUTAGE_MS || (queue.stats().oldestAgeMs ?? 0) > OUTAGE_MS) queue.split();
+    this.#live.ready = true;
+    this.#history.ready = true;
+    const onAbort = (): void => this.#notify();
+    signal.addEventListener('abort', onAbort, { once: true });
+    try {
+      while (!signal.aborted && this.#failure === undefined) {
+        if (poison.suspecting && !this.#draining && this.#retry === undefined) await this.#sendAlone(session);
+        else if (this.#retry !== undefined && this.#inFlight === 0) await this.#pause(this.#retry, signal);
+        else if (!(await this.#fill(session))) await this.#idle(signal);
+      }
+    } catch (error) {
+      this.#failure ??= error;
+    } finally {
+      signal.removeEventListener('abort', onAbort);
+    }
+    while (this.#inFlight > 0) await this.#sleepUntilWoken();
+    if (!this.#draining) poison.dropped(this.#unanswered);
+    if (this.#failure !== undefined && !signal.aborted) throw this.#failure;
+  }
+
+  /** Takes nothing more. Resolves when nothing is in flight, or the signal aborts. */
+  async drain(signal: AbortSignal): Promise<void> {
+    this.#draining = true;
+    while (this.#inFlight > 0 && !signal.aborted) await this.#wake.wait(signal).catch(() => {});
+  }
+
+  stats(): PumpStats {
+    return {
+      inFlight: this.#inFlight,
+      inFlightBytes: this.#inFlightBytes,
+      deliveredTotal: this.#deliveredTotal,
+      retriedTotal: this.#retriedTotal,
+      rejectedTotal: this.#rejectedTotal,
+      lastDeliveredMs: this.#lastDeliveredMs,
+      pausedReason: this.#pausedReason,
+    };
+  }
+
+  get #inFlight(): number {
+    return this.#live.inFlight + this.#history.inFlight;
+  }
+
+  /** Takes and sends one batch. False when there is nothing to do before something changes. */
+  async #fill(session: Session): Promise<boolean> {
+    if (this.#draining || this.#retry !== undefined) return false;
+    if (this.#inFlightBytes >= LIMITS.endpoint_in_flight_bytes) return false;
+    const { window } = this.#options.endpoint.capabilities;
+    if (this.#options.order === 'strict') return this.#fillLane(this.#live, window, session);
+    const owed = Math.floor(this.#historyCredit);
+    if (owed >= 1 && this.#history.ready && (await this.#fillLane(this.#history, window, session, owed))) return true;
+    if (await this.#fillLane(this.#live, window, session)) return true;
+    const reserve = window >= 2 ? Math.max(1, Math.floor(window * LANE_SHARE)) : 0;
+    return this.#fillLane(this.#history, window - reserve, session);
+  }
+
+  async #fillLane(state: LaneState, windowMessages: number, session: Session, most?: number): Promise<boolean> {
+    if (!state.ready || session.signal.aborted) return false;
+    const { batchMessages, window } = this.#options.endpoint.capabilities;
+    const free = windowMessages - this.#inFlight;
+    // A lane that fills the window waits for a batch's worth of room, so that batches do not crumble into single messages.
+    const worthwhile = Math.max(1, Math.min(batchMessages, Math.floor(window / 4)));
+    if (free < 1 || (most === undefined && free < worthwhile && state.inFlight >= worthwhile)) return false;
+    const taken = await this.#options.queue.take(state.lane, {
+      maxMessages: Math.min(free, batchMessages, most ?? batchMessages),
+      maxBytes: LIMITS.endpoint_in_flight_bytes - this.#inFlightBytes,
+    });
+    if (taken.length === 0) {
+      state.ready = false;
+      this.#watch(state, session.signal);
+      return false;
+    }
+    if (state === this.#live) this.#historyCredit = Math.min(window, this.#historyCredit + taken.length * LANE_SHARE);
+    else this.#historyCredit = Math.max(0, this.#historyCredit - taken.length);
+    void this.#send(state, taken, session);
+    return true;
+  }
+
+  /** Learns when a lane that gave nothing has something again. */
+  #watch(state: LaneState, signal: AbortSignal): void {
+    if (state.watching) return;
+    state.watching = true;
+    this.#options.queue
+      .available(state.lane, signal)
+      .then(() => {
+        state.ready = true;
+      })
+      // Only the end of the session rejects, and that wakes by itself.
+      .catch(() => {})
+      .finally(() => {
+        state.watching = false;
+        this.#notify();
+      });
+  }
+
+  async #send(state: LaneState, batch: readonly StoredMessage[], session: Session): Promise<void> {
+    const { clockOffset, endpoint } = this.#options;
+    let bytes = 0;
+    for (const stored of batch) bytes += messageBytes(stored.message);
+    state.inFlight += batch.length;
+    this.#inFlightBytes += bytes;
+    try {
+      const outgoing = batch.map((stored) => restamp(stored, clockOffset));
+      const results = await endpoint.send(outgoing, session.signal);
+      await this.#settle(batch, results, session);
+    } catch (error) {
+      // `send` never rejects, so this is the queue: the store is closed or being reopened.
+      this.#failure ??= error;
+    } finally {
+      state.inFlight -= batch.length;
+      this.#inFlightBytes -= bytes;
+      this.#notify();
+    }
+  }
+
+  async #settle(batch: readonly StoredMessage[], results: readonly DeliveryResult[], session: Session): Promise<void> {
+    const settlements: Settlement[] = [];
+    const rejected: Settlement[] = [];
+    let accepted = 0;
+    for (const [index, stored] of batch.entries()) {
+      const result = results[index] ?? NO_ANSWER;
+      if (result.status === 'accepted') accepted += 1;
+      else if (result.status === 'retry' && session.signal.aborted) this.#unanswered.push(stored.offset);
+      const settlement = this.#judge(stored, result, session.signal.aborted);
+      (settlement.outcome === 'rejected' ? rejected : settlements).push(settlement);
+    }
+    if (accepted > 0) this.#delivered(accepted, session);
+    await this.#options.queue.settle(settlements);
+    if (rejected.length > 0) await this.#reject(rejected);
+  }
+
+  /** Quarantining writes to the store; when that fails, the messages go back to their place and are refused again. */
+  async #reject(rejected: readonly Settlement[]): Promise<void> {
+    const { queue } = this.#options;
+    try {
+      await queue.settle(rejected);
+    } catch (error) {
+      await queue.settle(rejected.map(({ offset }) => ({ offset, outcome: 'retry' })));
+      throw error;
+    }
+  }
+
+  async #sendAlone(session: Session): Promise<void> {
+    const { telemetry, name } = this.#options;
+    telemetry.emit('poison_suspected', { endpoint: name });
+    await sendAlone(
+      {
+        ...this.#options,
+        stopping: () => this.#draining,
+        settle: async (stored, result) => {
+          if (result.status === 'accepted') this.#delivered(1, session);
+          const settlement = this.#judge(stored, result, session.signal.aborted);
+          if (settlement.outcome === 'rejected') await this.#reject([settlement]);
+          else await this.#options.queue.settle([settlement]);
+        },
+      },
+      session,
+    );
+  }
+
+  #judge(stored: StoredMessage, result: DeliveryResult, sessionEnded: boolean): Settlement {
+    const { name, poison, telemetry } = this.#options;
+    const { offset } = stored;
+    const fields = { endpoint: name, device: stored.message.deviceId, messageId: stored.messageId };
+    if (result.status === 'accepted') {
+      poison.settled(offset, true);
+      return { offset, outcome: 'accepted' };
+    }
+    if (result.status === 'rejected') {
+      poison.settled(offset, false);
+      this.#rejectedTotal += 1;
+      telemetry.emit('message_rejected', { ...fields, reason: result.reason });
+      return { offset, outcome: 'rejected', reason: result.reason };
+    }
+    this.#retriedTotal += 1;
+    if (!sessionEnded) {
+      if (result.kind === 'unauthorized' && poison.refused(offset)) {
+        poison.settled(offset, false);
+        this.#rejectedTotal += 1;
+        telemetry.emit('message_rejected', { ...fields, reason: result.reason });
+        return { offset, outcome: 'rejected', reason: result.reason };
+      }
+      this.#retry ??= result;
+    }
+    return { offset, outcome: 'retry' };
+  }
+
+  #delivered(count: number, session: Session): void {
+    this.#deliveredTotal += count;
+    this.#lastDeliveredMs = this.#options.clock.monotonicMs();
+    this.#options.telemetry.emit('messages_delivered', { endpoint: this.#options.name, count });
+    session.progress();
+    if (this.#retry === undefined) {
+      this.#transient.reset();
+      this.#throttled.reset();
+    }
+  }
+
+  /** Waits as long as the peer's answer asks for; then takes again from the lowest offset. */
+  async #pause(retry: Retry, signal: AbortSignal): Promise<void> {
+    const { clock, name, queue, telemetry } = this.#options;
+    const slow = retry.kind === 'throttled' || retry.kind === 'unauthorized';
+    const waitMs = (slow ? this.#throttled : this.#transient).next(retry.retryAfterMs);
+    this.#pausedReason = retry.reason;
+    telemetry.emit('delivery_retried', { endpoint: name, kind: retry.kind, reason: retry.reason, waitMs });
+    try {
+      await clock.sleep(waitMs, signal);
+      if (waitMs > OUTAGE_MS) queue.split();
+    } finally {
+      this.#pausedReason = undefined;
+      this.#retry = undefined;
+      this.#live.ready = true;
+      this.#history.ready = true;
+    }
+  }
+
+  async #idle(signal: AbortSignal): Promise<void> {
+    if (!signal.aborted) await this.#sleepUntilWoken();
+  }
+
+  #notify(): void {
+    this.#woken = true;
+    this.#wake.notify();
+  }
+
+  async #sleepUntilWoken(): Promise<void> {
+    // A wake-up between the look and the wait must not be lost.
+    if (!this.#woken) await this.#wake.wait(NEVER);
+    this.#woken = false;
+  }
+}
+
+const NEVER = new AbortController().signal;
+const NO_ANSWER: DeliveryResult = Object.freeze({
+  status: 'retry',
+  kind: 'transient',
+  reason: 'The endpoint gave no answer.',
+});

@@ -1,0 +1,30 @@
+// Time as it leaves the box. Chunks in the log never change, so what was measured while the clock was unknown is
+// corrected here, on a copy, as soon as the offset of its boot is known.
+
+import type { StoredMessage } from '../core/message.ts';
+import { isoTime } from '../core/time.ts';
+
+/**
+ * The message with its time made right: bodies of ours get the corrected `time` at its recorded 24 bytes, bodies that
+ * are not ours get `creationTimeUtc`, unless their sender set it. The message itself is never changed.
+ *
+ * @param clockOffset How far the wall clock of a boot was off in ms (corrected = wallMs + offset); undefined: unknown.
+ */
+export function restamp(stored: StoredMessage, clockOffset: (bootId: string) => number | undefined): StoredMessage {
+  const { message } = stored;
+  const { time } = message;
+  const timeAt = message.stamps?.timeAt;
+  const synced = time.clock === 'synced';
+  if (synced && timeAt !== undefined) return stored;
+  const offsetMs = synced ? 0 : clockOffset(time.bootId);
+  if (offsetMs === undefined) return stored;
+  const corrected = isoTime(time.wallMs + offsetMs);
+  if (timeAt === undefined) {
+    if (message.systemProperties.creationTimeUtc !== undefined) return stored;
+    const systemProperties = { ...message.systemProperties, creationTimeUtc: corrected };
+    return { ...stored, message: { ...message, systemProperties } };
+  }
+  const body = Buffer.from(message.body);
+  body.write(corrected, timeAt, 'latin1');
+  return { ...stored, message: { ...message, body } };
+}
