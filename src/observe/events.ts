@@ -158,6 +158,60 @@ export const EVENTS = {
     everyMs: 60_000,
     recent: true,
   },
+  message_quarantined: {
+    // Whoever moved it there says why; the outbox only counts.
+    level: 'none',
+    text: 'A message was moved to quarantine.',
+    counters: [
+      { name: 'fieldpost_messages_quarantined_total', help: 'Messages moved to quarantine.', labels: ['queue'] },
+    ],
+  },
+  outbox_write_failed: {
+    level: 'error',
+    text: 'A write to the outbox failed; the store is being reopened and verified.',
+    counters: [{ name: 'fieldpost_outbox_write_failures_total', help: 'Failed writes and syncs of the outbox.' }],
+    everyMs: 10_000,
+    recent: true,
+  },
+  outbox_reopened: { level: 'warn', text: 'The outbox was reopened and takes messages again.', recent: true },
+  store_salvaged: {
+    level: 'error',
+    text: 'A damaged store was copied aside and what could be read was kept.',
+    counters: [{ name: 'fieldpost_store_salvages_total', help: 'Stores that were salvaged.', labels: ['store'] }],
+    recent: true,
+  },
+  field_exchange: {
+    level: 'none',
+    text: 'A request to a leaf device ended.',
+    counters: [
+      {
+        name: 'fieldpost_field_exchanges_total',
+        help: 'Requests to leaf devices, by outcome: `ok` or a stable reason.',
+        labels: ['outcome'],
+      },
+    ],
+  },
+  device_polled: {
+    level: 'none',
+    text: 'A leaf device was polled.',
+    counters: [
+      { name: 'fieldpost_polls_total', help: 'Polls of leaf devices.' },
+      { name: 'fieldpost_polls_missed_total', help: 'Polls left out because the bus was busy.', by: 'missed' },
+    ],
+  },
+  watchdog_withheld: {
+    level: 'error',
+    text: 'The watchdog is not told that all is well, because something makes no progress.',
+    everyMs: 10_000,
+    recent: true,
+  },
+  web_listening: { level: 'info', text: 'The web page is ready.' },
+  web_unavailable: {
+    level: 'warn',
+    text: 'The web server cannot listen; the gateway runs on and tries again.',
+    everyMs: 300_000,
+    recent: true,
+  },
 } as const satisfies Record<string, EventRow>;
 
 export type EventName = keyof typeof EVENTS;
