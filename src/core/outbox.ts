@@ -188,7 +188,10 @@ export interface Outbox {
   /** Opens the queues of the configured endpoints. A new queue begins at the tail; one not named becomes detached. */
   setQueues(definitions: readonly QueueDefinition[]): Promise<void>;
   setSettings(settings: OutboxSettings): void;
-  /** Remembers how far the wall clock of a boot was off: corrected = wallMs + offsetMs. Survives restarts. */
+  /**
+   * Remembers a boot's true wall clock minus its monotonic clock, known once the clock is synchronised:
+   * corrected = monotonicMs + offsetMs, whatever the wall clock said before. Survives restarts.
+   */
   recordClockOffset(bootId: string, offsetMs: number): Promise<void>;
   /** Undefined while it is unknown. */
   clockOffset(bootId: string): number | undefined;

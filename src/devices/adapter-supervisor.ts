@@ -1,13 +1,14 @@
 // Starts and stops adapters, restarts with backoff what could not start, and isolates each from the others: a fault of
 // one adapter ends in its own health report.
 
-import type { Adapter, Exchange, PollTiming, AdapterContext } from '../core/adapter.ts';
+import type { Adapter, AdapterContext } from '../core/adapter.ts';
 import type { Clock } from '../core/clock.ts';
 import type { DeviceId } from '../core/device.ts';
 import { errorText } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
 import type { HealthReport } from '../core/service.ts';
 import type { Telemetry } from '../observe/events.ts';
+import type { FieldMeters } from '../observe/metrics.ts';
 import type { Ingress } from '../pipeline/ingress.ts';
 import type { Transform } from '../pipeline/transform.ts';
 import type { DeviceRegistry } from './device-registry.ts';
@@ -25,12 +26,6 @@ export interface AdapterStatus {
   readonly type: string;
   readonly health: HealthReport;
   readonly lastProgressMs: number | undefined;
-}
-
-/** What exchanges and polls feed: counters and histograms, nothing per device. */
-export interface FieldMeters {
-  exchange(adapterId: string, exchange: Exchange): void;
-  poll(adapterId: string, timing: PollTiming): void;
 }
 
 export interface SupervisorOptions {

@@ -58,6 +58,12 @@ export const EVENTS = {
   },
   ingress_paused: { level: 'warn', text: 'The outbox takes no more for now; sources are slowed down.', recent: true },
   ingress_resumed: { level: 'info', text: 'The outbox takes messages again.', recent: true },
+  clock_known: { level: 'info', text: 'The clock is synchronised; unsent readings are corrected.', recent: true },
+  clock_record_failed: {
+    level: 'warn',
+    text: 'The offset of the clock could not be stored; it is tried again.',
+    everyMs: 60_000,
+  },
   adapter_failed: {
     level: 'error',
     text: 'An adapter could not start; it is tried again.',

@@ -24,7 +24,7 @@ export interface EndpointRunnerOptions {
   readonly queue: OutboxQueue;
   /** The queue's own order. */
   readonly order: 'live_first' | 'strict';
-  /** How far the wall clock of a boot was off in ms, undefined while unknown: `outbox.clockOffset`. */
+  /** True wall clock minus monotonic clock of a boot in ms, undefined while unknown: `outbox.clockOffset`. */
   readonly clockOffset: (bootId: string) => number | undefined;
   readonly clock: Clock;
   readonly random: Random;

@@ -8,7 +8,8 @@ import { isoTime } from '../core/time.ts';
  * The message with its time made right: bodies of ours get the corrected `time` at its recorded 24 bytes, bodies that
  * are not ours get `creationTimeUtc`, unless their sender set it. The message itself is never changed.
  *
- * @param clockOffset How far the wall clock of a boot was off in ms (corrected = wallMs + offset); undefined: unknown.
+ * @param clockOffset True wall clock minus monotonic clock of a boot in ms (corrected = monotonicMs + offset), whatever the
+ *   wall clock said meanwhile; undefined: unknown.
  */
 export function restamp(stored: StoredMessage, clockOffset: (bootId: string) => number | undefined): StoredMessage {
   const { message } = stored;
@@ -16,9 +17,9 @@ export function restamp(stored: StoredMessage, clockOffset: (bootId: string) => 
   const timeAt = message.stamps?.timeAt;
   const synced = time.clock === 'synced';
   if (synced && timeAt !== undefined) return stored;
-  const offsetMs = synced ? 0 : clockOffset(time.bootId);
+  const offsetMs = synced ? time.wallMs - time.monotonicMs : clockOffset(time.bootId);
   if (offsetMs === undefined) return stored;
-  const corrected = isoTime(time.wallMs + offsetMs);
+  const corrected = isoTime(time.monotonicMs + offsetMs);
   if (timeAt === undefined) {
     if (message.systemProperties.creationTimeUtc !== undefined) return stored;
     const systemProperties = { ...message.systemProperties, creationTimeUtc: corrected };

@@ -1,0 +1,236 @@
+// The composition root: builds every part in boot order and stops them in reverse. Nothing else constructs parts.
+//
+// Boot order: the outbox (nothing may come in before it can be stored), ingress, adapters (values flow), endpoints (values
+// leave), then what people look at. Stop order: adapters, ingress, endpoints, outbox.
+
+import type { EndpointConfig, GatewayConfig } from './config/config.ts';
+import type { Clock } from './core/clock.ts';
+import { errorText } from './core/errors.ts';
+import type { Logger } from './core/log.ts';
+import type { Outbox } from './core/outbox.ts';
+import { AdapterSupervisor, type AdapterStatus } from './devices/adapter-supervisor.ts';
+import { createDeviceRegistry, type DeviceRegistry } from './devices/device-registry.ts';
+import { createDispatcher, type Dispatcher } from './devices/dispatcher.ts';
+import { createPointCache, type PointCache } from './devices/point-cache.ts';
+import { watchClock, type ClockWatch } from './gateway/clock-watch.ts';
+import { EndpointSet, type EndpointEntryStatus } from './gateway/endpoint-set.ts';
+import { adapterPlan, type ModuleList } from './gateway/modules.ts';
+import type { Telemetry } from './observe/events.ts';
+import type { HealthPart } from './observe/health.ts';
+import type { FieldMeters } from './observe/metrics.ts';
+import { Ingress } from './pipeline/ingress.ts';
+import { createRouter, type Router } from './pipeline/route.ts';
+import { createTransform } from './pipeline/transform.ts';
+import type { Random } from './platform/random.ts';
+
+export interface GatewayOptions {
+  readonly config: GatewayConfig;
+  readonly modules: ModuleList;
+  /** Opens the outbox with the queues of the routes. */
+  readonly openOutbox: (config: GatewayConfig, router: Router) => Promise<Outbox>;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Logger;
+  readonly telemetry: Telemetry;
+  readonly meters: FieldMeters;
+}
+
+/** Parts of the stop share this time; what has not ended then is named in the log. */
+const STOP_MS = 10_000;
+
+export class Gateway {
+  readonly outbox: Outbox;
+  readonly registry: DeviceRegistry;
+  readonly points: PointCache;
+  readonly dispatcher: Dispatcher;
+  readonly #options: GatewayOptions;
+  readonly #ingress: Ingress;
+  readonly #supervisor: AdapterSupervisor;
+  readonly #endpoints: EndpointSet;
+  readonly #running = new AbortController();
+  #config: GatewayConfig;
+  #clockWatch: ClockWatch | undefined;
+  #applying: Promise<void> = Promise.resolve();
+  #stopping: Promise<void> | undefined;
+
+  private constructor(options: GatewayOptions, outbox: Outbox, router: Router) {
+    const { clock, random, log, telemetry, meters, modules, config } = options;
+    const transform = createTransform();
+    this.#options = options;
+    this.#config = config;
+    this.outbox = outbox;
+    this.registry = createDeviceRegistry(clock, telemetry);
+    this.points = createPointCache();
+    this.#ingress = new Ingress({ outbox, router, transform, clock, telemetry });
+    this.#supervisor = new AdapterSupervisor({
+      ingress: this.#ingress,
+      transform,
+      registry: this.registry,
+      points: this.points,
+      meters,
+      clock,
+      log,
+      telemetry,
+    });
+    this.dispatcher = createDispatcher({
+      registry: this.registry,
+      adapterOf: (deviceId) => this.#supervisor.adapterOf(deviceId),
+      clock,
+      telemetry,
+    });
+    this.#endpoints = new EndpointSet({ outbox, gatewayId: config.gatewayId, modules, clock, random, log, telemetry });
+  }
+
+  /** @throws GatewayError GW_STORE_OPEN, GW_STORE_FORMAT, GW_DATA_LOCKED, GW_DATA_DIRECTORY from the outbox; nothing else. */
+  static async start(options: GatewayOptions): Promise<Gateway> {
+    const router = routerFor(options.config);
+    const outbox = await options.openOutbox(options.config, router);
+    const gateway = new Gateway(options, outbox, router);
+    const { clock, telemetry, config } = options;
+    gateway.#clockWatch = watchClock({ clock, outbox, telemetry });
+    await Promise.all([
+      gateway.#addAdapters(config.adapters),
+      ...endpointsOf(config).map((endpoint) => gateway.#endpoints.add(endpoint, gateway.#running.signal)),
+    ]);
+    return gateway;
+  }
+
+  get config(): GatewayConfig {
+    return this.#config;
+  }
+
+  adapters(): readonly AdapterStatus[] {
+    return this.#supervisor.status();
+  }
+
+  endpoints(): readonly EndpointEntryStatus[] {
+    return this.#endpoints.status();
+  }
+
+  ingress(): ReturnType<Ingress['stats']> {
+    return this.#ingress.stats();
+  }
+
+  networkChanged(): void {
+    this.#endpoints.networkChanged();
+  }
+
+  /** Adapters, endpoints and the outbox; what is switched off has no health. */
+  health(): readonly HealthPart[] {
+    const { full, lastCommitAnsweredMs: _ } = this.outbox.stats();
+    const reason = 'The outbox reached a limit: see outbox.when_full, and whether the upstream takes messages.';
+    return [
+      {
+        part: 'outbox',
+        essential: true,
+        report: full ? { status: 'degraded', reason } : { status: 'running' },
+      },
+      ...this.adapters().map(({ adapterId, health }) => ({
+        part: `adapter ${adapterId}`,
+        essential: false,
+        report: health,
+      })),
+      ...this.endpoints()
+        .filter(({ health }) => health.status !== 'stopped')
+        .map(({ name, health }) => ({ part: `endpoint ${name}`, essential: false, report: health })),
+    ];
+  }
+
+  /**
+   * Makes the parts follow another configuration; only those whose settings differ are restarted. Changes are applied one
+   * after the other. The gateway's id and the web server's settings are not its to change.
+   */
+  apply(next: GatewayConfig): Promise<void> {
+    this.#applying = this.#applying.then(() => this.#apply(next));
+    return this.#applying;
+  }
+
+  /** Idempotent: every caller gets the same promise. Takes at most about 10 s, then closes the outbox all the same. */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  async #apply(next: GatewayConfig): Promise<void> {
+    const before = this.#config;
+    this.#config = next;
+    const signal = AbortSignal.any([this.#running.signal, this.#deadline()]);
+    const changed = <T>(a: T, b: T): boolean => JSON.stringify(a, bigintText) !== JSON.stringify(b, bigintText);
+
+    this.outbox.setSettings(next.outbox);
+    const [adaptersBefore, adaptersNext] = [byId(before.adapters), byId(next.adapters)];
+    const goneAdapters = before.adapters.filter(({ id }) => changed(adaptersBefore.get(id), adaptersNext.get(id)));
+    await Promise.all(
+      goneAdapters.map(({ id }) =>
+        this.#supervisor.remove(id, signal, { keepDevices: adaptersNext.get(id)?.enabled === true }),
+      ),
+    );
+    const [endpointsBefore, endpointsNext] = [byName(endpointsOf(before)), byName(endpointsOf(next))];
+    const changedNames = [...new Set([...endpointsBefore.keys(), ...endpointsNext.keys()])].filter((name) =>
+      changed(endpointsBefore.get(name), endpointsNext.get(name)),
+    );
+    await Promise.all(changedNames.map((name) => this.#endpoints.remove(name, signal)));
+
+    const router = routerFor(next);
+    await this.outbox.setQueues(router.queues);
+    this.#ingress.setRouter(router);
+
+    for (const name of changedNames) {
+      const endpoint = endpointsNext.get(name);
+      if (endpoint !== undefined) await this.#endpoints.add(endpoint, this.#running.signal);
+    }
+    await this.#addAdapters(next.adapters.filter(({ id }) => changed(adaptersBefore.get(id), adaptersNext.get(id))));
+  }
+
+  async #addAdapters(adapters: GatewayConfig['adapters']): Promise<void> {
+    const { modules } = this.#options;
+    const enabled = adapters.filter(({ enabled: on }) => on);
+    await Promise.all(enabled.map((adapter) => this.#supervisor.add(adapterPlan(adapter, modules))));
+  }
+
+  async #stop(): Promise<void> {
+    const { log } = this.#options;
+    const deadline = this.#deadline();
+    const step = async (part: string, stop: () => Promise<void>): Promise<void> => {
+      try {
+        await stop();
+      } catch (error) {
+        log.warn({ part, error: errorText(error) }, 'A part did not stop in an orderly way.');
+      }
+      if (deadline.aborted) log.warn({ part }, 'The time for stopping was over before this part had ended.');
+    };
+    await this.#applying.catch(() => {});
+    this.#clockWatch?.stop();
+    await step('adapters', () => this.#supervisor.stop(deadline));
+    await step('ingress', () => this.#ingress.stop(deadline));
+    this.#running.abort();
+    await step('endpoints', () => this.#endpoints.stop(deadline));
+    await step('outbox', () => this.outbox.close());
+  }
+
+  #deadline(): AbortSignal {
+    const deadline = new AbortController();
+    this.#options.clock.after(STOP_MS, () => deadline.abort());
+    return deadline.signal;
+  }
+}
+
+function endpointsOf(config: GatewayConfig): readonly EndpointConfig[] {
+  return config.upstream === undefined ? config.endpoints : [config.upstream, ...config.endpoints];
+}
+
+function routerFor(config: GatewayConfig): Router {
+  return createRouter({ endpoints: endpointsOf(config), routes: config.routes });
+}
+
+function byId<T extends { readonly id: string }>(items: readonly T[]): ReadonlyMap<string, T> {
+  return new Map(items.map((item) => [item.id, item]));
+}
+
+function byName<T extends { readonly name: string }>(items: readonly T[]): ReadonlyMap<string, T> {
+  return new Map(items.map((item) => [item.name, item]));
+}
+
+function bigintText(_key: string, value: unknown): unknown {
+  return typeof value === 'bigint' ? `${value}n` : value;
+}
