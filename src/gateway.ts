@@ -35,7 +35,7 @@ export interface GatewayOptions {
   readonly meters: FieldMeters;
 }
 
-/** Parts of the stop share this time; what has not ended then is named in the log. */
+/** Parts of a stop, or of a change, share this time; what has not ended then is named in the log. */
 const STOP_MS = 10_000;
 
 export class Gateway {
@@ -141,20 +141,21 @@ export class Gateway {
    * after the other. The gateway's id and the web server's settings are not its to change.
    */
   apply(next: GatewayConfig): Promise<void> {
-    this.#applying = this.#applying.then(() => this.#apply(next));
-    return this.#applying;
+    const applied = this.#applying.then(() => this.#withDeadline((deadline) => this.#apply(next, deadline)));
+    this.#applying = applied.catch(() => {});
+    return applied;
   }
 
   /** Idempotent: every caller gets the same promise. Takes at most about 10 s, then closes the outbox all the same. */
   stop(): Promise<void> {
-    this.#stopping ??= this.#stop();
+    this.#stopping ??= this.#applying.then(() => this.#withDeadline((deadline) => this.#stop(deadline)));
     return this.#stopping;
   }
 
-  async #apply(next: GatewayConfig): Promise<void> {
+  async #apply(next: GatewayConfig, deadline: AbortSignal): Promise<void> {
     const before = this.#config;
     this.#config = next;
-    const signal = AbortSignal.any([this.#running.signal, this.#deadline()]);
+    const signal = AbortSignal.any([this.#running.signal, deadline]);
     const changed = <T>(a: T, b: T): boolean => JSON.stringify(a, bigintText) !== JSON.stringify(b, bigintText);
 
     this.outbox.setSettings(next.outbox);
@@ -188,9 +189,8 @@ export class Gateway {
     await Promise.all(enabled.map((adapter) => this.#supervisor.add(adapterPlan(adapter, modules))));
   }
 
-  async #stop(): Promise<void> {
+  async #stop(deadline: AbortSignal): Promise<void> {
     const { log } = this.#options;
-    const deadline = this.#deadline();
     const step = async (part: string, stop: () => Promise<void>): Promise<void> => {
       try {
         await stop();
@@ -199,7 +199,6 @@ export class Gateway {
       }
       if (deadline.aborted) log.warn({ part }, 'The time for stopping was over before this part had ended.');
     };
-    await this.#applying.catch(() => {});
     this.#clockWatch?.stop();
     await step('adapters', () => this.#supervisor.stop(deadline));
     await step('ingress', () => this.#ingress.stop(deadline));
@@ -208,10 +207,14 @@ export class Gateway {
     await step('outbox', () => this.outbox.close());
   }
 
-  #deadline(): AbortSignal {
+  async #withDeadline(work: (deadline: AbortSignal) => Promise<void>): Promise<void> {
     const deadline = new AbortController();
-    this.#options.clock.after(STOP_MS, () => deadline.abort());
-    return deadline.signal;
+    const cancel = this.#options.clock.after(STOP_MS, () => deadline.abort());
+    try {
+      await work(deadline.signal);
+    } finally {
+      cancel();
+    }
   }
 }
 
