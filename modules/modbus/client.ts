@@ -1,0 +1,197 @@
+// One connection to a bus: one exchange at a time over a link, a framer and the codec. Knows neither devices nor retries.
+
+import assert from 'node:assert';
+import type { Clock, GatewayError } from '#sdk';
+import { Codec } from './codec.ts';
+import { disconnectedFault, timeoutFault } from './faults.ts';
+import type { FrameLog } from './frame-log.ts';
+import type { Framer } from './framer.ts';
+import type { Link, LinkOpener } from './link.ts';
+import { answerBytes, type ModbusRequest } from './pdu.ts';
+
+export interface ClientOptions {
+  readonly opener: LinkOpener;
+  readonly framer: Framer;
+  readonly clock: Clock;
+  readonly frameLog: FrameLog;
+}
+
+interface PendingExchange {
+  readonly resolve: (data: Uint8Array) => void;
+  readonly reject: (error: unknown) => void;
+  readonly cancelTimeout: () => void;
+}
+
+/** Characters allowed for an answer whose length is not known beforehand. */
+const UNKNOWN_ANSWER_BYTES = 128;
+const NO_DATA = new Uint8Array(0);
+
+export class ModbusClient {
+  readonly #options: ClientOptions;
+  readonly #framer: Framer;
+  readonly #codec = new Codec();
+  readonly #closed: Promise<GatewayError | undefined>;
+  #settleClosed: (error: GatewayError | undefined) => void = () => {};
+  #link: Link | undefined;
+  #isOpen = true;
+  #closeReason: GatewayError | undefined;
+  #pending: PendingExchange | undefined;
+  #heardSinceRequest = false;
+  #lastActivityMs: number;
+  #answers = 0;
+  #silences = 0;
+
+  private constructor(options: ClientOptions) {
+    this.#options = options;
+    this.#framer = options.framer;
+    this.#lastActivityMs = options.clock.monotonicMs();
+    this.#closed = new Promise((resolve) => {
+      this.#settleClosed = resolve;
+    });
+  }
+
+  /** One attempt to connect. @throws GatewayError as `LinkOpener.open` does. */
+  static async open(options: ClientOptions, signal: AbortSignal): Promise<ModbusClient> {
+    const client = new ModbusClient(options);
+    client.#link = await options.opener.open(
+      { onData: (bytes) => client.#onData(bytes), onClosed: (error) => client.#onClosed(error) },
+      signal,
+    );
+    return client;
+  }
+
+  /** Settles when the connection has ended: why, or undefined when `close` was called without a reason. */
+  get closed(): Promise<GatewayError | undefined> {
+    return this.#closed;
+  }
+
+  /** Monotonic ms when the line last carried a character, as far as is known. */
+  get lastActivityMs(): number {
+    return this.#lastActivityMs;
+  }
+
+  /** Exchanges that were answered. */
+  get answers(): number {
+    return this.#answers;
+  }
+
+  /** Exchanges in a row, up to now, after which not a byte came. */
+  get silences(): number {
+    return this.#silences;
+  }
+
+  /**
+   * One request and its answer: the bytes of registers, packed bits or the identification; nothing for writes.
+   * `timeoutMs` counts from the last character sent to the last character of the answer, less what these take on the line.
+   * @throws GatewayError GW_TIMEOUT, GW_MODBUS_EXCEPTION, GW_MODBUS_FRAME, GW_DISCONNECTED.
+   */
+  exchange(unitId: number, request: ModbusRequest, timeoutMs: number): Promise<Uint8Array> {
+    assert(this.#pending === undefined, 'one exchange at a time');
+    if (!this.#isOpen || this.#link === undefined) return Promise.reject(this.#lostFault());
+    const { clock, opener } = this.#options;
+    const unit = this.#codec.encode(unitId, request);
+    const bytes = this.#framer.request(unit, request);
+    // An ASCII frame has two characters a byte, and so has its answer.
+    const charsPerByte = bytes.length / unit.length;
+    const chars = bytes.length + (answerBytes(request) ?? UNKNOWN_ANSWER_BYTES) * charsPerByte;
+    const limitMs = timeoutMs + chars * opener.charMs;
+    return new Promise<Uint8Array>((resolve, reject) => {
+      const cancelTimeout = clock.after(limitMs, () => this.#onTimeout(limitMs));
+      this.#pending = { resolve, reject, cancelTimeout };
+      this.#heardSinceRequest = false;
+      this.#send(bytes);
+    });
+  }
+
+  /** Sends a request that no device answers (serial broadcast, unit id 0). @throws GatewayError GW_DISCONNECTED. */
+  broadcast(unitId: number, request: ModbusRequest): Uint8Array {
+    assert(this.#pending === undefined, 'one exchange at a time');
+    if (!this.#isOpen) throw this.#lostFault();
+    const bytes = this.#framer.request(this.#codec.encode(unitId, request), request);
+    this.#framer.giveUp();
+    this.#send(bytes);
+    return NO_DATA;
+  }
+
+  /** Ends the connection; `reason` is what `closed` and an exchange under way are told. Idempotent. */
+  async close(reason?: GatewayError): Promise<void> {
+    if (this.#isOpen) this.#closeReason = reason;
+    this.#isOpen = false;
+    await this.#link?.close();
+  }
+
+  #send(bytes: Buffer): void {
+    const { clock, opener, frameLog } = this.#options;
+    const nowMs = clock.monotonicMs();
+    frameLog.add(nowMs, 'sent', bytes);
+    // The driver takes the bytes at once; the line is busy until the last character is out.
+    this.#lastActivityMs = nowMs + bytes.length * opener.charMs;
+    this.#link?.write(bytes);
+  }
+
+  #onData(bytes: Buffer): void {
+    const { clock, frameLog } = this.#options;
+    const nowMs = clock.monotonicMs();
+    frameLog.add(nowMs, 'received', bytes);
+    this.#lastActivityMs = Math.max(this.#lastActivityMs, nowMs);
+    this.#heardSinceRequest = true;
+    let answer: Buffer | undefined;
+    try {
+      answer = this.#framer.receive(bytes);
+    } catch (error) {
+      this.#fail(error);
+      this.#closeIfLost(error);
+      return;
+    }
+    if (answer === undefined) return;
+    const pending = this.#take();
+    if (pending === undefined) return;
+    this.#answers += 1;
+    this.#silences = 0;
+    try {
+      pending.resolve(this.#codec.decode(answer));
+    } catch (error) {
+      pending.reject(error);
+    }
+  }
+
+  #onTimeout(limitMs: number): void {
+    this.#silences = this.#heardSinceRequest ? 0 : this.#silences + 1;
+    const error = timeoutFault(limitMs, this.#framer.giveUp());
+    this.#fail(error);
+    this.#closeIfLost(error);
+  }
+
+  #closeIfLost(error: unknown): void {
+    if (!this.#framer.lost) return;
+    void this.close(
+      disconnectedFault(
+        `${this.#options.opener.target}: the place in the stream was lost; it is connected anew.`,
+        error,
+      ),
+    );
+  }
+
+  #onClosed(error: GatewayError | undefined): void {
+    this.#isOpen = false;
+    this.#closeReason ??= error;
+    this.#fail(this.#lostFault());
+    this.#settleClosed(this.#closeReason);
+  }
+
+  #lostFault(): GatewayError {
+    const text = `${this.#options.opener.target}: the connection was lost.`;
+    return this.#closeReason ?? disconnectedFault(text);
+  }
+
+  #fail(error: unknown): void {
+    this.#take()?.reject(error);
+  }
+
+  #take(): PendingExchange | undefined {
+    const pending = this.#pending;
+    this.#pending = undefined;
+    pending?.cancelTimeout();
+    return pending;
+  }
+}

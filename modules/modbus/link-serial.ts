@@ -1,0 +1,178 @@
+// Serial links on `serialport`.
+//
+// serialport tells why an open failed only in words, and it sets the line's parameters before it tries the lock, which
+// disturbs whoever holds the port. So the cause is found from the file system, and a lock is looked up before.
+
+import { constants } from 'node:fs';
+import { open as openFile, readFile, stat } from 'node:fs/promises';
+import { SerialPort } from 'serialport';
+import { errorText, GatewayError, systemCode, throwIfAborted } from '#sdk';
+import { disconnectedFault } from './faults.ts';
+import type { Link, LinkEvents, LinkOpener } from './link.ts';
+
+export interface SerialLinkOptions {
+  readonly path: string;
+  readonly baudRate: number;
+  readonly dataBits: 7 | 8;
+  readonly parity: 'none' | 'even' | 'odd';
+  readonly stopBits: 1 | 2;
+}
+
+/** What a path names: the file system and inode of the device file. */
+interface DeviceFile {
+  readonly dev: number;
+  readonly ino: number;
+}
+
+export function serialLink(options: SerialLinkOptions): LinkOpener {
+  const { path, baudRate, dataBits, parity, stopBits } = options;
+  let opened: DeviceFile | undefined;
+  return {
+    target: path,
+    charMs: ((1 + dataBits + (parity === 'none' ? 0 : 1) + stopBits) * 1000) / baudRate,
+    async isCurrent() {
+      const file = await stat(path).catch(() => undefined);
+      return file !== undefined && file.dev === opened?.dev && file.ino === opened.ino;
+    },
+    async open(events, signal) {
+      const file = await findDevice(path);
+      await assertNotLocked(path, file);
+      throwIfAborted(signal);
+      const port = new SerialPort({ path, baudRate, dataBits, parity, stopBits, autoOpen: false });
+      await new Promise<void>((resolve, reject) => {
+        port.open((error) => {
+          if (error === null) resolve();
+          else explainFailure(path, file, error).then(reject, reject);
+        });
+      });
+      opened = file;
+      const link = new SerialPortLink(port, events);
+      if (signal.aborted) await link.close();
+      throwIfAborted(signal);
+      return link;
+    },
+  };
+}
+
+function serialFault(
+  code: 'GW_SERIAL_MISSING' | 'GW_SERIAL_BUSY' | 'GW_SERIAL_DENIED',
+  text: string,
+  cause?: unknown,
+): GatewayError {
+  return new GatewayError(code, text, { cause, details: { reason: 'disconnected' } });
+}
+
+async function findDevice(path: string): Promise<DeviceFile> {
+  try {
+    const file = await stat(path);
+    if (file.isCharacterDevice()) return file;
+  } catch (error) {
+    throw fileFault(path, error);
+  }
+  throw serialFault('GW_SERIAL_MISSING', `${path} is not a serial port. Check the path.`);
+}
+
+function fileFault(path: string, error: unknown): GatewayError {
+  switch (systemCode(error)) {
+    case 'EACCES':
+    case 'EPERM':
+      return serialFault(
+        'GW_SERIAL_DENIED',
+        `${path} may not be opened by this user. Add the user of the service to the group of the port (often dialout).`,
+        error,
+      );
+    case 'EBUSY':
+      return busyFault(path, undefined, error);
+    default:
+      return serialFault(
+        'GW_SERIAL_MISSING',
+        `${path} does not exist or has no device (${systemCode(error) ?? errorText(error)}). Check the cable and the path; it is opened as soon as it appears.`,
+        error,
+      );
+  }
+}
+
+function busyFault(path: string, holder: string | undefined, cause?: unknown): GatewayError {
+  const who = holder === undefined ? 'another program' : holder;
+  return serialFault(
+    'GW_SERIAL_BUSY',
+    `${path} is held by ${who}. Stop it, or give the gateway a port of its own.`,
+    cause,
+  );
+}
+
+/** @throws GatewayError GW_SERIAL_BUSY when somebody, ourselves included, holds a lock on the device (proc_locks(5)). */
+async function assertNotLocked(path: string, file: DeviceFile): Promise<void> {
+  const locks = await readFile('/proc/locks', 'utf8').catch(() => '');
+  // glibc's makedev: 12 bits of major number between 8 + 12 bits of minor number.
+  const major = (file.dev >>> 8) & 0xfff;
+  const minor = (file.dev & 0xff) | ((file.dev >>> 12) & 0xfff00);
+  const place = `${hex(major)}:${hex(minor)}:${file.ino}`;
+  for (const line of locks.split('\n')) {
+    // 1: FLOCK  ADVISORY  WRITE 708 00:18:5 0 EOF
+    const [, kind, , , holder, where] = line.trim().split(/\s+/);
+    if (kind === 'FLOCK' && where === place && holder !== undefined) throw busyFault(path, await programName(holder));
+  }
+}
+
+function hex(number: number): string {
+  return number.toString(16).padStart(2, '0');
+}
+
+async function programName(processId: string): Promise<string> {
+  const name = await readFile(`/proc/${processId}/comm`, 'utf8').catch(() => '');
+  return name === '' ? `process ${processId}` : `process ${processId} (${name.trim()})`;
+}
+
+/** Why serialport could not open the port, asked of the system itself. */
+async function explainFailure(path: string, file: DeviceFile, error: Error): Promise<GatewayError> {
+  try {
+    await assertNotLocked(path, file);
+    const handle = await openFile(path, constants.O_RDWR | constants.O_NOCTTY | constants.O_NONBLOCK);
+    await handle.close();
+  } catch (reason) {
+    return reason instanceof GatewayError ? reason : fileFault(path, reason);
+  }
+  const text = `${path} opens, but does not take the line settings (${errorText(error)}). Check that it is a serial port and the baud rate.`;
+  return serialFault('GW_SERIAL_MISSING', text, error);
+}
+
+class SerialPortLink implements Link {
+  readonly #port: SerialPort;
+  readonly #events: LinkEvents;
+  readonly #closed: Promise<void>;
+  #ours = false;
+
+  constructor(port: SerialPort, events: LinkEvents) {
+    this.#port = port;
+    this.#events = events;
+    port.on('data', (bytes: Buffer) => {
+      if (!this.#ours) events.onData(bytes);
+    });
+    this.#closed = new Promise<void>((resolve) => {
+      const finish = (error?: Error | null): void => {
+        port.off('close', finish).off('error', fail).off('end', endOfFile);
+        port.on('error', () => {});
+        events.onClosed(
+          this.#ours ? undefined : disconnectedFault(`${port.path} was unplugged or hung up.`, error ?? undefined),
+        );
+        resolve();
+      };
+      // serialport goes on after errors and at end of file (a hung-up line reads as one): both end the link.
+      const fail = (error: Error): void => (port.isOpen ? port.close(() => {}) : finish(error));
+      const endOfFile = (): void => fail(new Error('end of file'));
+      port.once('close', finish).on('error', fail).once('end', endOfFile);
+    });
+  }
+
+  write(bytes: Buffer): void {
+    this.#port.write(bytes);
+  }
+
+  close(): Promise<void> {
+    if (this.#ours) return this.#closed;
+    this.#ours = true;
+    if (this.#port.isOpen) this.#port.close(() => {});
+    return this.#closed;
+  }
+}

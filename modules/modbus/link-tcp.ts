@@ -1,0 +1,178 @@
+// TCP and TLS links: no delay, keepalive, a limit on the time to connect.
+
+import { readFile } from 'node:fs/promises';
+import { connect as connectTcp, isIP, type Socket } from 'node:net';
+import { connect as connectTls, type ConnectionOptions } from 'node:tls';
+import { abortError, type Clock, errorText, GatewayError, systemCode } from '#sdk';
+import { disconnectedFault } from './faults.ts';
+import type { Link, LinkEvents, LinkOpener } from './link.ts';
+
+/** Idle time before the system's first keepalive probe; half-open connections are found by timeouts sooner. */
+const KEEPALIVE_MS = 15_000;
+
+/** PEM files of a Modbus/TCP Security connection (MODBUS/TCP Security Protocol Specification V36). */
+export interface TlsFiles {
+  readonly ca?: string | undefined;
+  readonly certificate?: string | undefined;
+  readonly key?: string | undefined;
+  /** Name that the server's certificate must carry; default: the host. */
+  readonly serverName?: string | undefined;
+}
+
+export interface TcpLinkOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly connectTimeoutMs: number;
+  readonly tls?: TlsFiles | undefined;
+  readonly clock: Clock;
+}
+
+export function tcpLink(options: TcpLinkOptions): LinkOpener {
+  const host = isIP(options.host) === 6 ? `[${options.host}]` : options.host;
+  const target = `${options.tls === undefined ? 'tcp' : 'tls'}://${host}:${options.port}`;
+  return {
+    target,
+    charMs: 0,
+    isCurrent: () => Promise.resolve(true),
+    async open(events, signal) {
+      const tls = options.tls === undefined ? undefined : await tlsOptions(options.tls, options.host, target);
+      signal.throwIfAborted();
+      const socket = connect(options, tls);
+      await connected(socket, tls === undefined ? 'connect' : 'secureConnect', target, options, signal);
+      return new SocketLink(socket, events, target);
+    },
+  };
+}
+
+function connect({ host, port }: TcpLinkOptions, tls: ConnectionOptions | undefined): Socket {
+  // One question and one answer at a time: waiting to fill a packet (Nagle) costs up to 40 ms an exchange.
+  const common = { host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEPALIVE_MS };
+  return tls === undefined ? connectTcp(common) : connectTls({ ...common, ...tls });
+}
+
+async function tlsOptions(files: TlsFiles, host: string, target: string): Promise<ConnectionOptions> {
+  const [ca, cert, key] = await Promise.all([
+    readPem(files.ca, target),
+    readPem(files.certificate, target),
+    readPem(files.key, target),
+  ]);
+  const servername = files.serverName ?? (isIP(host) === 0 ? host : undefined);
+  return {
+    // The specification asks for TLS 1.2 at least and for certificates on both sides.
+    minVersion: 'TLSv1.2',
+    ...(ca === undefined ? {} : { ca }),
+    ...(cert === undefined ? {} : { cert }),
+    ...(key === undefined ? {} : { key }),
+    ...(servername === undefined ? {} : { servername }),
+  };
+}
+
+async function readPem(path: string | undefined, target: string): Promise<Buffer | undefined> {
+  if (path === undefined) return undefined;
+  try {
+    return await readFile(path);
+  } catch (error) {
+    throw new GatewayError('GW_TLS', `${target}: ${path} cannot be read (${systemCode(error) ?? errorText(error)}).`, {
+      cause: error,
+      details: { reason: 'tls' },
+    });
+  }
+}
+
+/** Resolves when the socket is connected; else destroys it and rejects. */
+function connected(
+  socket: Socket,
+  event: 'connect' | 'secureConnect',
+  target: string,
+  { connectTimeoutMs, clock }: TcpLinkOptions,
+  signal: AbortSignal,
+): Promise<void> {
+  return new Promise<void>((resolve, reject) => {
+    const finish = (error?: GatewayError): void => {
+      cancel();
+      signal.removeEventListener('abort', onAbort);
+      socket.off('error', onError).off(event, onConnected).off('close', onClose);
+      if (error === undefined) return resolve();
+      // A destroyed socket may still tell of its error.
+      socket.on('error', () => {});
+      socket.destroy();
+      reject(error);
+    };
+    const onError = (error: Error): void => finish(connectFault(error, target));
+    const onClose = (): void => finish(disconnectedFault(`${target} closed the connection at once.`));
+    const onConnected = (): void => finish();
+    const onAbort = (): void => finish(abortError(signal));
+    const cancel = clock.after(connectTimeoutMs, () =>
+      finish(
+        new GatewayError('GW_TIMEOUT', `${target} did not take the connection within ${connectTimeoutMs} ms.`, {
+          details: { reason: 'disconnected' },
+        }),
+      ),
+    );
+    socket.once('error', onError).once(event, onConnected).once('close', onClose);
+    signal.addEventListener('abort', onAbort, { once: true });
+  });
+}
+
+/** Codes by which OpenSSL and Node tell of a failed handshake or certificate, by their beginnings. */
+const TLS_CODES = [
+  'ERR_SSL',
+  'ERR_TLS',
+  'CERT_',
+  'UNABLE_TO_',
+  'DEPTH_ZERO',
+  'SELF_SIGNED',
+  'EPROTO',
+  'ERR_OSSL',
+  'INVALID_CA',
+];
+
+function connectFault(error: Error, target: string): GatewayError {
+  const code = systemCode(error) ?? '';
+  const details = { reason: 'disconnected' };
+  if (TLS_CODES.some((beginning) => code.startsWith(beginning))) {
+    const text = `${target}: the TLS handshake failed (${code}: ${errorText(error)}). Check ca, certificate, key and server_name.`;
+    return new GatewayError('GW_TLS', text, { cause: error, details });
+  }
+  const text = `${target} cannot be reached (${code === '' ? errorText(error) : code}). Check host, port and network.`;
+  return new GatewayError('GW_CONNECT', text, { cause: error, details });
+}
+
+class SocketLink implements Link {
+  readonly #socket: Socket;
+  readonly #closed: Promise<void>;
+  #ours = false;
+
+  constructor(socket: Socket, events: LinkEvents, target: string) {
+    this.#socket = socket;
+    let cause: Error | undefined;
+    socket.on('data', (bytes: Buffer) => {
+      if (!this.#ours) events.onData(bytes);
+    });
+    socket.on('error', (error) => {
+      cause = error;
+    });
+    this.#closed = new Promise<void>((resolve) => {
+      socket.once('close', () => {
+        const reason = cause === undefined ? 'the peer closed it' : (systemCode(cause) ?? errorText(cause));
+        events.onClosed(
+          this.#ours ? undefined : disconnectedFault(`${target}: the connection was lost (${reason}).`, cause),
+        );
+        resolve();
+      });
+    });
+    // It may have died between its connect and now; the event was missed then.
+    if (socket.destroyed) socket.emit('close', true);
+  }
+
+  write(bytes: Buffer): void {
+    this.#socket.write(bytes);
+  }
+
+  close(): Promise<void> {
+    this.#ours = true;
+    // Nothing is worth waiting for: what was not answered is asked again. `destroy` sends FIN when all was read.
+    this.#socket.destroy();
+    return this.#closed;
+  }
+}
