@@ -1,26 +1,27 @@
 // Text of a configuration to what the gateway runs, or every fault at once.
 
-import { readFileSync, statSync } from 'node:fs';
-import { basename, dirname, resolve } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { type DeviceId, parseDeviceId } from '../core/device.ts';
 import { UPSTREAM_ENDPOINT } from '../core/endpoint.ts';
-import { errorText, GatewayError, systemCode } from '../core/errors.ts';
-import { LIMITS } from '../core/limits.ts';
+import { GatewayError } from '../core/errors.ts';
+import { readConfigFile } from './config-file.ts';
 import { checkReferences } from './check.ts';
 import type { AdapterConfig, EndpointConfig, GatewayConfig, LoadedConfig } from './config.ts';
 import { type ConfigDocument, type DocumentMigration, parseConfigText } from './document.ts';
 import { isRecord } from './describe.ts';
 import { checkEntry, type CheckedEntry } from './entry.ts';
 import { type Explained, explainIssues } from './explain.ts';
-import { type ConfigPath, formatFault, type LocatedFault, sortFaults } from './fault.ts';
+import { formatFault, type LocatedFault, sortFaults } from './fault.ts';
 import { defaultGatewayId } from './machine-id.ts';
 import { type ModuleCatalogue, rootSchema, type RootValues } from './schema.ts';
 import { plainSecrets } from './show.ts';
 
 export interface LoadOptions {
   readonly catalogue: ModuleCatalogue;
-  /** What faults call the file; relative `!file` references start at its folder. */
+  /** What faults call the file. */
   readonly file: string;
+  /** The file at whose folder relative `!file` references start. Default: `file`. */
+  readonly secretsBeside?: string;
   /** Undefined when the condition of a route is right, else what is wrong (`checkCondition` of the pipeline). */
   readonly checkCondition?: (text: string) => string | undefined;
   /** Default: the process's environment. */
@@ -37,7 +38,7 @@ export type LoadResult =
 
 /** Checks a text. Never throws for what stands in it; reads the files and variables that secrets refer to. */
 export function loadConfigText(text: string, options: LoadOptions): LoadResult {
-  const directory = dirname(resolve(options.file));
+  const directory = dirname(resolve(options.secretsBeside ?? options.file));
   const document = parseConfigText(
     text,
     options.file,
@@ -91,38 +92,8 @@ export function loadConfigText(text: string, options: LoadOptions): LoadResult {
  * Reads and checks a file.
  * @throws GatewayError GW_CONFIG_IO when it cannot be read.
  */
-export function loadConfigFile(
-  path: string,
-  options: Omit<LoadOptions, 'file'> & { readonly file?: string },
-): LoadResult {
-  return loadConfigText(readConfigFile(path), { ...options, file: options.file ?? path });
-}
-
-/** @throws GatewayError GW_CONFIG_IO; `details.missing` is true when there is no such file. */
-export function readConfigFile(path: string): string {
-  try {
-    const facts = statSync(path);
-    if (!facts.isFile()) throw new GatewayError('GW_CONFIG_IO', `${path} is not a file; give the path of a YAML file.`);
-    if (facts.size > LIMITS.config_bytes) {
-      throw new GatewayError('GW_CONFIG_IO', `${path} has ${facts.size} bytes; the most is ${LIMITS.config_bytes}.`);
-    }
-    return new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(path));
-  } catch (error) {
-    throw configReadError(path, error);
-  }
-}
-
-function configReadError(path: string, error: unknown): GatewayError {
-  if (error instanceof GatewayError) return error;
-  const code = systemCode(error);
-  if (code === 'ENOENT' || code === 'ENOTDIR') {
-    return new GatewayError('GW_CONFIG_IO', `There is no configuration ${path}.`, { details: { missing: true } });
-  }
-  if (code === 'ERR_ENCODING_INVALID_ENCODED_DATA') {
-    return new GatewayError('GW_CONFIG_IO', `${path} is not text in UTF-8; save it as UTF-8.`);
-  }
-  const hint = code === 'EACCES' ? ' Make it readable for the user that runs Fieldpost.' : '';
-  return new GatewayError('GW_CONFIG_IO', `${path} could not be read: ${errorText(error)}.${hint}`, { cause: error });
+export function loadConfigFile(path: string, options: Omit<LoadOptions, 'file'>): LoadResult {
+  return loadConfigText(readConfigFile(path), { ...options, file: path });
 }
 
 /** A section whose every line is commented out is as good as absent. */
@@ -224,11 +195,8 @@ function completeValues(root: RootValues, entries: CheckedEntries): Record<strin
   };
 }
 
-/** The error for a configuration that cannot be used: every fault in its message and, for programs, in `details.faults`. */
-export function configInvalidError(faults: readonly LocatedFault[], path: ConfigPath | string = ''): GatewayError {
-  const where = typeof path === 'string' && path !== '' ? basename(path) : 'The configuration';
-  const count = faults.length === 1 ? 'a fault' : `${faults.length} faults`;
-  return new GatewayError('GW_CONFIG_INVALID', `${where} has ${count}:\n${faults.map(formatFault).join('\n')}`, {
-    details: { faults: faults.map(formatFault) },
-  });
+/** The error for a text that cannot be used: every fault in its message and, for programs, in `details.faults`. */
+export function configInvalidError(faults: readonly LocatedFault[]): GatewayError {
+  const lines = faults.map(formatFault);
+  return new GatewayError('GW_CONFIG_INVALID', lines.join('\n'), { details: { faults: lines } });
 }

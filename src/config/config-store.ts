@@ -1,0 +1,338 @@
+// Which configuration runs. Invariants:
+//
+// - The file is the one that people edit; every text that was ever taken from it, or put into it, is a generation.
+// - A generation is on disk before the file is replaced, and the file is replaced before the change is reported done. What
+//   a crash leaves in between is told by comparing the file with the newest generation, and the file wins.
+// - Every change names the newest generation that its author saw; when there is a newer one, it is a conflict.
+// - A trial that is found unconfirmed at start is reverted: the process that should have confirmed it is gone.
+// - A text with faults never replaces what runs. It stays in the file, for the person who wrote it to mend.
+
+import { join } from 'node:path';
+import type { Clock } from '../core/clock.ts';
+import { errorText, GatewayError, isGatewayError } from '../core/errors.ts';
+import type { Logger } from '../core/log.ts';
+import type { ModuleDefinition } from '../core/module.ts';
+import { isoTime } from '../core/time.ts';
+import type { LoadedConfig } from './config.ts';
+import { readConfigFile, writeConfigFile } from './config-file.ts';
+import { type ConfigChange, diffConfig } from './diff.ts';
+import { formatFault } from './fault.ts';
+import { type Failure, type Generation, GenerationStore, textHash } from './generation-store.ts';
+import { configInvalidError, loadConfigText, type LoadOptions, type LoadResult } from './load.ts';
+import { ModuleCatalogue } from './schema.ts';
+import { decideAtStart } from './start.ts';
+
+export interface ConfigStoreOptions extends Omit<LoadOptions, 'catalogue' | 'file' | 'secretsBeside'> {
+  /** The file that people edit. */
+  readonly configPath: string;
+  /** Generations are kept in its folder `config-generations`. */
+  readonly dataDirectory: string;
+  readonly modules: readonly ModuleDefinition[];
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+/** What runs, and what a person has to know about it. */
+export interface RunningConfig {
+  readonly loaded: LoadedConfig;
+  /** Its `actor` is `starter` after a first start. */
+  readonly generation: Generation;
+  /** Why the text of the file is not what runs, as `file:line: path: message`. Not empty means degraded. */
+  readonly faults: readonly string[];
+}
+
+/** A change that is on disk and is now to be applied. */
+export interface ConfigChangeResult extends RunningConfig {
+  readonly changes: readonly ConfigChange[];
+}
+
+export interface Proposal {
+  /** Who wants it: `ui:anna`, `api`, `method`, … */
+  readonly actor: string;
+  /** The newest generation that the author saw (`newest()`). */
+  readonly base: number;
+  /** Above 0: reverts when it is not confirmed within this time. */
+  readonly trialSecs?: number;
+}
+
+export interface TrialStatus {
+  readonly number: number;
+  /** The generation to which it reverts. */
+  readonly base: number;
+  /** 0 when the time is over: `revert` it. */
+  readonly remainingMs: number;
+}
+
+export class ConfigStore {
+  readonly catalogue: ModuleCatalogue;
+  readonly #options: ConfigStoreOptions;
+  readonly #generations: GenerationStore;
+  #running: RunningConfig | undefined;
+  #trialEndsMs: number | undefined;
+  #last: Promise<unknown> = Promise.resolve();
+
+  private constructor(options: ConfigStoreOptions, generations: GenerationStore) {
+    this.#options = options;
+    this.#generations = generations;
+    this.catalogue = new ModuleCatalogue(options.modules);
+  }
+
+  /** Reads the list of generations, nothing else. @throws GatewayError GW_CONFIG_IO. */
+  static async open(options: ConfigStoreOptions): Promise<ConfigStore> {
+    return new ConfigStore(options, await GenerationStore.open(join(options.dataDirectory, 'config-generations')));
+  }
+
+  /**
+   * Decides at start what runs: the file, else the newest generation that was healthy and still loads. With neither a
+   * file nor a generation, the starter is written and runs.
+   * @throws GatewayError GW_CONFIG_INVALID (`details.faults`) when nothing loads; GW_CONFIG_IO (`details.missing`) when
+   *   there is nothing to load.
+   */
+  load(starter?: () => string): Promise<RunningConfig> {
+    return this.#exclusive(async () => {
+      const { configPath, log } = this.#options;
+      const decision = await decideAtStart({
+        configPath,
+        log,
+        generations: this.#generations,
+        check: (text, file) => this.#check(text, file ?? configPath),
+        add: (text, actor, base, state) => this.#add(text, actor, base, state),
+        starter,
+      });
+      return this.#run(decision);
+    });
+  }
+
+  /** @throws GatewayError GW_INTERNAL before `load` has resolved. */
+  current(): RunningConfig {
+    if (this.#running === undefined) throw new GatewayError('GW_INTERNAL', 'No configuration is loaded yet.');
+    return this.#running;
+  }
+
+  /** The base that a change has to name; 0 when there is no generation. */
+  newest(): number {
+    return this.#generations.newest()?.number ?? 0;
+  }
+
+  /** Oldest first. */
+  list(): readonly Generation[] {
+    return this.#generations.list();
+  }
+
+  /** Text of a generation as it was written: with references, but also with secrets that a person wrote out. */
+  read(number: number): Promise<string> {
+    return this.#generations.text(number);
+  }
+
+  /** Checks a text as if it stood in the file; changes nothing. */
+  check(text: string): LoadResult {
+    return this.#check(text, this.#options.configPath);
+  }
+
+  /**
+   * Makes a text the newest generation and writes it to the file. The caller then applies the changes, and says
+   * `markHealthy`, or `revert` when a part does not start with it.
+   * @throws GatewayError GW_CONFIG_INVALID (`details.faults`), GW_CONFIG_CONFLICT (stale base, a hand edit not yet looked
+   *   at, or a trial under way), GW_CONFIG_IO: then nothing has changed.
+   */
+  propose(text: string, proposal: Proposal): Promise<ConfigChangeResult> {
+    return this.#exclusive(() => this.#propose(text, proposal));
+  }
+
+  /**
+   * Looks at the file, for edits by hand: undefined when it is what was last seen. A text with faults is kept as a failed
+   * generation; what runs goes on, and `faults` tells. A hand edit without faults ends a trial.
+   */
+  reload(): Promise<ConfigChangeResult | undefined> {
+    return this.#exclusive(() => this.#reload());
+  }
+
+  /** Undefined when there is no trial. Time is judged by the monotonic clock; whoever holds the timer calls `revert`. */
+  trial(): TrialStatus | undefined {
+    const generation = this.#running?.generation;
+    if (generation?.state !== 'trial' || this.#trialEndsMs === undefined) return undefined;
+    const remainingMs = Math.max(0, this.#trialEndsMs - this.#options.clock.monotonicMs());
+    return { number: generation.number, base: generation.base, remainingMs };
+  }
+
+  /** Keeps a trial. @throws GatewayError GW_CONFIG_CONFLICT when that generation is not on trial (any more). */
+  confirm(number: number): Promise<void> {
+    return this.#exclusive(async () => {
+      if (this.trial()?.number !== number) throw conflict(`Generation ${number} is not on trial.`);
+      await this.#makeHealthy(number);
+      this.#trialEndsMs = undefined;
+    });
+  }
+
+  /** Says that a generation runs. A trial still waits for its confirmation. @throws GatewayError GW_NOT_FOUND. */
+  markHealthy(number: number): Promise<void> {
+    return this.#exclusive(async () => {
+      if (this.#generations.get(number).state === 'pending') await this.#makeHealthy(number);
+    });
+  }
+
+  /**
+   * Takes the running generation back: its base is written to the file and runs again.
+   * @throws GatewayError GW_CONFIG_CONFLICT when it does not run, or was healthy already (propose the older text instead);
+   *   GW_CONFIG_IO, GW_CONFIG_INVALID when the base cannot be used: then nothing has changed.
+   */
+  revert(number: number, reason = 'Taken back.'): Promise<ConfigChangeResult> {
+    return this.#exclusive(() => this.#revert(number, reason));
+  }
+
+  async #propose(text: string, { actor, base, trialSecs }: Proposal): Promise<ConfigChangeResult> {
+    const before = this.current();
+    if (trialSecs !== undefined && !(trialSecs > 0 && Number.isFinite(trialSecs))) {
+      throw new GatewayError('GW_USAGE', 'The time of a trial must be a number of seconds above 0.');
+    }
+    this.#refuseConflict(base);
+    const result = this.check(text);
+    if (!result.ok) throw configInvalidError(result.faults);
+    const written = result.loaded.migrated?.text ?? text;
+    const state = trialSecs === undefined ? 'pending' : 'trial';
+    const generation = await this.#add(written, actor, before.generation.number, state);
+    try {
+      await writeConfigFile(this.#options.configPath, written);
+    } catch (error) {
+      const failure: Failure = { cause: 'unwritten', reason: errorText(error) };
+      await this.#generations.setState(generation.number, 'failed', failure);
+      throw error;
+    }
+    this.#trialEndsMs = trialSecs === undefined ? undefined : this.#options.clock.monotonicMs() + trialSecs * 1000;
+    return this.#change(before, { generation, loaded: result.loaded, faults: [] });
+  }
+
+  #refuseConflict(base: number): void {
+    if (this.trial() !== undefined) throw conflict('A trial is under way; confirm or revert it first.');
+    const newest = this.newest();
+    if (base !== newest) {
+      throw conflict(
+        `The change was made from generation ${base}, but ${newest} is the newest; look at it and make the change again.`,
+      );
+    }
+    // A hand edit that nobody has looked at yet is not overwritten.
+    const text = this.#readFile();
+    if (text !== undefined && !this.#isKnown(text)) {
+      throw conflict(
+        `${this.#options.configPath} was edited by hand meanwhile; reload it, then make the change again.`,
+      );
+    }
+  }
+
+  async #reload(): Promise<ConfigChangeResult | undefined> {
+    const before = this.current();
+    const { generation } = before;
+    const text = this.#readFile();
+    if (text === undefined) return undefined;
+    if (textHash(text) === generation.sha256) {
+      if (before.faults.length === 0) return undefined;
+      // The person took the faulty text back.
+      return this.#change(before, { ...before, faults: [] });
+    }
+    const result = this.check(text);
+    if (!result.ok) {
+      const faults = result.faults.map(formatFault);
+      if (!this.#isKnown(text)) {
+        await this.#add(text, 'file', generation.number, 'failed', { cause: 'invalid', reason: faults.join('\n') });
+      }
+      this.#running = { ...before, faults };
+      return { ...this.#running, changes: [] };
+    }
+    if (generation.state === 'trial') {
+      const reason = 'The file was edited by hand during the trial.';
+      await this.#generations.setState(generation.number, 'failed', { cause: 'reverted', reason });
+      this.#trialEndsMs = undefined;
+    }
+    // After a trial the edit stands on what the trial stood on, so that taking it back does not run the trial.
+    const base = generation.state === 'trial' ? generation.base : generation.number;
+    const added = await this.#add(text, 'file', base, 'pending');
+    return this.#change(before, { generation: added, loaded: result.loaded, faults: [] });
+  }
+
+  async #revert(number: number, reason: string): Promise<ConfigChangeResult> {
+    const before = this.current();
+    const { generation } = before;
+    if (generation.number !== number || (generation.state !== 'trial' && generation.state !== 'pending')) {
+      throw conflict(
+        `Generation ${number} cannot be taken back: it does not run, or was in use already. Propose an older text instead.`,
+      );
+    }
+    if (generation.base === 0) throw conflict(`Generation ${number} is the first; there is nothing to go back to.`);
+    const text = await this.#generations.text(generation.base);
+    const result = this.check(text);
+    if (!result.ok) throw configInvalidError(result.faults);
+    const cause = generation.state === 'trial' ? 'unconfirmed' : 'reverted';
+    await this.#generations.setState(number, 'failed', { cause, reason });
+    this.#trialEndsMs = undefined;
+    const faults: string[] = [];
+    try {
+      await writeConfigFile(this.#options.configPath, text);
+    } catch (error) {
+      // What runs is right all the same, and the next start knows that this text is not to run.
+      faults.push(errorText(error));
+      this.#options.log.error({ reason: errorText(error) }, 'The file of the configuration could not be put back.');
+    }
+    const base = this.#generations.get(generation.base);
+    return this.#change(before, { generation: base, loaded: result.loaded, faults });
+  }
+
+  async #makeHealthy(number: number): Promise<void> {
+    // The new one first: a crash in between leaves two, of which the newer counts.
+    const healthy = await this.#generations.setState(number, 'healthy');
+    if (this.#running?.generation.number === number) this.#running = { ...this.#running, generation: healthy };
+    for (const one of this.#generations.list()) {
+      if (one.number < number && (one.state === 'healthy' || one.state === 'pending')) {
+        await this.#generations.setState(one.number, 'superseded');
+      }
+    }
+  }
+
+  #run(running: RunningConfig): RunningConfig {
+    this.#running = running;
+    for (const warning of running.loaded.warnings)
+      this.#options.log.warn({ warning }, 'The configuration has a warning.');
+    return running;
+  }
+
+  #change(before: RunningConfig, after: RunningConfig): ConfigChangeResult {
+    return { ...this.#run(after), changes: diffConfig(before.loaded, after.loaded, this.catalogue) };
+  }
+
+  #add(text: string, actor: string, base: number, state: Generation['state'], failure?: Failure): Promise<Generation> {
+    const at = isoTime(this.#options.clock.wallMs());
+    return this.#generations.add(text, { actor, at, base, state, ...(failure === undefined ? {} : { failure }) });
+  }
+
+  /** Undefined when the file is not there or not readable: then what runs goes on. */
+  #readFile(): string | undefined {
+    try {
+      return readConfigFile(this.#options.configPath);
+    } catch (error) {
+      if (isGatewayError(error)) return undefined;
+      throw error;
+    }
+  }
+
+  /** Whether a text of the file is what runs, or the newest that was refused. */
+  #isKnown(text: string): boolean {
+    const hash = textHash(text);
+    return this.#running?.generation.sha256 === hash || this.#generations.newest()?.sha256 === hash;
+  }
+
+  #check(text: string, file: string): LoadResult {
+    // `!file` references of a generation are relative to the file that it was made from.
+    const { configPath } = this.#options;
+    return loadConfigText(text, { ...this.#options, catalogue: this.catalogue, file, secretsBeside: configPath });
+  }
+
+  /** One change at a time, in the order of the calls. */
+  #exclusive<T>(action: () => Promise<T>): Promise<T> {
+    const result = this.#last.then(action);
+    this.#last = result.catch(() => {});
+    return result;
+  }
+}
+
+function conflict(message: string): GatewayError {
+  return new GatewayError('GW_CONFIG_CONFLICT', message);
+}
