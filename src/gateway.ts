@@ -13,7 +13,7 @@ import { createDeviceRegistry, type DeviceRegistry } from './devices/device-regi
 import { createDispatcher, type Dispatcher } from './devices/dispatcher.ts';
 import { createPointCache, type PointCache } from './devices/point-cache.ts';
 import { watchClock, type ClockWatch } from './gateway/clock-watch.ts';
-import { EndpointSet, type EndpointEntryStatus } from './gateway/endpoint-set.ts';
+import { EndpointSet, type EndpointAtWork } from './gateway/endpoint-set.ts';
 import { adapterPlan, type ModuleList } from './gateway/modules.ts';
 import type { Telemetry } from './observe/events.ts';
 import type { HealthPart } from './observe/health.ts';
@@ -103,8 +103,13 @@ export class Gateway {
     return this.#supervisor.status();
   }
 
-  endpoints(): readonly EndpointEntryStatus[] {
-    return this.#endpoints.status();
+  endpoints(): readonly EndpointAtWork[] {
+    return this.#endpoints.atWork();
+  }
+
+  /** What could not be built at all. */
+  failedParts(): readonly HealthPart[] {
+    return this.#endpoints.failed();
   }
 
   ingress(): ReturnType<Ingress['stats']> {
@@ -113,27 +118,6 @@ export class Gateway {
 
   networkChanged(): void {
     this.#endpoints.networkChanged();
-  }
-
-  /** Adapters, endpoints and the outbox; what is switched off has no health. */
-  health(): readonly HealthPart[] {
-    const { full, lastCommitAnsweredMs: _ } = this.outbox.stats();
-    const reason = 'The outbox reached a limit: see outbox.when_full, and whether the upstream takes messages.';
-    return [
-      {
-        part: 'outbox',
-        essential: true,
-        report: full ? { status: 'degraded', reason } : { status: 'running' },
-      },
-      ...this.adapters().map(({ adapterId, health }) => ({
-        part: `adapter ${adapterId}`,
-        essential: false,
-        report: health,
-      })),
-      ...this.endpoints()
-        .filter(({ health }) => health.status !== 'stopped')
-        .map(({ name, health }) => ({ part: `endpoint ${name}`, essential: false, report: health })),
-    ];
   }
 
   /**

@@ -38,6 +38,8 @@ export interface Endpoint {
   readonly capabilities: EndpointCapabilities;
   /** Where it goes, for people: `mqtts://broker.example:8883`. Never with credentials. */
   readonly target: string;
+  /** What a newcomer may do to see what arrives there, for example a command to subscribe. */
+  readonly hint?: string;
   /**
    * Whether a connect would succeed now, at the cost of a bare TCP connect. "Back" after an outage means this.
    * @throws GatewayError GW_CONNECT or GW_TIMEOUT when it would not.
@@ -45,7 +47,10 @@ export interface Endpoint {
   probe(signal: AbortSignal): Promise<void>;
   /** One attempt to connect. @throws GatewayError GW_CONNECT, GW_TIMEOUT, GW_TLS, GW_UNAUTHORIZED, GW_THROTTLED, GW_PROTOCOL. */
   open(signal: AbortSignal): Promise<void>;
-  /** Settles when the connection made by the last `open` has ended, whoever ended it. Never rejects. */
+  /**
+   * Settles when the connection made by the last `open` has ended, whoever ended it. Never rejects. Who called this before
+   * the end learns of it before the sends that it cut short resolve.
+   */
   closed(): Promise<EndpointClosed>;
   /**
    * Sends in order and resolves with one result for each message, in the same order. Several calls may be under way;

@@ -8,6 +8,7 @@ import type { Logger } from '../core/log.ts';
 import type { Outbox } from '../core/outbox.ts';
 import type { HealthReport } from '../core/service.ts';
 import type { Telemetry } from '../observe/events.ts';
+import type { HealthPart } from '../observe/health.ts';
 import type { Random } from '../platform/random.ts';
 import { createEndpointRunner, type EndpointRunner, type EndpointStatus } from '../upstream/endpoint-runner.ts';
 import { createEndpoint, type ModuleList } from './modules.ts';
@@ -22,17 +23,19 @@ export interface EndpointSetOptions {
   readonly telemetry: Telemetry;
 }
 
-export interface EndpointEntryStatus {
-  readonly name: string;
+/** One endpoint at work. */
+export interface EndpointAtWork {
   readonly type: string;
-  readonly health: HealthReport;
-  /** Undefined when it is disabled or could not be built. */
-  readonly runner: EndpointStatus | undefined;
+  readonly hint?: string;
+  status(): EndpointStatus;
+  health(): HealthReport;
 }
 
 interface Entry {
   readonly config: EndpointConfig;
+  /** Undefined when it is disabled or could not be built. */
   readonly runner: EndpointRunner | undefined;
+  readonly hint: string | undefined;
   readonly failure: string | undefined;
 }
 
@@ -48,7 +51,7 @@ export class EndpointSet {
   async add(config: EndpointConfig, signal: AbortSignal): Promise<void> {
     const { outbox, gatewayId, modules, clock, random, log, telemetry } = this.#options;
     if (!config.enabled) {
-      this.#entries.set(config.name, { config, runner: undefined, failure: undefined });
+      this.#entries.set(config.name, { config, runner: undefined, hint: undefined, failure: undefined });
       return;
     }
     try {
@@ -68,10 +71,10 @@ export class EndpointSet {
         random,
         telemetry,
       });
-      this.#entries.set(config.name, { config, runner, failure: undefined });
+      this.#entries.set(config.name, { config, runner, hint: endpoint.hint, failure: undefined });
       await runner.start(signal);
     } catch (error) {
-      this.#entries.set(config.name, { config, runner: undefined, failure: errorText(error) });
+      this.#entries.set(config.name, { config, runner: undefined, hint: undefined, failure: errorText(error) });
       telemetry.emit('endpoint_failed', { endpoint: config.name, reason: errorText(error) });
     }
   }
@@ -86,14 +89,34 @@ export class EndpointSet {
     for (const { runner } of this.#entries.values()) runner?.networkChanged();
   }
 
-  status(): readonly EndpointEntryStatus[] {
-    return [...this.#entries.values()].map(({ config, runner, failure }) => ({
-      name: config.name,
-      type: config.type,
-      health:
-        failure === undefined ? (runner?.health() ?? { status: 'stopped' }) : { status: 'failed', reason: failure },
-      runner: runner?.status(),
-    }));
+  atWork(): readonly EndpointAtWork[] {
+    return [...this.#entries.values()].flatMap(({ config, runner, hint }) =>
+      runner === undefined
+        ? []
+        : [
+            {
+              type: config.type,
+              ...(hint === undefined ? {} : { hint }),
+              status: () => runner.status(),
+              health: () => runner.health(),
+            },
+          ],
+    );
+  }
+
+  /** The endpoints that could not be built. */
+  failed(): readonly HealthPart[] {
+    return [...this.#entries.values()].flatMap(({ config, failure }) =>
+      failure === undefined
+        ? []
+        : [
+            {
+              part: `endpoint ${config.name}`,
+              essential: false,
+              report: { status: 'failed', reason: failure } as const,
+            },
+          ],
+    );
   }
 
   /** Stops all at the same time: each drains what is in flight until the signal aborts. */

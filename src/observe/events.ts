@@ -58,6 +58,15 @@ export const EVENTS = {
   },
   ingress_paused: { level: 'warn', text: 'The outbox takes no more for now; sources are slowed down.', recent: true },
   ingress_resumed: { level: 'info', text: 'The outbox takes messages again.', recent: true },
+  config_applied: { level: 'info', text: 'A change of the configuration is in use.', recent: true },
+  config_confirmed: { level: 'info', text: 'A configuration on trial was confirmed.', recent: true },
+  config_reverted: { level: 'warn', text: 'The configuration before the last change runs again.', recent: true },
+  config_refused: { level: 'error', text: 'The edited configuration has faults; what ran goes on.', recent: true },
+  config_not_applied: {
+    level: 'error',
+    text: 'A change of the configuration could not be applied and was taken back.',
+    recent: true,
+  },
   clock_known: { level: 'info', text: 'The clock is synchronised; unsent readings are corrected.', recent: true },
   clock_record_failed: {
     level: 'warn',

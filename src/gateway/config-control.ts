@@ -1,0 +1,136 @@
+// Changes of the configuration while running: each becomes a generation, is applied, and is marked healthy or taken back.
+// A trial is taken back when its time is over. The store decides what is valid; this decides when.
+
+import type { ConfigChangeResult, ConfigStore, RunningConfig } from '../config/config-store.ts';
+import { formatFault } from '../config/fault.ts';
+import { diffConfig } from '../config/diff.ts';
+import type { ConfigAdmin, ConfigCheckView, ConfigGenerationView, ConfigView } from '../core/admin.ts';
+import type { Clock } from '../core/clock.ts';
+import { errorText } from '../core/errors.ts';
+import type { HealthReport } from '../core/service.ts';
+import { isoTime } from '../core/time.ts';
+import type { Telemetry } from '../observe/events.ts';
+
+export interface ConfigControlOptions {
+  readonly store: ConfigStore;
+  readonly configPath: string;
+  readonly clock: Clock;
+  readonly telemetry: Telemetry;
+  /** Makes the parts follow; rejects when they cannot. */
+  readonly apply: (change: ConfigChangeResult) => Promise<void>;
+}
+
+export interface ConfigControl extends ConfigAdmin {
+  /** What was loaded at start runs. */
+  markStarted(): Promise<void>;
+  /** Looks at the file for edits by hand and applies them. Returns the faults, none when it is applied or unchanged. */
+  reload(): Promise<readonly string[]>;
+  health(): HealthReport;
+  /** Ends the timer of a trial; the next start takes an unconfirmed one back. */
+  stop(): void;
+}
+
+export function createConfigControl(options: ConfigControlOptions): ConfigControl {
+  const { store, clock, telemetry } = options;
+  let cancelTrial = (): void => {};
+
+  /** Applies a change that is on disk. What cannot be applied is taken back before the error is told. */
+  async function put(change: ConfigChangeResult): Promise<void> {
+    const { number } = change.generation;
+    try {
+      await options.apply(change);
+    } catch (error) {
+      telemetry.emit('config_not_applied', { generation: number, error: errorText(error) });
+      await options.apply(await store.revert(number, `Could not be applied: ${errorText(error)}`));
+      throw error;
+    }
+    await store.markHealthy(number);
+    telemetry.emit('config_applied', {
+      generation: number,
+      actor: change.generation.actor,
+      changes: change.changes.length,
+    });
+    armTrial();
+  }
+
+  function armTrial(): void {
+    cancelTrial();
+    const trial = store.trial();
+    if (trial === undefined) return;
+    cancelTrial = clock.after(trial.remainingMs, () => {
+      takeBack(trial.number, 'Nobody confirmed the trial in time.').catch((error: unknown) => {
+        telemetry.emit('config_not_applied', { generation: trial.number, error: errorText(error) });
+      });
+    });
+  }
+
+  async function takeBack(number: number, reason: string): Promise<void> {
+    const change = await store.revert(number, reason);
+    cancelTrial();
+    telemetry.emit('config_reverted', { generation: number, to: change.generation.number, reason });
+    await options.apply(change);
+  }
+
+  return {
+    async markStarted() {
+      await store.markHealthy(store.current().generation.number);
+      armTrial();
+    },
+    async reload() {
+      const change = await store.reload();
+      if (change === undefined) return [];
+      if (change.faults.length > 0) telemetry.emit('config_refused', { faults: change.faults });
+      else await put(change);
+      return change.faults;
+    },
+    health: () =>
+      store.current().faults.length === 0
+        ? { status: 'running' }
+        : { status: 'degraded', reason: degradedReason(store.current()) },
+    stop: () => cancelTrial(),
+    view: () => configView(store, options),
+    generations: () => Promise.resolve(store.list().map(generationView)),
+    read: (generation) => store.read(generation),
+    check: (text) => Promise.resolve(checkView(store, text)),
+    async propose({ text, base, actor, trialSecs }) {
+      const change = await store.propose(text, { actor, base, ...(trialSecs === undefined ? {} : { trialSecs }) });
+      await put(change);
+      return generationView(store.current().generation);
+    },
+    async confirm(generation, actor) {
+      await store.confirm(generation);
+      cancelTrial();
+      telemetry.emit('config_confirmed', { generation, actor });
+    },
+    revert: (generation, actor) => takeBack(generation, `Taken back by ${actor}.`),
+  };
+}
+
+function degradedReason(running: RunningConfig): string {
+  return `Generation ${running.generation.number} runs, because the configuration in the file does not load: ${running.faults.join('; ')}`;
+}
+
+function configView(store: ConfigStore, { configPath, clock }: ConfigControlOptions): ConfigView {
+  const { generation, faults } = store.current();
+  const trial = store.trial();
+  return {
+    generation: generation.number,
+    state: generation.state,
+    path: configPath,
+    degraded: faults.length > 0,
+    faults,
+    ...(trial === undefined ? {} : { trialEndsAt: isoTime(clock.wallMs() + trial.remainingMs) }),
+  };
+}
+
+function generationView(generation: ReturnType<ConfigStore['list']>[number]): ConfigGenerationView {
+  const { number, state, actor, at, base } = generation;
+  return { number, state, actor, at, base };
+}
+
+function checkView(store: ConfigStore, text: string): ConfigCheckView {
+  const result = store.check(text);
+  if (!result.ok) return { faults: result.faults.map(formatFault), changes: [] };
+  const changes = diffConfig(store.current().loaded, result.loaded, store.catalogue);
+  return { faults: [], changes: changes.map(({ kind, path, part, apply }) => `${path}: ${kind} (${part}: ${apply})`) };
+}
