@@ -196,6 +196,8 @@ export interface WriteRequest {
   readonly deviceId: string;
   readonly point: string;
   readonly value: JsonValue;
+  /** `value` is the text of an integer beyond 2^53-1, which JSON cannot carry as a number. */
+  readonly integer?: boolean;
 }
 
 export interface WriteView {

@@ -43,14 +43,14 @@ export function createEventCounters(): EventCounters {
     const samples = counters.get(row.name);
     if (samples === undefined) return undefined;
     let id = '';
-    for (const label of row.labels ?? []) id += `${String(fields[label] ?? '')}\n`;
+    for (const label of row.labels ?? []) id += `${labelText(fields[label])}\n`;
     const known = samples.get(id);
     if (known !== undefined) return known;
     // Labels have few values by design; should a peer's text slip into one, the table stays bounded all the same.
     const full = samples.size >= LIMITS.metric_label_sets;
     if (full && fields !== OTHER_FIELDS) return sample(row, OTHER_FIELDS);
     const labels: Record<string, string> = {};
-    for (const label of row.labels ?? []) labels[label] = full ? OTHER : String(fields[label] ?? '');
+    for (const label of row.labels ?? []) labels[label] = full ? OTHER : labelText(fields[label]);
     const added = { labels, value: 0 };
     samples.set(id, added);
     return added;
@@ -66,6 +66,11 @@ export function createEventCounters(): EventCounters {
     },
     samples: (name) => [...(counters.get(name)?.values() ?? [])],
   };
+}
+
+/** Labels are words; anything else is a fault of the emitter and shows as an empty label. */
+function labelText(value: unknown): string {
+  return typeof value === 'string' || typeof value === 'number' ? String(value) : '';
 }
 
 /** Stands for every label set past the bound. */

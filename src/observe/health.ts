@@ -8,22 +8,27 @@ export interface HealthPart {
   /** As shown to people: `outbox`, `adapter bus-1`, `endpoint $upstream`. */
   readonly part: string;
   readonly report: HealthReport;
-  /** Without it nothing can be taken and stored: not ready unless it runs or is degraded, not live when it failed. */
+  /** Without it nothing can be taken and stored: the gateway is ready only while it is running or degraded. */
   readonly essential: boolean;
 }
 
-/** `started`: the boot is over, so a part that still starts does not hold readiness back unless it is essential. */
-export function summarizeHealth(parts: readonly HealthPart[], started: boolean): HealthSummary {
-  const reasons: HealthReason[] = [];
-  let live = true;
-  let ready = started;
+export interface HealthFacts {
+  readonly parts: readonly HealthPart[];
+  /** The boot is over. */
+  readonly started: boolean;
+  /** What makes no progress, as the watchdog sees it; empty when all is well. */
+  readonly stalled: readonly string[];
+}
+
+export function summarizeHealth({ parts, started, stalled }: HealthFacts): HealthSummary {
+  const reasons: HealthReason[] = stalled.map((reason) => ({ part: 'gateway', status: 'failed', reason }));
   if (!started) reasons.push({ part: 'gateway', status: 'starting', reason: 'The gateway is starting.' });
+  const live = stalled.length === 0;
+  let ready = started && live;
   for (const { part, report, essential } of parts) {
     if (report.status === 'running') continue;
     reasons.push({ part, ...report });
-    if (!essential) continue;
-    if (report.status === 'failed') live = false;
-    if (report.status !== 'degraded') ready = false;
+    if (essential && report.status !== 'degraded') ready = false;
   }
-  return { live, ready: ready && live, degraded: reasons.length > 0, reasons };
+  return { live, ready, degraded: reasons.length > 0, reasons };
 }

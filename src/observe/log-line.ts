@@ -13,9 +13,7 @@ function escapeControl(text: string): string {
 
 function fieldText(value: unknown): string {
   if (typeof value === 'string') return escapeControl(BARE_VALUE.test(value) ? value : JSON.stringify(value));
-  if (typeof value === 'object')
-    return escapeControl(inspect(value, { breakLength: Number.POSITIVE_INFINITY, depth: 4 }));
-  return String(value);
+  return escapeControl(inspect(value, { breakLength: Number.POSITIVE_INFINITY, depth: 4 }));
 }
 
 /** Returns the line with its end; a line that is not JSON comes back as it is. */
@@ -29,7 +27,8 @@ export function formatLine(json: string): string {
   const { level, time, message, ...fields } = entry;
   const clock = typeof time === 'string' ? time.slice(11, 23) : '';
   const name = typeof level === 'string' ? level : 'info';
+  const sentence = typeof message === 'string' ? message : '';
   const style = STYLES[name as keyof typeof STYLES] ?? 'green';
   const rest = Object.entries(fields).map(([key, value]) => ` ${styleText('gray', `${key}=`)}${fieldText(value)}`);
-  return `${styleText('gray', clock)} ${styleText(style, name.toUpperCase().padEnd(5))} ${escapeControl(String(message ?? ''))}${rest.join('')}\n`;
+  return `${styleText('gray', clock)} ${styleText(style, name.toUpperCase().padEnd(5))} ${escapeControl(sentence)}${rest.join('')}\n`;
 }

@@ -81,7 +81,8 @@ export function createTelemetry({ log, clock, counters }: TelemetryOptions): Tel
         say(name, row, withoutKey(fields));
         return;
       }
-      const id = `${name} ${String(fields['key'] ?? '')}`;
+      const key = typeof fields['key'] === 'string' ? fields['key'] : '';
+      const id = `${name} ${key}`;
       const entry = held.get(id);
       if (entry !== undefined) {
         entry.fields = withoutKey(fields);

@@ -1,11 +1,13 @@
 // The only door for modules: contracts, core types, thin wire wrappers, Azure conventions. No logic of its own.
 
 export * from '../core/adapter.ts';
+export * from '../core/admin.ts';
 export * from '../core/clock.ts';
 export * from '../core/delivery.ts';
 export * from '../core/device.ts';
 export * from '../core/endpoint.ts';
 export * from '../core/errors.ts';
+export * from '../core/http-status.ts';
 export * from '../core/limits.ts';
 export * from '../core/log.ts';
 export * from '../core/message.ts';

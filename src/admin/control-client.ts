@@ -1,0 +1,164 @@
+// The command line's side of the control socket: the same functions as the admin port, answered by the running gateway.
+
+import { request } from 'node:http';
+import type {
+  BufferAdmin,
+  ConfigCheckView,
+  ConfigGenerationView,
+  ConfigView,
+  DeviceQuery,
+  DeviceView,
+  GatewayStatus,
+  HealthSummary,
+  MessageView,
+  Page,
+  QuarantinedView,
+  WriteRequest,
+  WriteView,
+} from '../core/admin.ts';
+import { ERROR_CATALOGUE, errorText, GatewayError, systemCode, type ErrorCode } from '../core/errors.ts';
+import type { OutboxStats } from '../core/outbox.ts';
+
+/** ConfigAdmin over the socket: what is at hand there has to be fetched here. */
+export interface RemoteConfig {
+  view(): Promise<ConfigView>;
+  generations(): Promise<readonly ConfigGenerationView[]>;
+  read(generation: number): Promise<string>;
+  check(text: string): Promise<ConfigCheckView>;
+  propose(change: { text: string; base: number; actor: string; trialSecs?: number }): Promise<ConfigGenerationView>;
+  confirm(generation: number, actor: string): Promise<void>;
+  revert(generation: number, actor: string): Promise<void>;
+}
+
+/** Every function may throw GW_NOT_RUNNING and GW_TIMEOUT beside what the gateway answers with. */
+export interface ControlClient {
+  status(): Promise<GatewayStatus>;
+  health(): Promise<HealthSummary>;
+  devices(query?: DeviceQuery): Promise<Page<DeviceView>>;
+  write(request: WriteRequest, actor: string): Promise<WriteView>;
+  readonly buffer: BufferAdmin;
+  readonly config: RemoteConfig;
+}
+
+/** Longer than the gateway lets a write to a device take. */
+const ANSWER_TIMEOUT_MS = 60_000;
+
+/**
+ * A client of the gateway that listens on the socket at `path`.
+ * @throws GatewayError GW_NOT_RUNNING when none does.
+ */
+export async function connectControl(path: string): Promise<ControlClient> {
+  const client = createControlClient(path);
+  await client.health();
+  return client;
+}
+
+type Query = Readonly<Record<string, string | number | undefined>>;
+
+export function createControlClient(path: string): ControlClient {
+  async function get<T>(route: string, query: Query = {}): Promise<T> {
+    const pairs = new URLSearchParams();
+    for (const [name, value] of Object.entries(query)) if (value !== undefined) pairs.set(name, String(value));
+    const search = pairs.toString();
+    return (await send(path, 'GET', search === '' ? route : `${route}?${search}`)) as T;
+  }
+  async function post<T>(route: string, body: unknown): Promise<T> {
+    return (await send(path, 'POST', route, JSON.stringify(body))) as T;
+  }
+  const count = async (route: string, body: unknown): Promise<number> =>
+    (await post<{ count: number }>(route, body)).count;
+
+  return {
+    status: () => get('/v1/status'),
+    health: () => get('/v1/health'),
+    devices: (query = {}) => get('/v1/devices', { ...query }),
+    write: (request, actor) => post('/v1/write', { ...request, actor }),
+    buffer: {
+      stats: () => get<OutboxStats>('/v1/buffer'),
+      messages: (options) => get<readonly MessageView[]>('/v1/buffer/messages', options),
+      quarantined: (options) => get<readonly QuarantinedView[]>('/v1/buffer/quarantine', options),
+      requeue: (ids) => count('/v1/buffer/requeue', { ids }),
+      discard: (ids) => count('/v1/buffer/discard', { ids }),
+      purge: (queue) => count('/v1/buffer/purge', { queue }),
+    },
+    config: {
+      view: () => get('/v1/config'),
+      generations: () => get('/v1/config/generations'),
+      read: async (generation) => (await get<{ text: string }>(`/v1/config/generations/${generation}`)).text,
+      check: (text) => post('/v1/config/check', { text }),
+      propose: (change) => post('/v1/config/propose', change),
+      confirm: async (generation, actor) => {
+        await post('/v1/config/confirm', { generation, actor });
+      },
+      revert: async (generation, actor) => {
+        await post('/v1/config/revert', { generation, actor });
+      },
+    },
+  };
+}
+
+function send(socketPath: string, method: 'GET' | 'POST', path: string, body?: string): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    const headers = body === undefined ? {} : { 'content-type': 'application/json' };
+    // One connection a request: a command asks a few times and ends.
+    const outgoing = request(
+      { socketPath, method, path, headers, agent: false, timeout: ANSWER_TIMEOUT_MS },
+      (response) => {
+        const chunks: Buffer[] = [];
+        response.on('data', (chunk: Buffer) => chunks.push(chunk));
+        response.on('error', (error) => reject(connectionError(socketPath, error)));
+        response.on('end', () => {
+          try {
+            resolve(readAnswer(response.statusCode ?? 0, Buffer.concat(chunks).toString('utf8')));
+          } catch (error) {
+            reject(error);
+          }
+        });
+      },
+    );
+    outgoing.on('timeout', () => {
+      outgoing.destroy(
+        new GatewayError(
+          'GW_TIMEOUT',
+          `The gateway on "${socketPath}" did not answer within ${ANSWER_TIMEOUT_MS / 1000} s.`,
+        ),
+      );
+    });
+    outgoing.on('error', (error) => reject(connectionError(socketPath, error)));
+    outgoing.end(body);
+  });
+}
+
+function connectionError(socketPath: string, error: Error): GatewayError {
+  if (error instanceof GatewayError) return error;
+  const code = systemCode(error);
+  if (code === 'ENOENT' || code === 'ECONNREFUSED') {
+    return new GatewayError('GW_NOT_RUNNING', `No running gateway answers on "${socketPath}".`, { cause: error });
+  }
+  if (code === 'EACCES' || code === 'EPERM') {
+    return new GatewayError(
+      'GW_UNAUTHORIZED',
+      `The control socket "${socketPath}" may not be opened by this user. Run the command as the gateway's user or as root.`,
+      { cause: error },
+    );
+  }
+  return new GatewayError('GW_DISCONNECTED', `The control socket "${socketPath}" failed: ${errorText(error)}.`, {
+    cause: error,
+  });
+}
+
+/** @throws GatewayError with the code that the gateway gave. */
+function readAnswer(status: number, text: string): unknown {
+  let body: unknown;
+  try {
+    body = JSON.parse(text);
+  } catch (error) {
+    throw new GatewayError('GW_PROTOCOL', 'The control socket answered with something else than JSON.', {
+      cause: error,
+    });
+  }
+  if (status >= 200 && status < 300) return body;
+  const { code, message } = body as { code?: unknown; message?: unknown };
+  const known = typeof code === 'string' && Object.hasOwn(ERROR_CATALOGUE, code);
+  throw new GatewayError(known ? (code as ErrorCode) : 'GW_PROTOCOL', typeof message === 'string' ? message : text);
+}
