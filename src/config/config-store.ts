@@ -20,7 +20,7 @@ import { formatFault } from './fault.ts';
 import { type Failure, type Generation, GenerationStore, textHash } from './generation-store.ts';
 import { configInvalidError, loadConfigText, type LoadOptions, type LoadResult } from './load.ts';
 import { ModuleCatalogue } from './schema.ts';
-import { decideAtStart } from './start.ts';
+import { decideAtStart, isTakenBack } from './start.ts';
 
 export interface ConfigStoreOptions extends Omit<LoadOptions, 'catalogue' | 'file' | 'secretsBeside'> {
   /** The file that people edit. */
@@ -229,6 +229,9 @@ export class ConfigStore {
       // The person took the faulty text back.
       return this.#change(before, { ...before, faults: [] });
     }
+    // A text that was taken back and could not be replaced in the file is not a wish to run it.
+    const newest = this.#generations.newest();
+    if (newest !== undefined && isTakenBack(newest) && newest.sha256 === textHash(text)) return undefined;
     const result = this.check(text);
     if (!result.ok) {
       const faults = result.faults.map(formatFault);

@@ -100,8 +100,8 @@ async function generationOf({ generations, add }: StartContext, text: string): P
   return add(text, 'file', inUse?.number ?? 0, 'pending');
 }
 
-/** Still in the file only because the file could not be put back. */
-function isTakenBack({ state, cause }: Generation): boolean {
+/** Such a text is still in the file only because the file could not be put back. */
+export function isTakenBack({ state, cause }: Generation): boolean {
   return state === 'failed' && (cause === 'unconfirmed' || cause === 'reverted');
 }
 
