@@ -5,7 +5,8 @@ import { UPSTREAM_ENDPOINT } from '../core/endpoint.ts';
 import { LIMITS } from '../core/limits.ts';
 import { isRecord } from './describe.ts';
 import type { CheckedEntry } from './entry.ts';
-import type { Explained } from './explain.ts';
+import { type Explained, sentence } from './explain.ts';
+import { RESERVED_ENDPOINTS } from './schema.ts';
 import { nearest } from './nearest.ts';
 
 export interface ReferenceEntries {
@@ -61,7 +62,9 @@ function checkRoutes(root: Record<string, unknown>, options: ReferenceOptions): 
   const faults: Explained[] = [];
   const routes = Array.isArray(root['routes']) ? (root['routes'] as unknown[]) : [];
   const upstream = root['upstream'] === undefined || root['upstream'] === null ? [] : [UPSTREAM_ENDPOINT];
-  const endpoints = [...upstream, ...(isRecord(root['endpoints']) ? Object.keys(root['endpoints']) : [])];
+  const endpoints = [...upstream, ...(isRecord(root['endpoints']) ? Object.keys(root['endpoints']) : [])].filter(
+    (name, index) => index < upstream.length || !RESERVED_ENDPOINTS.includes(name),
+  );
   const names = new Map<string, number>();
   for (const [index, route] of routes.entries()) {
     if (!isRecord(route)) continue;
@@ -81,7 +84,8 @@ function checkRoutes(root: Record<string, unknown>, options: ReferenceOptions): 
     }
     if (typeof condition === 'string' && condition.length <= LIMITS.condition_chars) {
       const wrong = options.checkCondition?.(condition);
-      if (wrong !== undefined) faults.push({ path: ['routes', index, 'condition'], at: 'value', message: wrong });
+      if (wrong !== undefined)
+        faults.push({ path: ['routes', index, 'condition'], at: 'value', message: sentence(wrong) });
     }
   }
   return faults;

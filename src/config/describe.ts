@@ -27,7 +27,7 @@ interface Definition {
 }
 
 export function definitionOf(schema: AnySchema): Definition {
-  return schema._zod.def as unknown as Definition;
+  return schema._zod.def;
 }
 
 /** Through optional, default, readonly, pipes and the like, to the schema that says what the value is. */

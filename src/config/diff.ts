@@ -68,22 +68,18 @@ function compare(
 
 function partOf(path: ConfigPath): ConfigPart | undefined {
   const [section, name] = path;
-  switch (section) {
+  switch (String(section)) {
     case 'adapters':
       return `adapter:${String(name)}`;
     case 'endpoints':
       return `endpoint:${String(name)}`;
-    case 'upstream':
-    case 'routes':
-    case 'outbox':
-    case 'web':
-    case 'hub':
-    case 'gateway':
-      return section;
     default:
-      return undefined;
+      return SINGLE_PARTS.find((part) => part === section);
   }
 }
+
+/** Parts that exist once and have the name of their section. */
+const SINGLE_PARTS = ['upstream', 'routes', 'outbox', 'web', 'hub', 'gateway'] as const;
 
 /** Live when the field, or a part of the file above it, says so. */
 function applyOf(path: ConfigPath, values: unknown, catalogue: ModuleCatalogue): Apply {

@@ -1,7 +1,18 @@
 // YAML text to plain values, with the line of every key, secrets resolved and everything that YAML allows but a
 // configuration has no use for refused: several documents, unknown tags, keys that are no text, endless aliases.
 
-import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument, type Document, type Node, type Pair } from 'yaml';
+import {
+  isAlias,
+  isMap,
+  isScalar,
+  isSeq,
+  LineCounter,
+  parseDocument,
+  visit,
+  type Document,
+  type Node,
+  type Pair,
+} from 'yaml';
 import { LIMITS } from '../core/limits.ts';
 import { type ConfigPath, type LocatedFault, pathText } from './fault.ts';
 import { migrateDocument } from './migrate.ts';
@@ -60,7 +71,7 @@ export function parseConfigText(
   const faults: LocatedFault[] = [];
   for (const problem of [...document.errors, ...document.warnings]) {
     const message = SYNTAX_MESSAGES[problem.code] ?? syntaxMessage(problem.code, problem.message);
-    faults.push({ file, line: lineAt(problem.pos[0]), path: [], message });
+    faults.push({ file, line: lineAt(problemOffset(document, problem)), path: [], message });
   }
   const from = document.errors.length === 0 ? migration(document) : undefined;
   const walker = new Walker(document, file, lineAt, sources);
@@ -76,6 +87,19 @@ export function parseConfigText(
     line: (path) => locate(path, 'value'),
     keyLine: (path) => locate(path, 'key'),
   };
+}
+
+/** Where to look: a quote that is not closed is found at the end of the file, but was opened somewhere. */
+function problemOffset(document: Document, problem: { code: string; pos: [number, number] }): number {
+  let offset = problem.pos[0];
+  if (problem.code !== 'MISSING_CHAR') return offset;
+  visit(document, {
+    Scalar(_key, node) {
+      const quoted = node.type === 'QUOTE_DOUBLE' || node.type === 'QUOTE_SINGLE';
+      if (quoted && (node.range?.[1] ?? 0) >= problem.pos[0]) offset = Math.min(offset, startOf(node));
+    },
+  });
+  return offset;
 }
 
 function unreadable(file: string, message: string): ConfigDocument {
@@ -144,6 +168,10 @@ class Walker {
         this.#fault(key, path, 'a key must be a plain text.');
         continue;
       }
+      if (name === '__proto__') {
+        this.#fault(key, [...path, name], 'is not allowed as a name.');
+        continue;
+      }
       const line = this.#lineOf(key);
       const first = lines.get(name);
       if (first !== undefined) {
@@ -151,13 +179,7 @@ class Walker {
         continue;
       }
       lines.set(name, line);
-      // A plain assignment to `__proto__` would change the object's prototype instead.
-      Object.defineProperty(result, name, {
-        value: this.value(value, [...path, name], depth + 1, inAlias),
-        enumerable: true,
-        configurable: true,
-        writable: true,
-      });
+      result[name] = this.value(value, [...path, name], depth + 1, inAlias);
     }
     return result;
   }

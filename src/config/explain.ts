@@ -46,7 +46,8 @@ function explain(issue: Issue, path: ConfigPath, context: ExplainContext): Expla
   const full = [...context.prefix, ...path];
   if (issue.code === 'unrecognized_keys') return unknownKeys(issue.keys, path, context);
   if (issue.code === 'invalid_key') {
-    const reason = issue.issues.map((inner) => sentence(inner.message)).join(' ');
+    // The first rule that it breaks is enough.
+    const reason = sentence(issue.issues[0]?.message ?? 'is not allowed');
     return [{ path: full, at: 'key', message: `the name ${JSON.stringify(path.at(-1))} ${lowerFirst(reason)}` }];
   }
   if (issue.code === 'invalid_union') return explainUnion(issue, path, context);
@@ -130,8 +131,14 @@ function message(issue: Issue, path: ConfigPath, context: ExplainContext): strin
       return `must be ${formatText(issue.format, issue.pattern)}; found ${found}.`;
     case 'not_multiple_of':
       return `must be a multiple of ${issue.divisor}; found ${found}.`;
-    default:
+    case 'custom':
+    case 'unrecognized_keys':
+    case 'invalid_union':
+    case 'invalid_key':
+    case 'invalid_element':
       return sentence(issue.message);
+    default:
+      return issue satisfies never;
   }
 }
 
@@ -167,7 +174,8 @@ function describe(value: unknown, path: ConfigPath, context: ExplainContext): st
     const text = redactUrls(value);
     return JSON.stringify(text.length > QUOTED_CHARS ? `${text.slice(0, QUOTED_CHARS)}…` : text);
   }
-  return hidden ? `a ${typeof value}` : String(value);
+  const shown = typeof value === 'number' || typeof value === 'bigint' || typeof value === 'boolean';
+  return shown && !hidden ? String(value) : `a ${typeof value}`;
 }
 
 /** What is allowed, in words: `a whole number`, `one of tcp, rtu`, `a map of keys`. */
@@ -259,7 +267,7 @@ function valueAt(value: unknown, path: ConfigPath): unknown {
 }
 
 /** One sentence with its full stop. */
-function sentence(text: string): string {
+export function sentence(text: string): string {
   return /[.!?]$/.test(text) ? text : `${text}.`;
 }
 

@@ -196,7 +196,7 @@ export const webSchema = z
  */
 export const rootSchema = z.strictObject({
   version: z
-    .literal(1, { error: 'this release reads version 1' })
+    .literal(1, { error: 'must be 1, the version that this release reads' })
     .default(1)
     .meta({ title: 'Version', description: 'Version of the grammar of this file.' }),
   gateway: gatewaySchema.prefault({}),

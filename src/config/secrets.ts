@@ -49,6 +49,8 @@ export function resolveSecret(tag: SecretTag, name: string, sources: SecretSourc
       }
       return readSecretFile(join(folder, name));
     }
+    default:
+      return tag satisfies never;
   }
 }
 
