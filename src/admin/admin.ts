@@ -12,7 +12,7 @@ import type {
   WriteRequest,
 } from '../core/admin.ts';
 import type { Clock } from '../core/clock.ts';
-import { parseDeviceId, type DeviceId, type DeviceState } from '../core/device.ts';
+import { isDeviceId, parseDeviceId, type DeviceId, type DeviceState } from '../core/device.ts';
 import { GatewayError } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { Outbox } from '../core/outbox.ts';
@@ -20,7 +20,7 @@ import type { PointValue } from '../core/reading.ts';
 import type { HealthReport, ServiceStatus } from '../core/service.ts';
 import { isoTime } from '../core/time.ts';
 import type { AdapterStatus } from '../devices/adapter-supervisor.ts';
-import type { DeviceRegistry } from '../devices/device-registry.ts';
+import type { DeviceRegistry, RegisteredDevice } from '../devices/device-registry.ts';
 import type { Dispatcher } from '../devices/dispatcher.ts';
 import type { PointCache } from '../devices/point-cache.ts';
 import { summarizeHealth, type HealthPart } from '../observe/health.ts';
@@ -72,7 +72,7 @@ const PAGE_DEVICES = 100;
 const PAGE_DEVICES_MAX = 1000;
 
 export function createAdmin(options: AdminOptions): AdminApi {
-  const { clock, outbox, registry, points, metrics } = options;
+  const { clock, outbox, points, metrics } = options;
   const startedAtMs = clock.wallMs();
   const startedMonotonicMs = clock.monotonicMs();
   let subscribers = 0;
@@ -194,15 +194,21 @@ function devicePage({ registry, points, clock }: AdminOptions, query: DeviceQuer
   if (!Number.isInteger(limit) || limit < 1 || limit > PAGE_DEVICES_MAX) {
     throw new GatewayError('GW_USAGE', `A page has 1 to ${PAGE_DEVICES_MAX} devices, not ${limit}.`);
   }
-  const { deviceId, state, after = '' } = query;
-  const found = registry
-    .list(query.adapterId)
-    .filter((device) => (deviceId === undefined || device.deviceId === deviceId) && device.deviceId > after)
-    .filter((device) => state === undefined || device.state === state)
+  const { state, after = '', withPoints = true } = query;
+  const found = candidates(registry, query)
+    .filter((device) => device.deviceId > after && (state === undefined || device.state === state))
     .sort((a, b) => (a.deviceId < b.deviceId ? -1 : 1));
-  const items = found.slice(0, limit).map((device) => deviceView(device, points.points(device.deviceId), clock));
+  const items = found
+    .slice(0, limit)
+    .map((device) => deviceView(device, withPoints ? points.points(device.deviceId) : [], clock));
   const last = items.at(-1);
   return { items, ...(found.length > limit && last !== undefined ? { next: last.deviceId } : {}) };
+}
+
+function candidates(registry: DeviceRegistry, { deviceId, adapterId }: DeviceQuery): RegisteredDevice[] {
+  if (deviceId === undefined) return [...registry.list(adapterId)];
+  const device = isDeviceId(deviceId) ? registry.get(deviceId) : undefined;
+  return device === undefined || (adapterId !== undefined && device.adapterId !== adapterId) ? [] : [device];
 }
 
 interface SnapshotFacts {

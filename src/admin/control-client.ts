@@ -53,7 +53,7 @@ export async function connectControl(path: string): Promise<ControlClient> {
   return client;
 }
 
-type Query = Readonly<Record<string, string | number | undefined>>;
+type Query = Readonly<Record<string, string | number | boolean | undefined>>;
 
 export function createControlClient(path: string): ControlClient {
   async function get<T>(route: string, query: Query = {}): Promise<T> {
@@ -97,32 +97,32 @@ export function createControlClient(path: string): ControlClient {
   };
 }
 
-function send(socketPath: string, method: 'GET' | 'POST', path: string, body?: string): Promise<unknown> {
+async function send(socketPath: string, method: 'GET' | 'POST', path: string, body?: string): Promise<unknown> {
+  const { status, text } = await exchange(socketPath, method, path, body);
+  return readAnswer(status, text);
+}
+
+interface Answer {
+  readonly status: number;
+  readonly text: string;
+}
+
+function exchange(socketPath: string, method: string, path: string, body: string | undefined): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const headers = body === undefined ? {} : { 'content-type': 'application/json' };
     // One connection a request: a command asks a few times and ends.
-    const outgoing = request(
-      { socketPath, method, path, headers, agent: false, timeout: ANSWER_TIMEOUT_MS },
-      (response) => {
-        const chunks: Buffer[] = [];
-        response.on('data', (chunk: Buffer) => chunks.push(chunk));
-        response.on('error', (error) => reject(connectionError(socketPath, error)));
-        response.on('end', () => {
-          try {
-            resolve(readAnswer(response.statusCode ?? 0, Buffer.concat(chunks).toString('utf8')));
-          } catch (error) {
-            reject(error);
-          }
-        });
-      },
-    );
+    const options = { socketPath, method, path, headers, agent: false, timeout: ANSWER_TIMEOUT_MS };
+    const outgoing = request(options, (response) => {
+      const chunks: Buffer[] = [];
+      response.on('data', (chunk: Buffer) => chunks.push(chunk));
+      response.on('error', (error) => reject(connectionError(socketPath, error)));
+      response.on('end', () => {
+        resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString('utf8') });
+      });
+    });
     outgoing.on('timeout', () => {
-      outgoing.destroy(
-        new GatewayError(
-          'GW_TIMEOUT',
-          `The gateway on "${socketPath}" did not answer within ${ANSWER_TIMEOUT_MS / 1000} s.`,
-        ),
-      );
+      const limit = `within ${ANSWER_TIMEOUT_MS / 1000} s`;
+      outgoing.destroy(new GatewayError('GW_TIMEOUT', `The gateway on "${socketPath}" did not answer ${limit}.`));
     });
     outgoing.on('error', (error) => reject(connectionError(socketPath, error)));
     outgoing.end(body);

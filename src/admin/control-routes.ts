@@ -16,6 +16,7 @@ const devicesQuery = z.strictObject({
   state: z.enum(['unknown', 'good', 'degraded', 'offline']).optional(),
   after: z.string().optional(),
   limit: pageLimit,
+  withPoints: z.stringbool().optional(),
 });
 const messagesQuery = z.strictObject({
   queue: z.string().optional(),

@@ -150,6 +150,8 @@ export interface DeviceQuery {
   readonly after?: string;
   /** Devices in the page: 1 to 1000, default 100. */
   readonly limit?: number;
+  /** False leaves the points out. Default true. */
+  readonly withPoints?: boolean;
 }
 
 /** A stored message for people and exports. */

@@ -50,6 +50,9 @@ export const LIMITS = {
   metric_label_sets: 64,
   /** Live-value subscribers of the web server. */
   web_live_clients: 32,
+  /** Devices that one of them watches. */
+  web_live_devices: 200,
+  web_connections: 128,
   control_connections: 16,
   control_request_bytes: 1024 * 1024,
 } as const;
