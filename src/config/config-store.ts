@@ -30,6 +30,8 @@ export interface ConfigStoreOptions extends Omit<LoadOptions, 'catalogue' | 'fil
   readonly modules: readonly ModuleDefinition[];
   readonly clock: Clock;
   readonly log: Logger;
+  /** Text of the configuration for a first start, when there is neither a file nor a generation. */
+  readonly starter?: () => string;
 }
 
 /** What runs, and what a person has to know about it. */
@@ -88,7 +90,7 @@ export class ConfigStore {
    * @throws GatewayError GW_CONFIG_INVALID (`details.faults`) when nothing loads; GW_CONFIG_IO (`details.missing`) when
    *   there is nothing to load.
    */
-  load(starter?: () => string): Promise<RunningConfig> {
+  load(): Promise<RunningConfig> {
     return this.#exclusive(async () => {
       const { configPath, log } = this.#options;
       const decision = await decideAtStart({
@@ -97,7 +99,7 @@ export class ConfigStore {
         generations: this.#generations,
         check: (text, file) => this.#check(text, file ?? configPath),
         add: (text, actor, base, state) => this.#add(text, actor, base, state),
-        starter,
+        starter: this.#options.starter,
       });
       return this.#run(decision);
     });

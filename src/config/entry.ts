@@ -2,7 +2,7 @@
 
 import type { ConfigFault } from '../core/module.ts';
 import { isRecord } from './describe.ts';
-import { type Explained, explainIssues } from './explain.ts';
+import { type Explained, explainIssues, sentence } from './explain.ts';
 import type { ConfigPath } from './fault.ts';
 import { nearest } from './nearest.ts';
 import { commonSchema, type ModuleCatalogue, type ModuleSection } from './schema.ts';
@@ -67,7 +67,7 @@ export function checkEntry(
     return undefined;
   }
   for (const fault of checkByModule(module.check as Check | undefined, result.data)) {
-    found.push({ path: [...path, ...fault.path], at: 'value', message: fault.message });
+    found.push({ path: [...path, ...fault.path], at: 'value', message: sentence(fault.message) });
   }
   if (!commonResult.success || found.length > told) return undefined;
   return { common: commonResult.data, settings: result.data };

@@ -2,12 +2,17 @@
 
 import { z } from 'zod';
 import type { ModuleDefinition } from '../core/module.ts';
-import { commonSchema, type ModuleCatalogue, type ModuleSection, rootSchema } from './schema.ts';
+import { commonSchema, ModuleCatalogue, type ModuleSection, rootSchema } from './schema.ts';
 import { SECRET_TAGS } from './secrets.ts';
 
 export type JsonSchema = Readonly<Record<string, unknown>>;
 
 const SECRET_NOTE = `A text may be given by reference instead: ${SECRET_TAGS.map((tag) => `${tag} …`).join(', ')}. Editors need these tags among their custom tags.`;
+
+/** What `fieldpost schema` prints. */
+export function renderJsonSchema(modules: readonly ModuleDefinition[]): JsonSchema {
+  return configJsonSchema(new ModuleCatalogue(modules));
+}
 
 /** JSON Schema 2020-12 of what may stand in the file. Own keywords: `x-unit`, `x-apply` (`live`), `x-secret`. */
 export function configJsonSchema(catalogue: ModuleCatalogue): JsonSchema {

@@ -13,7 +13,7 @@ import { checkEntry, type CheckedEntry } from './entry.ts';
 import { type Explained, explainIssues } from './explain.ts';
 import { formatFault, type LocatedFault, sortFaults } from './fault.ts';
 import { defaultGatewayId } from './machine-id.ts';
-import { type ModuleCatalogue, rootSchema, type RootValues } from './schema.ts';
+import { type ModuleCatalogue, outboxSettings, rootSchema, type RootValues } from './schema.ts';
 import { plainSecrets } from './show.ts';
 
 export interface LoadOptions {
@@ -146,7 +146,7 @@ function locate(found: readonly Explained[], document: ConfigDocument, file: str
 }
 
 function assemble(root: RootValues, entries: CheckedEntries, defaultId: DeviceId): GatewayConfig {
-  const { outbox, web } = root;
+  const { web } = root;
   return {
     version: root.version,
     gatewayId: root.gateway.id === undefined ? defaultId : parseDeviceId(root.gateway.id),
@@ -159,14 +159,7 @@ function assemble(root: RootValues, entries: CheckedEntries, defaultId: DeviceId
     ...(entries.upstream === undefined ? {} : { upstream: endpointConfig(UPSTREAM_ENDPOINT, entries.upstream) }),
     endpoints: [...entries.endpoints].map(([name, entry]) => endpointConfig(name, entry)),
     routes: root.routes,
-    outbox: {
-      maxBytes: outbox.max_bytes,
-      maxAgeSecs: outbox.max_age_secs,
-      minFreeBytes: outbox.min_free_bytes,
-      whenFull: outbox.when_full,
-      commitIntervalMs: outbox.commit_interval_ms,
-      pollCommitIntervalMs: outbox.poll_commit_interval_ms,
-    },
+    outbox: outboxSettings(root.outbox),
     web,
   };
 }

@@ -1,7 +1,7 @@
 // The reference of the configuration in Markdown, generated from the schemas, so that it cannot differ from them.
 
-import { configJsonSchema, type JsonSchema } from './json-schema.ts';
-import type { ModuleCatalogue } from './schema.ts';
+import type { ModuleDefinition } from '../core/module.ts';
+import { type JsonSchema, renderJsonSchema } from './json-schema.ts';
 
 interface Row {
   readonly field: string;
@@ -13,11 +13,7 @@ interface Row {
 
 const SECTIONS = ['gateway', 'adapters', 'upstream', 'routes', 'endpoints', 'outbox', 'hub', 'web'] as const;
 
-const INTRODUCTION = `# Configuration reference
-
-Generated from the schemas by \`npm run docs\`; do not edit.
-
-Secrets are given by reference: \`!env NAME\` (environment variable), \`!file PATH\` (relative to the configuration file),
+const INTRODUCTION = `Secrets are given by reference: \`!env NAME\` (environment variable), \`!file PATH\` (relative to the configuration file),
 \`!credential NAME\` (systemd credential). Numbers carry their unit in the name: \`_ms\`, \`_secs\`, \`_bytes\`. \`<name>\` stands
 for a name of your choice, \`[]\` for an entry of a list. *Change*: \`live\` takes effect at once, \`restart\` restarts the part.
 
@@ -26,9 +22,9 @@ for a name of your choice, \`[]\` for an entry of a list. *Change*: \`live\` tak
 | \`version\` | \`1\` | \`1\` | Version of the grammar of this file. |
 `;
 
-/** The same catalogue gives the same text. */
-export function renderReference(catalogue: ModuleCatalogue): string {
-  const root = configJsonSchema(catalogue);
+/** Without a title. The same modules give the same text. */
+export function renderReference(modules: readonly ModuleDefinition[]): string {
+  const root = renderJsonSchema(modules);
   const properties = root['properties'] as Record<string, JsonSchema>;
   const parts = SECTIONS.map((section) => renderSection(section, properties[section] ?? {}));
   return [INTRODUCTION, ...parts].join('\n');

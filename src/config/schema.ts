@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { DEVICE_ID_MAX_CHARS, isDeviceId } from '../core/device.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { Apply, ModuleDefinition } from '../core/module.ts';
+import type { OutboxSettings } from '../core/outbox.ts';
 
 /** What Fieldpost knows of a field beyond its type; put on a schema with `.meta()`. */
 export interface FieldMeta {
@@ -144,6 +145,20 @@ export const outboxSchema = z
     }),
   })
   .meta({ title: 'Outbox', description: 'The durable buffer between the field and every endpoint.' });
+
+export function outboxSettings(values: z.output<typeof outboxSchema>): OutboxSettings {
+  return {
+    maxBytes: values.max_bytes,
+    maxAgeSecs: values.max_age_secs,
+    minFreeBytes: values.min_free_bytes,
+    whenFull: values.when_full,
+    commitIntervalMs: values.commit_interval_ms,
+    pollCommitIntervalMs: values.poll_commit_interval_ms,
+  };
+}
+
+/** What an outbox has whose configuration is not known. */
+export const DEFAULT_OUTBOX_SETTINGS: OutboxSettings = outboxSettings(outboxSchema.parse({}));
 
 export const hubSchema = z
   .strictObject({

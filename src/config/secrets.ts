@@ -6,8 +6,8 @@ import { isAbsolute, join, resolve } from 'node:path';
 import { systemCode } from '../core/errors.ts';
 import type { ConfigPath } from './fault.ts';
 
-/** The most bytes of a file that holds a secret. */
-const SECRET_MAX_BYTES = 65_536;
+/** The most bytes of a file that is referred to; certificates of many authorities are read this way too. */
+const SECRET_MAX_BYTES = 1_048_576;
 
 /** Values shorter than this are hidden where they stand, but not searched for inside other text: `a` is in every word. */
 const SEARCHED_CHARS = 4;
