@@ -47,7 +47,7 @@ export interface AdminOptions {
   readonly version: string;
   readonly clock: Clock;
   readonly outbox: Outbox;
-  /** How the outbox is, by its events (observe/outbox-events.ts). */
+  /** How the outbox is, by its events (observe/outbox-events.ts) and its limits. */
   readonly outboxHealth: () => HealthReport;
   readonly registry: DeviceRegistry;
   readonly points: PointCache;
@@ -55,7 +55,7 @@ export interface AdminOptions {
   readonly adapters: () => readonly AdapterStatus[];
   readonly endpoints: () => readonly EndpointSource[];
   readonly config: ConfigAdmin;
-  /** Further parts: the web server, the control socket, … */
+  /** Further parts: the configuration, the web server, the control socket, … */
   readonly parts: () => readonly HealthPart[];
   /** What makes no progress (observe/watchdog.ts). */
   readonly stalled: () => readonly string[];
@@ -149,21 +149,9 @@ function pointValue({ value, integer }: WriteRequest): PointValue {
 }
 
 function healthParts(options: AdminOptions): readonly HealthPart[] {
-  const { full } = options.outbox.stats();
-  const outboxHealth = options.outboxHealth();
-  const config = options.config.view();
   const part = (name: string, report: HealthReport): HealthPart => ({ part: name, report, essential: false });
   return [
-    { part: 'outbox', report: outboxHealth, essential: true },
-    ...(full ? [part('outbox', { status: 'degraded', reason: 'A limit of the outbox is reached.' })] : []),
-    ...(config.degraded
-      ? [
-          part('config', {
-            status: 'degraded',
-            reason: `Generation ${config.generation} runs: the latest does not load.`,
-          }),
-        ]
-      : []),
+    { part: 'outbox', report: options.outboxHealth(), essential: true },
     ...options.adapters().map(({ adapterId, health }) => part(`adapter ${adapterId}`, health)),
     ...options.endpoints().map((endpoint) => part(`endpoint ${endpoint.status().name}`, endpoint.health())),
     ...options.parts(),

@@ -8,26 +8,27 @@ import {
   errorText,
   GatewayError,
   httpStatus,
+  isGatewayError,
   LIMITS,
+  loadOrMakeSecret,
   systemCode,
   type AdminApi,
   type Clock,
   type HealthReport,
   type Logger,
   type Service,
-  type Telemetry,
 } from '#sdk';
 import type { WebServerConfig } from '../config.ts';
 import { hostNames, isLocal, isLoopback, isOwnHost, showsToken } from './access.ts';
 import { addRoutes } from './routes.ts';
 
-export interface WebServerOptions extends WebServerConfig {
+export interface WebServerOptions {
   readonly admin: AdminApi;
-  /** What requests from elsewhere than this machine must show. */
-  readonly token: string;
+  readonly config: WebServerConfig;
+  /** Keeps the token in its `secrets/`. */
+  readonly dataDirectory: string;
   readonly clock: Clock;
   readonly log: Logger;
-  readonly telemetry: Telemetry;
 }
 
 export interface WebServer extends Service {
@@ -35,6 +36,10 @@ export interface WebServer extends Service {
   url(): string | undefined;
 }
 
+/** Name of the secret that requests from elsewhere than this machine must show. */
+const TOKEN_NAME = 'api-token';
+const PLAINTEXT_WARNING =
+  'The web server listens off loopback without TLS: whoever is on the way can read what it sends, and the token.';
 const RETRY_FIRST_MS = 1000;
 const RETRY_LAST_MS = 30_000;
 const REQUEST_TIMEOUT_MS = 30_000;
@@ -50,7 +55,8 @@ const HEADERS = {
 };
 
 export function createWebServer(options: WebServerOptions): WebServer {
-  const { address, port, clock, telemetry } = options;
+  const { clock, log } = options;
+  const { address, port } = options.config;
   const stopped = new AbortController();
   let app: FastifyInstance | undefined;
   let health: HealthReport = { status: 'stopped' };
@@ -58,19 +64,22 @@ export function createWebServer(options: WebServerOptions): WebServer {
   let stopping: Promise<void> | undefined;
 
   async function attempt(): Promise<boolean> {
-    const candidate = buildApp(options);
+    let candidate: FastifyInstance | undefined;
     try {
+      candidate = buildApp(options, await loadOrMakeSecret(options.dataDirectory, TOKEN_NAME));
       await candidate.listen({ host: address, port });
     } catch (error) {
-      await candidate.close();
-      const failure = listenError(error, options);
-      health = { status: 'degraded', reason: failure.message };
-      telemetry.emit('web_unavailable', { key: failure.code, code: failure.code, error: failure.message });
+      await candidate?.close();
+      const { code, message } = isGatewayError(error) ? error : listenError(error, options.config);
+      // Said once for each reason; it is tried again and again.
+      if (health.reason !== message) log.warn({ code, address, port }, message);
+      health = { status: 'degraded', reason: message };
       return false;
     }
     app = candidate;
     health = { status: 'running' };
-    telemetry.emit('web_listening', { url: url() });
+    log.info({ url: url() }, 'The web page is ready.');
+    if (!isLoopback(address)) log.warn({ address }, PLAINTEXT_WARNING);
     return true;
   }
 
@@ -115,8 +124,8 @@ export function createWebServer(options: WebServerOptions): WebServer {
   };
 }
 
-function buildApp({ admin, address, token, clock, log }: WebServerOptions): FastifyInstance {
-  const names = hostNames(hostname(), address);
+function buildApp({ admin, config, clock, log }: WebServerOptions, token: string): FastifyInstance {
+  const names = hostNames(hostname(), config.address);
   const app = fastify({
     logger: false,
     bodyLimit: 1024,
@@ -156,12 +165,6 @@ function buildApp({ admin, address, token, clock, log }: WebServerOptions): Fast
       .send({ code: 'GW_NOT_FOUND', message: 'There is nothing here. See /, /health, /metrics, /api/status.' }),
   );
   addRoutes(app, { admin, clock });
-  if (!isLoopback(address)) {
-    log.warn(
-      { address },
-      'The web server listens off loopback without TLS; anybody on the way can read what it sends, the token included.',
-    );
-  }
   return app;
 }
 
