@@ -3,7 +3,7 @@
 // Boot order: the outbox (nothing may come in before it can be stored), ingress, adapters (values flow), endpoints (values
 // leave), then what people look at. Stop order: adapters, ingress, endpoints, outbox.
 
-import type { EndpointConfig, GatewayConfig } from './config/config.ts';
+import type { GatewayConfig } from './config/config.ts';
 import type { Clock } from './core/clock.ts';
 import { errorText } from './core/errors.ts';
 import type { Logger } from './core/log.ts';
@@ -14,12 +14,12 @@ import { createDispatcher, type Dispatcher } from './devices/dispatcher.ts';
 import { createPointCache, type PointCache } from './devices/point-cache.ts';
 import { watchClock, type ClockWatch } from './gateway/clock-watch.ts';
 import { EndpointSet, type EndpointAtWork } from './gateway/endpoint-set.ts';
-import { adapterPlan, type ModuleList } from './gateway/modules.ts';
+import { adapterPlan, endpointsOf, routerFor, type ModuleList } from './gateway/modules.ts';
 import type { Telemetry } from './observe/events.ts';
 import type { HealthPart } from './observe/health.ts';
 import type { FieldMeters } from './observe/metrics.ts';
 import { Ingress } from './pipeline/ingress.ts';
-import { createRouter, type Router } from './pipeline/route.ts';
+import type { Router } from './pipeline/route.ts';
 import { createTransform } from './pipeline/transform.ts';
 import type { Random } from './platform/random.ts';
 
@@ -200,14 +200,6 @@ export class Gateway {
       cancel();
     }
   }
-}
-
-function endpointsOf(config: GatewayConfig): readonly EndpointConfig[] {
-  return config.upstream === undefined ? config.endpoints : [config.upstream, ...config.endpoints];
-}
-
-function routerFor(config: GatewayConfig): Router {
-  return createRouter({ endpoints: endpointsOf(config), routes: config.routes });
 }
 
 function byId<T extends { readonly id: string }>(items: readonly T[]): ReadonlyMap<string, T> {

@@ -2,10 +2,11 @@
 
 import assert from 'node:assert';
 import type { AdapterContext, Adapter } from '../core/adapter.ts';
-import type { AdapterConfig, EndpointConfig } from '../config/config.ts';
+import type { AdapterConfig, EndpointConfig, GatewayConfig } from '../config/config.ts';
 import type { Endpoint, EndpointContext } from '../core/endpoint.ts';
 import type { ModuleDefinition } from '../core/module.ts';
 import type { AdapterPlan } from '../devices/adapter-supervisor.ts';
+import { createRouter, type Router } from '../pipeline/route.ts';
 
 export type ModuleList = readonly ModuleDefinition[];
 
@@ -29,4 +30,13 @@ export async function createEndpoint(
   const definition = modules.find((module) => module.kind !== 'adapter' && module.type === config.type);
   assert(definition !== undefined && definition.kind !== 'adapter', `no endpoint module of type ${config.type}`);
   return (await definition.load())(config.settings, context);
+}
+
+/** `$upstream` first, when there is one. */
+export function endpointsOf(config: GatewayConfig): readonly EndpointConfig[] {
+  return config.upstream === undefined ? config.endpoints : [config.upstream, ...config.endpoints];
+}
+
+export function routerFor(config: GatewayConfig): Router {
+  return createRouter({ endpoints: endpointsOf(config), routes: config.routes });
 }

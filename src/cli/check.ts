@@ -1,0 +1,51 @@
+// `fieldpost check FILE` and `fieldpost schema`.
+
+import { readConfigFile } from '../config/config-file.ts';
+import { configJsonSchema } from '../config/json-schema.ts';
+import { formatFault } from '../config/fault.ts';
+import { loadConfigText } from '../config/load.ts';
+import { ModuleCatalogue } from '../config/schema.ts';
+import { EXIT_CODES } from '../core/errors.ts';
+import { checkCondition } from '../pipeline/condition.ts';
+import { usageError, type Command } from './command.ts';
+
+export const checkCommand: Command = {
+  name: 'check',
+  usage: 'check FILE',
+  summary: 'Checks a configuration and prints every fault as file:line: path: what is wrong, what is allowed.',
+  run(args, { modules, out, err, env }) {
+    const [file, ...rest] = args;
+    if (file === undefined || rest.length > 0) throw usageError('check takes one file.');
+    const result = loadConfigText(readConfigFile(file), {
+      catalogue: new ModuleCatalogue(modules),
+      file,
+      checkCondition,
+      env,
+    });
+    if (!result.ok) {
+      for (const fault of result.faults) err(`${formatFault(fault)}\n`);
+      return Promise.resolve(EXIT_CODES.configuration);
+    }
+    for (const warning of result.loaded.warnings) err(`warning: ${warning}\n`);
+    const { adapters, endpoints, routes, upstream } = result.loaded.config;
+    const parts = [
+      `${adapters.length} adapters`,
+      upstream === undefined ? 'no upstream' : `upstream ${upstream.type}`,
+      `${endpoints.length} endpoints`,
+      `${routes.length} routes`,
+    ];
+    out(`${file}: no faults (${parts.join(', ')})\n`);
+    return Promise.resolve(EXIT_CODES.ok);
+  },
+};
+
+export const schemaCommand: Command = {
+  name: 'schema',
+  usage: 'schema',
+  summary: 'Prints the JSON Schema of the configuration, for editors.',
+  run(args, { modules, out }) {
+    if (args.length > 0) throw usageError('schema takes no arguments.');
+    out(`${JSON.stringify(configJsonSchema(new ModuleCatalogue(modules)), undefined, 2)}\n`);
+    return Promise.resolve(EXIT_CODES.ok);
+  },
+};

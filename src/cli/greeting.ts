@@ -1,0 +1,25 @@
+// What the terminal shows once the gateway runs: where to look, and what is not as configured.
+
+import type { Daemon } from '../gateway/daemon.ts';
+import type { GatewayFiles } from './command.ts';
+
+export function greeting(daemon: Daemon, files: GatewayFiles, version: string): string {
+  const { config } = daemon.gateway;
+  const { web } = config;
+  const status = daemon.admin?.status();
+  const host = web.address.includes(':') ? `[${web.address}]` : web.address;
+  const lines = [
+    `Fieldpost ${version} runs as ${config.gatewayId}.`,
+    `  configuration   ${files.configPath}`,
+    `  data            ${files.dataDirectory}`,
+    ...(web.enabled ? [`  open            http://${host}:${web.port}/`] : []),
+    ...(status?.endpoints ?? []).map(({ hint, target }) =>
+      hint === undefined ? `  delivers to     ${target}` : `  watch           ${hint}`,
+    ),
+    '  stop            Ctrl+C',
+  ];
+  const troubles = (status?.health.reasons ?? [])
+    .filter((reason) => reason.status === 'failed' || reason.status === 'degraded')
+    .map(({ part, reason }) => `  ! ${part}: ${reason ?? 'degraded'}`);
+  return `\n${[...lines, ...troubles].join('\n')}\n\n`;
+}

@@ -1,0 +1,69 @@
+// `fieldpost run`: the daemon until it is told to stop.
+
+import { parseArgs } from 'node:util';
+import { starterConfig } from '../config/starter.ts';
+import { EXIT_CODES, errorText } from '../core/errors.ts';
+import { Daemon } from '../gateway/daemon.ts';
+import { createLogger, type LogLevel } from '../observe/logger.ts';
+import { SystemClock } from '../platform/clock.ts';
+import { createServiceManager } from '../platform/systemd.ts';
+import { gatewayFiles, usageError, type Command, type CommandContext } from './command.ts';
+import { greeting } from './greeting.ts';
+
+const LEVELS: readonly string[] = ['debug', 'info', 'warn', 'error'];
+
+/** Resolves with the name of the first signal that asks to stop. SIGHUP applies edits of the configuration instead. */
+function untilTold(onReload: () => void): Promise<string> {
+  return new Promise((resolve) => {
+    process.on('SIGHUP', onReload);
+    process.on('SIGINT', () => resolve('SIGINT'));
+    process.on('SIGTERM', () => resolve('SIGTERM'));
+  });
+}
+
+async function run(args: readonly string[], { modules, web, version, env, out }: CommandContext): Promise<number> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      config: { type: 'string' },
+      data: { type: 'string' },
+      'log-level': { type: 'string', default: 'info' },
+      'log-format': { type: 'string' },
+    },
+  });
+  const level = values['log-level'];
+  if (!LEVELS.includes(level)) throw usageError(`--log-level takes one of ${LEVELS.join(', ')}.`);
+  const format = values['log-format'] ?? (process.stdout.isTTY ? 'lines' : 'json');
+  if (format !== 'lines' && format !== 'json') throw usageError('--log-format takes lines or json.');
+
+  const log = createLogger({ level: level as LogLevel, format, write: out });
+  const files = gatewayFiles(values, env);
+  const daemon = await Daemon.start({
+    ...files,
+    modules,
+    web,
+    starter: starterConfig,
+    version,
+    env,
+    clock: new SystemClock(),
+    log,
+    manager: createServiceManager({ log, environment: env }),
+  });
+  if (process.stdout.isTTY || format === 'lines') out(greeting(daemon, files, version));
+  const signal = await untilTold(() => {
+    daemon.reload().catch((error: unknown) => {
+      log.error({ error: errorText(error) }, 'The edited configuration could not be applied.');
+    });
+  });
+  log.info({ signal }, 'Told to stop.');
+  await daemon.stop();
+  return EXIT_CODES.ok;
+}
+
+export const runCommand: Command = {
+  name: 'run',
+  usage: 'run [--config FILE] [--data DIR] [--log-level LEVEL] [--log-format lines|json]',
+  summary:
+    'Runs the gateway until SIGINT or SIGTERM; without a configuration it writes a starter with a simulated site.',
+  run,
+};

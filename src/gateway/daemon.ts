@@ -1,0 +1,355 @@
+// One running process: the configuration, the gateway made from it, and what people, programs and systemd ask it by.
+// A change of the gateway's id, which everything carries, builds the gateway anew; every other change is applied to it.
+
+import { join } from 'node:path';
+import { createAdmin } from '../admin/admin.ts';
+import { loadApiToken } from '../admin/api-token.ts';
+import { createControlServer, type ControlServer } from '../admin/control-server.ts';
+import { ConfigStore, type ConfigChangeResult } from '../config/config-store.ts';
+import type { GatewayConfig, WebConfig } from '../config/config.ts';
+import type { AdminApi } from '../core/admin.ts';
+import type { Clock } from '../core/clock.ts';
+import { errorText, GatewayError, isGatewayError, systemCode } from '../core/errors.ts';
+import type { Logger } from '../core/log.ts';
+import type { HealthReport, Service } from '../core/service.ts';
+import { Gateway } from '../gateway.ts';
+import type { Telemetry } from '../observe/events.ts';
+import type { HealthPart } from '../observe/health.ts';
+import { createFieldMeters, createMetrics } from '../observe/metrics.ts';
+import { createOutboxObserver } from '../observe/outbox-events.ts';
+import { createTelemetry } from '../observe/telemetry.ts';
+import { createWatchdog, type Watchdog } from '../observe/watchdog.ts';
+import { checkCondition } from '../pipeline/condition.ts';
+import { lockDirectory, type DirectoryLock } from '../platform/directory-lock.ts';
+import { startEventLoopMeter } from '../platform/event-loop.ts';
+import { makeDirectory } from '../platform/files.ts';
+import { createHostMonitor } from '../platform/host.ts';
+import { systemRandom } from '../platform/random.ts';
+import type { ServiceManager } from '../platform/systemd.ts';
+import { openOutbox } from '../store/open.ts';
+import { createConfigControl, type ConfigControl } from './config-control.ts';
+import type { ModuleList } from './modules.ts';
+
+export interface WebServerOptions extends Pick<WebConfig, 'address' | 'port'> {
+  readonly admin: AdminApi;
+  /** What requests from elsewhere than this machine must show. */
+  readonly token: string;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly telemetry: Telemetry;
+}
+
+/** How main.ts hands in the web server, so that nothing here imports a module. */
+export interface WebDefinition {
+  readonly load: () => Promise<(options: WebServerOptions) => Service>;
+}
+
+export interface DaemonOptions {
+  readonly configPath: string;
+  readonly dataDirectory: string;
+  readonly controlSocket: string;
+  readonly modules: ModuleList;
+  readonly web: WebDefinition;
+  /** Text of the configuration when there is none yet. */
+  readonly starter: () => string;
+  readonly version: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly manager: ServiceManager;
+}
+
+/** Opening a store that has to be repaired may take long; systemd is told so. */
+const OPEN_TIMEOUT_MS = 600_000;
+/** How often `systemctl status` gets a new line without a watchdog. */
+const STOP_WEB_MS = 3000;
+
+type Observed = ReturnType<typeof observe>;
+
+export class Daemon {
+  readonly #options: DaemonOptions;
+  readonly #lock: DirectoryLock;
+  readonly #store: ConfigStore;
+  readonly #observed: Observed;
+  readonly #config: ConfigControl;
+  #gateway: Gateway;
+  #admin: AdminApi | undefined;
+  #control: ControlServer | undefined;
+  #controlHealth: HealthReport = { status: 'starting' };
+  #web: Service | undefined;
+  #watchdog: Watchdog | undefined;
+  #started = false;
+  #stopping: Promise<void> | undefined;
+
+  private constructor(
+    options: DaemonOptions,
+    parts: { lock: DirectoryLock; store: ConfigStore; observed: Observed; gateway: Gateway },
+  ) {
+    this.#options = options;
+    this.#lock = parts.lock;
+    this.#store = parts.store;
+    this.#observed = parts.observed;
+    this.#gateway = parts.gateway;
+    const { clock, configPath } = options;
+    this.#config = createConfigControl({
+      store: parts.store,
+      configPath,
+      clock,
+      telemetry: parts.observed.telemetry,
+      apply: (change) => this.#apply(change),
+    });
+  }
+
+  /**
+   * Resolves when messages are taken and stored. @throws GatewayError GW_DATA_DIRECTORY, GW_DATA_LOCKED, GW_CONFIG_INVALID,
+   * GW_CONFIG_IO, GW_STORE_OPEN, GW_STORE_FORMAT; then nothing runs and nothing is held.
+   */
+  static async start(options: DaemonOptions): Promise<Daemon> {
+    await prepareDirectory(options.dataDirectory);
+    const lock = await lockDirectory(options.dataDirectory);
+    try {
+      const { configPath, dataDirectory, modules, clock, log, env, starter } = options;
+      const store = await ConfigStore.open({
+        configPath,
+        dataDirectory,
+        modules,
+        clock,
+        log,
+        checkCondition,
+        env,
+        starter,
+      });
+      const { loaded } = await store.load();
+      const observed = observe(options);
+      options.manager.extendTimeout(OPEN_TIMEOUT_MS);
+      const gateway = await startGateway(options, observed, loaded.config);
+      const daemon = new Daemon(options, { lock, store, observed, gateway });
+      await daemon.#serve();
+      return daemon;
+    } catch (error) {
+      await lock.release();
+      throw error;
+    }
+  }
+
+  get gateway(): Gateway {
+    return this.#gateway;
+  }
+
+  get admin(): AdminApi | undefined {
+    return this.#admin;
+  }
+
+  /** Applies edits of the file by hand (SIGHUP). Returns its faults. */
+  reload(): Promise<readonly string[]> {
+    return this.#config.reload();
+  }
+
+  /** Idempotent: every caller gets the same promise. */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  async #serve(): Promise<void> {
+    const { manager, clock } = this.#options;
+    this.#watchdog = createWatchdog({
+      clock,
+      manager,
+      telemetry: this.#observed.telemetry,
+      facts: () => {
+        const { waitingAppends, lastCommitAnsweredMs } = this.#gateway.outbox.stats();
+        const schedulers = this.#gateway
+          .adapters()
+          .map(({ adapterId, lastProgressMs }) => ({ name: `adapter ${adapterId}`, lastProgressMs }));
+        return { waitingAppends, lastCommitAnsweredMs, schedulers };
+      },
+      statusLine: () => this.#statusLine(),
+    });
+    await this.#openDoors();
+    this.#started = true;
+    await this.#config.markStarted();
+    this.#watchdog.start();
+    manager.ready(this.#statusLine());
+    this.#observed.telemetry.emit('gateway_started', { gateway: this.#gateway.config.gatewayId });
+  }
+
+  /** The control socket and the web server. Neither failing keeps the gateway from its work. */
+  async #openDoors(): Promise<void> {
+    const { controlSocket, log } = this.#options;
+    this.#admin = this.#createAdmin();
+    const control = createControlServer({ admin: this.#admin, path: controlSocket, log });
+    try {
+      await control.start();
+      this.#control = control;
+      this.#controlHealth = { status: 'running' };
+    } catch (error) {
+      this.#controlHealth = { status: 'failed', reason: errorText(error) };
+      log.warn(
+        { error: errorText(error) },
+        'The control socket could not be opened; the command line cannot ask this gateway.',
+      );
+    }
+    await this.#startWeb();
+  }
+
+  async #startWeb(): Promise<void> {
+    const { dataDirectory, clock, log, web } = this.#options;
+    const { web: config } = this.#gateway.config;
+    this.#web = undefined;
+    if (!config.enabled || this.#admin === undefined) return;
+    const create = await web.load();
+    this.#web = create({
+      address: config.address,
+      port: config.port,
+      admin: this.#admin,
+      token: await loadApiToken(dataDirectory, systemRandom),
+      clock,
+      log: log.child({ part: 'web' }),
+      telemetry: this.#observed.telemetry,
+    });
+    await this.#web.start(new AbortController().signal);
+  }
+
+  #createAdmin(): AdminApi {
+    const { version, clock } = this.#options;
+    const gateway = this.#gateway;
+    return createAdmin({
+      ...this.#observed,
+      gatewayId: gateway.config.gatewayId,
+      version,
+      clock,
+      outbox: gateway.outbox,
+      outboxHealth: () => outboxHealth(this.#observed.observer.health(), gateway),
+      registry: gateway.registry,
+      points: gateway.points,
+      dispatcher: gateway.dispatcher,
+      adapters: () => gateway.adapters(),
+      endpoints: () => gateway.endpoints(),
+      config: this.#config,
+      parts: () => this.#parts(),
+      stalled: () => this.#watchdog?.stalled() ?? [],
+      started: () => this.#started,
+      inUse: () => ({ ingress_waiting_batches: gateway.ingress().waitingBatches, points: gateway.points.size }),
+    });
+  }
+
+  #parts(): readonly HealthPart[] {
+    const parts: HealthPart[] = [
+      { part: 'configuration', essential: false, report: this.#config.health() },
+      { part: 'control socket', essential: false, report: this.#controlHealth },
+      ...this.#gateway.failedParts(),
+    ];
+    if (this.#web !== undefined) parts.push({ part: 'web', essential: false, report: this.#web.health() });
+    if (this.#gateway.ingress().paused) {
+      const reason = 'The outbox takes no more for now; sources are slowed down.';
+      parts.push({ part: 'ingress', essential: false, report: { status: 'degraded', reason } });
+    }
+    return parts;
+  }
+
+  async #apply({ loaded, changes }: ConfigChangeResult): Promise<void> {
+    const next = loaded.config;
+    if (next.gatewayId !== this.#gateway.config.gatewayId) {
+      await this.#closeDoors();
+      await this.#gateway.stop();
+      this.#gateway = await startGateway(this.#options, this.#observed, next);
+      await this.#openDoors();
+      return;
+    }
+    await this.#gateway.apply(next);
+    if (changes.some(({ part }) => part === 'web')) {
+      await this.#web?.stop(AbortSignal.timeout(STOP_WEB_MS));
+      await this.#startWeb();
+    }
+  }
+
+  #statusLine(): string {
+    const { messages } = this.#gateway.outbox.stats();
+    const links = this.#gateway
+      .endpoints()
+      .map((endpoint) => endpoint.status())
+      .map(({ name, state }) => `${name} ${state}`)
+      .join(', ');
+    return `${messages} messages wait; ${links === '' ? 'no endpoint' : links}`;
+  }
+
+  async #closeDoors(): Promise<void> {
+    await this.#web?.stop(AbortSignal.timeout(STOP_WEB_MS)).catch(() => {});
+    await this.#control?.stop().catch(() => {});
+    this.#web = undefined;
+    this.#control = undefined;
+  }
+
+  async #stop(): Promise<void> {
+    const { manager } = this.#options;
+    const { telemetry, eventLoop } = this.#observed;
+    telemetry.emit('gateway_stopping');
+    manager.stopping('Stopping.');
+    this.#watchdog?.stop();
+    this.#config.stop();
+    await this.#closeDoors();
+    await this.#gateway.stop();
+    eventLoop.stop();
+    telemetry.close();
+    await this.#lock.release();
+    await manager.flush();
+  }
+}
+
+function observe({ clock, log, dataDirectory }: DaemonOptions) {
+  const metrics = createMetrics();
+  const telemetry = createTelemetry({ log, clock, counters: metrics.counters });
+  return {
+    metrics,
+    telemetry,
+    observer: createOutboxObserver(telemetry, metrics),
+    meters: createFieldMeters(metrics, telemetry),
+    eventLoop: startEventLoopMeter(clock),
+    host: createHostMonitor(clock, dataDirectory),
+  };
+}
+
+function startGateway(options: DaemonOptions, observed: Observed, config: GatewayConfig): Promise<Gateway> {
+  const { clock, log, modules, dataDirectory } = options;
+  return Gateway.start({
+    config,
+    modules,
+    clock,
+    random: systemRandom,
+    log,
+    telemetry: observed.telemetry,
+    meters: observed.meters,
+    openOutbox: ({ gatewayId, outbox }, { queues }) =>
+      openOutbox({
+        directory: join(dataDirectory, 'db', 'log'),
+        gatewayId,
+        clock,
+        random: systemRandom,
+        settings: outbox,
+        queues,
+        onEvent: observed.observer.onEvent,
+        log: log.child({ part: 'outbox' }),
+      }),
+  });
+}
+
+function outboxHealth(health: HealthReport, gateway: Gateway): HealthReport {
+  if (health.status !== 'running' || !gateway.outbox.stats().full) return health;
+  const reason = 'The outbox reached a limit of `outbox:`; see whether its endpoints take messages.';
+  return { status: 'degraded', reason };
+}
+
+/** @throws GatewayError GW_DATA_DIRECTORY. */
+async function prepareDirectory(path: string): Promise<void> {
+  try {
+    await makeDirectory(path);
+  } catch (error) {
+    if (isGatewayError(error)) throw error;
+    throw new GatewayError(
+      'GW_DATA_DIRECTORY',
+      `The data directory ${path} cannot be made: ${errorText(error)} (${systemCode(error) ?? 'no system code'}). Name another with --data, or give this user the right to write there.`,
+      { cause: error },
+    );
+  }
+}
