@@ -8,7 +8,7 @@
 // - While there is no connection, requests fail at once, except in the moment when a new one is being made.
 // - A connection is made anew for ever, soon after it was lost, then with growing, jittered pauses.
 
-import { type Clock, errorText, GatewayError, jitter, LIMITS, type Logger, type Random, throwIfAborted } from '#sdk';
+import { type Clock, errorText, GatewayError, jitter, type Logger, type Random, throwIfAborted } from '#sdk';
 import { ModbusClient } from './client.ts';
 import { disconnectedFault } from './faults.ts';
 import type { FrameLog } from './frame-log.ts';
@@ -83,9 +83,11 @@ export class Bus {
   #supervisor: Promise<void> | undefined;
   #extraGapMs = 0;
   #silenceLimit = SILENCE_LIMIT;
+  #progressMs: number;
 
   constructor(options: BusOptions) {
     this.#options = options;
+    this.#progressMs = options.clock.monotonicMs();
   }
 
   get target(): string {
@@ -99,6 +101,16 @@ export class Bus {
   /** Why there is no connection. */
   get error(): GatewayError | undefined {
     return this.#error;
+  }
+
+  /** Whether unit id 0 is a device like any other, as over Modbus TCP, and not a broadcast that nobody answers. */
+  get answersBroadcast(): boolean {
+    return this.#options.hasTransactionIds;
+  }
+
+  /** Monotonic ms of its last sign of life: now while nothing waits for it. */
+  get lastProgressMs(): number {
+    return this.#isBusy || this.#waiting.length > 0 ? this.#progressMs : this.#options.clock.monotonicMs();
   }
 
   get isStopped(): boolean {
@@ -123,26 +135,24 @@ export class Bus {
 
   /**
    * One request, when its turn has come.
-   * @throws GatewayError GW_TIMEOUT, GW_MODBUS_EXCEPTION, GW_MODBUS_FRAME, GW_DISCONNECTED, GW_BUS_BUSY, GW_ABORTED.
+   * @throws GatewayError GW_TIMEOUT, GW_MODBUS_EXCEPTION, GW_MODBUS_FRAME, GW_DISCONNECTED, GW_ABORTED.
    */
   exchange(job: BusJob, signal?: AbortSignal): Promise<Uint8Array> {
-    const refusal = this.#refusal(job, signal);
+    const refusal = this.#refusal(signal);
     if (refusal !== undefined) return Promise.reject(refusal);
     return new Promise<Uint8Array>((resolve, reject) => {
       const waiting: WaitingJob = { ...job, resolve, reject };
+      if (this.#waiting.length === 0 && !this.#isBusy) this.#progressMs = this.#options.clock.monotonicMs();
       this.#waiting.push(waiting);
       signal?.addEventListener('abort', () => this.#withdraw(waiting), { once: true });
       this.#pump();
     });
   }
 
-  #refusal(job: BusJob, signal: AbortSignal | undefined): GatewayError | undefined {
+  #refusal(signal: AbortSignal | undefined): GatewayError | undefined {
     if (this.isStopped || signal?.aborted === true) return stoppedFault();
     if (this.#client === undefined && !this.#isHopeful) return this.#disconnectedFault();
-    if (job.priority !== 'write') return undefined;
-    const writes = this.#waiting.filter(({ priority }) => priority === 'write').length;
-    if (writes < LIMITS.bus_waiting_writes) return undefined;
-    return new GatewayError('GW_BUS_BUSY', `${this.target}: ${writes} writes wait already. Write less often.`);
+    return undefined;
   }
 
   #withdraw(job: WaitingJob): void {
@@ -189,6 +199,7 @@ export class Bus {
 
   async #perform(client: ModbusClient, job: WaitingJob, nowMs: number): Promise<void> {
     const { hasTransactionIds, turnaroundMs, clock } = this.#options;
+    this.#progressMs = nowMs;
     try {
       job.onSent?.(nowMs);
       if (job.unitId === BROADCAST_UNIT && !hasTransactionIds) {

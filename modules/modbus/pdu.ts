@@ -1,6 +1,8 @@
 // What may be asked of a Modbus server: the requests of this adapter, one shape a function code
 // (MODBUS Application Protocol Specification V1.1b3, section 6).
 
+import type { RegisterTable } from './address.ts';
+
 /** Unit id of a serial broadcast: every server obeys, none answers (Modbus over Serial Line V1.02, 2.2). */
 export const BROADCAST_UNIT = 0;
 
@@ -98,25 +100,24 @@ export function answerBytes(request: ModbusRequest): number | undefined {
   }
 }
 
-/** For people and the frame log: `read 3 @100 x 10`. */
-export function describeRequest(request: ModbusRequest): string {
-  switch (request.functionCode) {
-    case 1:
-    case 2:
-    case 3:
-    case 4:
-      return `function ${request.functionCode}, address ${request.address}, quantity ${request.quantity}`;
-    case 5:
-    case 6:
-    case 22:
-      return `function ${request.functionCode}, address ${request.address}`;
-    case 15:
-      return `function 15, address ${request.address}, quantity ${request.states.length}`;
-    case 16:
-      return `function 16, address ${request.address}, quantity ${request.values.length}`;
-    case 23:
-      return `function 23, write ${request.writeAddress} x ${request.values.length}, read ${request.readAddress} x ${request.readQuantity}`;
-    case 43:
-      return `function 43/14, object ${request.objectId}`;
-  }
+const READ_FUNCTIONS = { coil: 1, discrete: 2, holding: 3, input: 4 } as const satisfies Record<RegisterTable, number>;
+
+/** The function that reads a table. */
+export function readFunction(table: RegisterTable): ReadRequest['functionCode'] {
+  return READ_FUNCTIONS[table];
 }
+
+/** Names of the functions, for metrics and people (section 6). */
+export const FUNCTION_NAMES: Readonly<Record<ModbusRequest['functionCode'], string>> = {
+  1: 'read_coils',
+  2: 'read_discrete_inputs',
+  3: 'read_holding_registers',
+  4: 'read_input_registers',
+  5: 'write_single_coil',
+  6: 'write_single_register',
+  15: 'write_multiple_coils',
+  16: 'write_multiple_registers',
+  22: 'mask_write_register',
+  23: 'read_write_multiple_registers',
+  43: 'read_device_identification',
+};

@@ -1,0 +1,172 @@
+// Everything that serves one configured device: its requests, its poll groups and its writer, and how they do together.
+
+import {
+  type AdapterContext,
+  type DeviceId,
+  type DeviceInfo,
+  type DeviceState,
+  GatewayError,
+  type PointInfo,
+  type PointWrite,
+  systemRandom,
+  type WriteResult,
+} from '#sdk';
+import type { BusListener, BusPlace } from './bus-set.ts';
+import type { DeviceConfig, ModbusConfig } from './config.ts';
+import { ModbusDevice } from './device.ts';
+import { type DeviceIdentification, identifyDevice } from './identification.ts';
+import { spread } from './poll-grid.ts';
+import { PollGroup } from './poll-group.ts';
+import type { PlanLimits } from './poll-plan.ts';
+import { PointWriter } from './point-writer.ts';
+import { type CompiledPoint, compilePoint } from './values.ts';
+
+export interface DeviceServiceOptions {
+  readonly deviceId: DeviceId;
+  readonly config: DeviceConfig;
+  /** What the adapter says for all devices. */
+  readonly defaults: Pick<ModbusConfig, 'timeout_ms' | 'retries' | 'request_gap_ms'>;
+  readonly place: BusPlace;
+  readonly context: AdapterContext;
+  readonly stop: AbortSignal;
+}
+
+interface TimedGroup {
+  readonly periodMs: number;
+  readonly group: PollGroup;
+}
+
+/** How bad a state is: a device is as bad as the worst of its groups. */
+const STATE_RANK: Readonly<Record<DeviceState, number>> = { unknown: 0, good: 1, degraded: 2, offline: 3 };
+
+export class DeviceService implements BusListener {
+  readonly info: DeviceInfo;
+  readonly place: BusPlace;
+  readonly #options: DeviceServiceOptions;
+  readonly #device: ModbusDevice;
+  readonly #writer: PointWriter;
+  readonly #points: ReadonlyMap<string, CompiledPoint>;
+  readonly #groups: readonly TimedGroup[];
+  readonly #states = new Map<number, { state: DeviceState; reason: string | undefined }>();
+
+  constructor(options: DeviceServiceOptions) {
+    const { deviceId, config, defaults, place, context, stop } = options;
+    this.#options = options;
+    this.place = place;
+    this.#device = new ModbusDevice(
+      {
+        deviceId,
+        unitId: config.unit_id,
+        timeoutMs: config.timeout_ms ?? defaults.timeout_ms,
+        retries: config.retries ?? defaults.retries,
+        requestGapMs: config.request_gap_ms ?? defaults.request_gap_ms,
+        breakerFailures: config.circuit_breaker.failures,
+        probeMinMs: config.circuit_breaker.probe_interval_min_ms,
+        probeMaxMs: config.circuit_breaker.probe_interval_max_ms,
+      },
+      { bus: place.bus, context, random: systemRandom, probeTurn: place.probeTurn, stop },
+    );
+    this.#writer = new PointWriter({
+      device: this.#device,
+      clock: context.clock,
+      forceMultiple: config.force_multiple_writes,
+      waiting: place.waitingWrites,
+    });
+    const points = Object.entries(config.points).map(([name, point]) => compilePoint(name, point, config.byte_order));
+    this.#points = new Map(points.map((point) => [point.name, point]));
+    this.info = { deviceId, points: points.map(pointInfo) };
+    this.#groups = this.#createGroups(points);
+    place.listeners.add(this);
+  }
+
+  get state(): DeviceState {
+    return this.#device.state;
+  }
+
+  /** The first poll comes after `delayMs`. */
+  start(delayMs: number): void {
+    const { context, deviceId } = this.#options;
+    const firstMs = context.clock.monotonicMs() + delayMs;
+    for (const { periodMs, group } of this.#groups) {
+      group.start({ periodMs, firstMs, phase: spread(`${context.adapterId}/${deviceId}/${periodMs}`) });
+    }
+  }
+
+  /** Resolves when nothing is under way any more, once the stop signal has aborted. */
+  async settled(): Promise<void> {
+    await Promise.all(this.#groups.map(({ group }) => group.settled()));
+  }
+
+  busConnected(): void {
+    this.#device.reconnected();
+    for (const { group } of this.#groups) group.reconnected();
+  }
+
+  busLost(): void {
+    for (const { group } of this.#groups) group.lost('disconnected');
+  }
+
+  /** @throws GatewayError as `Adapter.write` does. */
+  async write({ point: name, value, deviceId }: PointWrite, signal: AbortSignal): Promise<WriteResult> {
+    const point = this.#points.get(name);
+    if (point === undefined) throw new GatewayError('GW_NOT_FOUND', `Device "${deviceId}" has no point "${name}".`);
+    return this.#writer.write(point, value, signal);
+  }
+
+  identify(signal: AbortSignal): Promise<DeviceIdentification> {
+    const dueMs = this.#options.context.clock.monotonicMs();
+    return identifyDevice((request) => this.#device.request(request, { priority: 'read', dueMs }, signal));
+  }
+
+  #createGroups(points: readonly CompiledPoint[]): readonly TimedGroup[] {
+    const { config, context, stop } = this.#options;
+    const periods = new Map<number, CompiledPoint[]>();
+    for (const point of points) {
+      const periodMs = point.config.poll_interval_ms ?? config.poll_interval_ms;
+      periods.set(periodMs, [...(periods.get(periodMs) ?? []), point]);
+    }
+    return [...periods].map(([periodMs, points]) => ({
+      periodMs,
+      group: new PollGroup({
+        device: this.#device,
+        context,
+        points,
+        limits: planLimits(config),
+        heartbeatMs: config.heartbeat_secs * 1000,
+        stop,
+        onState: (state, reason) => this.#onState(periodMs, state, reason),
+      }),
+    }));
+  }
+
+  #onState(periodMs: number, state: DeviceState, reason: string | undefined): void {
+    this.#states.set(periodMs, { state, reason });
+    let worst = { state, reason };
+    for (const other of this.#states.values()) {
+      if (STATE_RANK[other.state] > STATE_RANK[worst.state]) worst = other;
+    }
+    this.#device.report(worst.state, worst.reason);
+  }
+}
+
+function planLimits(config: DeviceConfig): PlanLimits {
+  return {
+    maxRegisters: config.max_registers,
+    maxCoils: config.max_coils,
+    maxGapRegisters: config.max_gap_registers,
+    maxGapCoils: config.max_gap_coils,
+    oneRequestPerPoint: config.one_request_per_point,
+    coilsFromZero: config.coils_from_zero,
+  };
+}
+
+function pointInfo({ name, text, unit, config }: CompiledPoint): PointInfo {
+  return {
+    name,
+    address: text,
+    ...(unit === undefined ? {} : { unit }),
+    writable: config.writable,
+    ...(config.deadband === undefined ? {} : { deadband: config.deadband }),
+    ...(config.heartbeat_secs === undefined ? {} : { heartbeatSecs: config.heartbeat_secs }),
+  };
+}

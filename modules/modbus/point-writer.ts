@@ -1,0 +1,154 @@
+// Writes to the points of one device: the right function code, one write at a time, and a look at what came of it.
+
+import {
+  type Clock,
+  GatewayError,
+  GOOD,
+  isGatewayError,
+  LIMITS,
+  type PointValue,
+  qualityText,
+  type WriteResult,
+} from '#sdk';
+import type { ModbusDevice } from './device.ts';
+import { exceptionOf } from './faults.ts';
+import { BROADCAST_UNIT, type ModbusRequest, readFunction, type ReadRequest } from './pdu.ts';
+import type { CompiledPoint, EncodedWrite } from './values.ts';
+
+export interface PointWriterOptions {
+  readonly device: ModbusDevice;
+  readonly clock: Clock;
+  /** Whether single coils and registers are written with functions 15 and 16 too. */
+  readonly forceMultiple: boolean;
+  /** Writes that wait on this bus, all devices together. */
+  readonly waiting: { count: number };
+}
+
+const ILLEGAL_FUNCTION = 1;
+/** Devices that take a value over only at the end of their cycle are read a second time. */
+const SECOND_LOOK_MS = 200;
+const UNCONFIRMED: WriteResult = { quality: { level: 'uncertain', reason: 'broadcast' } };
+
+export class PointWriter {
+  readonly #options: PointWriterOptions;
+  #hasMaskWrite = true;
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(options: PointWriterOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Writes a value and reads it back, after the writes that came before.
+   * @throws GatewayError GW_WRITE_REFUSED, GW_DEVICE_OFFLINE, GW_BUS_BUSY, GW_WRITE_VERIFY, GW_MODBUS_EXCEPTION,
+   * GW_MODBUS_FRAME, GW_TIMEOUT, GW_DISCONNECTED, GW_ABORTED.
+   */
+  async write(point: CompiledPoint, value: PointValue, signal: AbortSignal): Promise<WriteResult> {
+    const { device, waiting } = this.#options;
+    if (!point.config.writable) {
+      throw new GatewayError(
+        'GW_WRITE_REFUSED',
+        `Point "${point.name}" of "${device.id}" is not writable. Set \`writable: true\` in the configuration if it is meant to be.`,
+      );
+    }
+    const encoded = point.encode(value);
+    if (device.isSuspended || device.bus.state !== 'connected') {
+      const reason =
+        device.bus.error?.message ?? `It did not answer (${device.silence}) and is probed from time to time.`;
+      throw new GatewayError('GW_DEVICE_OFFLINE', `"${device.id}" is offline: ${reason}`);
+    }
+    if (waiting.count >= LIMITS.bus_waiting_writes) {
+      throw new GatewayError(
+        'GW_BUS_BUSY',
+        `${device.bus.target}: ${waiting.count} writes wait already. Write less often.`,
+      );
+    }
+    waiting.count += 1;
+    // One after the other: a part of a register may have to be read, changed and written as a whole.
+    const turn = this.#last;
+    const done = turn
+      .then(() => this.#perform(point, encoded, signal))
+      .finally(() => {
+        waiting.count -= 1;
+      });
+    this.#last = done.catch(() => {});
+    return done;
+  }
+
+  async #perform(point: CompiledPoint, write: EncodedWrite, signal: AbortSignal): Promise<WriteResult> {
+    await this.#send(point, write, signal);
+    const { device } = this.#options;
+    if (device.settings.unitId === BROADCAST_UNIT && !device.bus.answersBroadcast) return UNCONFIRMED;
+    if (point.config.write_verification === 'none') return { quality: GOOD };
+    return this.#verify(point, write, signal);
+  }
+
+  async #send(point: CompiledPoint, write: EncodedWrite, signal: AbortSignal): Promise<void> {
+    const { forceMultiple } = this.#options;
+    if (write.kind === 'registers' && write.mask !== undefined) {
+      await this.#sendPart(point, write.values[0] ?? 0, write.mask, signal);
+      return;
+    }
+    await this.#request(writeRequest(point.address, write, forceMultiple), signal);
+  }
+
+  /** Changes some bits of a register: function 22, or read, change and write where the device does not know it. */
+  async #sendPart(point: CompiledPoint, value: number, mask: number, signal: AbortSignal): Promise<void> {
+    const { address } = point;
+    if (this.#hasMaskWrite) {
+      // Section 6.16: result = (current AND andMask) OR (orMask AND NOT andMask).
+      const andMask = ~mask & 0xffff;
+      try {
+        await this.#request({ functionCode: 22, address, andMask, orMask: value & mask }, signal);
+        return;
+      } catch (error) {
+        if (exceptionOf(error) !== ILLEGAL_FUNCTION) throw error;
+        this.#hasMaskWrite = false;
+      }
+    }
+    const data = await this.#request({ functionCode: 3, address, quantity: 1 }, signal);
+    const current = ((data[0] ?? 0) << 8) | (data[1] ?? 0);
+    const values = [(current & ~mask & 0xffff) | (value & mask)];
+    await this.#request(writeRequest(address, { kind: 'registers', values }, this.#options.forceMultiple), signal);
+  }
+
+  async #verify(point: CompiledPoint, write: EncodedWrite, signal: AbortSignal): Promise<WriteResult> {
+    const { device, clock } = this.#options;
+    const { table, address, quantity } = point;
+    const request: ReadRequest = { functionCode: readFunction(table), address, quantity };
+    let data = await this.#request(request, signal);
+    if (!point.holds(write, data, address)) {
+      await clock.sleep(SECOND_LOOK_MS, signal);
+      data = await this.#request(request, signal);
+    }
+    const { value, quality } = point.read(data, address);
+    if (point.holds(write, data, address)) return { ...(value === undefined ? {} : { readBack: value }), quality };
+    const held = value === undefined ? qualityText(quality) : String(value);
+    throw new GatewayError(
+      'GW_WRITE_VERIFY',
+      `"${device.id}" took the write to "${point.name}" but holds ${held}. If the point reads otherwise than it is written, set \`write_verification: none\`.`,
+      { details: { reason: 'verify', readBack: held } },
+    );
+  }
+
+  #request(request: ModbusRequest, signal: AbortSignal): Promise<Uint8Array> {
+    const { device, clock } = this.#options;
+    return device
+      .request(request, { priority: 'write', dueMs: clock.monotonicMs() }, signal)
+      .catch((error: unknown) => {
+        if (!isGatewayError(error, 'GW_DISCONNECTED')) throw error;
+        throw new GatewayError('GW_DEVICE_OFFLINE', `"${device.id}" is offline: ${error.message}`, { cause: error });
+      });
+  }
+}
+
+function writeRequest(address: number, write: EncodedWrite, forceMultiple: boolean): ModbusRequest {
+  if (write.kind === 'bits') {
+    const [on] = write.states;
+    if (write.states.length === 1 && on !== undefined && !forceMultiple) return { functionCode: 5, address, on };
+    return { functionCode: 15, address, states: write.states };
+  }
+  const [value] = write.values;
+  if (write.values.length === 1 && value !== undefined && !forceMultiple) return { functionCode: 6, address, value };
+  return { functionCode: 16, address, values: write.values };
+}
