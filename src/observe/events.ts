@@ -220,6 +220,13 @@ export const EVENTS = {
     everyMs: 10_000,
     recent: true,
   },
+  web_listening: { level: 'info', text: 'The web page is ready.' },
+  web_unavailable: {
+    level: 'warn',
+    text: 'The web server cannot listen; the gateway runs on and tries again.',
+    everyMs: 300_000,
+    recent: true,
+  },
 } as const satisfies Record<string, EventRow>;
 
 export type EventName = keyof typeof EVENTS;

@@ -19,7 +19,6 @@ export * from '../core/time.ts';
 export type { Telemetry } from '../observe/events.ts';
 export * from '../platform/abort.ts';
 export * from '../platform/random.ts';
-export * from '../platform/secret-file.ts';
 export * from '../iothub/system-properties.ts';
 export * from '../wire/dial.ts';
 export * from './define.ts';

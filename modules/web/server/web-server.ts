@@ -8,27 +8,26 @@ import {
   errorText,
   GatewayError,
   httpStatus,
-  isGatewayError,
   LIMITS,
-  loadOrMakeSecret,
   systemCode,
   type AdminApi,
   type Clock,
   type HealthReport,
   type Logger,
   type Service,
+  type Telemetry,
 } from '#sdk';
 import type { WebServerConfig } from '../config.ts';
 import { hostNames, isLocal, isLoopback, isOwnHost, showsToken } from './access.ts';
 import { addRoutes } from './routes.ts';
 
-export interface WebServerOptions {
+export interface WebServerOptions extends WebServerConfig {
   readonly admin: AdminApi;
-  readonly config: WebServerConfig;
-  /** Keeps the token in its `secrets/`. */
-  readonly dataDirectory: string;
+  /** What requests from elsewhere than this machine must show. */
+  readonly token: string;
   readonly clock: Clock;
   readonly log: Logger;
+  readonly telemetry: Telemetry;
 }
 
 export interface WebServer extends Service {
@@ -36,8 +35,6 @@ export interface WebServer extends Service {
   url(): string | undefined;
 }
 
-/** Name of the secret that requests from elsewhere than this machine must show. */
-const TOKEN_NAME = 'api-token';
 const PLAINTEXT_WARNING =
   'The web server listens off loopback without TLS: whoever is on the way can read what it sends, and the token.';
 const RETRY_FIRST_MS = 1000;
@@ -55,8 +52,7 @@ const HEADERS = {
 };
 
 export function createWebServer(options: WebServerOptions): WebServer {
-  const { clock, log } = options;
-  const { address, port } = options.config;
+  const { address, port, clock, telemetry } = options;
   const stopped = new AbortController();
   let app: FastifyInstance | undefined;
   let health: HealthReport = { status: 'stopped' };
@@ -64,22 +60,20 @@ export function createWebServer(options: WebServerOptions): WebServer {
   let stopping: Promise<void> | undefined;
 
   async function attempt(): Promise<boolean> {
-    let candidate: FastifyInstance | undefined;
+    const candidate = buildApp(options);
     try {
-      candidate = buildApp(options, await loadOrMakeSecret(options.dataDirectory, TOKEN_NAME));
       await candidate.listen({ host: address, port });
     } catch (error) {
-      await candidate?.close();
-      const { code, message } = isGatewayError(error) ? error : listenError(error, options.config);
-      // Said once for each reason; it is tried again and again.
-      if (health.reason !== message) log.warn({ code, address, port }, message);
-      health = { status: 'degraded', reason: message };
+      await candidate.close();
+      const failure = listenError(error, options);
+      health = { status: 'degraded', reason: failure.message };
+      telemetry.emit('web_unavailable', { key: failure.code, code: failure.code, error: failure.message });
       return false;
     }
     app = candidate;
     health = { status: 'running' };
-    log.info({ url: url() }, 'The web page is ready.');
-    if (!isLoopback(address)) log.warn({ address }, PLAINTEXT_WARNING);
+    telemetry.emit('web_listening', { url: url() });
+    if (!isLoopback(address)) options.log.warn({ address }, PLAINTEXT_WARNING);
     return true;
   }
 
@@ -124,8 +118,8 @@ export function createWebServer(options: WebServerOptions): WebServer {
   };
 }
 
-function buildApp({ admin, config, clock, log }: WebServerOptions, token: string): FastifyInstance {
-  const names = hostNames(hostname(), config.address);
+function buildApp({ admin, address, token, clock, log }: WebServerOptions): FastifyInstance {
+  const names = hostNames(hostname(), address);
   const app = fastify({
     logger: false,
     bodyLimit: 1024,
