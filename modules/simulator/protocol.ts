@@ -1,0 +1,17 @@
+// What the adapter and the process of the site tell each other.
+
+/** First argument of the process, as JSON. */
+export interface SiteOptions {
+  readonly address: string;
+  readonly port: number;
+  /** Wall clock in ms at which the process was started; the energy counter goes on from there. */
+  readonly startWallMs: number;
+}
+
+/** Told once, over the IPC channel. */
+export type SiteReport = { readonly kind: 'listening' } | { readonly kind: 'refused'; readonly code: string };
+
+export function isSiteReport(value: unknown): value is SiteReport {
+  if (typeof value !== 'object' || value === null || !('kind' in value)) return false;
+  return value.kind === 'listening' || (value.kind === 'refused' && 'code' in value && typeof value.code === 'string');
+}
