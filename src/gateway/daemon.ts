@@ -4,6 +4,7 @@
 import { join } from 'node:path';
 import { createAdmin } from '../admin/admin.ts';
 import { loadApiToken } from '../admin/api-token.ts';
+
 import { createControlServer, type ControlServer } from '../admin/control-server.ts';
 import { ConfigStore, type ConfigChangeResult } from '../config/config-store.ts';
 import type { GatewayConfig, WebConfig } from '../config/config.ts';
@@ -25,6 +26,7 @@ import { startEventLoopMeter } from '../platform/event-loop.ts';
 import { makeDirectory } from '../platform/files.ts';
 import { createHostMonitor } from '../platform/host.ts';
 import { systemRandom } from '../platform/random.ts';
+
 import type { ServiceManager } from '../platform/systemd.ts';
 import { openOutbox } from '../store/open.ts';
 import { createConfigControl, type ConfigControl } from './config-control.ts';
@@ -61,7 +63,6 @@ export interface DaemonOptions {
 
 /** Opening a store that has to be repaired may take long; systemd is told so. */
 const OPEN_TIMEOUT_MS = 600_000;
-/** How often `systemctl status` gets a new line without a watchdog. */
 const STOP_WEB_MS = 3000;
 
 type Observed = ReturnType<typeof observe>;
@@ -69,7 +70,6 @@ type Observed = ReturnType<typeof observe>;
 export class Daemon {
   readonly #options: DaemonOptions;
   readonly #lock: DirectoryLock;
-  readonly #store: ConfigStore;
   readonly #observed: Observed;
   readonly #config: ConfigControl;
   #gateway: Gateway;
@@ -87,7 +87,6 @@ export class Daemon {
   ) {
     this.#options = options;
     this.#lock = parts.lock;
-    this.#store = parts.store;
     this.#observed = parts.observed;
     this.#gateway = parts.gateway;
     const { clock, configPath } = options;

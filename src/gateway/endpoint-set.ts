@@ -121,6 +121,6 @@ export class EndpointSet {
 
   /** Stops all at the same time: each drains what is in flight until the signal aborts. */
   async stop(signal: AbortSignal): Promise<void> {
-    await Promise.all([...this.#entries.values()].map(({ runner }) => runner?.stop(signal)));
+    await Promise.all([...this.#entries.keys()].map((name) => this.remove(name, signal)));
   }
 }

@@ -83,7 +83,7 @@ describe('encodeReadings', () => {
             Buffer.from(',"epoch":"k3f9","seq":17'),
             body.subarray(identityAt),
           ]);
-          const parsed = JSON.parse(stamped.toString());
+          const parsed = JSON.parse(stamped.toString()) as Record<string, unknown>;
           expect(Object.keys(parsed).slice(0, 4)).toEqual(['device', 'time', 'epoch', 'seq']);
           expect(parsed).toMatchObject({ device: deviceId, time: '2027-01-01T00:00:00.000Z', epoch: 'k3f9', seq: 17 });
         },
