@@ -29,23 +29,35 @@ export interface AtomicWriteOptions {
   readonly mode?: number;
 }
 
-/** Replaces a file so that at every instant either the old or the new content is there, whole. */
+/** Tells the temporary files of one process apart. */
+let temporaries = 0;
+
+/**
+ * Replaces a file so that at every instant either the old or the new content is there, whole; durable when it resolves.
+ * A failure leaves the old one.
+ */
 export async function writeFileAtomic(
   path: string,
   data: string | Uint8Array,
   options: AtomicWriteOptions = {},
 ): Promise<void> {
-  const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.tmp`);
-  const handle = await open(temporary, 'w', options.mode ?? 0o640);
+  const { mode = 0o640 } = options;
+  temporaries += 1;
+  const temporary = join(dirname(path), `.${basename(path)}.${process.pid}-${temporaries}.tmp`);
+  const handle = await open(temporary, 'w', mode);
   try {
-    await handle.writeFile(data);
-    await handle.sync();
+    try {
+      await handle.writeFile(data);
+      // The mode of open(2) is subject to the umask.
+      await handle.chmod(mode);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, path);
   } catch (error) {
-    await handle.close();
     await unlink(temporary).catch(() => {});
     throw error;
   }
-  await handle.close();
-  await rename(temporary, path);
   await syncDirectory(dirname(path));
 }

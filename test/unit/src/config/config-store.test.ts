@@ -1,0 +1,388 @@
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, unlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { ConfigStore, type ConfigStoreOptions } from '../../../../src/config/config-store.ts';
+import { LIMITS } from '../../../../src/core/limits.ts';
+import { parseDeviceId } from '../../../../src/core/device.ts';
+import { fakeModules, HandClock, ListLogger } from './fake-modules.ts';
+
+let folder: string;
+let configPath: string;
+let log: ListLogger;
+let clock: HandClock;
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'fieldpost-config-'));
+  configPath = join(folder, 'fieldpost.yaml');
+  log = new ListLogger();
+  clock = new HandClock();
+});
+
+afterEach(async () => {
+  await rm(folder, { recursive: true, force: true });
+});
+
+/** A start of the process. */
+function open(options: Partial<ConfigStoreOptions> = {}): Promise<ConfigStore> {
+  return ConfigStore.open({
+    configPath,
+    dataDirectory: folder,
+    modules: fakeModules,
+    clock,
+    log,
+    env: {},
+    defaultGatewayId: parseDeviceId('fieldpost-000000'),
+    ...options,
+  });
+}
+
+async function started(options: Partial<ConfigStoreOptions> = {}): Promise<ConfigStore> {
+  const store = await open(options);
+  const { generation } = await store.load();
+  await store.markHealthy(generation.number);
+  return store;
+}
+
+const named = (id: string): string => `gateway: { id: ${id} } # by hand\n`;
+const BROKEN = 'gateway: { idd: x }\n';
+const states = (store: ConfigStore): string[] =>
+  store.list().map(({ number, state, actor }) => `${number} ${state} ${actor}`);
+const idOf = (store: ConfigStore): string => store.current().loaded.config.gatewayId;
+const file = (): Promise<string> => readFile(configPath, 'utf8');
+
+describe('the first start', () => {
+  it('writes and runs the starter', async () => {
+    const store = await open({ starter: () => named('starter') });
+    const { generation, faults } = await store.load();
+    expect(generation).toMatchObject({ number: 1, actor: 'starter', base: 0, state: 'pending' });
+    expect(faults).toEqual([]);
+    expect(await file()).toBe(named('starter'));
+    await store.markHealthy(1);
+    expect(states(store)).toEqual(['1 healthy starter']);
+  });
+
+  it('says that there is nothing when there is no starter', async () => {
+    const store = await open();
+    await expect(store.load()).rejects.toMatchObject({ code: 'GW_CONFIG_IO', details: { missing: true } });
+    expect(() => store.current()).toThrow(/No configuration is loaded/);
+  });
+
+  it('refuses a first text with faults, and keeps it', async () => {
+    await writeFile(configPath, BROKEN);
+    const store = await open({ starter: () => named('starter') });
+    await expect(store.load()).rejects.toMatchObject({
+      code: 'GW_CONFIG_INVALID',
+      details: { faults: [expect.stringContaining('fieldpost.yaml:1: gateway.idd:')] },
+    });
+    expect(await file()).toBe(BROKEN);
+    expect(states(await open())).toEqual(['1 failed file']);
+  });
+});
+
+describe('a later start', () => {
+  it('knows an unchanged file again', async () => {
+    await writeFile(configPath, named('a'));
+    await started();
+    const store = await started();
+    expect(states(store)).toEqual(['1 healthy file']);
+  });
+
+  it('takes an edit by hand for a new generation', async () => {
+    await writeFile(configPath, named('a'));
+    await started();
+    await writeFile(configPath, named('b'));
+    const store = await started();
+    expect(states(store)).toEqual(['1 superseded file', '2 healthy file']);
+    expect(store.list()[1]).toMatchObject({ base: 1, at: new Date(clock.wallMs()).toISOString() });
+    expect(await store.read(1)).toBe(named('a'));
+  });
+
+  it('runs the newest healthy one, loudly, when the file has faults, and leaves the file to its writer', async () => {
+    await writeFile(configPath, named('a'));
+    await started();
+    await writeFile(configPath, named('b'));
+    await started();
+    await writeFile(configPath, BROKEN);
+    const store = await open();
+    const { generation, faults } = await store.load();
+    expect(generation.number).toBe(2);
+    expect(idOf(store)).toBe('b');
+    expect(faults[0]).toContain('gateway.idd');
+    expect(await file()).toBe(BROKEN);
+    expect(log.lines.join('\n')).toContain('error The configuration does not load');
+    // Once more: the same text is not a further generation.
+    const again = await open();
+    await again.load();
+    expect(states(again)).toEqual(['1 superseded file', '2 healthy file', '3 failed file']);
+  });
+
+  it('runs the newest healthy one when the file is gone', async () => {
+    await writeFile(configPath, named('a'));
+    await started();
+    await unlink(configPath);
+    const store = await open({ starter: () => named('starter') });
+    expect((await store.load()).faults[0]).toContain('There is no configuration');
+    expect(idOf(store)).toBe('a');
+  });
+
+  it('runs a text again whose secret was missing for a while', async () => {
+    const text = 'upstream: { type: broker, url: !env URL }\n';
+    await writeFile(configPath, named('a'));
+    await started();
+    await writeFile(configPath, text);
+    const without = await open();
+    expect((await without.load()).faults).toHaveLength(1);
+    const store = await started({ env: { URL: 'tls://x' } });
+    expect(states(store)).toEqual(['1 superseded file', '2 healthy file']);
+    // A healthy one whose secret is gone stays healthy; an older one runs meanwhile.
+    const gone = await open();
+    expect((await gone.load()).generation.number).toBe(1);
+    expect(states(gone)).toEqual(['1 superseded file', '2 healthy file']);
+    expect((await (await open({ env: { URL: 'tls://x' } })).load()).generation.number).toBe(2);
+  });
+
+  it('never runs a generation whose text was damaged, and survives damaged notes', async () => {
+    await writeFile(configPath, named('a'));
+    await started();
+    await writeFile(configPath, named('b'));
+    await started();
+    const generations = join(folder, 'config-generations');
+    await writeFile(join(generations, '000002.yaml'), named('evil'));
+    await writeFile(configPath, BROKEN);
+    const store = await open();
+    await store.load();
+    expect(idOf(store)).toBe('a');
+    await writeFile(join(generations, '000002.json'), '{ "number": 2');
+    await writeFile(join(generations, '.000009.json.1-1.tmp'), 'x');
+    await writeFile(join(generations, '000009.yaml'), named('never'));
+    const again = await open();
+    expect(states(again)).toEqual(['1 superseded file', '3 failed file']);
+    await again.load();
+    expect(idOf(again)).toBe('a');
+    expect(await readdir(generations)).not.toContain('000009.yaml');
+    // Its number is not given again.
+    const { generation } = await again.propose(named('c'), { actor: 'api', base: 3 });
+    expect(generation.number).toBe(10);
+  });
+
+  it('resolves relative secrets of a generation beside the file', async () => {
+    await writeFile(join(folder, 'password'), 'sesame\n');
+    await writeFile(configPath, 'upstream: { type: broker, url: "tls://x", password: !file password }\n');
+    await started();
+    await writeFile(configPath, BROKEN);
+    const store = await open();
+    await store.load();
+    expect(store.current().loaded.config.upstream?.settings['password']).toBe('sesame');
+    const kept = await readFile(join(folder, 'config-generations', '000001.yaml'), 'utf8');
+    expect(kept).toContain('!file password');
+    expect(kept + log.lines.join('')).not.toContain('sesame');
+  });
+});
+
+describe('propose', () => {
+  it('writes a generation and the file, and tells what changes', async () => {
+    await writeFile(configPath, named('a'));
+    const store = await started();
+    const { generation, changes } = await store.propose(`${named('a')}outbox: { max_bytes: 2000000 }\n`, {
+      actor: 'ui:anna',
+      base: store.newest(),
+    });
+    expect(generation).toMatchObject({ number: 2, actor: 'ui:anna', base: 1, state: 'pending' });
+    expect(changes).toEqual([{ path: 'outbox.max_bytes', kind: 'changed', part: 'outbox', apply: 'live' }]);
+    expect(await file()).toContain('max_bytes');
+    await store.markHealthy(2);
+    expect(states(store)).toEqual(['1 superseded file', '2 healthy ui:anna']);
+  });
+
+  it('refuses faults, stale bases and overlapping changes, and changes nothing', async () => {
+    await writeFile(configPath, named('a'));
+    const store = await started();
+    await expect(store.propose(BROKEN, { actor: 'api', base: 1 })).rejects.toMatchObject({ code: 'GW_CONFIG_INVALID' });
+    const both = await Promise.allSettled([
+      store.propose(named('b'), { actor: 'anna', base: 1 }),
+      store.propose(named('c'), { actor: 'ben', base: 1 }),
+    ]);
+    expect(both.map(({ status }) => status)).toEqual(['fulfilled', 'rejected']);
+    expect(both[1]).toMatchObject({ reason: { code: 'GW_CONFIG_CONFLICT' } });
+    expect(await file()).toBe(named('b'));
+    expect(states(store)).toEqual(['1 healthy file', '2 pending anna']);
+    expect(idOf(store)).toBe('b');
+  });
+
+  it('does not overwrite a hand edit that was not looked at', async () => {
+    await writeFile(configPath, named('a'));
+    const store = await started();
+    await writeFile(configPath, named('by-hand'));
+    await expect(store.propose(named('b'), { actor: 'api', base: 1 })).rejects.toMatchObject({
+      code: 'GW_CONFIG_CONFLICT',
+    });
+    expect(await file()).toBe(named('by-hand'));
+    await store.reload();
+    expect(idOf(store)).toBe('by-hand');
+    await store.propose(named('b'), { actor: 'api', base: store.newest() });
+    expect(idOf(store)).toBe('b');
+  });
+
+  it('follows links and keeps the permissions of the file', async () => {
+    const target = join(folder, 'real.yaml');
+    await writeFile(target, named('a'));
+    await chmod(target, 0o604);
+    await symlink(target, configPath);
+    const store = await started();
+    await store.propose(named('b'), { actor: 'api', base: 1 });
+    expect(await readFile(target, 'utf8')).toBe(named('b'));
+    expect((await stat(target)).mode & 0o777).toBe(0o604);
+    expect((await stat(join(folder, 'config-generations', '000002.yaml'))).mode & 0o777).toBe(0o600);
+  });
+
+  it('leaves things as they were when the file cannot be written', async () => {
+    const place = join(folder, 'etc');
+    await mkdir(place);
+    configPath = join(place, 'fieldpost.yaml');
+    await writeFile(configPath, named('a'));
+    const store = await started();
+    // Nobody, root neither, renames a file over a folder.
+    await unlink(configPath);
+    await mkdir(configPath);
+    await expect(store.propose(named('b'), { actor: 'api', base: 1 })).rejects.toMatchObject({ code: 'GW_CONFIG_IO' });
+    expect(idOf(store)).toBe('a');
+    expect(store.list().at(-1)).toMatchObject({ number: 2, state: 'failed', cause: 'unwritten' });
+  });
+
+  it('keeps a bounded number of generations, the healthy one among them', async () => {
+    await writeFile(configPath, named('a'));
+    const store = await started();
+    for (let round = 2; round < LIMITS.config_generations + 10; round += 1) {
+      await store.propose(named(`g-${round}`), { actor: 'api', base: store.newest() });
+      if (round % 2 === 0 && round < 20) await store.markHealthy(round);
+    }
+    expect(store.list()).toHaveLength(LIMITS.config_generations);
+    expect(store.list().filter(({ state }) => state === 'healthy')).toMatchObject([{ number: 18 }]);
+    const names = await readdir(join(folder, 'config-generations'));
+    expect(names).toHaveLength(2 * LIMITS.config_generations);
+    // Faulty files saved one after the other push out neither the healthy one nor the newest.
+    for (let round = 0; round < LIMITS.config_generations + 5; round += 1) {
+      await writeFile(configPath, `${BROKEN}# ${round}\n`);
+      await store.reload();
+    }
+    expect(store.list()).toHaveLength(LIMITS.config_generations);
+    expect(store.list().some(({ state }) => state === 'healthy')).toBe(true);
+    expect((await (await open()).load()).generation.number).toBe(18);
+  });
+});
+
+describe('trial', () => {
+  it('is kept when it is confirmed', async () => {
+    await writeFile(configPath, named('a'));
+    const store = await started();
+    await store.propose(named('b'), { actor: 'ui', base: 1, trialSecs: 60 });
+    clock.nowMs += 20_000;
+    expect(store.trial()).toEqual({ number: 2, base: 1, remainingMs: 40_000 });
+    // That it runs is not yet that somebody can still reach it.
+    await store.markHealthy(2);
+    expect(store.trial()?.number).toBe(2);
+    await expect(store.propose(named('c'), { actor: 'ui', base: 2 })).rejects.toMatchObject({
+      code: 'GW_CONFIG_CONFLICT',
+    });
+    await store.confirm(2);
+    expect(store.trial()).toBeUndefined();
+    expect(states(store)).toEqual(['1 superseded file', '2 healthy ui']);
+    await expect(store.confirm(2)).rejects.toMatchObject({ code: 'GW_CONFIG_CONFLICT' });
+    await expect(store.revert(2)).rejects.toMatchObject({ code: 'GW_CONFIG_CONFLICT' });
+  });
+
+  it('goes back when its time is over, and the refused text is kept', async () => {
+    await writeFile(configPath, named('a'));
+    const store = await started();
+    await store.propose(named('b'), { actor: 'ui', base: 1, trialSecs: 60 });
+    clock.nowMs += 61_000;
+    expect(store.trial()?.remainingMs).toBe(0);
+    const { generation, changes } = await store.revert(2, 'Nobody confirmed it.');
+    expect(generation).toMatchObject({ number: 1, state: 'healthy' });
+    expect(changes).toEqual([{ path: 'gateway.id', kind: 'changed', part: 'gateway', apply: 'restart_part' }]);
+    expect(await file()).toBe(named('a'));
+    expect(await store.read(2)).toBe(named('b'));
+    expect(store.list()[1]).toMatchObject({ state: 'failed', cause: 'unconfirmed', reason: 'Nobody confirmed it.' });
+    // The newest number counts for the next change, also when it is not what runs.
+    await expect(store.propose(named('c'), { actor: 'ui', base: 1 })).rejects.toMatchObject({
+      code: 'GW_CONFIG_CONFLICT',
+    });
+    await store.propose(named('c'), { actor: 'ui', base: 2 });
+    expect(idOf(store)).toBe('c');
+  });
+
+  it('goes back at the next start when the process ended', async () => {
+    await writeFile(configPath, named('a'));
+    const store = await started();
+    await store.propose(named('b'), { actor: 'ui', base: 1, trialSecs: 60 });
+    const next = await started();
+    expect(idOf(next)).toBe('a');
+    expect(await file()).toBe(named('a'));
+    expect(states(next)).toEqual(['1 healthy file', '2 failed ui']);
+  });
+
+  it('ends with an edit by hand', async () => {
+    await writeFile(configPath, named('a'));
+    const store = await started();
+    await store.propose(named('b'), { actor: 'ui', base: 1, trialSecs: 60 });
+    await writeFile(configPath, named('by-hand'));
+    const change = await store.reload();
+    expect(change?.generation).toMatchObject({ number: 3, base: 1, state: 'pending' });
+    expect(store.trial()).toBeUndefined();
+    await store.revert(3, 'The adapter did not start.');
+    expect(idOf(store)).toBe('a');
+    expect(await file()).toBe(named('a'));
+  });
+
+  it('is not run again when the file could not be put back', async () => {
+    await writeFile(configPath, named('a'));
+    const store = await started();
+    await store.propose(named('b'), { actor: 'ui', base: 1, trialSecs: 60 });
+    await store.revert(2);
+    // As if the write had failed: the text of the trial is still there.
+    await writeFile(configPath, named('b'));
+    expect(await store.reload()).toBeUndefined();
+    const next = await open();
+    expect((await next.load()).faults[0]).toContain('taken back');
+    expect(idOf(next)).toBe('a');
+  });
+
+  it('wants a time above 0', async () => {
+    await writeFile(configPath, named('a'));
+    const store = await started();
+    for (const trialSecs of [0, -1, Number.NaN, Number.POSITIVE_INFINITY]) {
+      await expect(store.propose(named('b'), { actor: 'ui', base: 1, trialSecs })).rejects.toMatchObject({
+        code: 'GW_USAGE',
+      });
+    }
+  });
+});
+
+describe('reload', () => {
+  it('gives nothing for the file that runs', async () => {
+    await writeFile(configPath, named('a'));
+    const store = await started();
+    expect(await store.reload()).toBeUndefined();
+    await unlink(configPath);
+    expect(await store.reload()).toBeUndefined();
+  });
+
+  it('keeps what runs when the new text has faults, until they are mended', async () => {
+    await writeFile(configPath, named('a'));
+    const store = await started();
+    await writeFile(configPath, BROKEN);
+    const refused = await store.reload();
+    expect(refused?.changes).toEqual([]);
+    expect(refused?.faults).toHaveLength(1);
+    expect(idOf(store)).toBe('a');
+    await store.reload();
+    expect(states(store)).toEqual(['1 healthy file', '2 failed file']);
+    // The person goes back to the old text.
+    await writeFile(configPath, named('a'));
+    expect((await store.reload())?.faults).toEqual([]);
+    expect(store.current().faults).toEqual([]);
+    await writeFile(configPath, named('c'));
+    expect((await store.reload())?.changes.map(({ path }) => path)).toEqual(['gateway.id']);
+  });
+});
