@@ -1,0 +1,592 @@
+// The adapter over real sockets against a server whose every answer is scripted: what it makes of bad answers, silence,
+// refusals and lost connections, and that each of them harms only whom it concerns.
+
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { ModbusAdapter } from '../../modules/modbus/adapter.ts';
+import { isGatewayError } from '../../src/core/errors.ts';
+import { waitFor } from '../support/wait.ts';
+import {
+  adapterFor,
+  addresses,
+  exception,
+  frameOf,
+  NEVER,
+  record,
+  type Recording,
+  type ScriptedServer,
+  type ServedRequest,
+  serve,
+} from '../unit/modules/modbus/harness.ts';
+
+const HOST = '127.0.42.1';
+const FAST = { timeout_ms: 60, retries: 0 };
+const POINT = { voltage: { register: 'holding:7' } };
+
+let server: ScriptedServer;
+let recording: Recording;
+let adapter: ModbusAdapter | undefined;
+
+beforeEach(async () => {
+  server = await serve(HOST);
+  recording = record();
+});
+
+afterEach(async () => {
+  await adapter?.stop(NEVER);
+  adapter = undefined;
+  await server.close();
+});
+
+function start(devices: unknown, bus: object = FAST): ModbusAdapter {
+  const transport = { kind: 'tcp', host: HOST, port: server.port, connect_timeout_ms: 500 };
+  adapter = adapterFor({ transport, ...bus, devices }, recording);
+  void adapter.start(NEVER);
+  return adapter;
+}
+
+/** One device with one point, polled every 50 ms. */
+function meter(fields: object = {}): object {
+  return { meter: { unit_id: 1, poll_interval_ms: 50, points: POINT, ...fields } };
+}
+
+const pdu = (hex: string): { pdu: Buffer } => ({ pdu: Buffer.from(hex, 'hex') });
+
+describe('polls', () => {
+  it('reads at once and then every period', async () => {
+    const startMs = performance.now();
+    start(meter());
+    await waitFor(() => recording.value('meter', 'voltage') === 7);
+    expect(performance.now() - startMs).toBeLessThan(500);
+    expect(recording.state('meter')).toBe('good');
+    await waitFor(() => recording.polls.length >= 10);
+    expect(recording.exchanges.every(({ outcome }) => outcome === 'ok')).toBe(true);
+    expect(recording.polls.every(({ latenessMs }) => latenessMs >= 0)).toBe(true);
+  });
+
+  it('gives points with periods of their own messages of their own', async () => {
+    start(
+      meter({ points: { slow: { register: 'holding:1', poll_interval_ms: 400 }, fast: { register: 'holding:2' } } }),
+    );
+    await waitFor(() => recording.batches.filter(({ readings }) => readings[0]?.point === 'fast').length >= 12);
+    const slow = recording.batches.filter(({ readings }) => readings[0]?.point === 'slow').length;
+    expect(slow).toBeGreaterThanOrEqual(1);
+    expect(slow).toBeLessThanOrEqual(4);
+    expect(recording.batches.every(({ readings }) => readings.length === 1)).toBe(true);
+  });
+
+  it('waits while the pipeline takes no more, and counts the polls that it missed', async () => {
+    let open = (): void => {};
+    const gate = new Promise<void>((resolve) => {
+      open = resolve;
+    });
+    recording = record({ ready: () => gate });
+    start(meter());
+    await waitFor(() => server.accepted === 1);
+    const heldMs = performance.now();
+    await waitFor(() => performance.now() - heldMs > 250);
+    expect(server.requests).toHaveLength(0);
+    open();
+    await waitFor(() => recording.polls.length >= 3);
+    expect(recording.polls.reduce((sum, { missedPolls }) => sum + missedPolls, 0)).toBeGreaterThanOrEqual(2);
+  });
+});
+
+describe('bad answers', () => {
+  const cases: {
+    name: string;
+    answer: (request: ServedRequest) => ReturnType<ScriptedServer['answer']>;
+    quality: string;
+  }[] = [
+    { name: 'silence', answer: () => undefined, quality: 'bad:timeout' },
+    { name: 'an exception', answer: (request) => exception(request, 4), quality: 'bad:exception_4' },
+    { name: 'a refused address', answer: (request) => exception(request, 2), quality: 'bad:exception_2' },
+    { name: 'an unknown exception', answer: (request) => exception(request, 99), quality: 'bad:exception_99' },
+    {
+      name: 'a wrong unit id',
+      answer: (request) => ({ frame: frameOf(request, pdu('03020007').pdu, { unitId: 9 }) }),
+      quality: 'bad:unit_id',
+    },
+    {
+      name: 'a wrong transaction id',
+      answer: (request) => ({
+        frame: frameOf(request, pdu('03020007').pdu, { transactionId: request.transactionId + 100 }),
+      }),
+      quality: 'bad:transaction_id',
+    },
+    {
+      name: 'a wrong protocol id',
+      answer: (request) => ({ frame: frameOf(request, pdu('03020007').pdu, { protocolId: 7 }) }),
+      quality: 'bad:protocol_id',
+    },
+    { name: 'another function', answer: () => pdu('04020007'), quality: 'bad:function' },
+    { name: 'too few registers', answer: () => pdu('0300'), quality: 'bad:length' },
+    { name: 'too many registers', answer: () => pdu('030400070008'), quality: 'bad:length' },
+    { name: 'a byte count that lies', answer: () => pdu('03ff0007'), quality: 'bad:length' },
+    {
+      name: 'a truncated frame',
+      answer: (request) => ({ frame: frameOf(request, pdu('03020007').pdu).subarray(0, 9) }),
+      quality: 'bad:truncated',
+    },
+    {
+      name: 'an oversized frame',
+      answer: (request) => ({ frame: frameOf(request, Buffer.alloc(300, 3)) }),
+      quality: 'bad:oversized',
+    },
+    {
+      name: 'an empty frame',
+      answer: (request) => ({ frame: frameOf(request, Buffer.alloc(0), { length: 0 }) }),
+      quality: 'bad:protocol_id',
+    },
+    {
+      name: 'something else altogether',
+      answer: () => ({ frame: Buffer.from('HTTP/1.1 400 Bad Request\r\n\r\n') }),
+      quality: 'bad:protocol_id',
+    },
+  ];
+
+  it.each(cases)('names $name and recovers', async ({ answer, quality }) => {
+    server.answer = answer;
+    start(meter({ circuit_breaker: { failures: 100 } }));
+    await waitFor(() => recording.quality('meter', 'voltage') === quality, {
+      what: `${quality}, was ${recording.quality('meter', 'voltage')}`,
+    });
+    expect(recording.value('meter', 'voltage')).toBeUndefined();
+    expect(['offline', 'degraded']).toContain(recording.state('meter'));
+    server.answer = addresses;
+    // Holes are remembered until the connection is new.
+    if (quality === 'bad:exception_2') for (const socket of server.connections) socket.destroy();
+    await waitFor(() => recording.value('meter', 'voltage') === 7);
+    expect(recording.state('meter')).toBe('good');
+  });
+
+  it('never takes an answer that comes late for the next one', async () => {
+    // Each answer carries its own number and comes after the timeout of its request, in the middle of the next ones.
+    let count = 0;
+    const given = new Map<number, number>();
+    server.answer = async (request) => {
+      count += 1;
+      const value = count;
+      given.set(request.transactionId, value);
+      const late = value % 3 !== 0;
+      if (late) await new Promise((resolve) => setTimeout(resolve, 70 + (value % 5) * 15));
+      const data = Buffer.from([3, 2, 0, 0]);
+      data.writeUInt16BE(value, 2);
+      return { pdu: data };
+    };
+    start(meter({ circuit_breaker: { failures: 100 } }));
+    await waitFor(() => recording.batches.filter(({ readings }) => readings[0]?.quality.level === 'good').length >= 8, {
+      timeoutMs: 20_000,
+    });
+    const values = recording.batches.flatMap(({ readings }) =>
+      readings[0]?.value === undefined ? [] : [Number(readings[0].value)],
+    );
+    // Only answers within the time limit count, and these are those of every third request.
+    expect(values.filter((value) => value % 3 !== 0)).toEqual([]);
+  });
+});
+
+describe('a device that fails', () => {
+  it('gives one message at the transition and one each heartbeat', async () => {
+    server.answer = () => undefined;
+    start(meter({ heartbeat_secs: 1 }));
+    await waitFor(() => recording.batches.length === 1);
+    expect(recording.quality('meter', 'voltage')).toBe('bad:timeout');
+    const firstMs = recording.batches[0]?.time.monotonicMs ?? 0;
+    await waitFor(() => recording.batches.length === 2);
+    const secondMs = recording.batches[1]?.time.monotonicMs ?? 0;
+    expect(secondMs - firstMs).toBeGreaterThanOrEqual(1000);
+    expect(secondMs - firstMs).toBeLessThan(1500);
+    expect(recording.states.filter(({ state }) => state === 'offline')).toHaveLength(1);
+  });
+
+  it('costs the others on its bus little', async () => {
+    server.answer = (request) => (request.unitId === 9 ? undefined : addresses(request));
+    const healthy = { unit_id: 1, poll_interval_ms: 50, points: POINT };
+    const dead = { unit_id: 9, poll_interval_ms: 50, points: POINT, circuit_breaker: { probe_interval_min_ms: 400 } };
+    start({ healthy, dead }, { timeout_ms: 100, retries: 1 });
+    await waitFor(() => recording.state('dead') === 'offline' && recording.state('healthy') === 'good');
+    const before = recording.polls.length;
+    const startMs = performance.now();
+    await waitFor(() => performance.now() - startMs > 1500);
+    const polls = recording.polls.slice(before).filter(({ deviceId }) => deviceId === 'healthy');
+    // 30 periods; each probe of the dead one, at most four in that time, takes 100 ms, that is two periods.
+    expect(polls.length).toBeGreaterThanOrEqual(20);
+    const probes = server.requests.filter(({ unitId, atMs }) => unitId === 9 && atMs > startMs).length;
+    expect(probes).toBeLessThanOrEqual(4);
+    server.answer = addresses;
+    await waitFor(() => recording.state('dead') === 'good');
+  });
+
+  it('is asked again within the poll, as often as configured', async () => {
+    let count = 0;
+    server.answer = (request) => {
+      count += 1;
+      return count % 3 === 0 ? addresses(request) : undefined;
+    };
+    start(meter({ poll_interval_ms: 10_000, circuit_breaker: { failures: 10 } }), { timeout_ms: 60, retries: 2 });
+    await waitFor(() => recording.batches.length === 1);
+    expect(recording.quality('meter', 'voltage')).toBe('good');
+    expect(recording.exchanges.map(({ outcome }) => outcome)).toEqual(['timeout', 'timeout', 'ok']);
+  });
+
+  it('is waited for when it is busy', async () => {
+    let count = 0;
+    server.answer = (request) => {
+      count += 1;
+      return count === 1 ? exception(request, 6) : addresses(request);
+    };
+    start(meter({ poll_interval_ms: 10_000 }), { timeout_ms: 60, retries: 1 });
+    await waitFor(() => recording.quality('meter', 'voltage') === 'good');
+    expect(recording.exchanges.map(({ outcome }) => outcome)).toEqual(['exception_6', 'ok']);
+  });
+});
+
+describe('holes', () => {
+  it('finds what can be read, and does not ask again for what cannot', async () => {
+    const readable = (request: ServedRequest): boolean =>
+      request.address > 13 || request.address + request.quantity <= 13;
+    server.answer = (request) => (readable(request) ? addresses(request) : exception(request, 2));
+    const points = Object.fromEntries(
+      Array.from({ length: 20 }, (_, index) => [`r${index}`, { register: `holding:${index}` }]),
+    );
+    start(meter({ points }));
+    await waitFor(() => recording.polls.length >= 3);
+    for (let index = 0; index < 20; index += 1) {
+      expect(recording.quality('meter', `r${index}`), `r${index}`).toBe(index === 13 ? 'bad:exception_2' : 'good');
+      expect(recording.value('meter', `r${index}`)).toBe(index === 13 ? undefined : index);
+    }
+    expect(recording.state('meter')).toBe('degraded');
+    const after = server.requests.length;
+    await waitFor(() => server.requests.length >= after + 6);
+    const refused = server.requests.slice(after).filter((request) => !readable(request));
+    expect(refused).toEqual([]);
+    // Two requests a poll: before the hole and behind it.
+    const plan = new Set(server.requests.slice(after).map(({ address, quantity }) => `${address}+${quantity}`));
+    expect([...plan].sort()).toEqual(['0+13', '14+6']);
+    // A new connection may lead to a device that was set up otherwise.
+    server.answer = addresses;
+    for (const socket of server.connections) socket.destroy();
+    await waitFor(() => recording.quality('meter', 'r13') === 'good');
+  });
+});
+
+describe('connections', () => {
+  it('shows a server that is not there and finds it when it comes', async () => {
+    await server.close();
+    start(meter());
+    await waitFor(() => recording.quality('meter', 'voltage') === 'bad:disconnected');
+    expect(recording.state('meter')).toBe('offline');
+    expect(adapter?.health()).toMatchObject({ status: 'degraded' });
+    expect(adapter?.health().reason).toContain(`tcp://${HOST}:${server.port} cannot be reached (ECONNREFUSED)`);
+    server = await serve(HOST, server.port);
+    await waitFor(() => recording.quality('meter', 'voltage') === 'good');
+    expect(adapter?.health()).toEqual({ status: 'running' });
+  });
+
+  it('comes back at once when the server was restarted', async () => {
+    start(meter());
+    await waitFor(() => recording.quality('meter', 'voltage') === 'good');
+    const { port } = server;
+    await server.close();
+    await waitFor(() => recording.quality('meter', 'voltage') === 'bad:disconnected');
+    server = await serve(HOST, port);
+    const backMs = performance.now();
+    await waitFor(() => recording.quality('meter', 'voltage') === 'good');
+    expect(performance.now() - backMs).toBeLessThan(3000);
+  });
+
+  it('does not lose a poll to a connection that ends between two', async () => {
+    start(meter(), { timeout_ms: 1000, retries: 1 });
+    await waitFor(() => recording.batches.length >= 2);
+    for (const socket of server.connections) socket.end();
+    await waitFor(() => server.accepted === 2);
+    await waitFor(() => recording.batches.length >= 6);
+    expect(recording.batches.flatMap(({ readings }) => readings).every(({ quality }) => quality.level === 'good')).toBe(
+      true,
+    );
+  });
+
+  it('leaves a connection on which nothing is heard any more', async () => {
+    start(meter({ circuit_breaker: { failures: 100 } }));
+    await waitFor(() => recording.quality('meter', 'voltage') === 'good');
+    // Half open: the old connection is dead, a new one works.
+    const [dead] = server.connections;
+    server.answer = (request) => (request.socket === dead ? undefined : addresses(request));
+    await waitFor(() => server.accepted === 2);
+    await waitFor(() => recording.quality('meter', 'voltage') === 'good');
+    expect(recording.exchanges.filter(({ outcome }) => outcome === 'timeout')).toHaveLength(3);
+  });
+
+  it('does not storm a server that accepts and never answers', async () => {
+    server.answer = () => undefined;
+    start(meter());
+    await waitFor(() => recording.state('meter') === 'offline');
+    const startMs = performance.now();
+    await waitFor(() => performance.now() - startMs > 2000);
+    expect(server.accepted).toBeLessThanOrEqual(3);
+    expect(server.requests.length).toBeLessThanOrEqual(8);
+  });
+
+  it('does not storm a server that accepts and closes', async () => {
+    let accepted = 0;
+    const listener = createServer((socket) => {
+      accepted += 1;
+      socket.destroy();
+    });
+    listener.listen(0, HOST);
+    await once(listener, 'listening');
+    const { port } = listener.address() as { port: number };
+    adapter = adapterFor({ transport: { kind: 'tcp', host: HOST, port }, ...FAST, devices: meter() }, recording);
+    await adapter.start(NEVER);
+    const startMs = performance.now();
+    await waitFor(() => performance.now() - startMs > 2000);
+    await adapter.stop(NEVER);
+    listener.close();
+    expect(accepted).toBeGreaterThanOrEqual(2);
+    expect(accepted).toBeLessThanOrEqual(6);
+    expect(recording.quality('meter', 'voltage')).toBe('bad:disconnected');
+  });
+
+  it('gives devices with hosts of their own connections of their own', async () => {
+    const other = await serve('127.0.42.2', server.port);
+    other.answer = () => undefined;
+    start({ ...meter(), second: { host: '127.0.42.2', poll_interval_ms: 50, points: POINT } });
+    await waitFor(() => recording.state('meter') === 'good' && recording.state('second') === 'offline');
+    expect(recording.polls.filter(({ deviceId, latenessMs }) => deviceId === 'meter' && latenessMs > 50)).toHaveLength(
+      0,
+    );
+    await adapter?.stop(NEVER);
+    await other.close();
+  });
+
+  it('shares one connection between devices of one server', async () => {
+    const device = (unitId: number): object => ({ unit_id: unitId, poll_interval_ms: 50, points: POINT });
+    start({ one: device(1), two: device(2), three: device(3) });
+    await waitFor(() => ['one', 'two', 'three'].every((name) => recording.state(name) === 'good'));
+    expect(server.accepted).toBe(1);
+  });
+});
+
+describe('writes', () => {
+  const writable = (fields: object): object => meter({ points: { point: { writable: true, ...fields } } });
+
+  async function ready(): Promise<ModbusAdapter> {
+    const running = adapter;
+    await waitFor(() => recording.state('meter') === 'good');
+    return running as ModbusAdapter;
+  }
+
+  /** Registers that can be written. */
+  function memory(initial = 0): number[] {
+    const registers = Array.from({ length: 100 }, () => initial);
+    server.answer = (request) => {
+      const { functionCode, address, quantity, pdu } = request;
+      if (functionCode === 6) registers[address] = quantity;
+      if (functionCode === 16) {
+        for (let index = 0; index < quantity; index += 1) registers[address + index] = pdu.readUInt16BE(6 + index * 2);
+      }
+      if (functionCode === 22) {
+        const orMask = pdu.readUInt16BE(5);
+        registers[address] = ((registers[address] ?? 0) & quantity) | (orMask & ~quantity & 0xffff);
+      }
+      if (functionCode !== 3) return addresses(request);
+      const answer = Buffer.alloc(2 + quantity * 2);
+      answer.writeUInt8(3, 0);
+      answer.writeUInt8(quantity * 2, 1);
+      for (let index = 0; index < quantity; index += 1)
+        answer.writeUInt16BE(registers[address + index] ?? 0, 2 + index * 2);
+      return { pdu: answer };
+    };
+    return registers;
+  }
+
+  it('writes a register and reads it back', async () => {
+    const registers = memory();
+    start(writable({ register: 'holding:3' }));
+    const result = await (await ready()).write?.({ deviceId: 'meter' as never, point: 'point', value: 77 }, NEVER);
+    expect(result).toEqual({ readBack: 77, quality: { level: 'good' } });
+    expect(registers[3]).toBe(77);
+    expect(server.requests.filter(({ functionCode }) => functionCode === 6)).toHaveLength(1);
+  });
+
+  it('writes several registers at once, in the byte order of the point', async () => {
+    const registers = memory();
+    start(writable({ register: 'holding:3', type: 'float32', byte_order: 'CDAB' }));
+    const result = await (await ready()).write?.({ deviceId: 'meter' as never, point: 'point', value: 1.5 }, NEVER);
+    expect(result?.readBack).toBe(1.5);
+    expect(registers.slice(3, 5)).toEqual([0, 0x3fc0]);
+  });
+
+  it('uses functions 15 and 16 only where the device wants it', async () => {
+    memory();
+    start(
+      meter({
+        force_multiple_writes: true,
+        points: { point: { register: 'holding:3', writable: true }, relay: { register: 'coil:4', writable: true } },
+      }),
+    );
+    const running = await ready();
+    await running.write?.({ deviceId: 'meter' as never, point: 'point', value: 1 }, NEVER);
+    await running.write?.({ deviceId: 'meter' as never, point: 'relay', value: true }, NEVER);
+    const written = server.requests.map(({ functionCode }) => functionCode).filter((code) => code > 4);
+    expect(written).toEqual([16, 15]);
+  });
+
+  it('changes one bit by mask write, and leaves the others', async () => {
+    const registers = memory(0b1010);
+    start(writable({ register: 'holding:3', bit: 0 }));
+    const result = await (await ready()).write?.({ deviceId: 'meter' as never, point: 'point', value: true }, NEVER);
+    expect(result?.readBack).toBe(true);
+    expect(registers[3]).toBe(0b1011);
+    expect(server.requests.some(({ functionCode }) => functionCode === 22)).toBe(true);
+  });
+
+  it('reads, changes and writes where the device has no mask write, without losing one of two', async () => {
+    const registers = memory(0b1000);
+    const { answer } = server;
+    server.answer = (request) => (request.functionCode === 22 ? exception(request, 1) : answer(request));
+    start(
+      meter({
+        points: {
+          a: { register: 'holding:3', bit: 0, writable: true },
+          b: { register: 'holding:3', bit: 1, writable: true },
+        },
+      }),
+    );
+    const running = await ready();
+    await Promise.all(
+      ['a', 'b'].map((point) => running.write?.({ deviceId: 'meter' as never, point, value: true }, NEVER)),
+    );
+    expect(registers[3]).toBe(0b1011);
+    // The device is asked for function 22 once, and never again.
+    expect(server.requests.filter(({ functionCode }) => functionCode === 22)).toHaveLength(1);
+  });
+
+  it('says when the device does not hold what was written', async () => {
+    start(writable({ register: 'holding:3' }));
+    const failure = await (
+      await ready()
+    )
+      .write?.({ deviceId: 'meter' as never, point: 'point', value: 77 }, NEVER)
+      .catch((error: unknown) => error);
+    expect(isGatewayError(failure, 'GW_WRITE_VERIFY')).toBe(true);
+    expect(String(failure)).toContain('holds 3');
+  });
+
+  it('goes before reads', async () => {
+    // A bus that is never free: every poll takes longer than its period.
+    server.answer = async (request) => {
+      await new Promise((resolve) => setTimeout(resolve, 30));
+      return addresses(request);
+    };
+    const points = Object.fromEntries(
+      [0, 1, 2, 3].map((index) => [
+        `p${index}`,
+        { register: `holding:${index * 100}`, writable: true, write_verification: 'none' },
+      ]),
+    );
+    start(
+      { meter: { poll_interval_ms: 20, points }, other: { unit_id: 2, poll_interval_ms: 20, points } },
+      { timeout_ms: 500, retries: 0 },
+    );
+    await waitFor(() => recording.batches.length >= 2);
+    const before = server.requests.length;
+    await adapter?.write?.({ deviceId: 'meter' as never, point: 'p0', value: 5 }, NEVER);
+    const place = server.requests.findIndex(({ functionCode }) => functionCode === 6);
+    // Behind the one request that was under way.
+    expect(place - before).toBeLessThanOrEqual(1);
+  });
+
+  it('refuses what may not be written, and whom it cannot reach', async () => {
+    start(meter());
+    const running = await ready();
+    const refusal = async (point: string): Promise<string> =>
+      running.write?.({ deviceId: 'meter' as never, point, value: 1 }, NEVER).then(
+        () => 'written',
+        (error: unknown) => (isGatewayError(error) ? error.code : String(error)),
+      ) ?? 'no write';
+    expect(await refusal('voltage')).toBe('GW_WRITE_REFUSED');
+    expect(await refusal('current')).toBe('GW_NOT_FOUND');
+  });
+
+  it('fails fast for a device that is offline', async () => {
+    server.answer = () => undefined;
+    start(writable({ register: 'holding:3' }));
+    await waitFor(() => recording.state('meter') === 'offline');
+    await waitFor(() => recording.exchanges.length >= 3);
+    const startMs = performance.now();
+    const failure = await adapter
+      ?.write?.({ deviceId: 'meter' as never, point: 'point', value: 1 }, NEVER)
+      .catch((error: unknown) => error);
+    expect(isGatewayError(failure, 'GW_DEVICE_OFFLINE')).toBe(true);
+    expect(performance.now() - startMs).toBeLessThan(200);
+  });
+
+  it('is ended by its signal while it waits', async () => {
+    start(writable({ register: 'holding:3' }), { timeout_ms: 1000, retries: 0 });
+    const running = await ready();
+    const stop = new AbortController();
+    const write = { deviceId: 'meter' as never, point: 'point', value: 1 };
+    server.answer = () => undefined;
+    const held = running.write?.(write, NEVER).catch((error: unknown) => error);
+    const waiting = running.write?.(write, stop.signal).catch((error: unknown) => error);
+    stop.abort();
+    expect(isGatewayError(await waiting, 'GW_ABORTED')).toBe(true);
+    expect(isGatewayError(await held, 'GW_TIMEOUT')).toBe(true);
+  });
+});
+
+describe('identification', () => {
+  it('reads basic and regular objects over several answers', async () => {
+    const pages: Readonly<Record<string, string>> = {
+      // read code, object: conformity 2, more, next object, number of objects, objects.
+      '1,0':
+        '2b0e0182ff0102' + '0004' + Buffer.from('Acme').toString('hex') + '0103' + Buffer.from('X-1').toString('hex'),
+      '1,1': '2b0e018200000102' + '02' + Buffer.from('v2').toString('hex'),
+      '2,0': '2b0e028200000104' + '05' + Buffer.from('Meter').toString('hex'),
+    };
+    server.answer = (request) => {
+      if (request.functionCode !== 43) return addresses(request);
+      const page = pages[`${request.pdu[2]},${request.pdu[3]}`];
+      return page === undefined ? exception(request, 2) : pdu(page);
+    };
+    start(meter());
+    await waitFor(() => recording.state('meter') === 'good');
+    expect(await adapter?.identify('meter', NEVER)).toEqual({
+      vendor_name: 'Acme',
+      product_code: 'X-1',
+      revision: 'v2',
+      product_name: 'Meter',
+    });
+  });
+
+  it('ends with devices that never end', async () => {
+    server.answer = (request) =>
+      request.functionCode === 43 ? pdu('2b0e0101ff000100014100'.slice(0, 20)) : addresses(request);
+    start(meter());
+    await waitFor(() => recording.state('meter') === 'good');
+    expect(await adapter?.identify('meter', NEVER)).toEqual({ vendor_name: 'A' });
+  });
+
+  it('says that a device has none', async () => {
+    start(meter());
+    await waitFor(() => recording.state('meter') === 'good');
+    const failure = await adapter?.identify('meter', NEVER).catch((error: unknown) => error);
+    expect(isGatewayError(failure, 'GW_MODBUS_EXCEPTION')).toBe(true);
+  });
+});
+
+describe('frame log', () => {
+  it('keeps the newest frames both ways, and nothing until asked', async () => {
+    start(meter());
+    await waitFor(() => recording.batches.length >= 2);
+    expect(adapter?.frames('meter')).toEqual([]);
+    adapter?.watchFrames('meter', true);
+    await waitFor(() => (adapter?.frames('meter').length ?? 0) >= 4);
+    const [first, second] = adapter?.frames('meter').slice(-2) ?? [];
+    expect([first?.direction, second?.direction].sort()).toEqual(['received', 'sent']);
+    expect(first?.hex).toMatch(/^[0-9a-f]{4}0000/);
+  });
+});
