@@ -1,0 +1,275 @@
+// LevelDB behind a small interface: ordered bytes, atomic synced batches, range deletes. The only file that knows
+// classic-level, which vendors LevelDB 1.20. What that version leaves open is closed here:
+// - a new log file's name is not synced (its data is), so the directory is synced when it has changed;
+// - the first MANIFEST and the rename of CURRENT are not synced, so a new database is made under another name, synced
+//   and renamed, and every open ends with a sync of all files and of the directory.
+
+import { closeSync, constants, fsyncSync, openSync, statSync } from 'node:fs';
+import { open, readdir, rename, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
+import { fsync } from 'node:fs';
+import { ClassicLevel } from 'classic-level';
+import { GatewayError, errorText, systemCode } from '../core/errors.ts';
+import { makeDirectory, syncDirectory } from './files.ts';
+
+/** `value: undefined` deletes. */
+export interface LevelWrite {
+  readonly key: Buffer;
+  readonly value: Uint8Array | undefined;
+}
+
+export interface LevelRange {
+  readonly gte?: Buffer;
+  readonly lt?: Buffer;
+  readonly reverse?: boolean;
+  readonly limit?: number;
+}
+
+export interface LevelEntry {
+  readonly key: Buffer;
+  readonly value: Buffer;
+}
+
+/** Ordered keys and values. Every method rejects with whatever the store below says; callers map it. */
+export interface LevelHandle {
+  /** All or nothing; with `sync` durable, names of new files included, before it resolves. */
+  write(writes: readonly LevelWrite[], options: { readonly sync: boolean }): Promise<void>;
+  get(key: Buffer): Promise<Buffer | undefined>;
+  entries(range: LevelRange): AsyncIterable<LevelEntry>;
+  keys(range: LevelRange): AsyncIterable<Buffer>;
+  /** Deletes a range, not atomically and not synced: only for what a durable record has given up already. */
+  clear(gte: Buffer, lt: Buffer): Promise<void>;
+  /** Gives the space of deleted entries back; runs beside other calls. */
+  compact(gte: Buffer, lt: Buffer): Promise<void>;
+  /** Idempotent. */
+  close(): Promise<void>;
+}
+
+export interface LevelTuning {
+  /** Log data gathered in memory before it becomes a table; up to twice this is held. */
+  readonly writeBufferBytes: number;
+  readonly cacheBytes: number;
+  /** Size of the tables that compaction makes. */
+  readonly tableBytes: number;
+}
+
+export type LevelFactory = (directory: string, tuning: LevelTuning) => Promise<LevelHandle>;
+
+const syncDescriptor = promisify(fsync);
+
+/** A directory changed this shortly before it was looked at may change again within the same tick of its clock. */
+const RACY_DIRECTORY_MS = 50;
+
+/** Opens, or creates, the database in `directory`. @throws GatewayError GW_DATA_LOCKED, GW_DATA_DIRECTORY, GW_STORE_OPEN. */
+export async function openLevel(directory: string, tuning: LevelTuning): Promise<LevelHandle> {
+  try {
+    if (!(await hasEntries(directory))) await createLevel(directory, tuning);
+    const db = await openDatabase(directory, tuning, false);
+    await syncFiles(directory);
+    return new ClassicHandle(db, directory);
+  } catch (error) {
+    throw openError(directory, error);
+  }
+}
+
+/** Rebuilds the database's table of contents from what can be read. @throws GatewayError GW_STORE_OPEN. */
+export async function repairLevel(directory: string): Promise<void> {
+  try {
+    await ClassicLevel.repair(directory);
+    await syncFiles(directory);
+  } catch (error) {
+    throw openError(directory, error);
+  }
+}
+
+async function hasEntries(directory: string): Promise<boolean> {
+  try {
+    // LOCK and LOG alone are what a database leaves that was never made.
+    return (await readdir(directory)).some((name) => !/^(LOCK|LOG(\.old)?|lost)$/.test(name));
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return false;
+    throw error;
+  }
+}
+
+async function createLevel(directory: string, tuning: LevelTuning): Promise<void> {
+  const parent = dirname(directory);
+  const fresh = `${directory}.creating`;
+  await makeDirectory(parent);
+  await rm(fresh, { recursive: true, force: true });
+  await makeDirectory(fresh);
+  const db = await openDatabase(fresh, tuning, true);
+  await db.close();
+  await syncFiles(fresh);
+  await rm(directory, { recursive: true, force: true });
+  await rename(fresh, directory);
+  await syncDirectory(parent);
+}
+
+async function openDatabase(
+  directory: string,
+  tuning: LevelTuning,
+  create: boolean,
+): Promise<ClassicLevel<Buffer, Uint8Array>> {
+  const db = new ClassicLevel<Buffer, Uint8Array>(directory, {
+    keyEncoding: 'buffer',
+    valueEncoding: 'buffer',
+    createIfMissing: create,
+    compression: true,
+    writeBufferSize: tuning.writeBufferBytes,
+    cacheSize: tuning.cacheBytes,
+    maxFileSize: tuning.tableBytes,
+    // The table cache maps each file; LevelDB takes no less than 64 tables.
+    maxOpenFiles: 74,
+  });
+  await db.open();
+  return db;
+}
+
+async function syncFiles(directory: string): Promise<void> {
+  for (const entry of await readdir(directory, { withFileTypes: true })) {
+    if (!entry.isFile()) continue;
+    let handle;
+    try {
+      handle = await open(join(directory, entry.name), constants.O_RDONLY);
+    } catch (error) {
+      // LevelDB removes obsolete files while we walk.
+      if (systemCode(error) === 'ENOENT') continue;
+      throw error;
+    }
+    try {
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+  }
+  await syncDirectory(directory);
+}
+
+function openError(directory: string, error: unknown): GatewayError {
+  if (error instanceof GatewayError) return error;
+  const code = levelCodes(error);
+  if (code.includes('LEVEL_LOCKED')) {
+    return new GatewayError(
+      'GW_DATA_LOCKED',
+      `${directory} is in use by another Fieldpost. Stop it, or give this one a data directory of its own with --data.`,
+      { cause: error },
+    );
+  }
+  const system = code.find((name) => /^E[A-Z]+$/.test(name));
+  if (system === 'EACCES' || system === 'EPERM' || system === 'EROFS' || system === 'ENOTDIR') {
+    return new GatewayError(
+      'GW_DATA_DIRECTORY',
+      `${directory} cannot be created or written (${system}). Give the user that runs Fieldpost the right to write there, or choose another directory with --data.`,
+      { cause: error },
+    );
+  }
+  return new GatewayError('GW_STORE_OPEN', `${directory} could not be opened: ${deepestText(error)}.`, {
+    cause: error,
+  });
+}
+
+/** The codes of an error and of its causes, outermost first: `LEVEL_CORRUPTION`, `ENOSPC`, … */
+export function levelCodes(error: unknown): string[] {
+  const codes: string[] = [];
+  let current = error;
+  for (let depth = 0; depth < 8 && typeof current === 'object' && current !== null; depth += 1) {
+    const { code, cause } = current as { code?: unknown; cause?: unknown };
+    if (typeof code === 'string') codes.push(code);
+    current = cause;
+  }
+  return codes;
+}
+
+function deepestText(error: unknown): string {
+  let current = error;
+  for (let depth = 0; depth < 8 && current instanceof Error && current.cause instanceof Error; depth += 1) {
+    current = current.cause;
+  }
+  return errorText(current);
+}
+
+class ClassicHandle implements LevelHandle {
+  readonly #db: ClassicLevel<Buffer, Uint8Array>;
+  readonly #directory: string;
+  readonly #descriptor: number;
+  #syncedChangeMs: number;
+  #closing: Promise<void> | undefined;
+
+  constructor(db: ClassicLevel<Buffer, Uint8Array>, directory: string) {
+    this.#db = db;
+    this.#directory = directory;
+    this.#descriptor = openSync(directory, constants.O_RDONLY);
+    // The directory was synced before; its last change is looked at again by the first write all the same.
+    this.#syncedChangeMs = 0;
+  }
+
+  async write(writes: readonly LevelWrite[], options: { readonly sync: boolean }): Promise<void> {
+    const batch = writes.map(({ key, value }) =>
+      value === undefined ? ({ type: 'del', key } as const) : ({ type: 'put', key, value } as const),
+    );
+    await this.#db.batch(batch, { sync: options.sync });
+    if (options.sync) await this.#syncNames();
+  }
+
+  /** fsync(2): the sync of a file does not cover its name, and LevelDB 1.20 does not sync the name of a new log. */
+  async #syncNames(): Promise<void> {
+    const changedMs = statSync(this.#directory).mtimeMs;
+    if (changedMs === this.#syncedChangeMs) return;
+    await syncDescriptor(this.#descriptor);
+    this.#syncedChangeMs = Math.abs(Date.now() - changedMs) < RACY_DIRECTORY_MS ? 0 : changedMs;
+  }
+
+  async get(key: Buffer): Promise<Buffer | undefined> {
+    const value = await this.#db.get(key);
+    return value === undefined ? undefined : toBuffer(value);
+  }
+
+  async *entries(range: LevelRange): AsyncIterable<LevelEntry> {
+    const iterator = this.#db.iterator({ ...range, highWaterMarkBytes: 64 * 1024 });
+    try {
+      for await (const [key, value] of iterator) yield { key, value: toBuffer(value) };
+    } finally {
+      await iterator.close();
+    }
+  }
+
+  async *keys(range: LevelRange): AsyncIterable<Buffer> {
+    const iterator = this.#db.keys(range);
+    try {
+      for await (const key of iterator) yield key;
+    } finally {
+      await iterator.close();
+    }
+  }
+
+  async clear(gte: Buffer, lt: Buffer): Promise<void> {
+    await this.#db.clear({ gte, lt });
+  }
+
+  async compact(gte: Buffer, lt: Buffer): Promise<void> {
+    await this.#db.compactRange(gte, lt);
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    try {
+      await this.#db.close();
+    } finally {
+      try {
+        fsyncSync(this.#descriptor);
+      } finally {
+        closeSync(this.#descriptor);
+      }
+    }
+  }
+}
+
+function toBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}

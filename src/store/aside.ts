@@ -1,0 +1,56 @@
+// A copy of the store as it was before it was opened, because opening rewrites it: LevelDB drops what it cannot read from
+// its log and deletes the file. Hard links cost nothing; where the file system has none, the files are copied.
+
+import { copyFile, link, readdir, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { systemCode } from '../core/errors.ts';
+import { makeDirectory, syncDirectory } from '../platform/files.ts';
+
+function openingPath(directory: string): string {
+  return `${directory}.opening`;
+}
+
+/** LevelDB goes on writing to its own LOG only; every other file is never changed after its database was closed. */
+export async function setAside(directory: string): Promise<void> {
+  const aside = openingPath(directory);
+  await rm(aside, { recursive: true, force: true });
+  let entries;
+  try {
+    entries = await readdir(directory, { withFileTypes: true });
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return;
+    throw error;
+  }
+  await makeDirectory(aside);
+  for (const entry of entries) {
+    if (!entry.isFile() || entry.name === 'LOCK') continue;
+    const from = join(directory, entry.name);
+    const to = join(aside, entry.name);
+    try {
+      await link(from, to);
+    } catch (error) {
+      if (systemCode(error) === 'ENOENT') continue;
+      await copyFile(from, to);
+    }
+  }
+}
+
+export async function forgetAside(directory: string): Promise<void> {
+  await rm(openingPath(directory), { recursive: true, force: true });
+}
+
+/** Keeps the copy for good as `<directory>.damaged-<n>-<date>`; returns its path. */
+export async function keepAside(directory: string, wallMs: number): Promise<string> {
+  const parent = dirname(directory);
+  const prefix = `${basename(directory)}.damaged-`;
+  let highest = 0;
+  for (const name of await readdir(parent)) {
+    if (name.startsWith(prefix)) highest = Math.max(highest, Number.parseInt(name.slice(prefix.length), 10) || 0);
+  }
+  const date = new Date(wallMs).toISOString().slice(0, 10);
+  const kept = join(parent, `${prefix}${highest + 1}-${date}`);
+  await rename(openingPath(directory), kept);
+  await syncDirectory(kept);
+  await syncDirectory(parent);
+  return kept;
+}

@@ -1,0 +1,135 @@
+// A growing buffer for the codecs. Positions, not pointers: the buffer may move whenever something is added.
+
+/** Beyond this many UTF-16 units the native encoder is faster than the loop below. */
+const LOOP_CHARS = 48;
+
+export class ByteWriter {
+  #buffer: Buffer;
+  #length = 0;
+
+  constructor(bytes: number) {
+    this.#buffer = Buffer.allocUnsafeSlow(bytes);
+  }
+
+  get length(): number {
+    return this.#length;
+  }
+
+  /** Empties it and leaves room for a header of that many bytes, zeroed. */
+  reset(headerBytes: number): void {
+    this.#length = 0;
+    this.reserve(headerBytes);
+    this.#buffer.fill(0, 0, headerBytes);
+  }
+
+  /** Adds that many bytes of any content; returns their position. */
+  reserve(bytes: number): number {
+    const position = this.#length;
+    this.#length += bytes;
+    if (this.#length > this.#buffer.length) this.#grow();
+    return position;
+  }
+
+  #grow(): void {
+    const larger = Buffer.allocUnsafeSlow(Math.max(this.#buffer.length * 2, this.#length));
+    larger.set(this.#buffer);
+    this.#buffer = larger;
+  }
+
+  setUint8(position: number, value: number): void {
+    this.#buffer[position] = value;
+  }
+
+  setUint16(position: number, value: number): void {
+    this.#buffer.writeUInt16LE(value, position);
+  }
+
+  setUint32(position: number, value: number): void {
+    this.#buffer.writeUInt32LE(value, position);
+  }
+
+  setInt32(position: number, value: number): void {
+    this.#buffer.writeInt32LE(value, position);
+  }
+
+  setFloat64(position: number, value: number): void {
+    this.#buffer.writeDoubleLE(value, position);
+  }
+
+  float64(value: number): void {
+    this.setFloat64(this.reserve(8), value);
+  }
+
+  uint32(value: number): void {
+    this.setUint32(this.reserve(4), value);
+  }
+
+  uint8(value: number): void {
+    this.setUint8(this.reserve(1), value);
+  }
+
+  bytes(bytes: Uint8Array): void {
+    this.#buffer.set(bytes, this.reserve(bytes.length));
+  }
+
+  ascii(text: string): void {
+    const position = this.reserve(text.length);
+    const buffer = this.#buffer;
+    for (let index = 0; index < text.length; index += 1) buffer[position + index] = text.charCodeAt(index);
+  }
+
+  /** UTF-8 behind its length in bytes (u32). */
+  text(text: string): void {
+    const at = this.reserve(4);
+    this.setUint32(at, this.#utf8(text));
+  }
+
+  /** Tag, length and UTF-8. */
+  textField(tag: number, text: string): void {
+    const at = this.openField(tag);
+    this.#utf8(text);
+    this.closeField(at);
+  }
+
+  /** Begins a field; returns what `closeField` wants. */
+  openField(tag: number): number {
+    const at = this.reserve(5);
+    this.#buffer[at] = tag;
+    return at + 1;
+  }
+
+  closeField(at: number): void {
+    this.setUint32(at, this.#length - at - 4);
+  }
+
+  #utf8(text: string): number {
+    const start = this.#length;
+    if (text.length <= LOOP_CHARS) {
+      const position = this.reserve(text.length);
+      const buffer = this.#buffer;
+      let index = 0;
+      for (; index < text.length; index += 1) {
+        const code = text.charCodeAt(index);
+        if (code > 0x7f) break;
+        buffer[position + index] = code;
+      }
+      if (index === text.length) return index;
+      this.#length = start;
+    }
+    const bytes = Buffer.byteLength(text, 'utf8');
+    this.#buffer.write(text, this.reserve(bytes), 'utf8');
+    return bytes;
+  }
+
+  /** What was written, until the next change. */
+  view(): Buffer {
+    return this.#buffer.subarray(0, this.#length);
+  }
+
+  /** What was written, in a buffer of its own. */
+  copy(): Buffer {
+    const copy = Buffer.allocUnsafeSlow(this.#length);
+    copy.set(this.view());
+    return copy;
+  }
+}

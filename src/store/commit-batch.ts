@@ -1,0 +1,88 @@
+// What one commit is put together from: messages, other writes, and how to undo what it changed in memory if it fails.
+
+import type { DeviceId } from '../core/device.ts';
+import type { AppendReceipt, OutboxEntry, OutboxEvent } from '../core/outbox.ts';
+import type { Message } from '../core/message.ts';
+import type { LevelWrite } from '../platform/level.ts';
+import type { ChunkEncoder } from './chunk-codec.ts';
+import type { LogState } from './log-state.ts';
+
+export class CommitBatch {
+  readonly first: number;
+  readonly writes: LevelWrite[] = [];
+  /** Told to the listener once the commit is durable. */
+  readonly events: OutboxEvent[] = [];
+  /** By queue id: offsets of this commit. */
+  readonly references = new Map<number, number[]>();
+  /** Offsets that queues which take all must pass over, because the message is for others only. */
+  readonly exclusive = new Map<number, readonly number[]>();
+  /** Write a checkpoint even when no queue changed; with all devices. */
+  checkpoint = false;
+  snapshot = false;
+  readonly #state: LogState;
+  readonly #encoder: ChunkEncoder;
+  readonly #undo: (() => void)[] = [];
+  /** The last `seq` of each device before this commit. */
+  readonly #previousSeqs = new Map<DeviceId, number | undefined>();
+
+  constructor(state: LogState, encoder: ChunkEncoder, bootId: string) {
+    this.#state = state;
+    this.#encoder = encoder;
+    this.first = state.tail;
+    encoder.start(state.epoch, bootId);
+  }
+
+  get count(): number {
+    return this.#encoder.count;
+  }
+
+  /** Encodes an entry behind the others. */
+  add(entry: OutboxEntry): AppendReceipt {
+    return this.#add(entry.message, entry.queues);
+  }
+
+  /** Encodes a message that no queue takes but those named. */
+  addExclusive(message: Message, queues: readonly string[]): AppendReceipt {
+    const ids = queues.flatMap((name) => this.#state.queues.get(name)?.id ?? []);
+    return this.#add(message, queues, ids);
+  }
+
+  #add(message: Message, queues: readonly string[], onlyQueues?: readonly number[]): AppendReceipt {
+    const offset = this.first + this.#encoder.count;
+    const seq = this.#nextSeq(message.deviceId);
+    this.#encoder.add(message, seq, onlyQueues);
+    if (onlyQueues !== undefined) this.exclusive.set(offset, onlyQueues);
+    for (const name of queues) {
+      const queue = this.#state.queues.get(name);
+      if (queue === undefined || queue.segmentAt(offset).takes === 'all') continue;
+      const references = this.references.get(queue.id);
+      if (references === undefined) this.references.set(queue.id, [offset]);
+      else if (references.at(-1) !== offset) references.push(offset);
+    }
+    return { offset, seq };
+  }
+
+  #nextSeq(deviceId: DeviceId): number {
+    const { seqs } = this.#state;
+    const last = seqs.get(deviceId);
+    if (!this.#previousSeqs.has(deviceId)) this.#previousSeqs.set(deviceId, last);
+    const seq = (last ?? 0) + 1;
+    seqs.set(deviceId, seq);
+    return seq;
+  }
+
+  /** Registers what takes back a change of the state when the commit fails. */
+  onUndo(undo: () => void): void {
+    this.#undo.push(undo);
+  }
+
+  undo(): void {
+    for (const undo of this.#undo.toReversed()) undo();
+    this.#undo.length = 0;
+    for (const [deviceId, last] of this.#previousSeqs) {
+      if (last === undefined) this.#state.seqs.delete(deviceId);
+      else this.#state.seqs.set(deviceId, last);
+    }
+    this.#previousSeqs.clear();
+  }
+}

@@ -1,0 +1,130 @@
+// Everything that the outbox knows in memory, and how it is kept in checkpoints and snapshots. A checkpoint holds the
+// queues and rides in commits; a snapshot adds the last `seq` of every device and is written every few MB and at close.
+
+import type { Clock } from '../core/clock.ts';
+import type { DeviceId } from '../core/device.ts';
+import type { QueueName } from '../core/outbox.ts';
+import type { Timestamp } from '../core/time.ts';
+import { QueueState, type QueueRecord } from './queue-state.ts';
+import { ShelfClock, type ShelfReading } from './shelf-clock.ts';
+
+export interface QuarantineState {
+  nextId: number;
+  messages: number;
+  bytes: number;
+}
+
+/** The chunk in which the lowest offset stands that some queue still wants. */
+export interface HeadChunk {
+  /** Its first offset; everything below is dead. */
+  first: number;
+  /** Log bytes before it. */
+  logBytes: number;
+  /** Undefined when the log is empty. */
+  shelfMs: number | undefined;
+}
+
+export interface LogState {
+  epoch: string;
+  /** Offset of the next message. */
+  tail: number;
+  /** Bytes of all chunks since the log began. */
+  logBytes: number;
+  head: HeadChunk;
+  /** Everything below was deleted. */
+  clearedTo: number;
+  clearedLogBytes: number;
+  /** The last `seq` given to each device. */
+  readonly seqs: Map<DeviceId, number>;
+  readonly queues: Map<QueueName, QueueState>;
+  nextQueueId: number;
+  readonly quarantine: QuarantineState;
+  /** Corrected wall clock minus believed wall clock of each boot, oldest first. */
+  readonly clockOffsets: Map<string, number>;
+  /** Log bytes at the newest snapshot. */
+  snapshotLogBytes: number;
+  shelf: ShelfClock;
+  droppedTotal: number;
+}
+
+export interface CheckpointRecord {
+  readonly tail: number;
+  readonly logBytes: number;
+  readonly head: HeadChunk;
+  readonly clearedTo: number;
+  readonly clearedLogBytes: number;
+  readonly queues: readonly QueueRecord[];
+  readonly nextQueueId: number;
+  readonly quarantine: QuarantineState;
+  readonly shelfMs: number;
+  readonly time: Timestamp;
+}
+
+export interface SnapshotRecord {
+  readonly seqs: readonly (readonly [DeviceId, number])[];
+  readonly logBytes: number;
+}
+
+export function emptyState(epoch: string, clock: Clock): LogState {
+  return {
+    epoch,
+    tail: 0,
+    logBytes: 0,
+    head: { first: 0, logBytes: 0, shelfMs: undefined },
+    clearedTo: 0,
+    clearedLogBytes: 0,
+    seqs: new Map(),
+    queues: new Map(),
+    nextQueueId: 1,
+    quarantine: { nextId: 1, messages: 0, bytes: 0 },
+    clockOffsets: new Map(),
+    snapshotLogBytes: 0,
+    shelf: new ShelfClock(clock, undefined, 0),
+    droppedTotal: 0,
+  };
+}
+
+export function checkpointOf(state: LogState, clock: Clock): CheckpointRecord {
+  return {
+    tail: state.tail,
+    logBytes: state.logBytes,
+    head: state.head,
+    clearedTo: state.clearedTo,
+    clearedLogBytes: state.clearedLogBytes,
+    queues: [...state.queues.values()].map((queue) => queue.record()),
+    nextQueueId: state.nextQueueId,
+    quarantine: state.quarantine,
+    shelfMs: state.shelf.nowMs(),
+    time: clock.now(),
+  };
+}
+
+export function snapshotOf(state: LogState): SnapshotRecord {
+  return { seqs: [...state.seqs], logBytes: state.logBytes };
+}
+
+/** Takes over what a checkpoint says; returns the reading of the shelf clock in it. */
+export function applyCheckpoint(state: LogState, record: CheckpointRecord): ShelfReading {
+  state.tail = Math.max(state.tail, record.tail);
+  state.logBytes = Math.max(state.logBytes, record.logBytes);
+  state.head = { ...record.head };
+  state.clearedTo = record.clearedTo;
+  state.clearedLogBytes = record.clearedLogBytes;
+  state.nextQueueId = record.nextQueueId;
+  Object.assign(state.quarantine, record.quarantine);
+  state.queues.clear();
+  for (const queue of record.queues) state.queues.set(queue.name, QueueState.restore(queue, state.tail));
+  return { shelfMs: record.shelfMs, time: record.time };
+}
+
+/** The lowest offset that some queue still wants; the tail when none does. */
+export function headOffset(state: LogState): number {
+  let head = state.tail;
+  for (const queue of state.queues.values()) head = Math.min(head, queue.cursor);
+  return head;
+}
+
+/** Bytes of chunks that some queue still wants, as far as the head was looked up. */
+export function liveBytes(state: LogState): number {
+  return headOffset(state) === state.tail ? 0 : state.logBytes - state.head.logBytes;
+}

@@ -1,0 +1,267 @@
+// The durable store-and-forward buffer.
+//
+// Invariants
+// - Log. A chunk is one group commit: checksummed, keyed by its first offset, never changed. Offsets join from chunk to
+//   chunk; a hole is damage and is reported. `seq` of a device is gap-free within an epoch, given inside the commit.
+// - Acknowledged means durable: `append` resolves after the sync of the one batch that holds chunk, references and events.
+// - A queue settles in memory; its checkpoint rides in the next commit, alone at most once a second. After a crash it gives
+//   again what was settled since, and never less than what was not.
+// - Dead is what every queue has passed, by a durable checkpoint; only that is deleted, in ranges from the head.
+// - A message leaves without being accepted by all its endpoints only through a limit, a purge or damage: counted, told
+//   to the listener, and written into the log as a message of the gateway's own device in the same batch.
+// - After a failed write or sync nothing is written until the store was closed, reopened and verified. Memory is rolled
+//   back to what is durable; what the failed batch left on disk all the same keeps its offsets and is delivered.
+// - Nothing is kept in memory for each message that waits; for each device its last `seq`, for each queue its ranges.
+//
+// src/store/README.md has the keys, the crash matrix and the sizes.
+
+import { GatewayError } from '../core/errors.ts';
+import { LIMITS } from '../core/limits.ts';
+import { MESSAGE_MAX_BYTES, messageBytes, type StoredMessage } from '../core/message.ts';
+import type {
+  AppendOptions,
+  AppendReceipt,
+  Outbox,
+  OutboxEntry,
+  OutboxQueue,
+  OutboxSettings,
+  OutboxStats,
+  QuarantinedMessage,
+  QueueDefinition,
+  QueueName,
+} from '../core/outbox.ts';
+import { abortable, throwIfAborted } from '../platform/abort.ts';
+import { decodeIdentity, decodeRecord } from './chunk-codec.ts';
+import { metaKey } from './keys.ts';
+import type { LogCore } from './log-core.ts';
+import { headOffset, liveBytes } from './log-state.ts';
+import { Quarantine } from './quarantine.ts';
+import { QueueState } from './queue-state.ts';
+import { LogQueue } from './queue.ts';
+import { purgeQueue } from './retention.ts';
+import { seal } from './sealed.ts';
+
+/** What a record takes in a chunk beside what `messageBytes` counts. */
+const RECORD_OVERHEAD_BYTES = 96;
+
+export class LogOutbox implements Outbox {
+  readonly #core: LogCore;
+  readonly #quarantine: Quarantine;
+  readonly #queues = new Map<QueueName, LogQueue>();
+  readonly #markClean: (tail: number) => Promise<void>;
+  #closing: Promise<void> | undefined;
+
+  /** `markClean` records an orderly shutdown once the store is closed. */
+  constructor(core: LogCore, markClean: (tail: number) => Promise<void>) {
+    this.#core = core;
+    this.#quarantine = new Quarantine(core);
+    this.#markClean = markClean;
+    for (const state of core.state.queues.values()) this.#adopt(state);
+  }
+
+  #adopt(state: QueueState): void {
+    this.#queues.set(state.name, new LogQueue(this.#core, this.#quarantine, state));
+  }
+
+  get epoch(): string {
+    return this.#core.state.epoch;
+  }
+
+  async append(entries: readonly OutboxEntry[], options: AppendOptions = {}): Promise<readonly AppendReceipt[]> {
+    const { signal } = options;
+    throwIfAborted(signal);
+    if (this.#core.closed) throw new GatewayError('GW_STORE_CLOSED', 'The outbox is closed.');
+    if (entries.length === 0) return [];
+    const bytes = this.#measure(entries);
+    if (this.#core.settings.whenFull !== 'drop_oldest' && (await this.#core.isFull(bytes))) throw this.#refuse(entries);
+    const answered = this.#core.line.submit({ entries, bytes, class: options.class ?? 'acknowledged' });
+    return signal === undefined ? answered : abortable(answered, signal);
+  }
+
+  /** Bytes in the log. @throws GatewayError GW_MESSAGE_INVALID, GW_OUTBOX_FULL for a device too many. */
+  #measure(entries: readonly OutboxEntry[]): number {
+    const { seqs } = this.#core.state;
+    let bytes = 0;
+    for (const { message } of entries) {
+      const size = messageBytes(message);
+      if (size > MESSAGE_MAX_BYTES) {
+        throw new GatewayError(
+          'GW_MESSAGE_INVALID',
+          `A message of ${message.deviceId} has ${size} bytes; the most is ${MESSAGE_MAX_BYTES}.`,
+        );
+      }
+      if (seqs.size >= LIMITS.outbox_devices && !seqs.has(message.deviceId)) {
+        throw new GatewayError(
+          'GW_OUTBOX_FULL',
+          `The outbox already numbers the messages of ${LIMITS.outbox_devices} devices; ${message.deviceId} is one too many.`,
+        );
+      }
+      bytes += size + RECORD_OVERHEAD_BYTES;
+    }
+    return bytes;
+  }
+
+  #refuse(entries: readonly OutboxEntry[]): GatewayError {
+    const { whenFull } = this.#core.settings;
+    // With `reject` the sender keeps the message; with `drop_newest` it is lost here, which is told.
+    if (whenFull === 'drop_newest') this.#core.oweRefused(entries);
+    return new GatewayError(
+      'GW_OUTBOX_FULL',
+      `The outbox is full (${liveBytes(this.#core.state)} of ${this.#core.quotaBytes()} bytes) and its policy is ${whenFull}. Restore the upstream connection, raise outbox.max_bytes or free disk space.`,
+    );
+  }
+
+  queue(name: QueueName): OutboxQueue {
+    const queue = this.#queues.get(name);
+    if (queue === undefined) throw noQueue(name);
+    return queue;
+  }
+
+  async setQueues(definitions: readonly QueueDefinition[]): Promise<void> {
+    const { state } = this.#core;
+    await this.#core.change({
+      apply: (batch) => {
+        batch.checkpoint = true;
+        const before = [...state.queues];
+        batch.onUndo(() => {
+          state.queues.clear();
+          for (const [name, queue] of before) state.queues.set(name, queue);
+        });
+        configureQueues(this.#core.state, definitions);
+      },
+    });
+    for (const queue of state.queues.values()) if (!this.#queues.has(queue.name)) this.#adopt(queue);
+    this.#core.wakeAll();
+  }
+
+  setSettings(settings: OutboxSettings): void {
+    this.#core.settings = settings;
+  }
+
+  async recordClockOffset(bootId: string, offsetMs: number): Promise<void> {
+    const { clockOffsets } = this.#core.state;
+    clockOffsets.delete(bootId);
+    clockOffsets.set(bootId, offsetMs);
+    for (const oldest of clockOffsets.keys()) {
+      if (clockOffsets.size <= LIMITS.clock_boots) break;
+      clockOffsets.delete(oldest);
+    }
+    await this.#core.change({
+      apply: (batch) => batch.writes.push({ key: metaKey('clock'), value: seal([...clockOffsets]) }),
+    });
+  }
+
+  clockOffset(bootId: string): number | undefined {
+    return this.#core.state.clockOffsets.get(bootId);
+  }
+
+  async browse(options: { queue?: QueueName; fromOffset?: number; limit: number }): Promise<readonly StoredMessage[]> {
+    const { state, reader } = this.#core;
+    const queue = options.queue === undefined ? undefined : state.queues.get(options.queue);
+    if (options.queue !== undefined && queue === undefined) throw noQueue(options.queue);
+    const found: StoredMessage[] = [];
+    let offset = Math.max(options.fromOffset ?? 0, queue?.cursor ?? headOffset(state));
+    while (offset < state.tail && found.length < options.limit) {
+      const from = offset;
+      const located = await this.#core.read(() => reader.locate(from, state.tail));
+      if (!('chunk' in located)) {
+        offset = located.missing.to;
+        continue;
+      }
+      const { chunk } = located;
+      const end = chunk.firstOffset + chunk.count;
+      const routed = queue !== undefined && queue.segmentAt(offset).takes === 'routed';
+      const wanted = routed
+        ? new Set((await this.#core.read(() => reader.references(queue.id, from, state.tail))).offsets)
+        : undefined;
+      for (; offset < end && found.length < options.limit; offset += 1) {
+        if (queue?.isDone(offset) === true || wanted?.has(offset) === false) continue;
+        const index = offset - chunk.firstOffset;
+        if (queue !== undefined && decodeIdentity(chunk, index).onlyQueues?.includes(queue.id) === false) continue;
+        found.push(decodeRecord(chunk, index));
+      }
+    }
+    return found;
+  }
+
+  quarantined(options: { afterId?: string; limit: number }): Promise<readonly QuarantinedMessage[]> {
+    return this.#quarantine.list(options);
+  }
+
+  requeue(ids: readonly string[]): Promise<number> {
+    return this.#quarantine.requeue(ids);
+  }
+
+  discard(ids: readonly string[]): Promise<number> {
+    return this.#quarantine.discard(ids);
+  }
+
+  async purge(name: QueueName): Promise<number> {
+    const { state } = this.#core;
+    const queue = state.queues.get(name);
+    if (queue === undefined) throw noQueue(name);
+    let count = 0;
+    await this.#core.change({
+      prepare: async (batch, context) => {
+        batch.checkpoint = true;
+        count = await purgeQueue(context, queue);
+        if (!queue.detached) return;
+        state.queues.delete(name);
+        batch.onUndo(() => state.queues.set(name, queue));
+      },
+    });
+    if (!state.queues.has(name)) this.#queues.delete(name);
+    this.#core.wakeAll();
+    return count;
+  }
+
+  stats(): OutboxStats {
+    const core = this.#core;
+    const { state } = core;
+    const head = headOffset(state);
+    let messages = 0;
+    for (const queue of state.queues.values()) messages = Math.max(messages, queue.messages);
+    const bytes = liveBytes(state);
+    const { shelfMs } = state.head;
+    const empty = head === state.tail;
+    return {
+      epoch: state.epoch,
+      messages,
+      bytes,
+      diskBytes: core.space.diskBytes,
+      freeBytes: core.space.freeBytes,
+      headOffset: head,
+      tailOffset: state.tail,
+      oldestAgeMs: empty || shelfMs === undefined ? undefined : Math.max(0, state.shelf.nowMs() - shelfMs),
+      quarantined: state.quarantine.messages,
+      waitingAppends: core.line.waitingMessages,
+      commitsTotal: core.commitsTotal,
+      appendedTotal: core.appendedTotal,
+      droppedTotal: state.droppedTotal,
+      lastCommitAnsweredMs: core.lastCommitAnsweredMs,
+      full: core.settings.whenFull !== 'drop_oldest' && bytes > 0 && bytes >= core.quotaBytes(),
+      queues: [...this.#queues.values()].map((queue) => queue.stats()),
+    };
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#core.close(() => this.#markClean(this.#core.state.tail));
+    return this.#closing;
+  }
+}
+
+/** Applies the configured queues to the state: new ones begin at the tail, those not named are detached. */
+export function configureQueues(state: LogCore['state'], definitions: readonly QueueDefinition[]): void {
+  for (const queue of state.queues.values()) queue.detached = true;
+  for (const definition of definitions) {
+    const queue = state.queues.get(definition.name);
+    if (queue === undefined) {
+      state.queues.set(definition.name, QueueState.create(state.nextQueueId, definition, state.tail));
+      state.nextQueueId += 1;
+    } else queue.configure(definition);
+  }
+}
+
+function noQueue(name: QueueName): GatewayError {
+  return new GatewayError('GW_NOT_FOUND', `The outbox has no queue "${name}".`);
+}

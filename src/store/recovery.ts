@@ -1,0 +1,265 @@
+// Opens the log: as it was left, or after a crash, or damaged. Damage is never deleted: the directory as it was found is
+// kept aside, the store is repaired, and every chunk whose checksum holds is kept.
+
+import { errorText, GatewayError } from '../core/errors.ts';
+import type { QueueDefinition, SalvageReport } from '../core/outbox.ts';
+import { levelCodes, repairLevel, type LevelHandle, type LevelTuning, type LevelFactory } from '../platform/level.ts';
+import type { Clock } from '../core/clock.ts';
+import { forgetAside, keepAside, setAside } from './aside.ts';
+import { decodeChunk } from './chunk-codec.ts';
+import { readCleanMark, removeCleanMark, type Shutdown } from './clean-mark.ts';
+import { readEpoch, readFormat, writeIdentity } from './identity.ts';
+import { LOG_END, logFrom, metaKey, parseLogKey, RECORD } from './keys.ts';
+import { emptyState, headOffset, type LogState } from './log-state.ts';
+import { QueueState } from './queue-state.ts';
+import { replay, replayChunks, type Gap, type ReplayReport } from './replay.ts';
+import { unseal } from './sealed.ts';
+import { ShelfClock } from './shelf-clock.ts';
+
+/**
+ * A quarter of a million small messages: read whole after a crash. Of a longer backlog only what was written last can
+ * have suffered from the crash; the rest is checked when it is read.
+ */
+const VERIFY_BYTES = 64 * 1024 * 1024;
+
+export interface RecoveryOptions {
+  readonly directory: string;
+  readonly tuning: LevelTuning;
+  readonly level: LevelFactory;
+  readonly clock: Clock;
+  readonly maxAgeSecs: number;
+  readonly newEpoch: () => string;
+  /** Whether the file system has no room: then a failure to open is no damage. */
+  readonly isDiskFull: () => Promise<boolean>;
+  /** Treat any failure to open as damage, not only what LevelDB calls corruption. */
+  readonly thorough: boolean;
+  /** Queues that begin at the oldest message when the store has lost what it knew of its own. */
+  readonly queues: readonly QueueDefinition[];
+}
+
+export interface OpenedLog {
+  readonly level: LevelHandle;
+  readonly state: LogState;
+  readonly report: SalvageReport | undefined;
+  /** Missing offsets that queues still want. */
+  readonly gaps: readonly Gap[];
+}
+
+interface Loaded {
+  readonly level: LevelHandle;
+  readonly state: LogState;
+  readonly replayed: ReplayReport;
+  readonly gaps: readonly Gap[];
+  /** Why the store counts as damaged. */
+  readonly damage: string | undefined;
+}
+
+/** @throws GatewayError GW_DATA_LOCKED, GW_DATA_DIRECTORY, GW_STORE_FORMAT, GW_STORE_OPEN. */
+export async function openLog(options: RecoveryOptions): Promise<OpenedLog> {
+  const { directory } = options;
+  let shutdown: Shutdown;
+  try {
+    shutdown = await readCleanMark(directory);
+    await setAside(directory);
+  } catch (error) {
+    throw unusable(directory, error);
+  }
+  let damage: string;
+  try {
+    const loaded = await load(options, shutdown);
+    if (loaded.damage === undefined) {
+      await finish(options);
+      return { level: loaded.level, state: loaded.state, report: undefined, gaps: [] };
+    }
+    damage = loaded.damage;
+    await loaded.level.close();
+  } catch (error) {
+    if (!(await isDamage(options, error))) {
+      await forgetAside(directory);
+      throw error;
+    }
+    damage = errorText(error);
+  }
+  return salvage(options, damage, shutdown);
+}
+
+async function isDamage(options: RecoveryOptions, error: unknown): Promise<boolean> {
+  if (error instanceof GatewayError && error.code !== 'GW_STORE_OPEN') return false;
+  if (await options.isDiskFull()) return false;
+  return options.thorough || levelCodes(error).includes('LEVEL_CORRUPTION');
+}
+
+function unusable(directory: string, error: unknown): GatewayError {
+  return new GatewayError(
+    'GW_DATA_DIRECTORY',
+    `${directory} cannot be created or written (${errorText(error)}). Give the user that runs Fieldpost the right to write there, or choose another directory with --data.`,
+    { cause: error },
+  );
+}
+
+async function finish(options: RecoveryOptions): Promise<void> {
+  await removeCleanMark(options.directory);
+  await forgetAside(options.directory);
+}
+
+async function load(options: RecoveryOptions, shutdown: Shutdown): Promise<Loaded> {
+  const level = await options.level(options.directory, options.tuning);
+  try {
+    return await read(options, level, shutdown);
+  } catch (error) {
+    await level.close().catch(() => {});
+    throw error;
+  }
+}
+
+async function read(options: RecoveryOptions, level: LevelHandle, shutdown: Shutdown): Promise<Loaded> {
+  const format = await readFormat(level, options.directory);
+  const epoch = await readEpoch(level);
+  const state = emptyState(epoch ?? options.newEpoch(), options.clock);
+  const clock = unseal(await level.get(metaKey('clock'))) as [string, number][] | undefined;
+  for (const [bootId, offsetMs] of clock ?? []) state.clockOffsets.set(bootId, offsetMs);
+  const replayed = await replay(level, state);
+  const lostQueues = state.queues.size === 0 && replayed.chunksRead > 0;
+  if (lostQueues) await beginAtOldest(options, level, state);
+  state.shelf = new ShelfClock(options.clock, replayed.lastShelf, options.maxAgeSecs);
+  if (format === undefined) await writeIdentity(level, state.epoch);
+  const gaps = [...replayed.gaps];
+  const head = headOffset(state);
+  if (
+    shutdown.kind === 'changed' ||
+    (shutdown.kind === 'unclean' && state.logBytes - state.head.logBytes <= VERIFY_BYTES)
+  ) {
+    gaps.push(...(await verify(level, head, replayed.from)));
+  }
+  const wanted = gaps.map(({ from, to }) => ({ from: Math.max(from, head), to })).filter(({ from, to }) => from < to);
+  return {
+    level,
+    state,
+    replayed,
+    gaps: wanted,
+    damage: lostQueues ? 'no checkpoint can be read' : damageOf(state, wanted, shutdown, format),
+  };
+}
+
+function damageOf(state: LogState, gaps: readonly Gap[], shutdown: Shutdown, format: unknown): string | undefined {
+  if (gaps.length > 0) return `${gapSize(gaps)} messages are missing or damaged in the log`;
+  if (shutdown.kind === 'unclean') return undefined;
+  if (state.tail < shutdown.tail) return `the log ends at ${state.tail}, but was closed at ${shutdown.tail}`;
+  if (format === undefined) return 'the store has lost its identity';
+  return undefined;
+}
+
+function gapSize(gaps: readonly Gap[]): number {
+  return gaps.reduce((sum, { from, to }) => sum + to - from, 0);
+}
+
+/** Without any checkpoint nobody knows what was delivered: better all of it again than some of it never. */
+async function beginAtOldest(options: RecoveryOptions, level: LevelHandle, state: LogState): Promise<void> {
+  let first = state.tail;
+  for await (const key of level.keys({ gte: logFrom(0), lt: LOG_END })) {
+    const parsed = parseLogKey(key);
+    if (parsed?.kind !== RECORD.chunk) continue;
+    first = parsed.offset;
+    break;
+  }
+  const { tail } = state;
+  for (const definition of options.queues) {
+    state.queues.set(definition.name, QueueState.create(state.nextQueueId, definition, first));
+    state.nextQueueId += 1;
+  }
+  state.tail = first;
+  state.head = { first, logBytes: 0, shelfMs: undefined };
+  await replayChunks(level, state, first);
+  state.tail = Math.max(state.tail, tail);
+}
+
+/** Reads [from, to) and returns what is missing or damaged. */
+async function verify(level: LevelHandle, from: number, to: number): Promise<Gap[]> {
+  const gaps: Gap[] = [];
+  if (from >= to) return gaps;
+  let expected: number | undefined;
+  // The head may stand within a chunk that begins below it.
+  let start = from;
+  for await (const key of level.keys({ gte: logFrom(0), lt: logFrom(from + 1), reverse: true })) {
+    const parsed = parseLogKey(key);
+    if (parsed?.kind !== RECORD.chunk) continue;
+    start = parsed.offset;
+    break;
+  }
+  for await (const { key, value } of level.entries({ gte: logFrom(start), lt: logFrom(to) })) {
+    const parsed = parseLogKey(key);
+    if (parsed?.kind !== RECORD.chunk) continue;
+    const chunk = decodeChunk(value, parsed.offset);
+    if (chunk === undefined) continue;
+    if (parsed.offset > (expected ?? from)) gaps.push({ from: expected ?? from, to: parsed.offset });
+    expected = parsed.offset + chunk.count;
+  }
+  if ((expected ?? from) < to) gaps.push({ from: expected ?? from, to });
+  return gaps;
+}
+
+async function salvage(options: RecoveryOptions, reason: string, shutdown: Shutdown): Promise<OpenedLog> {
+  const { directory } = options;
+  const copiedTo = await keepAside(directory, options.clock.wallMs());
+  await repairLevel(directory);
+  const swept = await sweep(options);
+  const loaded = await load(options, { kind: 'changed', tail: 0, file: '' });
+  const { level, state, replayed } = loaded;
+  const gaps = [...loaded.gaps];
+  const known = shutdown.kind === 'unclean' ? state.tail : Math.max(state.tail, shutdown.tail);
+  if (known > state.tail) {
+    // The end of the log is gone: its offsets stay used, so that nothing new takes the place of what was lost.
+    gaps.push({ from: state.tail, to: known });
+    for (const queue of state.queues.values()) {
+      queue.append(state.tail, known, queue.segmentAt(state.tail).takes === 'all' ? known - state.tail : 0, 0);
+    }
+    state.tail = known;
+  }
+  state.epoch = options.newEpoch();
+  await writeIdentity(level, state.epoch);
+  await removeCleanMark(directory);
+  return {
+    level,
+    state,
+    gaps,
+    report: {
+      store: 'log',
+      copiedTo,
+      repaired: true,
+      chunksRead: swept.kept,
+      chunksDamaged: Math.max(swept.damaged, replayed.chunksDamaged),
+      messagesKept: Math.max(0, state.tail - headOffset(state) - gapSize(gaps)),
+      messagesLost: gapSize(gaps),
+      reason,
+    },
+  };
+}
+
+/** Deletes what is damaged from the repaired store, so that no later open stumbles over it. */
+async function sweep(options: RecoveryOptions): Promise<{ kept: number; damaged: number }> {
+  const level = await options.level(options.directory, options.tuning);
+  const counts = { kept: 0, damaged: 0 };
+  const bad: Buffer[] = [];
+  try {
+    for await (const { key, value } of level.entries({})) {
+      const parsed = parseLogKey(key);
+      if (parsed?.kind === RECORD.chunk) {
+        const chunk = decodeChunk(value, parsed.offset);
+        if (chunk !== undefined) {
+          counts.kept += 1;
+          continue;
+        }
+        counts.damaged += 1;
+      } else if (unseal(value) !== undefined) continue;
+      bad.push(key);
+    }
+    if (bad.length > 0)
+      await level.write(
+        bad.map((key) => ({ key, value: undefined })),
+        { sync: true },
+      );
+  } finally {
+    await level.close();
+  }
+  return counts;
+}

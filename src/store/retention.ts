@@ -1,0 +1,208 @@
+// What goes when a limit is reached: walks the log from its head and takes messages out of the queues that still want
+// them. Changes only the state in memory; the caller writes it, with the events, in one commit.
+
+import type { DropReason } from '../core/outbox.ts';
+import { decodeIdentity, recordBytes, type Chunk } from './chunk-codec.ts';
+import type { DropLedger } from './drop-ledger.ts';
+import type { LogReader } from './log-reader.ts';
+import { headOffset, liveBytes, type LogState } from './log-state.ts';
+import type { QueueState } from './queue-state.ts';
+
+export interface DropContext {
+  readonly state: LogState;
+  readonly reader: LogReader;
+  readonly ledger: DropLedger;
+  /** Registers how to undo one drop. */
+  onUndo(undo: () => void): void;
+  /** Messages of [from, to) that cannot be read: lost, and nobody knows whose. */
+  unreadable(queue: QueueState, from: number, to: number, messages: number): void;
+}
+
+/** A chunk lost by a quota takes a bit more with it, so that the events of many small losses do not fill the log again. */
+const STEP_FRACTION = 1 / 128;
+
+export function dropStepBytes(quotaBytes: number): number {
+  return Math.floor(quotaBytes * STEP_FRACTION);
+}
+
+/**
+ * Looks up the chunk that the head stands in, so that `liveBytes` is exact. Returns it; undefined when nothing is wanted
+ * or the head stands in a gap.
+ */
+export async function refreshHead(state: LogState, reader: LogReader): Promise<Chunk | undefined> {
+  const head = headOffset(state);
+  if (head === state.tail) {
+    state.head = { first: state.tail, logBytes: state.logBytes, shelfMs: undefined };
+    return undefined;
+  }
+  const cached = reader.cached(head);
+  const located = cached === undefined ? await reader.locate(head, state.tail) : { chunk: cached };
+  if (!('chunk' in located)) return undefined;
+  const { chunk } = located;
+  // Settlements may have moved it on meanwhile: what was found is then a safe lower bound.
+  if (chunk.firstOffset >= state.head.first) {
+    state.head = { first: chunk.firstOffset, logBytes: chunk.logBytesBefore, shelfMs: chunk.shelfMs };
+  }
+  return chunk;
+}
+
+/** Offsets of a chunk (or of a gap) that a queue still wants, lowest first. */
+async function wantedIn(context: DropContext, queue: QueueState, from: number, to: number): Promise<number[]> {
+  const wanted: number[] = [];
+  let offset = Math.max(from, queue.cursor);
+  while (offset < to) {
+    const segment = queue.segmentAt(offset);
+    const end = Math.min(segment.to, to);
+    if (segment.takes === 'all') {
+      for (; offset < end; offset += 1) if (!queue.isDone(offset)) wanted.push(offset);
+    } else {
+      const block = await context.reader.references(queue.id, offset, context.state.tail);
+      const blockEnd = Math.min(block.to, end);
+      for (const reference of block.offsets) {
+        if (reference >= offset && reference < blockEnd && !queue.isDone(reference)) wanted.push(reference);
+      }
+      offset = blockEnd;
+    }
+  }
+  return wanted;
+}
+
+function dropOffset(context: DropContext, queue: QueueState, offset: number, bytes: number): void {
+  // Settled while the walk was waiting for the disk.
+  if (queue.isDone(offset)) return;
+  queue.drop(offset, bytes);
+  context.onUndo(() => {
+    queue.restore(offset, bytes);
+    queue.dropped -= 1;
+  });
+}
+
+/** Takes the messages of a chunk below `to` out of the given queues. */
+async function dropChunk(
+  context: DropContext,
+  queues: readonly QueueState[],
+  chunk: Chunk,
+  to: number,
+  reason: DropReason,
+): Promise<void> {
+  const end = Math.min(to, chunk.firstOffset + chunk.count);
+  /** Queues that lose it, by offset. */
+  const losers = new Map<number, QueueState[]>();
+  for (const queue of queues) {
+    for (const offset of await wantedIn(context, queue, chunk.firstOffset, end)) {
+      const list = losers.get(offset);
+      if (list === undefined) losers.set(offset, [queue]);
+      else list.push(queue);
+    }
+  }
+  const everyQueue = context.state.queues.size;
+  for (const offset of [...losers.keys()].sort((a, b) => a - b)) {
+    const index = offset - chunk.firstOffset;
+    const { deviceId, seq } = decodeIdentity(chunk, index);
+    const list = losers.get(offset) ?? [];
+    const lost = { deviceId, seq, epoch: chunk.epoch, reason };
+    if (list.length === everyQueue) context.ledger.add(lost);
+    for (const queue of list) {
+      if (list.length < everyQueue) context.ledger.add({ ...lost, queue: queue.name });
+      dropOffset(context, queue, offset, recordBytes(chunk, index));
+    }
+  }
+  for (const queue of queues) passGap(queue, chunk.firstOffset, end);
+}
+
+/** Takes what lies in a gap of the log out of the queues: damaged, whatever the reason of the walk. */
+export async function dropGap(
+  context: DropContext,
+  queues: readonly QueueState[],
+  from: number,
+  to: number,
+): Promise<void> {
+  for (const queue of queues) {
+    const wanted = await wantedIn(context, queue, from, to);
+    // Nobody knows their sizes any more: the average keeps the sum near the truth, and exact when nothing is left.
+    const bytes = queue.messages === 0 ? 0 : Math.floor(queue.bytes / queue.messages);
+    for (const offset of wanted) dropOffset(context, queue, offset, bytes);
+    if (wanted.length > 0) context.unreadable(queue, from, to, wanted.length);
+    passGap(queue, from, to);
+  }
+}
+
+/** Drops whole chunks from the head of the log until `enough` of the head chunk says so. */
+export async function dropFromHead(
+  context: DropContext,
+  reason: DropReason,
+  enough: (head: Chunk) => boolean,
+): Promise<void> {
+  const { state, reader } = context;
+  const queues = [...state.queues.values()];
+  for (let head = headOffset(state); head < state.tail; head = headOffset(state)) {
+    const located = await reader.locate(head, state.tail);
+    if (!('chunk' in located)) {
+      await dropGap(context, queues, located.missing.from, located.missing.to);
+      continue;
+    }
+    state.head = {
+      first: located.chunk.firstOffset,
+      logBytes: located.chunk.logBytesBefore,
+      shelfMs: located.chunk.shelfMs,
+    };
+    if (enough(located.chunk)) return;
+    await dropChunk(context, queues, located.chunk, Number.MAX_SAFE_INTEGER, reason);
+  }
+  await refreshHead(state, reader);
+}
+
+/** Drops from the head until the log, with what comes in, fits the quota; then one step more. */
+export async function dropToQuota(
+  context: DropContext,
+  quotaBytes: number,
+  incomingBytes: number,
+  reason: DropReason,
+): Promise<void> {
+  const { state } = context;
+  const target = Math.max(0, quotaBytes - incomingBytes - dropStepBytes(quotaBytes));
+  await dropFromHead(context, reason, () => liveBytes(state) <= target);
+}
+
+/** A queue over its own quota loses its own oldest, never another's. */
+export async function dropFromQueue(context: DropContext, queue: QueueState, targetBytes: number): Promise<void> {
+  while (queue.bytes > targetBytes && queue.messages > 0) {
+    await dropOldestOfQueue(context, queue, targetBytes, 'queue_max_bytes');
+  }
+}
+
+/** Drops everything that a queue holds. Returns how many messages. */
+export async function purgeQueue(context: DropContext, queue: QueueState): Promise<number> {
+  const before = queue.messages;
+  while (queue.messages > 0) await dropOldestOfQueue(context, queue, 0, 'purged');
+  return before;
+}
+
+async function dropOldestOfQueue(
+  context: DropContext,
+  queue: QueueState,
+  targetBytes: number,
+  reason: DropReason,
+): Promise<void> {
+  const { state, reader } = context;
+  const located = await reader.locate(queue.cursor, state.tail);
+  if (!('chunk' in located)) {
+    await dropGap(context, [queue], located.missing.from, located.missing.to);
+    return;
+  }
+  const { chunk } = located;
+  const end = chunk.firstOffset + chunk.count;
+  for (const offset of await wantedIn(context, queue, chunk.firstOffset, end)) {
+    if (queue.bytes <= targetBytes) return;
+    const index = offset - chunk.firstOffset;
+    const { deviceId, seq } = decodeIdentity(chunk, index);
+    context.ledger.add({ deviceId, seq, epoch: chunk.epoch, reason, queue: queue.name });
+    dropOffset(context, queue, offset, recordBytes(chunk, index));
+  }
+  passGap(queue, chunk.firstOffset, end);
+}
+
+/** Nothing wanted is left in [from, to): lets the cursor pass what was never this queue's. */
+function passGap(queue: QueueState, from: number, to: number): void {
+  if (queue.messages > 0) queue.skip(from, to);
+}
