@@ -37,7 +37,10 @@ export interface StartOptions {
 /** Runs the built command line to its end. */
 export function runFieldpost(args: readonly string[], env: Readonly<Record<string, string>> = {}) {
   if (!existsSync(BUILT)) throw new Error('Run `npm run build` first.');
-  const child = spawn(process.execPath, [BUILT, ...args], { env: { ...process.env, ...env }, stdio: 'pipe' });
+  const child = spawn(process.execPath, [BUILT, ...args], {
+    env: { ...process.env, ...env },
+    stdio: 'pipe',
+  });
   let out = '';
   let err = '';
   child.stdout.on('data', (chunk: Buffer) => (out += chunk.toString()));
