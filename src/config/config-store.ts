@@ -232,8 +232,8 @@ export class ConfigStore {
       return this.#change(before, { ...before, faults: [] });
     }
     // A text that was taken back and could not be replaced in the file is not a wish to run it.
-    const newest = this.#generations.newest();
-    if (newest !== undefined && isTakenBack(newest) && newest.sha256 === textHash(text)) return undefined;
+    const last = this.#generations.newestInFile();
+    if (last !== undefined && isTakenBack(last) && last.sha256 === textHash(text)) return undefined;
     const result = this.check(text);
     if (!result.ok) {
       const faults = result.faults.map(formatFault);
@@ -318,10 +318,10 @@ export class ConfigStore {
     }
   }
 
-  /** Whether a text of the file is what runs, or the newest that was refused. */
+  /** Whether a text of the file is what runs, or the last that was refused. */
   #isKnown(text: string): boolean {
     const hash = textHash(text);
-    return this.#running?.generation.sha256 === hash || this.#generations.newest()?.sha256 === hash;
+    return this.#running?.generation.sha256 === hash || this.#generations.newestInFile()?.sha256 === hash;
   }
 
   #check(text: string, file: string): LoadResult {

@@ -91,6 +91,11 @@ export class GenerationStore {
     return this.list().at(-1);
   }
 
+  /** The newest whose text stood in the file, as far as can be told. */
+  newestInFile(): Generation | undefined {
+    return this.list().findLast(({ cause }) => cause !== 'interrupted' && cause !== 'unwritten');
+  }
+
   /** @throws GatewayError GW_NOT_FOUND. */
   get(number: number): Generation {
     const generation = this.#generations.get(number);

@@ -93,10 +93,10 @@ function fileHolds(configPath: string, generation: Generation): boolean {
 /** The generation that a text of the file is; a new one when it is not the one that is known to be in use. */
 async function generationOf({ generations, add }: StartContext, text: string): Promise<Generation> {
   const hash = textHash(text);
-  const newest = generations.newest();
+  const last = generations.newestInFile();
   const inUse = generations.list().findLast(({ state }) => state === 'healthy' || state === 'pending');
   if (inUse?.sha256 === hash) return inUse;
-  if (newest?.sha256 === hash && (isTakenBack(newest) || newest.cause === 'invalid')) return newest;
+  if (last?.sha256 === hash && (isTakenBack(last) || last.cause === 'invalid')) return last;
   return add(text, 'file', inUse?.number ?? 0, 'pending');
 }
 

@@ -48,8 +48,8 @@ class World {
   readonly path: string;
   /** Texts that are on trial and not confirmed, or were taken back: they never run after a start. */
   readonly refused = new Set<string>();
-  /** Good texts that ran and were said to be healthy. */
-  readonly healthy: string[] = [];
+  /** A trial whose confirmation the crash may have cut off: either outcome is right. */
+  undecided: string | undefined;
   store!: ConfigStore;
   #count = 0;
 
@@ -82,10 +82,12 @@ class World {
     if (before.includes('idd')) {
       expect(faults).not.toEqual([]);
       expect(await this.file()).toBe(before);
-    } else if (!this.refused.has(before)) {
+    } else if (!this.refused.has(before) && before !== this.undecided) {
       expect(loaded.text).toBe(before);
       expect(faults).toEqual([]);
     }
+    if (this.undecided !== undefined && loaded.text !== this.undecided) this.refused.add(this.undecided);
+    this.undecided = undefined;
     expect(loaded.text).not.toContain('idd');
     expect([...this.refused]).not.toContain(loaded.text);
     expect(this.store.list().length).toBeLessThanOrEqual(LIMITS.config_generations);
@@ -127,9 +129,12 @@ class World {
       case 'confirm': {
         const text = store.current().loaded.text;
         const onTrial = store.trial() !== undefined;
-        // While it is under way either outcome is right.
-        if (onTrial) this.refused.delete(text);
+        if (onTrial) {
+          this.refused.delete(text);
+          this.undecided = text;
+        }
         await store.confirm(current.number);
+        this.undecided = undefined;
         return;
       }
       case 'revert': {
@@ -138,7 +143,8 @@ class World {
         const change = await store.revert(current.number);
         this.refused.add(text);
         expect(change.loaded.text).toBe(base);
-        expect(await this.file()).toBe(base);
+        // Not being able to write the file does not keep the base from running.
+        if (power.writesLeft >= 0) expect(await this.file()).toBe(base);
         return;
       }
       case 'reload':
