@@ -41,7 +41,7 @@ export class AsciiFramer implements Framer {
       if (end < 0) break;
       // A colon always starts a frame anew (2.5.2.1), so the last one before the end counts.
       const start = this.#rest.lastIndexOf(COLON, end);
-      const line = start < 0 ? NO_BYTES : this.#rest.subarray(start, end);
+      const line = this.#rest.subarray(Math.max(start, 0), end);
       this.#rest = this.#rest.subarray(end + 1);
       const answer = this.#parse(line);
       if (answer !== undefined) return answer;
@@ -63,7 +63,8 @@ export class AsciiFramer implements Framer {
   /** The answer in a line; undefined when the line is not for this exchange. */
   #parse(line: Buffer): Buffer | undefined {
     const chars = line.at(-1) === CARRIAGE_RETURN ? line.length - 1 : line.length;
-    if (chars < MIN_FRAME_CHARS || chars > MAX_FRAME_CHARS || chars % 2 === 0) {
+    const isFrame = line[0] === COLON && chars >= MIN_FRAME_CHARS && chars <= MAX_FRAME_CHARS && chars % 2 === 1;
+    if (!isFrame) {
       if (chars > 0) this.#seen = chars > MAX_FRAME_CHARS ? 'oversized' : 'garbled';
       return undefined;
     }
