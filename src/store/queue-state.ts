@@ -5,7 +5,7 @@
 // - Above it an offset is in exactly one of these: `done` (settled, dropped or not ours), leased, `returned` (given back),
 //   or untouched. Fresh messages are untouched ones at or above the `next` of their lane.
 // - `messages` and `bytes` count what is leased, returned or untouched and ours.
-// - A lane gives what was returned before anything fresh, lowest first, so that a retry keeps the order.
+// - A lane gives the lowest of what was returned and what is fresh, so that a retry keeps the order.
 
 import { LIMITS } from '../core/limits.ts';
 import type { Lane, QueueDefinition, QueueName, QueueStats } from '../core/outbox.ts';
@@ -211,7 +211,7 @@ export class QueueState {
 
   /** Where fresh messages of a lane may begin and where the lane ends. */
   fresh(lane: Lane): { readonly from: number; readonly to: number } {
-    if (lane === 'live') return { from: this.#nextLive, to: this.#tail };
+    if (lane === 'live') return { from: Math.max(this.#nextLive, this.#cursor), to: this.#tail };
     return { from: Math.max(this.#nextHistory, this.#cursor), to: this.#splitAt };
   }
 

@@ -62,19 +62,19 @@ export class LogQueue implements OutboxQueue {
     return taken;
   }
 
-  /** The next offset of a lane: what was given back, else fresh. */
+  /** The next offset of a lane: the lowest of what was given back and what is fresh. */
   async #next(lane: Lane): Promise<number | undefined> {
     for (;;) {
       const returned = this.#state.nextReturned(lane);
-      if (returned !== undefined) return returned;
       const { from, to } = this.#state.fresh(lane);
       const offset = this.#state.nextUntouched(from);
+      if (returned !== undefined && (returned < offset || offset >= to)) return returned;
       if (offset >= to) return undefined;
       const segment = this.#state.segmentAt(offset);
       if (segment.takes === 'all') return offset;
       const reference = await this.#nextReference(offset, Math.min(to, segment.to));
       if (reference === offset) return offset;
-      // Nothing between is ours: the cursor may pass it.
+      // Nothing between is ours (what is leased or was given back is a reference too): the cursor may pass it.
       this.#state.skip(offset, reference);
     }
   }
