@@ -156,7 +156,8 @@ class Walker {
     if (isMap(node)) return this.#map(node.items, path, depth, inAlias);
     if (isSeq(node)) return node.items.map((item, index) => this.value(item, [...path, index], depth + 1, inAlias));
     if (isScalar(node)) return this.#scalar(node, path);
-    return null;
+    // A migration may put plain values into the document.
+    return node;
   }
 
   #map(items: readonly Pair[], path: ConfigPath, depth: number, inAlias: boolean): Record<string, unknown> {
@@ -215,6 +216,8 @@ class Walker {
 export const UNRESOLVED = 'unresolved-secret';
 
 function keyText(key: unknown): string | undefined {
+  // A migration may put plain keys into the document.
+  if (typeof key === 'string') return key;
   if (!isScalar(key)) return undefined;
   // Device ids such as 7 are keys too.
   if (typeof key.value === 'string') return key.value;

@@ -73,7 +73,7 @@ function change(document: Document, edit: ConfigEdit): void {
   const { path } = edit;
   if (path.length === 0) throw new GatewayError('GW_CONFIG_INVALID', 'An edit needs a path.');
   if ('remove' in edit) {
-    document.deleteIn(path);
+    if (document.hasIn(path)) document.deleteIn(path);
     return;
   }
   makeParents(document, path);

@@ -254,8 +254,8 @@ export class ModuleCatalogue {
 
   constructor(modules: readonly ModuleDefinition[]) {
     this.#modules = modules;
-    for (const module of modules) {
-      const twin = modules.find((other) => other !== module && other.type === module.type);
+    for (const [index, module] of modules.entries()) {
+      const twin = modules.find((other, place) => place !== index && other.type === module.type);
       assert(
         twin === undefined || (twin.kind === 'adapter') !== (module.kind === 'adapter'),
         `two modules of type ${module.type}`,

@@ -6,13 +6,13 @@ const STARTER = `# The configuration of this gateway. Every field is described i
 # gateway: { id: plant-7 }     # its name upstream; default fieldpost- and six digits of this machine
 
 adapters:
-  # A simulated meter: a real Modbus TCP server on loopback, in a process of its own. Remove both entries when you
-  # connect devices of your own.
+  # A simulated site: a real Modbus TCP server on loopback, in a process of its own, with a meter and a tank. Remove both
+  # entries when you connect devices of your own.
   site:
     type: simulator
     listen: { address: 127.0.0.1, port: 5020 }
 
-  meters:
+  site-bus:
     type: modbus
     transport: { kind: tcp, host: 127.0.0.1, port: 5020 }
     devices:
@@ -24,8 +24,16 @@ adapters:
           current: { register: input:2, type: float32, unit: A }
           power: { register: input:4, type: float32, unit: W }
           frequency: { register: input:6, type: float32, unit: Hz }
-          energy: { register: input:8, type: uint32, scale: 0.001, unit: kWh }
+          energy: { register: input:8, type: uint64, scale: 0.01, unit: kWh }
           relay: { register: coil:0, writable: true }
+      tank-1:
+        unit_id: 2
+        poll_interval_ms: 2000
+        points:
+          level: { register: input:0, type: float32, unit: l }
+          temperature: { register: input:2, type: int16, scale: 0.1, unit: °C }
+          pump: { register: coil:0, writable: true }
+          pump_speed: { register: holding:0, type: uint16, unit: "%", min: 0, max: 100, writable: true }
 
 # Where everything goes: a broker inside the gateway, for a first look. For a real one:
 #   upstream:
