@@ -19,7 +19,7 @@ import type { Router } from './route.ts';
 import type { Transform } from './transform.ts';
 
 export interface IngressOptions {
-  readonly outbox: Outbox;
+  readonly outbox: Pick<Outbox, 'append'>;
   readonly router: Router;
   readonly transform: Transform;
   readonly clock: Clock;
