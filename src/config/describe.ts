@@ -5,7 +5,8 @@ import type { z } from 'zod';
 import type { FieldMeta } from './schema.ts';
 import type { ConfigPath } from './fault.ts';
 
-type AnySchema = z.core.$ZodType;
+/** Any of zod's schemas. */
+export type AnySchema = z.core.$ZodType;
 
 /** The parts of zod's definitions that are used here. */
 interface Definition {
@@ -52,8 +53,19 @@ function isTransform(schema: AnySchema | undefined): boolean {
   return schema !== undefined && definitionOf(schema).type === 'transform';
 }
 
+/** Schemas do not change, and one is asked for each of thousands of points. */
+const metaCache = new WeakMap<AnySchema, FieldMeta>();
+
 /** What is known of a field: from the outermost wrapper that says something, field by field. */
 export function metaOf(schema: AnySchema): FieldMeta {
+  const known = metaCache.get(schema);
+  if (known !== undefined) return known;
+  const meta = collectMeta(schema);
+  metaCache.set(schema, meta);
+  return meta;
+}
+
+function collectMeta(schema: AnySchema): FieldMeta {
   const found: Record<string, unknown> = {};
   let current: AnySchema | undefined = schema;
   while (current !== undefined) {
@@ -102,7 +114,8 @@ export function schemaAt(schema: AnySchema, path: ConfigPath, value: unknown): A
   return met.length === path.length + 1 ? met.at(-1) : undefined;
 }
 
-function childSchema(schema: AnySchema, step: string | number, value: unknown): AnySchema | undefined {
+/** The schema one step down; undefined when there is nothing. `value` decides between the branches of unions. */
+export function childSchema(schema: AnySchema, step: string | number, value: unknown): AnySchema | undefined {
   const inner = unwrap(schema);
   const definition = definitionOf(inner);
   switch (definition.type) {

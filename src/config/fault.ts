@@ -1,5 +1,7 @@
 // A fault of a configuration as people see it: file, line, path, what is wrong and what is allowed.
 
+import { LIMITS } from '../core/limits.ts';
+
 /** Keys and indexes from the top of the file: `['adapters', 'bus-1', 'devices', 'meter-1', 'unit_id']`. */
 export type ConfigPath = readonly (string | number)[];
 
@@ -32,10 +34,10 @@ export function formatFault(fault: LocatedFault): string {
   return `${fault.file}:${fault.line}: ${path}${fault.message}`;
 }
 
-/** By line, then by path, without repetitions. */
+/** By line, then by path, without repetitions; a bounded number, and then how many more there are. */
 export function sortFaults(faults: readonly LocatedFault[]): LocatedFault[] {
   const seen = new Set<string>();
-  return faults
+  const sorted = faults
     .filter((fault) => {
       const text = formatFault(fault);
       if (seen.has(text)) return false;
@@ -43,4 +45,11 @@ export function sortFaults(faults: readonly LocatedFault[]): LocatedFault[] {
       return true;
     })
     .sort((a, b) => a.line - b.line || pathText(a.path).localeCompare(pathText(b.path)));
+  const more = sorted.length - LIMITS.config_faults;
+  const last = sorted[LIMITS.config_faults];
+  if (last === undefined) return sorted;
+  return [
+    ...sorted.slice(0, LIMITS.config_faults),
+    { ...last, path: [], message: `${more} more faults from here on.` },
+  ];
 }

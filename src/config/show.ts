@@ -1,10 +1,9 @@
 // What may be shown of a configuration: secrets as their references, secrets in plain text as `***`.
 
-import { isRecord, metaOf, schemasAlong, unwrap } from './describe.ts';
+import { type AnySchema, childSchema, isRecord, metaOf } from './describe.ts';
 import type { ConfigPath } from './fault.ts';
 import { commonSchema, type ModuleCatalogue, rootSchema } from './schema.ts';
 import { redactUrls, type SecretSet } from './secrets.ts';
-import type { z } from 'zod';
 
 const HIDDEN = '***';
 
@@ -13,7 +12,7 @@ export function fieldSchema(
   path: ConfigPath,
   values: unknown,
   catalogue: ModuleCatalogue,
-): { readonly schema: z.core.$ZodType; readonly rest: ConfigPath; readonly base: unknown } {
+): { readonly schema: AnySchema; readonly rest: ConfigPath; readonly base: unknown } {
   const section = path[0];
   if (section === 'adapters' || section === 'endpoints' || section === 'upstream') {
     const depth = section === 'upstream' ? 1 : 2;
@@ -30,44 +29,72 @@ export function fieldSchema(
   return { schema: rootSchema, rest: path, base: values };
 }
 
-/** Whether a field, or a part that it belongs to, is marked as a secret. */
-export function isSecretField(path: ConfigPath, values: unknown, catalogue: ModuleCatalogue): boolean {
-  const { schema, rest, base } = fieldSchema(path, values, catalogue);
-  return schemasAlong(schema, rest, base).some(
-    (met) => metaOf(met).secret === true || metaOf(unwrap(met)).secret === true,
-  );
+/** What stands at a place of the file: the value, and whether the schema calls it, or what it belongs to, a secret. */
+interface Place {
+  readonly path: ConfigPath;
+  readonly value: unknown;
+  readonly secret: boolean;
+  /** The schema of the value; undefined where there is none. */
+  readonly schema: AnySchema | undefined;
 }
 
 /** Paths of the fields for secrets whose secret stands in the file itself. */
 export function plainSecrets(values: unknown, catalogue: ModuleCatalogue, secrets: SecretSet): ConfigPath[] {
   const found: ConfigPath[] = [];
-  walk(values, [], (path, value) => {
-    if (typeof value !== 'string' || secrets.referenceAt(path) !== undefined) return;
-    if (isSecretField(path, values, catalogue) || redactUrls(value) !== value) found.push(path);
-  });
+  const visit = (place: Place): void => {
+    const { path, value, secret } = place;
+    if (isCollection(value)) {
+      for (const [step, item] of entriesOf(value)) visit(below(place, step, item, catalogue));
+    } else if (typeof value === 'string' && (secret || redactUrls(value) !== value)) {
+      if (secrets.referenceAt(path) === undefined) found.push(path);
+    }
+  };
+  visit({ path: [], value: values, secret: false, schema: rootSchema });
   return found;
 }
 
 /** A copy of the values that may be shown to anybody who may see the configuration. */
 export function showValues(values: unknown, catalogue: ModuleCatalogue, secrets: SecretSet): unknown {
-  const show = (value: unknown, path: ConfigPath): unknown => {
+  const show = (place: Place): unknown => {
+    const { path, value, secret } = place;
     const reference = secrets.referenceAt(path);
     if (reference !== undefined) return reference;
-    if (Array.isArray(value)) return value.map((item, index) => show(item, [...path, index]));
-    if (isRecord(value))
-      return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, show(item, [...path, key])]));
-    if (typeof value !== 'string') return value;
-    return isSecretField(path, values, catalogue) ? HIDDEN : secrets.redactText(value);
+    if (Array.isArray(value)) return value.map((item, index) => show(below(place, index, item, catalogue)));
+    if (isRecord(value)) {
+      return Object.fromEntries(
+        Object.entries(value).map(([key, item]) => [key, show(below(place, key, item, catalogue))]),
+      );
+    }
+    if (secret && value !== undefined && value !== null) return HIDDEN;
+    return typeof value === 'string' ? secrets.redactText(value) : value;
   };
-  return show(values, []);
+  return show({ path: [], value: values, secret: false, schema: rootSchema });
 }
 
-function walk(value: unknown, path: ConfigPath, visit: (path: ConfigPath, value: unknown) => void): void {
-  if (Array.isArray(value)) {
-    for (const [index, item] of value.entries()) walk(item, [...path, index], visit);
-  } else if (isRecord(value)) {
-    for (const [key, item] of Object.entries(value)) walk(item, [...path, key], visit);
-  } else visit(path, value);
+function below(place: Place, step: string | number, value: unknown, catalogue: ModuleCatalogue): Place {
+  const path = [...place.path, step];
+  const schema = entrySchema(place, step, catalogue) ?? (place.schema && childSchema(place.schema, step, place.value));
+  return { path, value, schema, secret: place.secret || (schema !== undefined && metaOf(schema).secret === true) };
+}
+
+/** The fields of an entry are the module's, but for those that every entry has; the root schema knows neither. */
+function entrySchema({ path, value }: Place, step: string | number, catalogue: ModuleCatalogue): AnySchema | undefined {
+  const section = path[0];
+  if (section !== 'adapters' && section !== 'endpoints' && section !== 'upstream') return undefined;
+  if (path.length !== (section === 'upstream' ? 1 : 2) || !isRecord(value)) return undefined;
+  const common = childSchema(commonSchema(section), step, value);
+  if (common !== undefined) return common;
+  const type = value['type'];
+  const module = typeof type === 'string' ? catalogue.find(section, type) : undefined;
+  return module === undefined ? undefined : childSchema(module.config, step, value);
+}
+
+function isCollection(value: unknown): value is unknown[] | Record<string, unknown> {
+  return Array.isArray(value) || isRecord(value);
+}
+
+function entriesOf(value: unknown[] | Record<string, unknown>): Iterable<[string | number, unknown]> {
+  return Array.isArray(value) ? value.entries() : Object.entries(value);
 }
 
 function at(value: unknown, path: ConfigPath): unknown {

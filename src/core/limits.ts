@@ -40,6 +40,8 @@ export const LIMITS = {
   /** Numbered generations of the configuration kept on disk. */
   config_generations: 50,
   config_bytes: 8 * 1024 * 1024,
+  /** Faults of a configuration that are told at once. */
+  config_faults: 1000,
   /** Values that aliases (`*name`) of a configuration may stand for, in all. */
   config_alias_nodes: 100_000,
   /** Events of the system kept in memory for the status page. */
@@ -53,6 +55,8 @@ export const LIMITS = {
   /** Devices that one of them watches. */
   web_live_devices: 200,
   web_connections: 128,
+  /** Subscribers of the broker inside the gateway. */
+  local_broker_clients: 32,
   control_connections: 16,
   control_request_bytes: 1024 * 1024,
 } as const;

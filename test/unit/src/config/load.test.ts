@@ -262,3 +262,12 @@ describe('small parts', () => {
     expect(() => new ModuleCatalogue([...fakeModules, ...fakeModules])).toThrow(/two modules of type/);
   });
 });
+
+describe('the number of faults', () => {
+  it('is bounded, and says how many more there are', () => {
+    const text = Array.from({ length: LIMITS.config_faults + 5 }, (_, index) => `x${index}: 1\n`).join('');
+    const found = faults(text);
+    expect(found).toHaveLength(LIMITS.config_faults + 1);
+    expect(found.at(-1)).toBe(`site.yaml:${LIMITS.config_faults + 1}: 5 more faults from here on.`);
+  });
+});
