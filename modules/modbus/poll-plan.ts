@@ -37,7 +37,7 @@ export interface PlannedRequest<Point extends PlannedPoint = PlannedPoint> {
 /** MODBUS Application Protocol V1.1b3, 6.1 to 6.4. */
 const READ_FUNCTIONS = { coil: 1, discrete: 2, holding: 3, input: 4 } as const;
 
-const TABLES: readonly RegisterTable[] = ['coil', 'discrete', 'input', 'holding'];
+const TABLES: readonly RegisterTable[] = ['coil', 'discrete', 'holding', 'input'];
 
 /**
  * The requests for the points. Points that contain a hole are left out: reading them can only fail.

@@ -17,18 +17,21 @@ interface FloatDigits {
 const FLOAT16: FloatDigits = { min: 3, max: 5, round: (value) => decodeFloat16(encodeFloat16(value)) };
 const FLOAT32: FloatDigits = { min: 6, max: 9, round: Math.fround };
 
-/** The shortest decimal that is this float32: 230.10000610351562 becomes 230.1. Takes what a float32 holds. */
+/**
+ * The shortest decimal that is this float32: 230.10000610351562 becomes 230.1; subnormal ones keep at least 6 digits.
+ * Takes what a float32 holds.
+ */
 export function shortestFloat32(value: number): number {
   return shortest(value, FLOAT32);
 }
 
-/** The shortest decimal that is this float16. Takes what a float16 holds. */
+/** The same for float16, with at least 3 digits. */
 export function shortestFloat16(value: number): number {
   return shortest(value, FLOAT16);
 }
 
 function shortest(value: number, { min, max, round }: FloatDigits): number {
-  // Also turns -0 into 0.
+  // Whole numbers may be counters and are kept as they are. Also turns -0 into 0.
   if (Number.isInteger(value) && Math.abs(value) < 1e15) return value + 0;
   const exponent = Math.floor(Math.log10(Math.abs(value)));
   for (let digits = min; digits < max; digits += 1) {
