@@ -47,7 +47,7 @@ export async function runBufferCommand(args: readonly string[], ports: BufferCom
     BUFFER_USAGE,
   );
   const [verb, ...ids] = positionals;
-  const command = COMMANDS[verb as keyof typeof COMMANDS] as Command | undefined;
+  const command = COMMANDS.get(verb ?? '');
   if (command === undefined) {
     throw usageError(verb === undefined ? 'Which command' : `There is no command "buffer ${verb}"`, BUFFER_USAGE);
   }
@@ -68,7 +68,9 @@ interface Options {
 
 type Command = (options: Options, ports: BufferCommandPorts) => Promise<void>;
 
-const COMMANDS = { stats, list, export: exportAll, requeue, purge } as const satisfies Record<string, Command>;
+const COMMANDS: ReadonlyMap<string, Command> = new Map(
+  Object.entries({ stats, list, export: exportAll, requeue, purge }),
+);
 
 async function stats({ json }: Options, { buffer, out }: BufferCommandPorts): Promise<void> {
   const found = await buffer.stats();
