@@ -21,4 +21,5 @@ export * from '../platform/abort.ts';
 export * from '../platform/random.ts';
 export * from '../iothub/system-properties.ts';
 export * from '../wire/dial.ts';
+export * from '../wire/mqtt.ts';
 export * from './define.ts';

@@ -80,7 +80,7 @@ export class Pump {
   #historyCredit = 0;
   #retry: Retry | undefined;
   #unanswered: number[] = [];
-  #failure: unknown;
+  #failure: Error | undefined;
   #deliveredTotal = 0;
   #retriedTotal = 0;
   #rejectedTotal = 0;
@@ -116,7 +116,7 @@ export class Pump {
         else if (!(await this.#fill(session))) await this.#idle(signal);
       }
     } catch (error) {
-      this.#failure ??= error;
+      this.#failure ??= asError(error);
     } finally {
       signal.removeEventListener('abort', onAbort);
     }
@@ -211,7 +211,7 @@ export class Pump {
       await this.#settle(batch, results, session);
     } catch (error) {
       // `send` never rejects, so this is the queue: the store is closed or being reopened.
-      this.#failure ??= error;
+      this.#failure ??= asError(error);
     } finally {
       state.inFlight -= batch.length;
       this.#inFlightBytes -= bytes;
@@ -334,6 +334,10 @@ export class Pump {
     if (!this.#woken) await this.#wake.wait(NEVER);
     this.#woken = false;
   }
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error));
 }
 
 const NEVER = new AbortController().signal;

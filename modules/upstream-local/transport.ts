@@ -1,0 +1,72 @@
+// The local broker as an upstream transport: connected while it listens.
+
+import {
+  ACCEPTED,
+  type DeliveryResult,
+  type EndpointClosed,
+  type EndpointContext,
+  type StoredMessage,
+  type UpstreamTransport,
+} from '#sdk';
+import { startLocalBroker, type LocalBroker } from './broker.ts';
+import type { LocalUpstreamConfig } from './config.ts';
+
+const CLOSED: EndpointClosed = { kind: 'transient', reason: 'The local broker does not listen.' };
+const NOT_SENT: DeliveryResult = Object.freeze({ status: 'retry', ...CLOSED });
+
+export function createLocalTransport(config: LocalUpstreamConfig, { gatewayId }: EndpointContext): UpstreamTransport {
+  const { address, port } = config.listen;
+  let broker: LocalBroker | undefined;
+  let closed: Promise<EndpointClosed> = Promise.resolve(CLOSED);
+  // Publishing in the order of the calls: each send waits for the one before it.
+  let previous: Promise<unknown> = Promise.resolve();
+
+  const deliver = async (batch: readonly StoredMessage[], signal: AbortSignal): Promise<readonly DeliveryResult[]> => {
+    const results: DeliveryResult[] = [];
+    for (const { message } of batch) {
+      if (broker === undefined || signal.aborted) {
+        results.push(NOT_SENT);
+        continue;
+      }
+      try {
+        await broker.publish(`fieldpost/${gatewayId}/${message.deviceId}/telemetry`, message.body);
+        results.push(ACCEPTED);
+      } catch {
+        results.push(NOT_SENT);
+      }
+    }
+    return results;
+  };
+
+  return {
+    target: `mqtt://${address}:${port}`,
+    capabilities: {
+      negativeAcknowledgement: true,
+      window: 256,
+      batchMessages: 64,
+      multiplexesIdentities: false,
+      twins: false,
+      methods: false,
+      commands: false,
+    },
+    // There is nothing to reach: it is part of the gateway.
+    probe: () => Promise.resolve(),
+    open: async () => {
+      const opened = await startLocalBroker(address, port);
+      broker = opened;
+      closed = opened.closed.then(() => {
+        broker = undefined;
+        return CLOSED;
+      });
+    },
+    closed: () => closed,
+    send: (batch, signal) => {
+      const sent = previous.then(() => deliver(batch, signal));
+      previous = sent;
+      return sent;
+    },
+    close: async () => {
+      await broker?.close();
+    },
+  };
+}

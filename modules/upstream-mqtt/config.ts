@@ -1,0 +1,185 @@
+// Configuration of an MQTT upstream or endpoint.
+
+import { isIP } from 'node:net';
+import { z } from 'zod';
+import { isLoopbackHost, LIMITS, type ConfigFault } from '#sdk';
+import { topicTemplateFault } from './topic-template.ts';
+
+const DEFAULT_PORTS: Readonly<Record<string, number>> = { 'mqtt:': 1883, 'mqtts:': 8883, 'ws:': 80, 'wss:': 443 };
+
+const pem = (title: string, description: string, secret = false): z.ZodOptional<z.ZodString> =>
+  z
+    .string()
+    .regex(/-----BEGIN [A-Z0-9 ]+-----/, {
+      error: 'must be PEM text (-----BEGIN …); use `!file PATH` to read it from a file',
+    })
+    .optional()
+    .meta({ title, description, ...(secret && { secret }) });
+
+const topicTemplate = z.string().superRefine((template, context) => {
+  const fault = topicTemplateFault(template);
+  if (fault !== undefined) context.addIssue({ code: 'custom', message: fault });
+});
+
+const willSchema = z
+  .strictObject({
+    topic: z
+      .string()
+      .superRefine((template, context) => {
+        const fault = topicTemplateFault(template, ['gateway_id']);
+        if (fault !== undefined) context.addIssue({ code: 'custom', message: fault });
+      })
+      .meta({ title: 'Topic', description: 'Where the broker publishes the will; may hold {gateway_id}.' }),
+    payload: z.string().max(65_535).meta({ title: 'Payload', description: 'Text of the will.' }),
+    qos: z.literal([0, 1]).default(1).meta({ title: 'QoS', description: 'Quality of service of the will.' }),
+    retain: z.boolean().default(false).meta({ title: 'Retain', description: 'Whether the broker keeps the will.' }),
+  })
+  .meta({ title: 'Will', description: 'A message that the broker publishes when the connection breaks.' });
+
+const proxySchema = z
+  .strictObject({
+    url: z
+      .url({ protocol: /^http$/, error: 'must be a URL such as http://proxy.example:3128' })
+      .meta({ title: 'URL', description: 'The HTTP proxy; it must allow CONNECT to the broker.' }),
+    username: z.string().min(1).optional().meta({ title: 'User name', description: 'For Basic authentication.' }),
+    password: z.string().optional().meta({ title: 'Password', description: 'For Basic authentication.', secret: true }),
+  })
+  .meta({ title: 'HTTP proxy', description: 'An HTTP proxy to reach the broker through, by the CONNECT method.' });
+
+export const mqttUpstreamConfig = z
+  .strictObject({
+    url: z
+      .url({
+        protocol: /^(?:mqtts?|wss?)$/,
+        error: 'must be a URL that begins with mqtts://, mqtt://, wss:// or ws://',
+      })
+      .meta({
+        title: 'URL',
+        description:
+          'The broker: `mqtts://` (TLS, port 8883), `mqtt://` (port 1883), `wss://` (WebSocket with TLS, port 443) or `ws://` (port 80).',
+        examples: ['mqtts://broker.example:8883', 'wss://broker.example/mqtt'],
+      }),
+    allow_plaintext: z.boolean().default(false).meta({
+      title: 'Allow plaintext',
+      description: '`mqtt://` and `ws://` to another machine send credentials and data in clear and need this.',
+    }),
+    topic: topicTemplate.default('fieldpost/{gateway_id}/{device_id}/telemetry').meta({
+      title: 'Topic',
+      description: 'Template of the topic to publish to; may hold {gateway_id} and {device_id}.',
+    }),
+    client_id: z.string().min(1).max(65_535).optional().meta({
+      title: 'Client id',
+      description:
+        'MQTT client id; two clients with the same one take the connection from each other. Default: the gateway id for `upstream`, gateway id and endpoint name elsewhere.',
+    }),
+    username: z.string().min(1).optional().meta({ title: 'User name', description: 'For the broker.' }),
+    password: z.string().optional().meta({ title: 'Password', description: 'For the broker.', secret: true }),
+    ca: pem('Authority', 'Certificates (PEM) of the authorities to trust instead of the system’s.'),
+    certificate: pem('Client certificate', 'Own certificate (PEM), with its chain where the broker needs it.'),
+    key: pem('Client key', 'Private key (PEM) of the client certificate.', true),
+    server_name: z.string().min(1).optional().meta({
+      title: 'Server name',
+      description: 'Name that the certificate of the broker must hold. Default: the host of the URL.',
+    }),
+    alpn: z.array(z.string().min(1).max(255)).max(8).optional().meta({
+      title: 'ALPN',
+      description: 'Protocols to offer by ALPN; AWS IoT Core wants `x-amzn-mqtt-ca` on port 443.',
+    }),
+    protocol_version: z.literal(['3.1.1', 5]).default(5).meta({
+      title: 'MQTT version',
+      description: '5 carries properties and tells why it refuses; 3.1.1 for brokers without MQTT 5.',
+    }),
+    envelope: z.enum(['none', 'json']).default('none').meta({
+      title: 'Envelope',
+      description:
+        '`json` wraps bodies that pass through in JSON with device, time, epoch, seq and properties, for MQTT 3.1.1, which carries no properties. Bodies made by Fieldpost carry these already.',
+    }),
+    keepalive_secs: z.int().min(5).max(65_535).default(30).meta({
+      title: 'Keep-alive',
+      description: 'A silent connection is asked for a sign of life this often.',
+    }),
+    window: z.int().min(1).max(LIMITS.queue_in_flight_messages).default(256).meta({
+      title: 'Window',
+      description: 'Messages that may be unanswered at once; a smaller Receive Maximum of the broker is kept to.',
+    }),
+    connect_timeout_ms: z.int().min(500).max(120_000).default(10_000).meta({
+      title: 'Connect timeout',
+      description: 'Longest wait for each step of a connect: TCP, proxy, TLS, CONNACK.',
+    }),
+    ack_timeout_ms: z.int().min(1000).max(600_000).default(20_000).meta({
+      title: 'Acknowledgement timeout',
+      description: 'A broker that leaves the oldest message unanswered this long is taken for dead.',
+    }),
+    will: willSchema.optional(),
+    proxy: proxySchema.optional(),
+  })
+  .meta({ title: 'MQTT', description: 'Publishes messages to an MQTT broker with QoS 1.' });
+
+export type MqttUpstreamConfig = z.output<typeof mqttUpstreamConfig>;
+
+/** The URL in the parts that a connection needs. */
+export interface BrokerAddress {
+  readonly host: string;
+  readonly port: number;
+  readonly secure: boolean;
+  /** Path of the WebSocket; undefined without one. */
+  readonly webSocketPath?: string;
+  /** For people, without credentials. */
+  readonly target: string;
+}
+
+export function brokerAddress(url: string): BrokerAddress {
+  const parsed = new URL(url);
+  const host = parsed.hostname.replace(/^\[|\]$/g, '');
+  const port = parsed.port === '' ? (DEFAULT_PORTS[parsed.protocol] ?? 1883) : Number(parsed.port);
+  const webSocket = parsed.protocol === 'ws:' || parsed.protocol === 'wss:';
+  return {
+    host,
+    port,
+    secure: parsed.protocol === 'mqtts:' || parsed.protocol === 'wss:',
+    ...(webSocket && { webSocketPath: `${parsed.pathname === '' ? '/' : parsed.pathname}${parsed.search}` }),
+    target: `${parsed.protocol}//${isIP(host) === 6 ? `[${host}]` : host}:${port}`,
+  };
+}
+
+/** Faults that the schema cannot express. */
+export function checkMqttUpstream(config: MqttUpstreamConfig): readonly ConfigFault[] {
+  const faults: ConfigFault[] = [];
+  const url = new URL(config.url);
+  const { host, secure, webSocketPath } = brokerAddress(config.url);
+  if (host === '') faults.push({ path: ['url'], message: 'has no host' });
+  if (url.username !== '' || url.password !== '') {
+    faults.push({ path: ['url'], message: 'must not hold credentials; use `username` and `password`' });
+  }
+  if (webSocketPath === undefined && url.pathname !== '' && url.pathname !== '/') {
+    faults.push({
+      path: ['url'],
+      message: 'has a path, which only ws:// and wss:// may have; the topic goes into `topic`',
+    });
+  }
+  if (!secure && !config.allow_plaintext && !isLoopbackHost(host)) {
+    faults.push({
+      path: ['url'],
+      message: `sends credentials and data in clear to ${host}; use mqtts:// or wss://, or set \`allow_plaintext: true\``,
+    });
+  }
+  if (!secure) {
+    for (const name of ['ca', 'certificate', 'key', 'server_name', 'alpn'] as const) {
+      if (config[name] !== undefined)
+        faults.push({ path: [name], message: 'has no effect without mqtts:// or wss://' });
+    }
+  }
+  if ((config.certificate === undefined) !== (config.key === undefined)) {
+    const [has, lacks] =
+      config.key === undefined ? (['certificate', 'key'] as const) : (['key', 'certificate'] as const);
+    faults.push({ path: [has], message: `needs \`${lacks}\` as well` });
+  }
+  if (config.password !== undefined && config.username === undefined && config.protocol_version === '3.1.1') {
+    // MQTT 3.1.1, 3.1.2.9: no password without a user name.
+    faults.push({ path: ['password'], message: 'needs `username` as well in MQTT 3.1.1' });
+  }
+  if (config.proxy !== undefined && new URL(config.proxy.url).username !== '') {
+    faults.push({ path: ['proxy', 'url'], message: 'must not hold credentials; use `username` and `password`' });
+  }
+  return faults;
+}

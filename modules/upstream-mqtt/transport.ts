@@ -1,0 +1,177 @@
+// The MQTT upstream transport: one connection at a time, made when told, never by itself.
+
+import {
+  connectMqtt,
+  dial,
+  dialTls,
+  GatewayError,
+  UPSTREAM_ENDPOINT,
+  type EndpointClosed,
+  type EndpointContext,
+  type MqttConnection,
+  type StoredMessage,
+  type UpstreamCapabilities,
+  type UpstreamTransport,
+} from '#sdk';
+import { brokerAddress, type MqttUpstreamConfig } from './config.ts';
+import { wrapBody } from './envelope.ts';
+import { propertiesFault, publishPacketBytes, publishProperties } from './properties.ts';
+import { Publisher, type Outgoing } from './publisher.ts';
+import { connackError, disconnectReason } from './reason-codes.ts';
+import { createTopicCache, fillTopic } from './topic-template.ts';
+
+/** Messages that go well into one `send`: enough to share a write to the socket, few enough to refill the window early. */
+const BATCH_MESSAGES = 64;
+const NEVER_OPENED: EndpointClosed = { kind: 'transient', reason: 'There is no connection.' };
+
+interface Opened {
+  readonly connection: MqttConnection;
+  readonly publisher: Publisher;
+  readonly closed: Promise<EndpointClosed>;
+}
+
+export function createMqttTransport(config: MqttUpstreamConfig, context: EndpointContext): UpstreamTransport {
+  const { clock, gatewayId } = context;
+  const address = brokerAddress(config.url);
+  const { target } = address;
+  const protocolVersion = config.protocol_version === 5 ? 5 : 4;
+  const topicOf = createTopicCache(config.topic, gatewayId);
+  let opened: Opened | undefined;
+  let window = config.window;
+
+  const dialOptions = (signal: AbortSignal): Parameters<typeof dial>[0] => ({
+    host: address.host,
+    port: address.port,
+    ...(config.proxy !== undefined && { proxy: proxyOf(config.proxy) }),
+    timeoutMs: config.connect_timeout_ms,
+    signal,
+  });
+
+  const encoder =
+    (maximumPacketBytes: number) =>
+    (stored: StoredMessage): Outgoing => {
+      const topic = topicOf(stored.message.deviceId);
+      const payload = config.envelope === 'json' ? wrapBody(stored) : stored.message.body;
+      if (protocolVersion === 4) return { topic, payload, properties: undefined };
+      const properties = publishProperties(stored);
+      const fault = propertiesFault(properties);
+      if (fault !== undefined) return { rejected: fault };
+      const bytes = publishPacketBytes(topic, payload.byteLength, properties);
+      if (bytes > maximumPacketBytes) {
+        return { rejected: `The message makes a packet of ${bytes} bytes; the broker takes ${maximumPacketBytes}.` };
+      }
+      return { topic, payload, properties };
+    };
+
+  const adopt = (connection: MqttConnection): Opened => {
+    const { limits } = connection;
+    window = Math.min(config.window, limits.receiveMaximum ?? config.window);
+    const publisher = new Publisher({
+      connection,
+      window,
+      ackTimeoutMs: config.ack_timeout_ms,
+      clock,
+      encode: encoder(limits.maximumPacketBytes ?? Number.POSITIVE_INFINITY),
+    });
+    const closed = connection.closed.then(({ reasonCode, reason }): EndpointClosed =>
+      reasonCode === undefined ? { kind: 'transient', reason } : disconnectReason(reasonCode, target),
+    );
+    // Registered when the end has come, hence called after everybody who has waited for it until then.
+    void connection.closed.then(() => closed).then(() => closed.then(() => publisher.end()));
+    return { connection, publisher, closed };
+  };
+
+  return {
+    target,
+    get capabilities(): UpstreamCapabilities {
+      return {
+        negativeAcknowledgement: protocolVersion === 5,
+        window,
+        batchMessages: BATCH_MESSAGES,
+        // Topics of a plain broker have no convention for these.
+        multiplexesIdentities: false,
+        twins: false,
+        methods: false,
+        commands: false,
+      };
+    },
+    probe: async (signal) => {
+      const socket = await dial(dialOptions(signal));
+      socket.on('error', () => {});
+      socket.destroy();
+    },
+    open: async (signal) => {
+      const options = dialOptions(signal);
+      const socket = await (address.secure ? dialTls({ ...options, tls: tlsOf(config) }) : dial(options));
+      const connection = await connectMqtt({
+        socket,
+        ...(address.webSocketPath !== undefined && { webSocket: { path: address.webSocketPath, host: address.host } }),
+        host: target,
+        protocolVersion,
+        clientId: config.client_id ?? defaultClientId(context),
+        ...(config.username !== undefined && { username: config.username }),
+        ...(config.password !== undefined && { password: config.password }),
+        keepAliveSecs: config.keepalive_secs,
+        ...(config.will !== undefined && { will: willOf(config.will, context) }),
+        timeoutMs: config.connect_timeout_ms,
+        signal,
+        clock,
+        refused: (reasonCode) => connackError(reasonCode, target),
+      });
+      if ((connection.limits.maximumQos ?? 2) < 1) {
+        await connection.end();
+        throw new GatewayError(
+          'GW_PROTOCOL',
+          `${target} takes QoS 0 only, which would lose messages; QoS 1 is needed.`,
+          {
+            kind: 'invalid',
+          },
+        );
+      }
+      opened = adopt(connection);
+    },
+    closed: () => opened?.closed ?? Promise.resolve(NEVER_OPENED),
+    send: (batch, signal) =>
+      opened?.publisher.send(batch, signal) ??
+      Promise.resolve(batch.map(() => ({ status: 'retry' as const, ...NEVER_OPENED }))),
+    close: async () => {
+      await opened?.connection.end();
+    },
+  };
+}
+
+function defaultClientId({ endpointName, gatewayId }: EndpointContext): string {
+  return endpointName === UPSTREAM_ENDPOINT ? gatewayId : `${gatewayId}-${endpointName}`;
+}
+
+function proxyOf(proxy: NonNullable<MqttUpstreamConfig['proxy']>): NonNullable<Parameters<typeof dial>[0]['proxy']> {
+  const url = new URL(proxy.url);
+  return {
+    host: url.hostname.replace(/^\[|\]$/g, ''),
+    port: url.port === '' ? 80 : Number(url.port),
+    ...(proxy.username !== undefined && { username: proxy.username }),
+    ...(proxy.password !== undefined && { password: proxy.password }),
+  };
+}
+
+function tlsOf(config: MqttUpstreamConfig): Parameters<typeof dialTls>[0]['tls'] {
+  return {
+    ...(config.ca !== undefined && { ca: config.ca }),
+    ...(config.certificate !== undefined && { certificate: config.certificate }),
+    ...(config.key !== undefined && { key: config.key }),
+    ...(config.server_name !== undefined && { serverName: config.server_name }),
+    ...(config.alpn !== undefined && { alpn: config.alpn }),
+  };
+}
+
+function willOf(
+  will: NonNullable<MqttUpstreamConfig['will']>,
+  { gatewayId }: EndpointContext,
+): { topic: string; payload: Uint8Array; qos: 0 | 1; retain: boolean } {
+  return {
+    topic: fillTopic(will.topic, { gatewayId }),
+    payload: Buffer.from(will.payload),
+    qos: will.qos,
+    retain: will.retain,
+  };
+}

@@ -1,0 +1,245 @@
+// MQTT client connections on the `mqtt` library, reduced to what an endpoint needs: one object for one connection. The
+// library's own reconnecting and its store of unacknowledged packets are off: the outbox resends, nobody else.
+
+import type { Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
+import type * as MqttLibrary from 'mqtt';
+import type { IClientOptions, IConnackPacket, MqttClient } from 'mqtt';
+import type { Clock } from '../core/clock.ts';
+import { errorText, GatewayError } from '../core/errors.ts';
+import { abortError } from '../platform/abort.ts';
+import { isTlsFailure, tlsError } from './tls.ts';
+
+export interface MqttWill {
+  readonly topic: string;
+  readonly payload: Uint8Array;
+  readonly qos: 0 | 1;
+  readonly retain: boolean;
+}
+
+export interface MqttConnectOptions {
+  /** Connected, with TLS done where it is wanted. It belongs to the connection from now on. */
+  readonly socket: Socket | TLSSocket;
+  /** Speak through a WebSocket on the socket (MQTT 5.0, 6). */
+  readonly webSocket?: { readonly path: string; readonly host: string };
+  /** For messages to people. */
+  readonly host: string;
+  /** 4 is MQTT 3.1.1. */
+  readonly protocolVersion: 4 | 5;
+  readonly clientId: string;
+  readonly username?: string;
+  readonly password?: string;
+  /** 0: none. */
+  readonly keepAliveSecs: number;
+  readonly will?: MqttWill;
+  /** WebSocket handshake and CONNACK. */
+  readonly timeoutMs: number;
+  readonly signal: AbortSignal;
+  readonly clock: Clock;
+  /** What a CONNACK that refuses means. */
+  readonly refused: (reasonCode: number) => GatewayError;
+}
+
+/** What the server promised in its CONNACK; absent in MQTT 3.1.1 and where it did not say. */
+export interface MqttServerLimits {
+  readonly receiveMaximum?: number;
+  readonly maximumPacketBytes?: number;
+  readonly maximumQos?: number;
+}
+
+/** Why the connection ended: the server's DISCONNECT where it sent one (MQTT 5). */
+export interface MqttClosed {
+  readonly reasonCode?: number;
+  readonly reason: string;
+  readonly cause?: unknown;
+}
+
+/** MQTT 5 properties of a PUBLISH. */
+export interface MqttPublishProperties {
+  readonly contentType?: string;
+  readonly correlationData?: Buffer;
+  readonly payloadFormatIndicator?: boolean;
+  readonly userProperties?: Record<string, string>;
+}
+
+export interface MqttConnection {
+  readonly limits: MqttServerLimits;
+  /** Settles once the connection is gone. Never rejects. */
+  readonly closed: Promise<MqttClosed>;
+  /**
+   * Publishes with QoS 1. `done` is called once: with the PUBACK's reason code (0 in MQTT 3.1.1), or undefined when the
+   * connection ended without one.
+   */
+  publish(
+    topic: string,
+    payload: Uint8Array,
+    properties: MqttPublishProperties | undefined,
+    done: (reasonCode: number | undefined) => void,
+  ): void;
+  /** DISCONNECT, then close; at once when the peer does not take it. */
+  end(): Promise<void>;
+  /** Cuts the connection, for a reason that `closed` then gives. */
+  destroy(reason: string): void;
+}
+
+/** Longest wait for an orderly end. */
+const END_MS = 1000;
+/** The packet, the same in MQTT 3.1.1 (3.14) and 5 (3.14, reason code 0 left out). */
+const DISCONNECT = Buffer.from([0xe0, 0x00]);
+
+/**
+ * Speaks MQTT on a connected socket. Always a clean session: what the peer did not answer is sent again by its owner.
+ * @throws GatewayError what `refused` gives for the CONNACK; GW_TIMEOUT, GW_DISCONNECTED, GW_TLS, GW_PROTOCOL, GW_ABORTED.
+ */
+export async function connectMqtt(options: MqttConnectOptions): Promise<MqttConnection> {
+  const { host, signal, socket } = options;
+  // Loaded with the first connection, so that a gateway without MQTT does not pay for it.
+  const library = await import('mqtt');
+  return new Promise<MqttConnection>((resolve, reject) => {
+    if (signal.aborted) {
+      socket.destroy();
+      reject(abortError(signal));
+      return;
+    }
+    const client = createClient(library, options);
+    // Errors before the CONNACK; the first one says most.
+    let failure: Error | undefined;
+    const end = (error: GatewayError): void => {
+      settle();
+      client.on('error', () => {});
+      client.end(true);
+      socket.destroy();
+      reject(error);
+    };
+    const onAbort = (): void => end(abortError(signal));
+    const onError = (error: Error): void => {
+      const code = reasonCodeOf(error);
+      if (code !== undefined) end(options.refused(code));
+      else failure ??= error;
+    };
+    const onClose = (): void => end(handshakeError(failure, host));
+    const onConnect = (packet: IConnackPacket): void => {
+      settle();
+      resolve(createConnection(client, options, packet));
+    };
+    const cancelTimeout = options.clock.after(options.timeoutMs, () =>
+      end(new GatewayError('GW_TIMEOUT', `${host} did not answer the MQTT CONNECT within ${options.timeoutMs} ms.`)),
+    );
+    const settle = (): void => {
+      cancelTimeout();
+      client.off('error', onError);
+      client.off('close', onClose);
+      client.off('connect', onConnect);
+      socket.off('error', onError);
+      signal.removeEventListener('abort', onAbort);
+    };
+    signal.addEventListener('abort', onAbort, { once: true });
+    client.on('error', onError);
+    client.on('close', onClose);
+    client.on('connect', onConnect);
+    // The library drops socket errors without a code, and a WebSocket hides the socket's own.
+    socket.on('error', onError);
+  });
+}
+
+function createClient(library: typeof MqttLibrary, options: MqttConnectOptions): MqttClient {
+  const { socket, webSocket } = options;
+  const clientOptions: IClientOptions = {
+    protocolVersion: options.protocolVersion,
+    clientId: options.clientId,
+    ...(options.username !== undefined && { username: options.username }),
+    ...(options.password !== undefined && { password: options.password }),
+    keepalive: options.keepAliveSecs,
+    // A ping goes out on time whatever is sent meanwhile, and no timer is renewed for every packet.
+    reschedulePings: false,
+    // Ours comes first.
+    connectTimeout: options.timeoutMs * 2,
+    clean: true,
+    reconnectPeriod: 0,
+    resubscribe: false,
+    // The cache holds a buffer for each 16-bit number, some megabytes.
+    writeCache: false,
+    log: () => {},
+    ...(options.will !== undefined && { will: { ...options.will, payload: Buffer.from(options.will.payload) } }),
+  };
+  if (webSocket === undefined) return new library.MqttClient(() => socket, clientOptions);
+  return library.connect({
+    ...clientOptions,
+    protocol: 'ws',
+    host: webSocket.host,
+    path: webSocket.path,
+    wsOptions: { createConnection: () => socket, handshakeTimeout: options.timeoutMs, perMessageDeflate: false },
+  });
+}
+
+function createConnection(client: MqttClient, options: MqttConnectOptions, connack: IConnackPacket): MqttConnection {
+  const { clock, socket } = options;
+  let why: MqttClosed | undefined;
+  client.on('error', (error) => (why ??= { reason: errorText(error), cause: error }));
+  socket.on('error', (error) => (why ??= { reason: errorText(error), cause: error }));
+  client.on('disconnect', (packet) => {
+    // The server says why before it closes (MQTT 5.0, 3.14); it may leave the closing to us.
+    why = { reasonCode: packet.reasonCode ?? 0, reason: packet.properties?.reasonString ?? 'The server disconnected.' };
+    client.end(true);
+  });
+  const closed = new Promise<MqttClosed>((resolve) => {
+    client.once('close', () => {
+      // Ends the library's timers and hands every publish that is unanswered its callback.
+      client.end(true);
+      resolve(why ?? { reason: 'The connection was closed by the peer.' });
+    });
+  });
+  const { properties } = connack;
+  return {
+    limits: {
+      ...(properties?.receiveMaximum !== undefined && { receiveMaximum: properties.receiveMaximum }),
+      ...(properties?.maximumPacketSize !== undefined && { maximumPacketBytes: properties.maximumPacketSize }),
+      ...(properties?.maximumQoS !== undefined && { maximumQos: properties.maximumQoS }),
+    },
+    closed,
+    publish: (topic, payload, properties, done) => {
+      client.publish(
+        topic,
+        payload as Buffer,
+        properties === undefined ? { qos: 1 } : { qos: 1, properties },
+        (error) => done(error instanceof Error ? reasonCodeOf(error) : 0),
+      );
+    },
+    end: async () => {
+      why ??= { reason: 'Closed by Fieldpost.' };
+      if (client.connected) {
+        // The library would first wait for every PUBACK; the owner has waited as long as it wanted.
+        client.stream.end(DISCONNECT);
+        await new Promise<void>((resolve) => {
+          const cancel = clock.after(END_MS, resolve);
+          void closed.then(cancel).then(resolve);
+        });
+      }
+      client.end(true);
+      socket.destroy();
+      await closed;
+    },
+    destroy: (reason) => {
+      why ??= { reason };
+      client.end(true);
+      socket.destroy();
+    },
+  };
+}
+
+/** The number in the library's errors for CONNACK, PUBACK and DISCONNECT. */
+function reasonCodeOf(error: Error): number | undefined {
+  const { code } = error as { code?: unknown };
+  return typeof code === 'number' ? code : undefined;
+}
+
+function handshakeError(failure: Error | undefined, host: string): GatewayError {
+  // With TLS 1.3 a refused client certificate shows only now.
+  if (isTlsFailure(failure)) return tlsError(failure, host);
+  if (failure === undefined) {
+    return new GatewayError('GW_DISCONNECTED', `${host} closed the connection instead of answering the MQTT CONNECT.`);
+  }
+  return new GatewayError('GW_PROTOCOL', `${host} did not take the MQTT CONNECT: ${errorText(failure)}.`, {
+    cause: failure,
+  });
+}
