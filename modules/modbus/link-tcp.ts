@@ -2,7 +2,7 @@
 
 import { readFile } from 'node:fs/promises';
 import { connect as connectTcp, isIP, type Socket } from 'node:net';
-import { connect as connectTls, type ConnectionOptions } from 'node:tls';
+import { connect as connectTls, type ConnectionOptions, createSecureContext } from 'node:tls';
 import { abortError, type Clock, errorText, GatewayError, systemCode } from '#sdk';
 import { disconnectedFault } from './faults.ts';
 import type { Link, LinkEvents, LinkOpener } from './link.ts';
@@ -57,14 +57,24 @@ async function tlsOptions(files: TlsFiles, host: string, target: string): Promis
     readPem(files.key, target),
   ]);
   const servername = files.serverName ?? (isIP(host) === 0 ? host : undefined);
-  return {
-    // The specification asks for TLS 1.2 at least and for certificates on both sides.
-    minVersion: 'TLSv1.2',
-    ...(ca === undefined ? {} : { ca }),
-    ...(cert === undefined ? {} : { cert }),
-    ...(key === undefined ? {} : { key }),
-    ...(servername === undefined ? {} : { servername }),
-  };
+  try {
+    return {
+      secureContext: createSecureContext({
+        // The specification asks for TLS 1.2 at least and for certificates on both sides.
+        minVersion: 'TLSv1.2',
+        ...(ca === undefined ? {} : { ca }),
+        ...(cert === undefined ? {} : { cert }),
+        ...(key === undefined ? {} : { key }),
+      }),
+      ...(servername === undefined ? {} : { servername }),
+    };
+  } catch (error) {
+    throw tlsFault(`${target}: ca, certificate or key cannot be used (${errorText(error)}).`, error);
+  }
+}
+
+function tlsFault(text: string, cause: unknown): GatewayError {
+  return new GatewayError('GW_TLS', text, { cause, details: { reason: 'disconnected' } });
 }
 
 async function readPem(path: string | undefined, target: string): Promise<Buffer | undefined> {
@@ -72,10 +82,7 @@ async function readPem(path: string | undefined, target: string): Promise<Buffer
   try {
     return await readFile(path);
   } catch (error) {
-    throw new GatewayError('GW_TLS', `${target}: ${path} cannot be read (${systemCode(error) ?? errorText(error)}).`, {
-      cause: error,
-      details: { reason: 'tls' },
-    });
+    throw tlsFault(`${target}: ${path} cannot be read (${systemCode(error) ?? errorText(error)}).`, error);
   }
 }
 
@@ -132,7 +139,7 @@ function connectFault(error: Error, target: string): GatewayError {
   const details = { reason: 'disconnected' };
   if (TLS_CODES.some((beginning) => code.startsWith(beginning))) {
     const text = `${target}: the TLS handshake failed (${code}: ${errorText(error)}). Check ca, certificate, key and server_name.`;
-    return new GatewayError('GW_TLS', text, { cause: error, details });
+    return tlsFault(text, error);
   }
   const text = `${target} cannot be reached (${code === '' ? errorText(error) : code}). Check host, port and network.`;
   return new GatewayError('GW_CONNECT', text, { cause: error, details });
