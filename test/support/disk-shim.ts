@@ -63,6 +63,9 @@ export function createDiskShim(options: DiskShimOptions): DiskShim {
   const controlPath = join(work, 'control');
   writeFileSync(controlPath, Buffer.alloc(CONTROL.length * 4));
 
+  // A process killed before the library was loaded has changed nothing.
+  writeFileSync(join(work, 'journal'), '');
+
   const access = <T>(use: (descriptor: number) => T): T => {
     const descriptor = openSync(controlPath, 'r+');
     try {
