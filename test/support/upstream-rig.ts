@@ -1,0 +1,158 @@
+// An outbox in memory, a transport and its runner against a real broker, with a subscriber that notes what arrives.
+
+import mqtt, { type MqttClient } from 'mqtt';
+import type { EndpointContext, UpstreamTransport } from '../../src/core/endpoint.ts';
+import { parseDeviceId } from '../../src/core/device.ts';
+import type { Logger } from '../../src/core/log.ts';
+import type { Message } from '../../src/core/message.ts';
+import type { Outbox, OutboxSettings } from '../../src/core/outbox.ts';
+import type { EventName, Telemetry } from '../../src/observe/events.ts';
+import { SystemClock } from '../../src/platform/clock.ts';
+import { systemRandom } from '../../src/platform/random.ts';
+import { createMemoryOutbox } from '../../src/store/memory-outbox.ts';
+import { createEndpointRunner, type EndpointRunner } from '../../src/upstream/endpoint-runner.ts';
+import { mqttUpstreamConfig, type MqttUpstreamConfig } from '../../modules/upstream-mqtt/config.ts';
+import { createMqttTransport } from '../../modules/upstream-mqtt/transport.ts';
+import { message } from './builders.ts';
+import { waitFor } from './wait.ts';
+
+export const GATEWAY_ID = parseDeviceId('gateway-1');
+
+const SETTINGS: OutboxSettings = {
+  maxBytes: 1 << 30,
+  maxAgeSecs: 0,
+  minFreeBytes: 0,
+  whenFull: 'drop_oldest',
+  commitIntervalMs: 0,
+  pollCommitIntervalMs: 0,
+};
+
+const SILENT: Logger = { debug() {}, info() {}, warn() {}, error() {}, child: () => SILENT };
+
+export interface Emitted {
+  readonly name: EventName;
+  readonly fields: Readonly<Record<string, unknown>>;
+}
+
+export interface RecordingTelemetry extends Telemetry {
+  readonly events: readonly Emitted[];
+  of(name: EventName): readonly Emitted[];
+}
+
+export function recordingTelemetry(): RecordingTelemetry {
+  const events: Emitted[] = [];
+  return {
+    events,
+    emit: (name, fields = {}) => void events.push({ name, fields }),
+    of: (name) => events.filter((event) => event.name === name),
+  };
+}
+
+export const clock = new SystemClock();
+
+export function endpointContext(endpointName = '$upstream'): EndpointContext {
+  return { endpointName, gatewayId: GATEWAY_ID, clock, log: SILENT };
+}
+
+export function mqttTransport(config: Partial<MqttUpstreamConfig> & { url: string }): UpstreamTransport {
+  return createMqttTransport(mqttUpstreamConfig.parse(config), endpointContext());
+}
+
+export function memoryOutbox(order: 'live_first' | 'strict' = 'live_first'): Outbox {
+  return createMemoryOutbox({
+    gatewayId: GATEWAY_ID,
+    clock,
+    random: systemRandom,
+    settings: SETTINGS,
+    queues: [{ name: '$upstream', takes: 'all', order }],
+  });
+}
+
+export interface UpstreamRig extends AsyncDisposable {
+  readonly outbox: Outbox;
+  readonly runner: EndpointRunner;
+  readonly telemetry: RecordingTelemetry;
+  /** Stores messages with the texts `PREFIXn`, one commit each `batch`; returns the texts. */
+  append(count: number, prefix?: string, fields?: Partial<Message>): Promise<string[]>;
+  /** Resolves once nothing waits in the queue. */
+  drained(timeoutMs?: number): Promise<void>;
+}
+
+export function startRig(transport: UpstreamTransport, order: 'live_first' | 'strict' = 'live_first'): UpstreamRig {
+  const outbox = memoryOutbox(order);
+  const telemetry = recordingTelemetry();
+  const queue = outbox.queue('$upstream');
+  const runner = createEndpointRunner({
+    name: '$upstream',
+    endpoint: transport,
+    queue,
+    order,
+    clockOffset: (bootId) => outbox.clockOffset(bootId),
+    clock,
+    random: systemRandom,
+    telemetry,
+  });
+  void runner.start(new AbortController().signal);
+  return {
+    outbox,
+    runner,
+    telemetry,
+    append: async (count, prefix = 'm', fields = {}) => {
+      const texts = Array.from({ length: count }, (_, index) => `${prefix}${index}`);
+      await outbox.append(texts.map((text) => ({ message: message({ text, ...fields }), queues: [] })));
+      return texts;
+    },
+    drained: async (timeoutMs = 20_000) => {
+      await waitFor(() => queue.stats().messages === 0, { timeoutMs, what: 'the queue to drain' });
+    },
+    [Symbol.asyncDispose]: async () => {
+      await runner.stop(AbortSignal.timeout(2000));
+      await outbox.close();
+    },
+  };
+}
+
+export interface Received {
+  readonly topic: string;
+  readonly text: string;
+  readonly payload: Buffer;
+  readonly contentType: string | undefined;
+  readonly correlationData: Buffer | undefined;
+  readonly userProperties: Readonly<Record<string, unknown>>;
+}
+
+export interface Subscriber extends AsyncDisposable {
+  readonly received: readonly Received[];
+  texts(): string[];
+}
+
+/** Subscribes with QoS 1 and a session that outlives connections, and comes back at once after each loss. */
+export async function subscribe(url: string, options: mqtt.IClientOptions = {}): Promise<Subscriber> {
+  const received: Received[] = [];
+  const client: MqttClient = mqtt.connect(url, {
+    protocolVersion: 5,
+    clean: false,
+    clientId: `witness-${systemRandom.id(8)}`,
+    reconnectPeriod: 50,
+    properties: { sessionExpiryInterval: 3600 },
+    ...options,
+  });
+  client.on('error', () => {});
+  client.on('message', (topic, payload, packet) => {
+    received.push({
+      topic,
+      text: payload.toString(),
+      payload,
+      contentType: packet.properties?.contentType,
+      correlationData: packet.properties?.correlationData,
+      userProperties: { ...packet.properties?.userProperties },
+    });
+  });
+  await waitFor(() => client.connected, { what: 'the subscriber to connect' });
+  await client.subscribeAsync('#', { qos: 1 });
+  return {
+    received,
+    texts: () => received.map(({ text }) => text),
+    [Symbol.asyncDispose]: () => client.endAsync(true),
+  };
+}
