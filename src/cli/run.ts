@@ -2,6 +2,7 @@
 
 import { parseArgs } from 'node:util';
 import { starterConfig } from '../config/starter.ts';
+import type { Clock } from '../core/clock.ts';
 import { EXIT_CODES, errorText } from '../core/errors.ts';
 import { Daemon } from '../gateway/daemon.ts';
 import { createLogger, type LogLevel } from '../observe/logger.ts';
@@ -10,6 +11,8 @@ import { createServiceManager } from '../platform/systemd.ts';
 import { gatewayFiles, usageError, type Command, type CommandContext } from './command.ts';
 import { greeting } from './greeting.ts';
 
+const SETTLE_MS = 2000;
+const SETTLE_STEP_MS = 100;
 const LEVELS: readonly string[] = ['debug', 'info', 'warn', 'error'];
 
 /** Resolves with the name of the first signal that asks to stop. SIGHUP applies edits of the configuration instead. */
@@ -19,6 +22,13 @@ function untilTold(onReload: () => void): Promise<string> {
     process.on('SIGINT', () => resolve('SIGINT'));
     process.on('SIGTERM', () => resolve('SIGTERM'));
   });
+}
+
+/** Parts that start side by side need a moment to find each other; what still fails after it is worth telling. */
+async function settled(daemon: Daemon, clock: Clock): Promise<void> {
+  for (let waitedMs = 0; waitedMs < SETTLE_MS && daemon.admin?.health().degraded === true; waitedMs += SETTLE_STEP_MS) {
+    await clock.sleep(SETTLE_STEP_MS);
+  }
 }
 
 async function run(args: readonly string[], { modules, web, version, env, out }: CommandContext): Promise<number> {
@@ -38,6 +48,7 @@ async function run(args: readonly string[], { modules, web, version, env, out }:
 
   const log = createLogger({ level: level as LogLevel, format, write: out });
   const files = gatewayFiles(values, env);
+  const clock = new SystemClock();
   const daemon = await Daemon.start({
     ...files,
     modules,
@@ -45,11 +56,14 @@ async function run(args: readonly string[], { modules, web, version, env, out }:
     starter: starterConfig,
     version,
     env,
-    clock: new SystemClock(),
+    clock,
     log,
     manager: createServiceManager({ log, environment: env }),
   });
-  if (process.stdout.isTTY || format === 'lines') out(greeting(daemon, files, version));
+  if (format === 'lines') {
+    await settled(daemon, clock);
+    out(greeting(daemon, files, version));
+  }
   const signal = await untilTold(() => {
     daemon.reload().catch((error: unknown) => {
       log.error({ error: errorText(error) }, 'The edited configuration could not be applied.');
