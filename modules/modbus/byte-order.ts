@@ -16,7 +16,7 @@ export const BYTE_ORDER_PATTERN = /^(?:ABCD|CDAB|BADC|DCBA|(?!.*([A-H]).*\1)[A-H
 export function wireIndexes(order: string, bytes: 2 | 4 | 8): readonly number[] {
   if (order.length === 8) {
     if (bytes !== 8) throw new RangeError(`byte order ${order} is for 64 bits, the value has ${bytes * 8}`);
-    return [...'ABCDEFGH'].map((letter) => order.indexOf(letter));
+    return Array.from('ABCDEFGH', (letter) => order.indexOf(letter));
   }
   const swapWords = order === 'CDAB' || order === 'DCBA';
   const swapBytes = swapsBytes(order);

@@ -18,7 +18,7 @@ type Report = (path: readonly (string | number)[], message: string) => void;
 /** Addresses of servers on a serial bus (MODBUS over Serial Line V1.02, 2.2). */
 const SERIAL_UNIT_MAX = 247;
 
-const FLOAT_TYPES: readonly PointType[] = ['float16', 'float32', 'float64'];
+const FLOAT_TYPES: ReadonlySet<PointType> = new Set(['float16', 'float32', 'float64']);
 
 export function checkModbusConfig(config: ModbusConfig): readonly ConfigFault[] {
   const faults: ConfigFault[] = [];
@@ -174,7 +174,7 @@ function checkSentinels(point: PointConfig, type: PointType, report: Report): vo
 function sentinelFault(sentinel: number | string, type: PointType): string | undefined {
   if (type === 'string') return undefined;
   if (type === 'bool') return 'a bool has no sentinels.';
-  if (FLOAT_TYPES.includes(type)) {
+  if (FLOAT_TYPES.has(type)) {
     return typeof sentinel === 'string' && !(sentinel.trim() !== '' && Number.isFinite(Number(sentinel)))
       ? `${JSON.stringify(sentinel)} is not a number.`
       : undefined;

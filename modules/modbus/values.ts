@@ -136,9 +136,9 @@ function registerDecoder(
 }
 
 function textFinish(config: PointConfig, make: MakeReading): Finish<string> {
-  const sentinels = (config.sentinels ?? []).map(String);
+  const sentinels = new Set((config.sentinels ?? []).map(String));
   return (text) => {
-    if (sentinels.includes(text)) return make(undefined, BAD_SENTINEL);
+    if (sentinels.has(text)) return make(undefined, BAD_SENTINEL);
     return make(text, text.includes(REPLACEMENT) ? UNCERTAIN_TEXT : GOOD);
   };
 }
