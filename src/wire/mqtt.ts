@@ -94,7 +94,8 @@ const DISCONNECT = Buffer.from([0xe0, 0x00]);
 export async function connectMqtt(options: MqttConnectOptions): Promise<MqttConnection> {
   const { host, signal, socket } = options;
   // Loaded with the first connection, so that a gateway without MQTT does not pay for it.
-  const library = await import('mqtt');
+  // A bundle with lazy parts exports a CommonJS package by its default alone.
+  const { default: library } = await import('mqtt');
   return new Promise<MqttConnection>((resolve, reject) => {
     if (signal.aborted) {
       socket.destroy();
@@ -142,7 +143,7 @@ export async function connectMqtt(options: MqttConnectOptions): Promise<MqttConn
   });
 }
 
-function createClient(library: typeof MqttLibrary, options: MqttConnectOptions): MqttClient {
+function createClient(library: typeof MqttLibrary.default, options: MqttConnectOptions): MqttClient {
   const { socket, webSocket } = options;
   const clientOptions: IClientOptions = {
     protocolVersion: options.protocolVersion,
