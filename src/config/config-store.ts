@@ -294,6 +294,7 @@ export class ConfigStore {
 
   #run(running: RunningConfig): RunningConfig {
     this.#running = running;
+    this.#generations.setRunning(running.generation.number);
     for (const warning of running.loaded.warnings)
       this.#options.log.warn({ warning }, 'The configuration has a warning.');
     return running;

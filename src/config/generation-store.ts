@@ -65,6 +65,7 @@ export class GenerationStore {
   readonly #directory: string;
   readonly #generations = new Map<number, Generation>();
   #lastNumber = 0;
+  #running = 0;
 
   private constructor(directory: string) {
     this.#directory = directory;
@@ -80,6 +81,11 @@ export class GenerationStore {
       throw ioError(`The configuration's generations in ${directory} could not be opened`, error);
     }
     return store;
+  }
+
+  /** The generation that runs is kept, however old it is. */
+  setRunning(number: number): void {
+    this.#running = number;
   }
 
   /** Oldest first. */
@@ -184,8 +190,8 @@ export class GenerationStore {
   }
 
   /**
-   * Keeps the number of generations bounded. The newest one and the healthy one stay; what is older than the healthy one
-   * goes first, oldest first, then what failed since.
+   * Keeps the number of generations bounded. The newest, the healthy and the running one stay; what is older than the
+   * healthy one goes first, oldest first, then what failed since.
    */
   async #prune(): Promise<void> {
     const all = this.list();
@@ -193,7 +199,9 @@ export class GenerationStore {
     if (excess <= 0) return;
     const newest = all.at(-1)?.number;
     const healthy = all.findLast(({ state }) => state === 'healthy')?.number ?? 0;
-    const inUse = new Set([newest, healthy, ...all.filter(({ state }) => state === 'trial').map(({ base }) => base)]);
+    // What runs, and what the newest change would be taken back to, may be older than that.
+    const base = all.findLast(({ state }) => state === 'trial' || state === 'pending')?.base;
+    const inUse = new Set([newest, healthy, base, this.#running]);
     const older = all.filter(({ number }) => number < healthy && !inUse.has(number));
     const newer = all.filter(({ number, state }) => number > healthy && !inUse.has(number) && state !== 'trial');
     const failed = newer.filter(({ state }) => state === 'failed');

@@ -39,16 +39,16 @@ export async function decideAtStart(context: StartContext): Promise<StartDecisio
     if (error.details['missing'] === true && generations.newest() === undefined && context.starter !== undefined) {
       return firstStart(context, context.starter());
     }
-    return fallBack(context, [`${configPath}:1: ${error.message}`], undefined, error);
+    return fallBack(context, [`${configPath}:1: ${error.message}`], error);
   }
   const generation = await generationOf(context, text);
   if (isTakenBack(generation)) {
     const fault = `${configPath}:1: this text is generation ${generation.number}, which was taken back: ${generation.reason ?? ''} Change it, or propose it again.`;
-    return fallBack(context, [fault], generation);
+    return fallBack(context, [fault]);
   }
   const result = context.check(text);
   if (result.ok) return { ...(await accept(context, generation, result.loaded)), faults: [] };
-  return fallBack(context, await refuse(context, generation, result), generation);
+  return fallBack(context, await refuse(context, generation, result));
 }
 
 async function firstStart(context: StartContext, text: string): Promise<StartDecision> {
@@ -140,12 +140,11 @@ async function refuse(
 async function fallBack(
   context: StartContext,
   faults: readonly string[],
-  refused: Generation | undefined,
   error?: GatewayError,
 ): Promise<StartDecision> {
   const newestFirst = context.generations.list().toReversed();
   const candidates = (['healthy', 'superseded'] as const).flatMap((state) =>
-    newestFirst.filter((one) => one.state === state && one.number !== refused?.number),
+    newestFirst.filter((one) => one.state === state),
   );
   for (const generation of candidates) {
     const loaded = await tryGeneration(context, generation);

@@ -272,6 +272,44 @@ describe('propose', () => {
   });
 });
 
+describe('a late word that an older generation runs', () => {
+  it('does not touch the newer one', async () => {
+    await writeFile(configPath, named('a'));
+    const store = await open();
+    await store.load();
+    await store.propose(named('b'), { actor: 'api', base: 1 });
+    await store.markHealthy(1);
+    expect(states(store)).toEqual(['1 healthy file', '2 pending api']);
+    await store.revert(2);
+    expect(idOf(store)).toBe('a');
+  });
+});
+
+describe('an old generation that runs because newer ones do not load', () => {
+  it('is kept however many changes come, and can be gone back to', async () => {
+    await writeFile(configPath, named('old'));
+    let store = await started();
+    const env = { URL: 'tls://x' };
+    store = await started({ env });
+    for (let round = 0; round < LIMITS.config_generations - 1; round += 1) {
+      const text = `upstream: { type: broker, url: !env URL }\n# ${round}\n`;
+      const { generation } = await store.propose(text, { actor: 'api', base: store.newest() });
+      await store.markHealthy(generation.number);
+    }
+    // The variable is gone: only the first generation loads.
+    store = await open();
+    expect((await store.load()).generation.number).toBe(1);
+    for (let round = 0; round < 3; round += 1) {
+      await writeFile(configPath, `${BROKEN}# ${round}\n`);
+      await store.reload();
+    }
+    await store.propose(named('new'), { actor: 'api', base: store.newest(), trialSecs: 60 });
+    await store.revert(store.newest());
+    expect(idOf(store)).toBe('old');
+    expect(store.list()).toHaveLength(LIMITS.config_generations);
+  });
+});
+
 describe('trial', () => {
   it('is kept when it is confirmed', async () => {
     await writeFile(configPath, named('a'));
@@ -346,6 +384,20 @@ describe('trial', () => {
     const next = await open();
     expect((await next.load()).faults[0]).toContain('taken back');
     expect(idOf(next)).toBe('a');
+  });
+
+  it('is not run again either when a further change was cut off before the file was written', async () => {
+    await writeFile(configPath, named('a'));
+    const store = await started();
+    await store.propose(named('b'), { actor: 'ui', base: 1, trialSecs: 60 });
+    await store.revert(2);
+    await store.propose(named('c'), { actor: 'ui', base: 2 });
+    // As if neither the revert nor the proposal had come to write the file.
+    await writeFile(configPath, named('b'));
+    const next = await open();
+    expect((await next.load()).faults[0]).toContain('taken back');
+    expect(idOf(next)).toBe('a');
+    expect(next.list().at(-1)).toMatchObject({ number: 3, cause: 'interrupted' });
   });
 
   it('wants a time above 0', async () => {

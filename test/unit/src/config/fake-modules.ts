@@ -59,6 +59,7 @@ const broker = defineUpstream({
     url: z.url({ error: 'must be a URL such as mqtts://broker.example:8883' }),
     topic: z.string().min(1).default('telemetry').meta({ apply: 'live' }),
     username: z.string().optional(),
+    login: z.strictObject({ name: z.string(), key: z.string() }).optional().meta({ secret: true }),
     password: z.string().min(3).optional().meta({ secret: true }),
   }),
   check: (config) =>

@@ -158,6 +158,9 @@ describe('secrets', () => {
     expect(shown).not.toMatch(/hunter2|from-env|a:b@/);
     expect(shown).toContain('"password":"***"');
     expect(loaded.warnings.join()).not.toContain('hunter2');
+    const nested = load('upstream: { type: broker, url: "tls://x", login: { name: anna, key: hunter2 } }');
+    expect(nested.warnings).toHaveLength(2);
+    expect(JSON.stringify(showValues(nested.values, fakeCatalogue, nested.secrets))).not.toMatch(/anna|hunter2/);
   });
 
   it('refuses names of credentials that lead elsewhere', () => {
