@@ -1,77 +1,74 @@
-// Prometheus text from the catalogues. Nothing is computed before Prometheus asks, but for the sums of counters and the
-// buckets of histograms.
+// Metrics from the catalogues. Counting and observing are additions on plain numbers; everything else, the Prometheus
+// library included, is touched only when somebody asks, so that a gateway that nobody scrapes pays nothing for it.
 
-import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import type { Metric } from 'prom-client';
 import type { Exchange, PollTiming } from '../core/adapter.ts';
-import { counterRows, createEventCounters, type EventCounters } from './event-counters.ts';
-import { GAUGES, HISTOGRAMS, type HistogramName, type MetricsSnapshot } from './metric-rows.ts';
+import { counterRows, createEventCounters, type CounterSample, type EventCounters } from './event-counters.ts';
 import type { Telemetry } from './events.ts';
+import { createHistogram, type HistogramSums } from './histogram.ts';
+import { GAUGES, HISTOGRAMS, type HistogramName, type MetricsSnapshot } from './metric-rows.ts';
 
 export interface Metrics {
   /** What telemetry counts into. */
   readonly counters: EventCounters;
   observe(name: HistogramName, seconds: number): void;
-  /** Where gauges are read from when Prometheus asks; until it is set they are absent. */
+  /** Where gauges are read from when Prometheus asks; until it is set they have no samples. */
   setSnapshot(snapshot: () => MetricsSnapshot): void;
   /** Prometheus text format, version 0.0.4. */
   render(): Promise<string>;
-  /** Names of all metrics, as exported. */
-  names(): readonly string[];
+}
+
+/** One metric with its samples at the time of asking. */
+interface Family {
+  readonly name: string;
+  readonly type: 'counter' | 'gauge' | 'histogram';
+  readonly help: string;
+  readonly values: readonly (CounterSample & { readonly metricName?: string })[];
 }
 
 export function createMetrics(): Metrics {
-  const registry = new Registry();
   const counters = createEventCounters();
-  let snapshot: (() => MetricsSnapshot) | undefined;
-  // One snapshot a scrape, whatever the number of gauges.
-  let current: MetricsSnapshot | undefined;
+  const histograms = new Map<string, HistogramSums>(
+    Object.entries(HISTOGRAMS).map(([key, { buckets }]) => [key, createHistogram(buckets)]),
+  );
+  let readSnapshot: (() => MetricsSnapshot) | undefined;
 
-  for (const { name, help, labels = [] } of counterRows()) {
-    const counter = new Counter({ name, help, labelNames: [...labels], registers: [registry] });
-    onCollect(counter, () => {
-      for (const { labels, value } of counters.samples(name)) counter.inc(labels, value);
-    });
-  }
-  for (const row of GAUGES) {
-    const { name, help, labels = [] } = row;
-    const read = () => (current === undefined ? [] : row.read(current));
-    if (row.type === 'counter') {
-      const counter = new Counter({ name, help, labelNames: [...labels], registers: [registry] });
-      onCollect(counter, () => read().forEach(({ labels, value }) => counter.inc(labels, value)));
-    } else {
-      const gauge = new Gauge({ name, help, labelNames: [...labels], registers: [registry] });
-      onCollect(gauge, () => read().forEach(({ labels, value }) => gauge.set(labels, value)));
-    }
-  }
-  const histograms = new Map<HistogramName, Histogram>();
-  for (const [key, { name, help, buckets }] of Object.entries(HISTOGRAMS)) {
-    const histogram = new Histogram({ name, help, buckets: [...buckets], registers: [registry] });
-    histograms.set(key as HistogramName, histogram);
+  function families(): readonly Family[] {
+    // One snapshot a scrape, whatever the number of gauges.
+    const snapshot = readSnapshot?.();
+    return [
+      ...counterRows().map(
+        ({ name, help }) => ({ name, help, type: 'counter', values: counters.samples(name) }) as const,
+      ),
+      ...GAUGES.map(({ name, help, type, read }) => ({
+        name,
+        help,
+        type,
+        values: snapshot === undefined ? [] : read(snapshot),
+      })),
+      ...Object.entries(HISTOGRAMS).map(
+        ([key, { name, help }]) =>
+          ({ name, help, type: 'histogram', values: histograms.get(key)?.samples(name) ?? [] }) as const,
+      ),
+    ];
   }
 
   return {
     counters,
     observe: (name, seconds) => histograms.get(name)?.observe(seconds),
     setSnapshot(read) {
-      snapshot = read;
+      readSnapshot = read;
     },
     async render() {
-      current = snapshot?.();
+      const { Registry } = await import('prom-client');
+      const registry = new Registry();
+      for (const family of families()) {
+        // The registry asks a metric for nothing but `get`; its own classes would keep a second set of sums.
+        registry.registerMetric({ ...family, get: () => Promise.resolve(family) } as unknown as Metric);
+      }
       return registry.metrics();
     },
-    names: () => registry.getMetricsAsArray().map(({ name }) => name),
   };
-}
-
-/** Fills a metric anew at each scrape, so that a label set that is gone is not exported any more. */
-function onCollect(metric: { reset(): void }, fill: () => void): void {
-  Object.assign(metric, {
-    collect: () => {
-      metric.reset();
-      // reset() gives a metric without labels a 0, which stands until there is a value.
-      fill();
-    },
-  });
 }
 
 /** What adapters report of their work, into metrics: nothing per device. */

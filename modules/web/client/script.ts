@@ -35,7 +35,7 @@ export const SCRIPT_JS = String.raw`'use strict';
   const levelClass = { error: 'bad', warn: 'warn', info: '', debug: 'soft' };
 
   function qualityClass(quality) {
-    if (quality === 'good') return 'good quality-good';
+    if (quality === 'good') return 'good';
     return quality.startsWith('bad') ? 'bad' : quality.startsWith('uncertain') ? 'warn' : 'soft';
   }
 
