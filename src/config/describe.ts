@@ -24,7 +24,6 @@ interface Definition {
   readonly discriminator?: string;
   readonly values?: readonly unknown[];
   readonly entries?: Readonly<Record<string, unknown>>;
-  readonly defaultValue?: unknown;
 }
 
 export function definitionOf(schema: AnySchema): Definition {
@@ -75,17 +74,6 @@ function collectMeta(schema: AnySchema): FieldMeta {
     current = definition.innerType ?? (definition.type === 'pipe' ? definition.in : undefined);
   }
   return found;
-}
-
-/** The default of a field, undefined when there is none. */
-export function defaultOf(schema: AnySchema): unknown {
-  let current: AnySchema | undefined = schema;
-  while (current !== undefined) {
-    const definition: Definition = definitionOf(current);
-    if (definition.type === 'default' || definition.type === 'prefault') return definition.defaultValue;
-    current = definition.innerType ?? (definition.type === 'pipe' ? definition.in : undefined);
-  }
-  return undefined;
 }
 
 /** Whether the field may be left out. */

@@ -157,9 +157,6 @@ export function outboxSettings(values: z.output<typeof outboxSchema>): OutboxSet
   };
 }
 
-/** What an outbox has whose configuration is not known. */
-export const DEFAULT_OUTBOX_SETTINGS: OutboxSettings = outboxSettings(outboxSchema.parse({}));
-
 export const hubSchema = z
   .strictObject({
     enabled: z
