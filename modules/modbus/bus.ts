@@ -60,7 +60,7 @@ export type BusState = 'stopped' | 'connecting' | 'connected' | 'disconnected';
 
 const FIRST_RETRY_MS = 100;
 const RETRY_MS = 500;
-const RETRY_MAX_MS = 30_000;
+const RETRY_MAX_MS = 15_000;
 /** Looking whether a device file is there costs nothing, and people plug things in while they watch. */
 const MISSING_RETRY_MAX_MS = 1000;
 const RETRY_SPREAD = 0.3;
@@ -83,6 +83,7 @@ export class Bus {
   #supervisor: Promise<void> | undefined;
   #extraGapMs = 0;
   #silenceLimit = SILENCE_LIMIT;
+  #suspect: ModbusClient | undefined;
   #progressMs: number;
 
   constructor(options: BusOptions) {
@@ -143,8 +144,7 @@ export class Bus {
     return new Promise<Uint8Array>((resolve, reject) => {
       const waiting: WaitingJob = { ...job, resolve, reject };
       if (this.#waiting.length === 0 && !this.#isBusy) this.#progressMs = this.#options.clock.monotonicMs();
-      this.#waiting.push(waiting);
-      signal?.addEventListener('abort', () => this.#withdraw(waiting), { once: true });
+      this.#waiting.push(signal === undefined ? waiting : this.#withdrawable(waiting, signal));
       this.#pump();
     });
   }
@@ -155,11 +155,27 @@ export class Bus {
     return undefined;
   }
 
-  #withdraw(job: WaitingJob): void {
-    const index = this.#waiting.indexOf(job);
-    if (index < 0) return;
-    this.#waiting.splice(index, 1);
-    job.reject(stoppedFault());
+  /** The same job, which leaves the queue when the signal aborts before its turn. */
+  #withdrawable(job: WaitingJob, signal: AbortSignal): WaitingJob {
+    const withdraw = (): void => {
+      const index = this.#waiting.indexOf(listening);
+      if (index < 0) return;
+      this.#waiting.splice(index, 1);
+      job.reject(stoppedFault());
+    };
+    const listening: WaitingJob = {
+      ...job,
+      resolve(data) {
+        signal.removeEventListener('abort', withdraw);
+        job.resolve(data);
+      },
+      reject(error) {
+        signal.removeEventListener('abort', withdraw);
+        job.reject(error);
+      },
+    };
+    signal.addEventListener('abort', withdraw, { once: true });
+    return listening;
   }
 
   /** Sends the next request when the line is free, or sets a timer for when it will be. */
@@ -215,14 +231,14 @@ export class Bus {
       if (isOutOfTime && !hasTransactionIds) this.#lateUntilMs.set(job.unitId, endMs + job.timeoutMs);
       job.reject(error);
     } finally {
-      this.#suspect(client);
+      this.#closeIfSilent(client);
       this.#isBusy = false;
       this.#pump();
     }
   }
 
   /** Ends a connection on which nothing is heard any more (half-open, or plugged in again under another name). */
-  #suspect(client: ModbusClient): void {
+  #closeIfSilent(client: ModbusClient): void {
     if (client.answers > 0) this.#silenceLimit = SILENCE_LIMIT;
     if (client.silences < this.#silenceLimit) return;
     const { opener } = this.#options;
@@ -233,6 +249,7 @@ export class Bus {
     if (opener.charMs === 0) {
       // A new connection that hears nothing either says that the devices are dead, not the connection.
       this.#silenceLimit = Math.min(this.#silenceLimit * 2, SILENCE_LIMIT_MAX);
+      this.#suspect = client;
       void client.close(reason);
       return;
     }
@@ -249,7 +266,8 @@ export class Bus {
       } else {
         const error = await client.closed;
         this.#client = undefined;
-        failures = client.answers > 0 ? 0 : failures + 1;
+        // One that we left ourselves, on a suspicion, says nothing of whether a new one can be made.
+        failures = client.answers > 0 || client === this.#suspect ? 0 : failures + 1;
         if (signal.aborted) return;
         this.#onLost(error ?? disconnectedFault(`${this.target}: the connection was lost.`), failures <= 1);
       }
@@ -301,7 +319,7 @@ export class Bus {
     if (this.#error?.code === error.code) log.debug(fields, 'The bus is still not connected.');
     else log.warn(fields, 'The bus is not connected; it is tried again.');
     this.#error = error;
-    this.#state = 'disconnected';
+    this.#state = isHopeful ? 'connecting' : 'disconnected';
     if (isHopeful) {
       this.#hope();
       return;
@@ -316,7 +334,7 @@ export class Bus {
     const { clock, random } = this.#options;
     const maxMs = this.#error?.code === 'GW_SERIAL_MISSING' ? MISSING_RETRY_MAX_MS : RETRY_MAX_MS;
     const pauseMs = failures === 0 ? FIRST_RETRY_MS : Math.min(RETRY_MS * 2 ** (failures - 1), maxMs);
-    await clock.sleep(jitter(pauseMs, RETRY_SPREAD, random), this.#stop.signal).catch(() => {});
+    await clock.sleep(Math.min(jitter(pauseMs, RETRY_SPREAD, random), maxMs), this.#stop.signal).catch(() => {});
   }
 
   #failWaiting(error: GatewayError): void {

@@ -15,6 +15,7 @@ import type { BusListener, BusPlace } from './bus-set.ts';
 import type { DeviceConfig, ModbusConfig } from './config.ts';
 import { ModbusDevice } from './device.ts';
 import { type DeviceIdentification, identifyDevice } from './identification.ts';
+import { BROADCAST_UNIT } from './pdu.ts';
 import { spread } from './poll-grid.ts';
 import { PollGroup } from './poll-group.ts';
 import type { PlanLimits } from './poll-plan.ts';
@@ -119,7 +120,9 @@ export class DeviceService implements BusListener {
   }
 
   #createGroups(points: readonly CompiledPoint[]): readonly TimedGroup[] {
-    const { config, context, stop } = this.#options;
+    const { config, context, place, stop } = this.#options;
+    // Nobody answers a broadcast: such a device can only be written.
+    if (config.unit_id === BROADCAST_UNIT && !place.bus.answersBroadcast) return [];
     const periods = new Map<number, CompiledPoint[]>();
     for (const point of points) {
       const periodMs = point.config.poll_interval_ms ?? config.poll_interval_ms;

@@ -1,6 +1,6 @@
 // One leaf device on a bus: its requests with retries, its circuit breaker and its state as people see it.
 
-import { type AdapterContext, type DeviceId, type DeviceState, GatewayError, isGatewayError, type Random } from '#sdk';
+import { type AdapterContext, type DeviceId, type DeviceState, isGatewayError, type Random } from '#sdk';
 import { Breaker } from './breaker.ts';
 import type { Bus } from './bus.ts';
 import { exceptionOf, reasonOf } from './faults.ts';
@@ -77,7 +77,13 @@ export class ModbusDevice {
 
   /** Why it does not answer: the reason of the newest request that had no answer. */
   get silence(): string {
-    return this.#silence;
+    return this.bus.state === 'disconnected' ? 'disconnected' : this.#silence;
+  }
+
+  /** Monotonic ms when it is worth asking a device again that did not answer, if its next poll is later. */
+  nextTryMs(nowMs: number): number {
+    if (this.bus.state === 'disconnected') return nowMs + this.settings.probeMaxMs;
+    return this.#breaker.isOpen ? Math.max(this.#breaker.nextProbeMs, nowMs) : nowMs + this.settings.probeMinMs;
   }
 
   /**

@@ -139,13 +139,11 @@ async function explainFailure(path: string, file: DeviceFile, error: Error): Pro
 
 class SerialPortLink implements Link {
   readonly #port: SerialPort;
-  readonly #events: LinkEvents;
   readonly #closed: Promise<void>;
   #ours = false;
 
   constructor(port: SerialPort, events: LinkEvents) {
     this.#port = port;
-    this.#events = events;
     port.on('data', (bytes: Buffer) => {
       if (!this.#ours) events.onData(bytes);
     });

@@ -1,6 +1,7 @@
 // Writes to the points of one device: the right function code, one write at a time, and a look at what came of it.
 
 import {
+  abortable,
   type Clock,
   GatewayError,
   GOOD,
@@ -52,7 +53,7 @@ export class PointWriter {
       );
     }
     const encoded = point.encode(value);
-    if (device.isSuspended || device.bus.state !== 'connected') {
+    if (device.isSuspended || device.bus.state === 'disconnected') {
       const reason =
         device.bus.error?.message ?? `It did not answer (${device.silence}) and is probed from time to time.`;
       throw new GatewayError('GW_DEVICE_OFFLINE', `"${device.id}" is offline: ${reason}`);
@@ -72,7 +73,7 @@ export class PointWriter {
         waiting.count -= 1;
       });
     this.#last = done.catch(() => {});
-    return done;
+    return abortable(done, signal);
   }
 
   async #perform(point: CompiledPoint, write: EncodedWrite, signal: AbortSignal): Promise<WriteResult> {

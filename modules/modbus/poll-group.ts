@@ -39,6 +39,8 @@ interface Harvest {
 
 /** Illegal data address (MODBUS Application Protocol V1.1b3, 7). */
 const REFUSED = 2;
+/** Timers count in whole ms and may fire a fraction early. */
+const TIMER_TOLERANCE_MS = 2;
 /** After so long the device is asked again for what it refused: it may have been set up otherwise. */
 const HOLES_MAX_AGE_MS = 600_000;
 
@@ -49,6 +51,7 @@ export class PollGroup {
   #plan: readonly PointRequest[] | undefined;
   #grid: PollGrid | undefined;
   #cancel = (): void => {};
+  #due: DuePoll = { dueMs: 0, missed: 0 };
   #running: Promise<void> | undefined;
   /** Undefined until the first poll. */
   #isFailing: boolean | undefined;
@@ -61,6 +64,7 @@ export class PollGroup {
 
   start(grid: PollGridOptions): void {
     this.#grid = new PollGrid(grid);
+    this.#due = this.#grid.next(this.#nowMs());
     this.#schedule();
   }
 
@@ -73,7 +77,7 @@ export class PollGroup {
   /** The bus has a new connection: what was refused may be there now, and what failed is read at once. */
   reconnected(): void {
     this.#forgetHoles();
-    if (this.#isFailing === true && this.#running === undefined) this.#run({ dueMs: this.#nowMs(), missed: 0 }, false);
+    if (this.#isFailing === true) this.#run();
   }
 
   /** The bus has no connection: said at once, whatever the period. */
@@ -86,26 +90,26 @@ export class PollGroup {
     return this.#options.context.clock.monotonicMs();
   }
 
+  /** Sets the timer for the next poll. One that failed is tried again sooner than a long period would have it. */
   #schedule(): void {
-    if (this.#grid === undefined || this.#options.stop.aborted) return;
+    const { device, context, stop } = this.#options;
+    this.#cancel();
+    if (this.#grid === undefined || stop.aborted) return;
     const nowMs = this.#nowMs();
-    const due = this.#grid.next(nowMs);
-    const run = (): void => this.#run(due, true);
-    this.#cancel = this.#options.context.clock.after(Math.max(0, Math.ceil(due.dueMs - nowMs)), run);
+    const atMs = this.#isFailing === true ? Math.min(this.#due.dueMs, device.nextTryMs(nowMs)) : this.#due.dueMs;
+    this.#cancel = context.clock.after(Math.max(0, Math.ceil(atMs - nowMs)), () => this.#run());
   }
 
-  /** `isOnGrid`: the next one follows from it. */
-  #run(due: DuePoll, isOnGrid: boolean): void {
-    if (this.#options.stop.aborted) return;
-    if (this.#running !== undefined) {
-      // A poll out of turn is under way and serves for this one too.
-      if (isOnGrid) this.#schedule();
-      return;
-    }
-    this.#missed += due.missed;
-    this.#running = this.#poll(due.dueMs).then(() => {
+  /** Polls now: the poll that is due, or one out of turn. */
+  #run(): void {
+    if (this.#options.stop.aborted || this.#running !== undefined || this.#grid === undefined) return;
+    const nowMs = this.#nowMs();
+    const isDue = this.#due.dueMs - nowMs < TIMER_TOLERANCE_MS;
+    if (isDue) this.#missed += this.#due.missed;
+    this.#running = this.#poll(isDue ? this.#due.dueMs : nowMs).then(() => {
       this.#running = undefined;
-      if (isOnGrid) this.#schedule();
+      if (isDue && this.#grid !== undefined) this.#due = this.#grid.next(this.#nowMs());
+      this.#schedule();
     });
   }
 

@@ -15,7 +15,7 @@ import { adapterFor, NEVER, record, type Recording } from '../unit/modules/modbu
 import { closeEnd, type Line, openEnd, serialLine } from '../unit/modules/modbus/pty.ts';
 
 const METER = 'meter' as DeviceId;
-const FAST = { timeout_ms: 80, retries: 0 };
+const FAST = { timeout_ms: 200, retries: 0 };
 const POINTS = {
   low: { register: 'holding:10', writable: true },
   high: { register: 'holding:500' },
@@ -151,12 +151,12 @@ describe.each<Kind>(['rtu', 'ascii'])('%s against a server that misbehaves', (ki
   });
 
   it('never takes an answer that comes late for the next one', async () => {
-    // Two requests that only their address tells apart; every other answer comes after its time limit of 80 ms.
+    // Two requests that only their address tells apart; every other answer comes after its time limit of 200 ms.
     const server = await serveFar(kind);
     let count = 0;
     server.behave(() => {
       count += 1;
-      return count % 2 === 0 ? { kind: 'delay', ms: 90 + ((count * 13) % 60) } : undefined;
+      return count % 2 === 0 ? { kind: 'delay', ms: 215 + ((count * 13) % 80) } : undefined;
     });
     const points = { low: POINTS.low, high: POINTS.high };
     const other = { unit_id: 2, poll_interval_ms: 60, points, circuit_breaker: { failures: 100 } };
@@ -166,7 +166,7 @@ describe.each<Kind>(['rtu', 'ascii'])('%s against a server that misbehaves', (ki
       Array.from({ length: 1000 }, (_, index) => 5000 + index),
     );
     start(kind, { ...meter({ points, circuit_breaker: { failures: 100 } }), other });
-    await waitFor(() => count >= 60, { timeoutMs: 20_000 });
+    await waitFor(() => count >= 40, { timeoutMs: 30_000 });
     const values = (device: string, point: string): unknown[] =>
       recording.batches
         .filter(({ deviceId }) => deviceId === device)

@@ -80,7 +80,7 @@ describe('codec', () => {
       data: '',
     },
     {
-      request: { functionCode: 15, address: 0x13, states: [...'1011001110'].map((bit) => bit === '1') },
+      request: { functionCode: 15, address: 0x13, states: '1011001110'.split('').map((bit) => bit === '1') },
       sent: '11 0f 00 13 00 0a 02 cd 01',
       answered: '11 0f 00 13 00 0a',
       data: '',
