@@ -92,6 +92,8 @@ class Simulator implements Adapter {
       execArgv: [],
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
     });
+    // What ends it is told by lifeOf; an error beside that must not end the gateway.
+    child.on('error', () => {});
     let lastWords = '';
     child.stderr?.on('data', (bytes: Buffer) => {
       lastWords = (lastWords + bytes.toString()).slice(-STDERR_BYTES);

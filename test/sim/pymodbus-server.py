@@ -22,7 +22,6 @@ from pymodbus.transaction import (
     ModbusAsciiFramer,
     ModbusRtuFramer,
     ModbusSocketFramer,
-    ModbusTlsFramer,
 )
 
 SIZE = 2000
@@ -55,7 +54,8 @@ async def serve(kind, args):
     elif kind == "tls":
         server = ModbusTlsServer(
             context,
-            framer=ModbusTlsFramer,
+            # Its own framer for TLS leaves out the header, against the specification.
+            framer=ModbusSocketFramer,
             identity=identity(),
             address=(args[0], int(args[1])),
             certfile=args[2],
