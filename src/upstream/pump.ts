@@ -176,6 +176,11 @@ export class Pump {
       this.#watch(state, session.signal);
       return false;
     }
+    if (this.#retry !== undefined || this.#draining) {
+      // Meanwhile the endpoint asked for a pause, and what was taken may be the very message that it refused.
+      await this.#options.queue.settle(taken.map(({ offset }) => ({ offset, outcome: 'retry' })));
+      return false;
+    }
     if (state === this.#live) this.#historyCredit = Math.min(window, this.#historyCredit + taken.length * LANE_SHARE);
     else this.#historyCredit = Math.max(0, this.#historyCredit - taken.length);
     void this.#send(state, taken, session);

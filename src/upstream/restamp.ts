@@ -17,9 +17,9 @@ export function restamp(stored: StoredMessage, clockOffset: (bootId: string) => 
   const timeAt = message.stamps?.timeAt;
   const synced = time.clock === 'synced';
   if (synced && timeAt !== undefined) return stored;
-  const offsetMs = synced ? time.wallMs - time.monotonicMs : clockOffset(time.bootId);
-  if (offsetMs === undefined) return stored;
-  const corrected = isoTime(time.monotonicMs + offsetMs);
+  const offsetMs = synced ? undefined : clockOffset(time.bootId);
+  if (!synced && offsetMs === undefined) return stored;
+  const corrected = isoTime(offsetMs === undefined ? time.wallMs : Math.round(time.monotonicMs + offsetMs));
   if (timeAt === undefined) {
     if (message.systemProperties.creationTimeUtc !== undefined) return stored;
     const systemProperties = { ...message.systemProperties, creationTimeUtc: corrected };

@@ -1,8 +1,9 @@
 // An outbox in memory, a transport and its runner against a real broker, with a subscriber that notes what arrives.
 
 import mqtt, { type MqttClient } from 'mqtt';
-import type { EndpointContext, UpstreamTransport } from '../../src/core/endpoint.ts';
+import type { Endpoint, EndpointContext, UpstreamTransport } from '../../src/core/endpoint.ts';
 import { parseDeviceId } from '../../src/core/device.ts';
+import type { Clock } from '../../src/core/clock.ts';
 import type { Logger } from '../../src/core/log.ts';
 import type { Message } from '../../src/core/message.ts';
 import type { Outbox, OutboxSettings } from '../../src/core/outbox.ts';
@@ -78,17 +79,32 @@ export interface UpstreamRig extends AsyncDisposable {
   drained(timeoutMs?: number): Promise<void>;
 }
 
-export function startRig(transport: UpstreamTransport, order: 'live_first' | 'strict' = 'live_first'): UpstreamRig {
+/** The system's clock with waits a hundredth as long; what the system decides (deadlines of I/O) must not depend on it. */
+export const hastyClock: Clock = {
+  bootId: clock.bootId,
+  wallMs: () => clock.wallMs(),
+  monotonicMs: () => clock.monotonicMs(),
+  quality: () => clock.quality(),
+  now: () => clock.now(),
+  sleep: (ms, signal) => clock.sleep(ms / 100, signal),
+  after: (ms, callback) => clock.after(ms, callback),
+};
+
+export function startRig(
+  endpoint: Endpoint,
+  order: 'live_first' | 'strict' = 'live_first',
+  runnerClock: Clock = clock,
+): UpstreamRig {
   const outbox = memoryOutbox(order);
   const telemetry = recordingTelemetry();
   const queue = outbox.queue('$upstream');
   const runner = createEndpointRunner({
     name: '$upstream',
-    endpoint: transport,
+    endpoint,
     queue,
     order,
     clockOffset: (bootId) => outbox.clockOffset(bootId),
-    clock,
+    clock: runnerClock,
     random: systemRandom,
     telemetry,
   });

@@ -1,0 +1,215 @@
+// Connection, pump and lanes against a scripted peer; the outbox is the real one, in memory.
+
+import { describe, expect, it } from 'vitest';
+import { GatewayError } from '../../../../src/core/errors.ts';
+import { message } from '../../../support/builders.ts';
+import { ScriptedEndpoint } from '../../../support/scripted-endpoint.ts';
+import { hastyClock, startRig } from '../../../support/upstream-rig.ts';
+import { waitFor } from '../../../support/wait.ts';
+
+const refused = (): GatewayError =>
+  new GatewayError('GW_CONNECT', 'nothing there', { cause: { code: 'ECONNREFUSED' } });
+
+describe('sending', () => {
+  it('keeps to the window and to the order', async () => {
+    const endpoint = new ScriptedEndpoint();
+    await using rig = startRig(endpoint);
+    const texts = await rig.append(500);
+    await rig.drained();
+    expect(endpoint.accepted).toEqual(texts);
+    expect(endpoint.mostUnanswered).toBeLessThanOrEqual(endpoint.capabilities.window);
+  });
+
+  it('has several batches under way', async () => {
+    const endpoint = new ScriptedEndpoint();
+    endpoint.react = () => 'hold';
+    await using rig = startRig(endpoint);
+    await rig.append(100);
+    await waitFor(() => endpoint.held >= 7);
+    expect(endpoint.batches.length).toBeGreaterThan(1);
+    expect(rig.runner.status().inFlight).toBe(endpoint.held);
+    endpoint.react = () => ({ status: 'accepted' });
+    endpoint.release();
+    await rig.drained();
+  });
+
+  it('settles rejected messages into the quarantine and goes on', async () => {
+    const endpoint = new ScriptedEndpoint();
+    endpoint.react = (_stored, text) =>
+      text === 'm3' ? { status: 'rejected', reason: 'too odd' } : { status: 'accepted' };
+    await using rig = startRig(endpoint);
+    const texts = await rig.append(10);
+    await rig.drained();
+    expect(endpoint.accepted.filter((text) => text.startsWith('m'))).toEqual(texts.filter((text) => text !== 'm3'));
+    const [quarantined] = await rig.outbox.quarantined({ limit: 10 });
+    expect(quarantined).toMatchObject({ reason: 'too odd', queue: '$upstream' });
+    expect(rig.telemetry.of('message_rejected')).toHaveLength(1);
+  });
+
+  it('after a retry takes nothing new until all is answered, then goes on from the lowest', async () => {
+    const endpoint = new ScriptedEndpoint();
+    let refusals = 3;
+    const seen: string[] = [];
+    endpoint.react = (_stored, text) => {
+      seen.push(text);
+      if (text !== 'm2' || refusals === 0) return { status: 'accepted' };
+      refusals -= 1;
+      return { status: 'retry', kind: 'throttled', reason: 'slow down' };
+    };
+    await using rig = startRig(endpoint, 'strict', hastyClock);
+    const texts = await rig.append(60);
+    await rig.drained();
+    expect([...endpoint.accepted].sort()).toEqual([...texts].sort());
+    // No message behind the window of the refused one passed before it was accepted.
+    const passedBefore = endpoint.accepted.slice(0, endpoint.accepted.indexOf('m2'));
+    expect(Math.max(...passedBefore.map((text) => Number(text.slice(1))))).toBeLessThan(2 + 8 * 2);
+    expect(rig.telemetry.of('delivery_retried')).toHaveLength(3);
+    expect(seen.filter((text) => text === 'm2')).toHaveLength(4);
+  });
+
+  it('quarantines what is not authorized while others are', async () => {
+    const endpoint = new ScriptedEndpoint();
+    endpoint.react = (_stored, text) =>
+      text === 'm2' ? { status: 'retry', kind: 'unauthorized', reason: 'not this topic' } : { status: 'accepted' };
+    await using rig = startRig(endpoint, 'live_first', hastyClock);
+    const feeding = setInterval(() => void rig.append(2, 'n'), 5);
+    await rig.append(30);
+    await waitFor(async () => (await rig.outbox.quarantined({ limit: 1 })).length === 1);
+    clearInterval(feeding);
+    expect(await rig.outbox.quarantined({ limit: 5 })).toMatchObject([{ reason: 'not this topic' }]);
+  });
+
+  it('keeps everything when nothing is authorized', async () => {
+    const endpoint = new ScriptedEndpoint();
+    endpoint.react = () => ({ status: 'retry', kind: 'unauthorized', reason: 'no' });
+    await using rig = startRig(endpoint, 'live_first', hastyClock);
+    await rig.append(20);
+    await waitFor(() => rig.telemetry.of('delivery_retried').length > 6);
+    expect(await rig.outbox.quarantined({ limit: 5 })).toEqual([]);
+    expect(rig.outbox.queue('$upstream').stats().messages).toBe(20);
+  });
+
+  it('corrects times once the clock of their boot is known', async () => {
+    const endpoint = new ScriptedEndpoint();
+    await using rig = startRig(endpoint);
+    endpoint.react = () => 'hold';
+    await rig.outbox.recordClockOffset('boot-1', 86_400_000);
+    const time = { bootId: 'boot-1', monotonicMs: 5, wallMs: Date.UTC(1970, 0, 1), clock: 'restored' as const };
+    await rig.outbox.append([
+      {
+        message: message({
+          text: '{"time":"1970-01-01T00:00:00.000Z","values":{}}',
+          time,
+          stamps: { timeAt: 9, identityAt: 34 },
+        }),
+        queues: [],
+      },
+      { message: message({ text: 'theirs', time }), queues: [] },
+    ]);
+    await waitFor(() => endpoint.held === 2);
+    endpoint.release();
+    await rig.drained();
+    expect(endpoint.accepted[0]).toMatch(/^\{"time":"1970-01-02T00:00:00\.005Z","epoch":"/);
+    expect(endpoint.acceptedMessages[1]?.message.systemProperties.creationTimeUtc).toBe('1970-01-02T00:00:00.005Z');
+  });
+});
+
+describe('the connection', () => {
+  it('probes while the peer is away and delivers when it is back', async () => {
+    const endpoint = new ScriptedEndpoint();
+    endpoint.unreachable = refused();
+    await using rig = startRig(endpoint, 'live_first', hastyClock);
+    await rig.append(5);
+    await waitFor(() => endpoint.probes > 10);
+    expect(endpoint.opens).toBe(0);
+    expect(rig.runner.status()).toMatchObject({ state: 'probing', kind: 'transient' });
+    expect(rig.runner.health()).toEqual({ status: 'degraded', reason: 'nothing there' });
+    endpoint.unreachable = undefined;
+    await rig.drained();
+    expect(rig.runner.health()).toEqual({ status: 'running' });
+  });
+
+  it('ends the wait at a network change', async () => {
+    const endpoint = new ScriptedEndpoint();
+    endpoint.unreachable = refused();
+    await using rig = startRig(endpoint);
+    await waitFor(() => endpoint.probes === 1);
+    endpoint.unreachable = undefined;
+    rig.runner.networkChanged();
+    await waitFor(() => rig.runner.status().state === 'connected', { timeoutMs: 500 });
+  });
+
+  it('backs off from a peer that refuses, longer each time, and shows when it tries again', async () => {
+    const endpoint = new ScriptedEndpoint();
+    for (let i = 0; i < 6; i += 1) endpoint.refusals.push(new GatewayError('GW_UNAUTHORIZED', 'wrong password'));
+    await using rig = startRig(endpoint, 'live_first', hastyClock);
+    const waits: number[] = [];
+    await waitFor(() => {
+      const { nextAttemptMs, state, failedAttempts } = rig.runner.status();
+      if (nextAttemptMs !== undefined && waits.length < failedAttempts) waits.push(nextAttemptMs);
+      return state === 'connected';
+    });
+    expect(endpoint.opens).toBe(7);
+    expect(rig.telemetry.of('endpoint_unreachable')).toHaveLength(6);
+    expect(rig.runner.status()).not.toHaveProperty('reason');
+  });
+
+  it('drops lose nothing', async () => {
+    const endpoint = new ScriptedEndpoint();
+    let budget = 5;
+    endpoint.react = () => {
+      budget -= 1;
+      if (budget > 0) return { status: 'accepted' };
+      budget = 17;
+      return 'drop';
+    };
+    await using rig = startRig(endpoint, 'live_first', hastyClock);
+    const texts = await rig.append(400);
+    await rig.drained();
+    expect([...new Set(endpoint.accepted)].sort()).toEqual([...texts].sort());
+    expect(await rig.outbox.quarantined({ limit: 1 })).toEqual([]);
+  });
+});
+
+describe('lanes', () => {
+  it('after an outage fresh messages go first and history drains beside them', async () => {
+    const endpoint = new ScriptedEndpoint();
+    endpoint.capabilities = { negativeAcknowledgement: true, window: 20, batchMessages: 5 };
+    endpoint.react = () => 'hold';
+    endpoint.unreachable = refused();
+    await using rig = startRig(endpoint);
+    const old = await rig.append(200, 'old');
+    rig.outbox.queue('$upstream').split();
+    endpoint.unreachable = undefined;
+    rig.runner.networkChanged();
+    // History leaves a tenth of the window free, and goes in whole batches.
+    await waitFor(() => endpoint.held === 15);
+    const fresh = await rig.append(60, 'new');
+    // … which fresh messages take at once, without waiting for any answer.
+    await waitFor(() => endpoint.held === 20);
+    expect(endpoint.batches.flat().slice(15)).toEqual(fresh.slice(0, 5));
+    while (rig.outbox.queue('$upstream').stats().messages > 0) {
+      endpoint.release();
+      await waitFor(() => endpoint.held > 0 || rig.outbox.queue('$upstream').stats().messages === 0);
+    }
+    const sent = endpoint.batches.flat();
+    expect([...sent].sort()).toEqual([...old, ...fresh].sort());
+    const oldBetween = sent.slice(15, sent.lastIndexOf('new59')).filter((text) => text.startsWith('old')).length;
+    // At least a tenth of what the live lane sent, and hardly more.
+    expect(oldBetween).toBeGreaterThanOrEqual(5);
+    expect(oldBetween).toBeLessThanOrEqual(25);
+  });
+
+  it('strict keeps the order of storing whatever happens', async () => {
+    const endpoint = new ScriptedEndpoint();
+    endpoint.unreachable = refused();
+    await using rig = startRig(endpoint, 'strict');
+    const old = await rig.append(50, 'old');
+    rig.outbox.queue('$upstream').split();
+    const fresh = await rig.append(20, 'new');
+    endpoint.unreachable = undefined;
+    rig.runner.networkChanged();
+    await rig.drained();
+    expect(endpoint.accepted).toEqual([...old, ...fresh]);
+  });
+});
