@@ -129,7 +129,8 @@ async function openDatabase(
 
 async function syncFiles(directory: string): Promise<void> {
   for (const entry of await readdir(directory, { withFileTypes: true })) {
-    if (!entry.isFile()) continue;
+    // Never LOCK: closing any descriptor of it would drop the lock that LevelDB holds on it (fcntl(2), advisory locks).
+    if (!entry.isFile() || entry.name === 'LOCK') continue;
     let handle;
     try {
       handle = await open(join(directory, entry.name), constants.O_RDONLY);

@@ -14,18 +14,28 @@ function openingPath(directory: string): string {
 export async function setAside(directory: string): Promise<void> {
   const aside = openingPath(directory);
   await rm(aside, { recursive: true, force: true });
+  await linkFiles(directory, aside);
+}
+
+/** Puts the files as they were found back into the store's place, so that a repair has all of them to work with. */
+export async function takeBack(directory: string, kept: string): Promise<void> {
+  await rm(directory, { recursive: true, force: true });
+  await linkFiles(kept, directory);
+}
+
+async function linkFiles(fromDirectory: string, toDirectory: string): Promise<void> {
   let entries;
   try {
-    entries = await readdir(directory, { withFileTypes: true });
+    entries = await readdir(fromDirectory, { withFileTypes: true });
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return;
     throw error;
   }
-  await makeDirectory(aside);
+  await makeDirectory(toDirectory);
   for (const entry of entries) {
     if (!entry.isFile() || entry.name === 'LOCK') continue;
-    const from = join(directory, entry.name);
-    const to = join(aside, entry.name);
+    const from = join(fromDirectory, entry.name);
+    const to = join(toDirectory, entry.name);
     try {
       await link(from, to);
     } catch (error) {

@@ -69,7 +69,8 @@ export class ByteWriter {
   }
 
   bytes(bytes: Uint8Array): void {
-    this.#buffer.set(bytes, this.reserve(bytes.length));
+    const position = this.reserve(bytes.length);
+    this.#buffer.set(bytes, position);
   }
 
   ascii(text: string): void {
@@ -117,7 +118,8 @@ export class ByteWriter {
       this.#length = start;
     }
     const bytes = Buffer.byteLength(text, 'utf8');
-    this.#buffer.write(text, this.reserve(bytes), 'utf8');
+    const position = this.reserve(bytes);
+    this.#buffer.write(text, position, 'utf8');
     return bytes;
   }
 

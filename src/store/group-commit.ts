@@ -13,6 +13,8 @@ export interface CommitJob {
   /** Estimated bytes in the log. */
   readonly bytes: number;
   readonly class: 'poll' | 'acknowledged';
+  /** Look at the limits though nothing comes in. */
+  readonly limits?: boolean;
   /** Changes of the same commit that read the store first. */
   readonly prepare?: (batch: CommitBatch, context: DropContext) => Promise<void>;
   /** Further changes of the same commit: may write to the batch, add messages and change state with an undo. */

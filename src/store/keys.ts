@@ -51,7 +51,7 @@ export function logFrom(offset: number): Buffer {
 
 export const LOG_END = Buffer.from([LOG + 1]);
 
-export function metaKey(name: 'format' | 'identity' | 'clock'): Buffer {
+export function metaKey(name: 'format' | 'identity' | 'clock' | 'cleared'): Buffer {
   return Buffer.concat([Buffer.from([META]), Buffer.from(name, 'latin1')]);
 }
 

@@ -4,7 +4,6 @@
 import type { Clock } from '../core/clock.ts';
 import type { DeviceId } from '../core/device.ts';
 import { errorText, GatewayError } from '../core/errors.ts';
-import { LIMITS } from '../core/limits.ts';
 import type { Logger } from '../core/log.ts';
 import type { AppendReceipt, OutboxEntry, OutboxEvent, OutboxSettings } from '../core/outbox.ts';
 import { UPSTREAM_ENDPOINT } from '../core/endpoint.ts';
@@ -12,8 +11,9 @@ import type { LevelHandle } from '../platform/level.ts';
 import { ChunkEncoder, decodeChunk, recordBytes, type Chunk } from './chunk-codec.ts';
 import { CommitBatch } from './commit-batch.ts';
 import { DropLedger, eventMessage, type DropEvent, type QuarantineEvent } from './drop-ledger.ts';
+import { Housekeeping } from './housekeeping.ts';
 import { GroupCommit, type CommitJob } from './group-commit.ts';
-import { logFrom, logKey, RECORD } from './keys.ts';
+import { logKey, RECORD } from './keys.ts';
 import { LogReader } from './log-reader.ts';
 import { checkpointOf, headOffset, liveBytes, snapshotOf, type LogState } from './log-state.ts';
 import type { QueueState } from './queue-state.ts';
@@ -22,18 +22,13 @@ import { dropFromHead, dropFromQueue, dropStepBytes, dropToQuota, refreshHead, t
 import { applyChunk, replayChunks } from './replay.ts';
 import { seal } from './sealed.ts';
 import { Notifier } from '../platform/abort.ts';
+import { Refusals } from './refusals.ts';
 import type { Space } from './space.ts';
 
 /** A snapshot of all devices is written after this much log, so that a start replays no more than that. */
 const SNAPSHOT_BYTES = 16 * 1024 * 1024;
-/** Dead chunks are deleted in steps between these, an eighth of a percent of the quota otherwise. */
-const RECLAIM_MIN_BYTES = 256 * 1024;
-const RECLAIM_MAX_BYTES = 16 * 1024 * 1024;
-/** LevelDB is told to give space back after this much was deleted, or when the log ran empty for a while. */
-const COMPACT_BYTES = 64 * 1024 * 1024;
-const COMPACT_IDLE_MS = 5000;
-/** Housekeeping runs this often; a checkpoint alone is written at most this often. */
-export const TICK_MS = 1000;
+/** A checkpoint alone is written at most this often. */
+const CHECKPOINT_MS = 1000;
 const REOPEN_FIRST_MS = 100;
 const REOPEN_LONGEST_MS = 30_000;
 
@@ -56,6 +51,7 @@ export class LogCore {
   readonly line: GroupCommit;
   readonly space: Space;
   readonly clock: Clock;
+  readonly refusals: Refusals;
   settings: OutboxSettings;
   commitsTotal = 0;
   appendedTotal = 0;
@@ -67,13 +63,9 @@ export class LogCore {
   #level: LevelHandle;
   #dirty = false;
   #checkpointMs = Number.NEGATIVE_INFINITY;
-  /** Messages refused by `drop_newest` that no event has told yet, by device. */
-  readonly #refused = new Map<DeviceId, { untold: number; unwritten: number }>();
   #recovering: Promise<void> | undefined;
-  #housekeeping: Promise<void> | undefined;
-  #uncompactedBytes = 0;
-  #emptySinceMs: number | undefined;
-  #cancelTick: (() => void) | undefined;
+  readonly #house: Housekeeping;
+  #cancelCheckpoint: (() => void) | undefined;
   #closed = false;
   readonly #stop = new AbortController();
 
@@ -91,11 +83,18 @@ export class LogCore {
       intervals: () => this.settings,
       commit: (group) => this.#commit(group),
     });
-    this.#scheduleTick();
+    this.refusals = new Refusals(this);
+    this.#house = new Housekeeping(this, options.log);
+    this.#house.start();
   }
 
   get closed(): boolean {
     return this.#closed;
+  }
+
+  /** The store is being reopened. */
+  get recovering(): boolean {
+    return this.#recovering !== undefined;
   }
 
   changes(queueId: number): Notifier {
@@ -107,9 +106,17 @@ export class LogCore {
     return notifier;
   }
 
-  /** A queue settled something: the next commit carries a checkpoint. */
+  /** A queue settled something: the next commit carries a checkpoint; when none comes it is written alone. */
   touch(): void {
     this.#dirty = true;
+    if (this.#cancelCheckpoint !== undefined || this.#closed) return;
+    const sinceMs = this.clock.monotonicMs() - this.#checkpointMs;
+    this.#cancelCheckpoint = this.clock.after(Math.max(0, CHECKPOINT_MS - sinceMs), () => {
+      this.#cancelCheckpoint = undefined;
+      // It rides with whatever waits for a commit; a store that is being reopened writes one afterwards.
+      if (!this.#dirty || this.line.waitingJobs > 0 || this.#recovering !== undefined || this.#closed) return;
+      this.checkpoint(false).catch(() => {});
+    });
   }
 
   /** Runs work on the store that reads; a failure reopens the store and runs it again. @throws GatewayError GW_STORE_CLOSED. */
@@ -129,7 +136,7 @@ export class LogCore {
   }
 
   /** Commits changes that are not an append. */
-  change(change: Pick<CommitJob, 'prepare' | 'apply'>): Promise<readonly AppendReceipt[]> {
+  change(change: Pick<CommitJob, 'prepare' | 'apply' | 'limits'>): Promise<readonly AppendReceipt[]> {
     if (this.#closed) return Promise.reject(closedError());
     return this.line.submit({ entries: [], bytes: 0, class: 'acknowledged', ...change }, { urgent: true });
   }
@@ -144,60 +151,13 @@ export class LogCore {
     });
   }
 
-  /**
-   * Messages that `drop_newest` refused: the listener hears of them within a tick; the log when there is room again,
-   * summed up by device.
-   */
-  oweRefused(entries: readonly OutboxEntry[]): void {
-    for (const { message } of entries) {
-      const { deviceId } = message;
-      if (this.#refused.size >= LIMITS.outbox_devices && !this.#refused.has(deviceId)) continue;
-      const counts = this.#refused.get(deviceId) ?? { untold: 0, unwritten: 0 };
-      this.#refused.set(deviceId, { untold: counts.untold + 1, unwritten: counts.unwritten + 1 });
-    }
-  }
-
-  #refusedEvent(deviceId: DeviceId, count: number): DropEvent {
-    return { kind: 'dropped', reason: 'outbox_full', deviceId, epoch: this.state.epoch, count };
-  }
-
-  #tellRefused(): void {
-    for (const [deviceId, counts] of this.#refused) {
-      if (counts.untold === 0) continue;
-      this.state.droppedTotal += counts.untold;
-      this.emit(this.#refusedEvent(deviceId, counts.untold));
-      counts.untold = 0;
-    }
-  }
-
-  /** Writes the sums into the log, when it is not full any more. */
-  #writeRefused(batch: CommitBatch): void {
-    if (this.#refused.size === 0 || liveBytes(this.state) >= this.quotaBytes()) return;
-    this.#tellRefused();
-    const written = [...this.#refused];
-    for (const [deviceId, { unwritten }] of written) {
-      batch.add(this.eventEntry(this.#refusedEvent(deviceId, unwritten)));
-      this.#refused.delete(deviceId);
-    }
-    batch.onUndo(() => {
-      for (const [deviceId, { unwritten }] of written) {
-        const since = this.#refused.get(deviceId) ?? { untold: 0, unwritten: 0 };
-        this.#refused.set(deviceId, { untold: since.untold, unwritten: since.unwritten + unwritten });
-      }
-    });
-  }
-
   emit(event: OutboxEvent): void {
     this.#options.onEvent?.(event);
   }
 
   /** Bytes that the log may hold now: the quota, or less when the file system runs short of space. */
   quotaBytes(): number {
-    return this.space.quotaBytes(this.settings, liveBytes(this.state), this.#uncompactedBytes + this.#deadBytes());
-  }
-
-  #deadBytes(): number {
-    return this.state.head.logBytes - this.state.clearedLogBytes;
+    return this.space.quotaBytes(this.settings, liveBytes(this.state), this.#house.reclaimableBytes());
   }
 
   /** Whether that much more would pass a limit, looked up exactly when it seems so. */
@@ -220,14 +180,16 @@ export class LogCore {
     let receipts: AppendReceipt[][];
     let committed: { chunk: Chunk | undefined; syncMs: number };
     try {
-      await this.#enforce(batch, ledger, group);
+      if (group.some(({ entries, limits }) => entries.length > 0 || limits === true)) {
+        await this.#enforce(batch, ledger, group);
+      }
       for (const job of group) await job.prepare?.(batch, this.#dropContext(ledger, batch));
       receipts = group.map((job) => {
         const own = job.entries.map((entry) => batch.add(entry));
         job.apply?.(batch);
         return own;
       });
-      this.#writeRefused(batch);
+      this.refusals.write(batch);
       this.#addEvents(batch, ledger.events());
       committed = await this.#write(level, batch);
     } catch (error) {
@@ -309,7 +271,7 @@ export class LogCore {
       this.emit(event);
     }
     this.wakeAll();
-    if (this.#deadBytes() >= this.#reclaimStep()) void this.#keepHouse();
+    this.#house.look();
   }
 
   wakeAll(): void {
@@ -360,7 +322,11 @@ export class LogCore {
   async #enforce(batch: CommitBatch, ledger: DropLedger, group: readonly CommitJob[]): Promise<void> {
     const { state, settings } = this;
     const context = this.#dropContext(ledger, batch);
-    if (this.#headIsTooOld()) {
+    const { head } = state;
+    batch.onUndo(() => {
+      state.head = head;
+    });
+    if (this.headIsTooOld()) {
       const oldestMs = state.shelf.nowMs() - settings.maxAgeSecs * 1000;
       await dropFromHead(context, 'max_age', (head) => head.shelfMs >= oldestMs);
     }
@@ -380,79 +346,11 @@ export class LogCore {
     if (batch.events.length > 0 || ledger.size > 0) batch.checkpoint = true;
   }
 
-  #headIsTooOld(): boolean {
+  headIsTooOld(): boolean {
     const { shelfMs } = this.state.head;
     const { maxAgeSecs } = this.settings;
     if (maxAgeSecs <= 0 || shelfMs === undefined || headOffset(this.state) === this.state.tail) return false;
     return this.state.shelf.nowMs() - shelfMs > maxAgeSecs * 1000;
-  }
-
-  // -- housekeeping
-
-  #scheduleTick(): void {
-    this.#cancelTick = this.clock.after(TICK_MS, () => {
-      void this.#keepHouse().finally(() => {
-        if (!this.#closed) this.#scheduleTick();
-      });
-    });
-  }
-
-  /** Checkpoint, expiry, space. One run at a time; never rejects. */
-  #keepHouse(): Promise<void> {
-    this.#housekeeping ??= this.#keepHouseOnce()
-      .catch((error: unknown) => {
-        if (this.#closed || error instanceof GatewayError) return;
-        this.#options.log?.warn({ error: errorText(error) }, 'Housekeeping of the outbox failed; it is tried again.');
-      })
-      .finally(() => {
-        this.#housekeeping = undefined;
-      });
-    return this.#housekeeping;
-  }
-
-  async #keepHouseOnce(): Promise<void> {
-    if (this.#recovering !== undefined || this.#closed) return;
-    await this.space.refresh();
-    await this.read(() => refreshHead(this.state, this.reader));
-    const checkpointDue = this.#dirty && this.clock.monotonicMs() - this.#checkpointMs >= TICK_MS;
-    const overQuota = this.settings.whenFull === 'drop_oldest' && liveBytes(this.state) > this.quotaBytes();
-    this.#tellRefused();
-    const owesEvents = this.#refused.size > 0 && liveBytes(this.state) < this.quotaBytes();
-    if (checkpointDue || overQuota || owesEvents || this.#headIsTooOld()) {
-      await this.checkpoint(false);
-    }
-    await this.#reclaim();
-  }
-
-  #reclaimStep(): number {
-    if (this.space.isShort(this.settings)) return 1;
-    return Math.min(Math.max(this.settings.maxBytes / 64, RECLAIM_MIN_BYTES), RECLAIM_MAX_BYTES);
-  }
-
-  /** Deletes what every queue has passed and, when it is much, has LevelDB give the space back. */
-  async #reclaim(): Promise<void> {
-    const { state } = this;
-    const nowMs = this.clock.monotonicMs();
-    const empty = headOffset(state) === state.tail;
-    this.#emptySinceMs = empty ? (this.#emptySinceMs ?? nowMs) : undefined;
-    const idle = this.#emptySinceMs !== undefined && nowMs - this.#emptySinceMs >= COMPACT_IDLE_MS;
-    const dead = this.#deadBytes();
-    if (dead >= this.#reclaimStep() || (idle && dead >= RECLAIM_MIN_BYTES)) {
-      const { first, logBytes } = state.head;
-      // What is deleted must have been given up by a durable checkpoint, and its devices' numbers be in a snapshot.
-      await this.checkpoint(true);
-      await this.read((level) => level.clear(logFrom(state.clearedTo), logFrom(first)));
-      state.clearedTo = first;
-      state.clearedLogBytes = logBytes;
-      this.reader.forgetBelow(first);
-      this.#uncompactedBytes += dead;
-    }
-    const short = this.space.isShort(this.settings);
-    const due = this.#uncompactedBytes >= COMPACT_BYTES || ((idle || short) && this.#uncompactedBytes > 0);
-    if (!due) return;
-    this.#uncompactedBytes = 0;
-    await this.read((level) => level.compact(logFrom(0), logFrom(state.clearedTo)));
-    await this.space.refresh(true);
   }
 
   // -- failure
@@ -469,23 +367,22 @@ export class LogCore {
     this.line.pause(writeError(cause));
     this.emit({ kind: 'write_failed', reason: errorText(cause) });
     let delayMs = REOPEN_FIRST_MS;
-    let damaged = thorough;
-    while (!this.#closed) {
+    for (let attempt = 1; !this.#closed; attempt += 1) {
       try {
         await this.#level.close().catch(() => {});
         await this.space.release();
-        this.#level = await this.#options.reopen(damaged);
+        // What fails twice is taken for damage, once: a store that a salvage did not help waits for a person.
+        this.#level = await this.#options.reopen(attempt === 1 ? thorough : attempt === 3);
         this.reader.use(this.#level);
         // A commit that failed may be in the log all the same: it keeps its offsets and numbers, and is delivered.
         await replayChunks(this.#level, this.state, this.state.tail);
-        this.#dirty = true;
         this.line.resume();
+        this.touch();
         this.emit({ kind: 'reopened' });
         this.wakeAll();
         return;
       } catch (error) {
         this.#options.log?.error({ error: errorText(error), retryMs: delayMs }, 'The outbox could not be reopened.');
-        damaged = damaged || !(error instanceof GatewayError);
         await this.clock.sleep(delayMs, this.#stop.signal).catch(() => {});
         delayMs = Math.min(delayMs * 2, REOPEN_LONGEST_MS);
       }
@@ -495,8 +392,8 @@ export class LogCore {
   // -- close
 
   async close(beforeClose: () => Promise<void>): Promise<void> {
-    this.#cancelTick?.();
-    await this.#housekeeping;
+    this.#cancelCheckpoint?.();
+    await this.#house.stop();
     if (this.#recovering === undefined) {
       await this.line.whenIdle();
       await this.checkpoint(true).catch(() => {});

@@ -104,7 +104,7 @@ export class LogOutbox implements Outbox {
   #refuse(entries: readonly OutboxEntry[]): GatewayError {
     const { whenFull } = this.#core.settings;
     // With `reject` the sender keeps the message; with `drop_newest` it is lost here, which is told.
-    if (whenFull === 'drop_newest') this.#core.oweRefused(entries);
+    if (whenFull === 'drop_newest') this.#core.refusals.add(entries);
     return new GatewayError(
       'GW_OUTBOX_FULL',
       `The outbox is full (${liveBytes(this.#core.state)} of ${this.#core.quotaBytes()} bytes) and its policy is ${whenFull}. Restore the upstream connection, raise outbox.max_bytes or free disk space.`,

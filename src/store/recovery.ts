@@ -5,11 +5,11 @@ import { errorText, GatewayError } from '../core/errors.ts';
 import type { QueueDefinition, SalvageReport } from '../core/outbox.ts';
 import { levelCodes, repairLevel, type LevelHandle, type LevelTuning, type LevelFactory } from '../platform/level.ts';
 import type { Clock } from '../core/clock.ts';
-import { forgetAside, keepAside, setAside } from './aside.ts';
+import { forgetAside, keepAside, setAside, takeBack } from './aside.ts';
 import { decodeChunk } from './chunk-codec.ts';
 import { readCleanMark, removeCleanMark, type Shutdown } from './clean-mark.ts';
 import { readEpoch, readFormat, writeIdentity } from './identity.ts';
-import { LOG_END, logFrom, metaKey, parseLogKey, RECORD } from './keys.ts';
+import { logFrom, metaKey, parseLogKey, RECORD } from './keys.ts';
 import { emptyState, headOffset, type LogState } from './log-state.ts';
 import { QueueState } from './queue-state.ts';
 import { replay, replayChunks, type Gap, type ReplayReport } from './replay.ts';
@@ -76,7 +76,7 @@ export async function openLog(options: RecoveryOptions): Promise<OpenedLog> {
   } catch (error) {
     if (!(await isDamage(options, error))) {
       await forgetAside(directory);
-      throw error;
+      throw openError(directory, error);
     }
     damage = errorText(error);
   }
@@ -87,6 +87,11 @@ async function isDamage(options: RecoveryOptions, error: unknown): Promise<boole
   if (error instanceof GatewayError && error.code !== 'GW_STORE_OPEN') return false;
   if (await options.isDiskFull()) return false;
   return options.thorough || levelCodes(error).includes('LEVEL_CORRUPTION');
+}
+
+function openError(directory: string, error: unknown): GatewayError {
+  if (error instanceof GatewayError) return error;
+  return new GatewayError('GW_STORE_OPEN', `${directory} could not be read: ${errorText(error)}.`, { cause: error });
 }
 
 function unusable(directory: string, error: unknown): GatewayError {
@@ -118,9 +123,9 @@ async function read(options: RecoveryOptions, level: LevelHandle, shutdown: Shut
   const state = emptyState(epoch ?? options.newEpoch(), options.clock);
   const clock = unseal(await level.get(metaKey('clock'))) as [string, number][] | undefined;
   for (const [bootId, offsetMs] of clock ?? []) state.clockOffsets.set(bootId, offsetMs);
-  const replayed = await replay(level, state);
-  const lostQueues = state.queues.size === 0 && replayed.chunksRead > 0;
-  if (lostQueues) await beginAtOldest(options, level, state);
+  let replayed = await replay(level, state);
+  const lostQueues = replayed.checkpointsRead === 0 && (replayed.chunksRead > 0 || shutdown.kind !== 'unclean');
+  if (lostQueues) replayed = await beginAtOldest(options, level, state);
   state.shelf = new ShelfClock(options.clock, replayed.lastShelf, options.maxAgeSecs);
   if (format === undefined) await writeIdentity(level, state.epoch);
   const gaps = [...replayed.gaps];
@@ -141,6 +146,7 @@ async function read(options: RecoveryOptions, level: LevelHandle, shutdown: Shut
   };
 }
 
+/** Undefined for a store that is as it should be. */
 function damageOf(state: LogState, gaps: readonly Gap[], shutdown: Shutdown, format: unknown): string | undefined {
   if (gaps.length > 0) return `${gapSize(gaps)} messages are missing or damaged in the log`;
   if (shutdown.kind === 'unclean') return undefined;
@@ -154,23 +160,17 @@ function gapSize(gaps: readonly Gap[]): number {
 }
 
 /** Without any checkpoint nobody knows what was delivered: better all of it again than some of it never. */
-async function beginAtOldest(options: RecoveryOptions, level: LevelHandle, state: LogState): Promise<void> {
-  let first = state.tail;
-  for await (const key of level.keys({ gte: logFrom(0), lt: LOG_END })) {
-    const parsed = parseLogKey(key);
-    if (parsed?.kind !== RECORD.chunk) continue;
-    first = parsed.offset;
-    break;
-  }
-  const { tail } = state;
+async function beginAtOldest(options: RecoveryOptions, level: LevelHandle, state: LogState): Promise<ReplayReport> {
+  const cleared = unseal(await level.get(metaKey('cleared'))) as { to: number; logBytes: number } | undefined;
+  const first = cleared?.to ?? 0;
   for (const definition of options.queues) {
     state.queues.set(definition.name, QueueState.create(state.nextQueueId, definition, first));
     state.nextQueueId += 1;
   }
-  state.tail = first;
-  state.head = { first, logBytes: 0, shelfMs: undefined };
-  await replayChunks(level, state, first);
-  state.tail = Math.max(state.tail, tail);
+  const { logBytes = 0 } = cleared ?? {};
+  Object.assign(state, { tail: first, clearedTo: first, clearedLogBytes: logBytes });
+  state.head = { first, logBytes, shelfMs: undefined };
+  return replayChunks(level, state, first);
 }
 
 /** Reads [from, to) and returns what is missing or damaged. */
@@ -201,6 +201,7 @@ async function verify(level: LevelHandle, from: number, to: number): Promise<Gap
 async function salvage(options: RecoveryOptions, reason: string, shutdown: Shutdown): Promise<OpenedLog> {
   const { directory } = options;
   const copiedTo = await keepAside(directory, options.clock.wallMs());
+  await takeBack(directory, copiedTo);
   await repairLevel(directory);
   const swept = await sweep(options);
   const loaded = await load(options, { kind: 'changed', tail: 0, file: '' });

@@ -17,6 +17,7 @@ export interface Gap {
 
 /** What a replay found; damage is reported, never skipped in silence. */
 export interface ReplayReport {
+  checkpointsRead: number;
   chunksRead: number;
   chunksDamaged: number;
   /** Where it began. */
@@ -101,6 +102,7 @@ export async function replay(level: LevelHandle, state: LogState): Promise<Repla
 /** Applies all records from an offset on. */
 export async function replayChunks(level: LevelHandle, state: LogState, from: number): Promise<ReplayReport> {
   const report: ReplayReport = {
+    checkpointsRead: 0,
     chunksRead: 0,
     chunksDamaged: 0,
     from,
@@ -139,7 +141,9 @@ export async function replayChunks(level: LevelHandle, state: LogState, from: nu
       else if (parsed.offset >= state.tail) report.chunksDamaged += 1;
     } else if (parsed.kind === RECORD.checkpoint && !isAppend) {
       const record = unseal(value) as CheckpointRecord | undefined;
-      if (record !== undefined) report.lastShelf = applyCheckpoint(state, record);
+      if (record === undefined) continue;
+      report.checkpointsRead += 1;
+      report.lastShelf = applyCheckpoint(state, record);
     }
   }
   flush();

@@ -24,7 +24,13 @@ const NAMES = QUEUES.map(({ name }) => name);
 const DEVICES = ['a', 'b', 'c'];
 
 type Operation =
-  | { readonly kind: 'append'; readonly device: string; readonly count: number; readonly bytes: number; readonly routed: boolean }
+  | {
+      readonly kind: 'append';
+      readonly device: string;
+      readonly count: number;
+      readonly bytes: number;
+      readonly routed: boolean;
+    }
   | { readonly kind: 'take'; readonly queue: string; readonly lane: Lane; readonly count: number }
   | { readonly kind: 'settle'; readonly queue: string; readonly answers: readonly number[] }
   | { readonly kind: 'split'; readonly queue: string }
@@ -404,7 +410,8 @@ describe('outbox against its model', () => {
       fc.asyncProperty(histories, fc.constantFrom(8000, 1_000_000), async (operations, maxBytes) => {
         await runHistory(
           {
-            open: (onEvent) => Promise.resolve(createMemoryOutbox({ ...COMMON, settings: settings(maxBytes), onEvent })),
+            open: (onEvent) =>
+              Promise.resolve(createMemoryOutbox({ ...COMMON, settings: settings(maxBytes), onEvent })),
             crash: () => Promise.resolve(),
             end: () => Promise.resolve(),
           },

@@ -1,0 +1,133 @@
+// What the outbox does between commits: expires what is too old, looks at the free space, deletes what every queue has
+// passed, and has LevelDB give the space back.
+
+import { errorText, GatewayError } from '../core/errors.ts';
+import type { Logger } from '../core/log.ts';
+import { logFrom, metaKey } from './keys.ts';
+import type { LogCore } from './log-core.ts';
+import { headOffset, liveBytes } from './log-state.ts';
+import { refreshHead } from './retention.ts';
+import { seal } from './sealed.ts';
+
+const TICK_MS = 1000;
+/** Dead chunks are deleted in steps between these, a 64th of the quota otherwise. */
+const RECLAIM_MIN_BYTES = 256 * 1024;
+const RECLAIM_MAX_BYTES = 16 * 1024 * 1024;
+/** LevelDB is told to give space back after this much was deleted, or when the log ran empty for a while. */
+const COMPACT_BYTES = 64 * 1024 * 1024;
+const COMPACT_IDLE_MS = 5000;
+
+export class Housekeeping {
+  readonly #core: LogCore;
+  readonly #log: Logger | undefined;
+  #running: Promise<void> | undefined;
+  #uncompactedBytes = 0;
+  #idle: { readonly tail: number; readonly sinceMs: number } | undefined;
+  #cancelTick: (() => void) | undefined;
+
+  constructor(core: LogCore, log: Logger | undefined) {
+    this.#core = core;
+    this.#log = log;
+  }
+
+  start(): void {
+    this.#schedule();
+  }
+
+  /** Resolves when nothing is under way any more. */
+  async stop(): Promise<void> {
+    this.#cancelTick?.();
+    await this.#running;
+    this.#cancelTick?.();
+  }
+
+  /** After a commit: much may be dead already. */
+  look(): void {
+    if (this.#deadBytes() >= this.#reclaimStep()) void this.#run();
+  }
+
+  /** Bytes on disk that nobody wants any more, and that will come back. */
+  reclaimableBytes(): number {
+    return this.#uncompactedBytes + this.#deadBytes();
+  }
+
+  #deadBytes(): number {
+    const { head, clearedLogBytes } = this.#core.state;
+    return head.logBytes - clearedLogBytes;
+  }
+
+  #schedule(): void {
+    this.#cancelTick = this.#core.clock.after(TICK_MS, () => {
+      void this.#run().finally(() => {
+        if (!this.#core.closed) this.#schedule();
+      });
+    });
+  }
+
+  /** Checkpoint, expiry, space. One run at a time; never rejects. */
+  #run(): Promise<void> {
+    this.#running ??= this.#work()
+      .catch((error: unknown) => {
+        if (this.#core.closed || error instanceof GatewayError) return;
+        this.#log?.warn({ error: errorText(error) }, 'Housekeeping of the outbox failed; it is tried again.');
+      })
+      .finally(() => {
+        this.#running = undefined;
+      });
+    return this.#running;
+  }
+
+  async #work(): Promise<void> {
+    const core = this.#core;
+    if (core.recovering || core.closed) return;
+    await core.space.refresh();
+    await core.read(() => refreshHead(core.state, core.reader));
+    core.refusals.tell();
+    const overQuota = core.settings.whenFull === 'drop_oldest' && liveBytes(core.state) > core.quotaBytes();
+    if (overQuota || core.refusals.owed() || core.headIsTooOld()) await core.change({ limits: true });
+    await this.#reclaim();
+  }
+
+  #reclaimStep(): number {
+    return Math.min(Math.max(this.#core.settings.maxBytes / 64, RECLAIM_MIN_BYTES), RECLAIM_MAX_BYTES);
+  }
+
+  /** Everything was delivered and nothing new came for a while. */
+  #isIdle(): boolean {
+    const { state, clock } = this.#core;
+    const nowMs = clock.monotonicMs();
+    if (headOffset(state) < state.tail || this.#idle?.tail !== state.tail) {
+      this.#idle = { tail: state.tail, sinceMs: nowMs };
+    }
+    return nowMs - this.#idle.sinceMs >= COMPACT_IDLE_MS;
+  }
+
+  /** Deletes what every queue has passed and, when it is much, has LevelDB give the space back. */
+  async #reclaim(): Promise<void> {
+    const { state } = this.#core;
+    const idle = this.#isIdle();
+    const short = this.#core.space.isShort(this.#core.settings);
+    const dead = this.#deadBytes();
+    if (dead >= this.#reclaimStep() || ((idle || short) && dead >= RECLAIM_MIN_BYTES)) {
+      const { first, logBytes } = state.head;
+      // What is deleted must have been given up by a durable checkpoint, and its devices' numbers be in a snapshot.
+      await this.#core.change({
+        apply: (batch) => {
+          batch.checkpoint = true;
+          batch.snapshot = true;
+          batch.writes.push({ key: metaKey('cleared'), value: seal({ to: first, logBytes }) });
+        },
+      });
+      await this.#core.read((level) => level.clear(logFrom(state.clearedTo), logFrom(first)));
+      state.clearedTo = first;
+      state.clearedLogBytes = logBytes;
+      this.#core.reader.forgetBelow(first);
+      this.#uncompactedBytes += dead;
+    }
+    const due = this.#uncompactedBytes >= COMPACT_BYTES || ((idle || short) && this.#uncompactedBytes > 0);
+    if (!due) return;
+    this.#uncompactedBytes = 0;
+    await this.#core.read((level) => level.compact(logFrom(0), logFrom(state.clearedTo)));
+    await this.#core.space.refresh(true);
+  }
+}
