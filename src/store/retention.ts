@@ -20,9 +20,11 @@ export interface DropContext {
 
 /** A chunk lost by a quota takes a bit more with it, so that the events of many small losses do not fill the log again. */
 const STEP_FRACTION = 1 / 128;
+/** Room for the events of a drop. */
+const STEP_MIN_BYTES = 512;
 
 export function dropStepBytes(quotaBytes: number): number {
-  return Math.floor(quotaBytes * STEP_FRACTION);
+  return Math.max(STEP_MIN_BYTES, Math.floor(quotaBytes * STEP_FRACTION));
 }
 
 /**

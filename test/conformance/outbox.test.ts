@@ -1,0 +1,35 @@
+import { describe } from 'vitest';
+import { createMemoryOutbox } from '../../src/store/memory-outbox.ts';
+import { openOutbox } from '../../src/store/open.ts';
+import type { OutboxOptions } from '../../src/store/options.ts';
+import { createTempDir } from '../support/temp-dir.ts';
+import { describeOutbox } from './outbox.suite.ts';
+
+describe('outbox in memory', () => {
+  describeOutbox(() =>
+    Promise.resolve({
+      name: 'memory',
+      create: (options) => Promise.resolve(createMemoryOutbox(options)),
+      end: () => Promise.resolve(),
+    }),
+  );
+});
+
+describe('outbox on LevelDB', () => {
+  describeOutbox(() => {
+    const dir = createTempDir('outbox');
+    const open = (options: OutboxOptions) =>
+      openOutbox({
+        ...options,
+        directory: dir.file('log'),
+        // Too little for the ballast file.
+        freeBytes: () => Promise.resolve(16 * 1024 * 1024),
+      });
+    return Promise.resolve({
+      name: 'LevelDB',
+      create: open,
+      reopen: open,
+      end: () => Promise.resolve(dir.remove()),
+    });
+  });
+});
