@@ -1,7 +1,8 @@
 // The books of the crash and power tests: what was acknowledged against what came out, over all lives of the process.
 //
-// - Every acknowledged message is accepted or quarantined in each queue that takes it, by the end of a drain.
-// - `seq` has no gap for a device, and one number only ever has one `seq`.
+// - Every acknowledged message is accepted or quarantined in each queue that takes it, by the end of a drain; or the quota
+//   took it, and then a message in that same queue says so, with a range that holds its `seq`.
+// - `seq` has no other gap for a device, and one number only ever has one `seq`.
 // - Nothing comes out that never went in, and every body is right to the last byte.
 // - What was accepted comes again only if that was less than the window plus one second before the kill.
 // - A strict queue gives a device's messages in order.
@@ -23,6 +24,8 @@ interface QueueBook {
   readonly rejected: Set<string>;
   /** Last first-delivered `seq`, by `epoch/device`. */
   readonly newest: Map<string, number>;
+  /** Ranges of `seq` that this queue was told to be gone, by `epoch/device`. */
+  readonly told: Map<string, (readonly [from: number, to: number])[]>;
   /** Last accepted `seq` of this life, by `epoch/device`. */
   readonly acceptedInLife: Map<string, number>;
 }
@@ -32,12 +35,22 @@ export interface LedgerTotals {
   delivered: number;
   again: number;
   quarantined: number;
+  /** Acknowledged, and taken by the quota with a message that says so; counted for each queue. */
+  evicted: number;
   lost: number;
   salvages: number;
 }
 
 export class Ledger {
-  readonly totals: LedgerTotals = { acknowledged: 0, delivered: 0, again: 0, quarantined: 0, lost: 0, salvages: 0 };
+  readonly totals: LedgerTotals = {
+    acknowledged: 0,
+    delivered: 0,
+    again: 0,
+    quarantined: 0,
+    evicted: 0,
+    lost: 0,
+    salvages: 0,
+  };
   readonly #faults: string[] = [];
   #faultsTotal = 0;
   /** First number that no life has used for any device. */
@@ -59,6 +72,7 @@ export class Ledger {
         settled: new Set(),
         rejected: new Set(),
         newest: new Map(),
+        told: new Map(),
         acceptedInLife: new Map(),
       });
     }
@@ -151,7 +165,7 @@ export class Ledger {
       this.#fault(`${queue}: ${device} ${seq} has epoch ${epoch}, which no life announced`);
     }
     if (device === GATEWAY_ID) {
-      if (!body.includes('"event":"quarantined"')) this.#fault(`${queue}: the gateway says ${body}`);
+      this.#readGatewayMessage(this.#book(queue), queue, body);
       return `${device}/${seq}`;
     }
     const [verdict, from, text] = body.split(' ');
@@ -168,13 +182,32 @@ export class Ledger {
     return `${device}/${number}`;
   }
 
+  #readGatewayMessage(book: QueueBook, queue: string, body: string): void {
+    const event = JSON.parse(body) as { event: string; device: string; epoch: string; from?: number; to?: number };
+    if (event.event === 'quarantined') return;
+    if (
+      event.event !== 'dropped' ||
+      event.from === undefined ||
+      event.to === undefined ||
+      !body.includes('max_bytes')
+    ) {
+      this.#fault(`${queue}: the gateway says ${body}`);
+      return;
+    }
+    const source = `${event.epoch}/${event.device}`;
+    const ranges = book.told.get(source) ?? [];
+    ranges.push([event.from, event.to]);
+    book.told.set(source, ranges);
+  }
+
+  #isTold(book: QueueBook, source: string, seq: number): boolean {
+    return book.told.get(source)?.some(([from, to]) => from <= seq && seq <= to) === true;
+  }
+
   #readFirst(book: QueueBook, queue: string, device: string, seq: number, epoch: string): void {
     const source = `${epoch}/${device}`;
     const newest = book.newest.get(source) ?? 0;
     if (seq > newest) {
-      if (book.strict && book.takes === 'all' && seq !== newest + 1 && this.#epochs.size === 1) {
-        this.#fault(`${queue}: ${source} jumps from seq ${newest} to ${seq}`);
-      }
       book.newest.set(source, seq);
     } else if (book.strict && seq > (this.#drainedTo.get(`${queue}/${source}`) ?? 0)) {
       this.#fault(`${queue}: ${source} gave seq ${seq} for the first time after ${newest}`);
@@ -219,9 +252,14 @@ export class Ledger {
   /** After a drain to the end: nothing may be missing. Closes the books up to here. */
   endDrain(): void {
     for (const [name, book] of this.#queues) {
-      for (const message of this.#acknowledged.keys()) {
+      for (const [message, seq] of this.#acknowledged) {
         if (book.takes === 'routed' && Number(message.split('/')[1]) % 5 !== 0) continue;
         if (book.settled.has(message)) continue;
+        const device = message.split('/')[0] ?? '';
+        if ([...this.#epochs].some((epoch) => this.#isTold(book, `${epoch}/${device}`, seq))) {
+          this.totals.evicted += 1;
+          continue;
+        }
         this.totals.lost += 1;
         this.#fault(`${name}: ${message} was acknowledged and never came out`);
       }
@@ -231,6 +269,7 @@ export class Ledger {
       if (book.takes === 'all') this.#checkGaps(name, book);
       for (const [source, seq] of book.newest) this.#drainedTo.set(`${name}/${source}`, seq);
       book.settled.clear();
+      book.told.clear();
       book.rejected.clear();
       this.#forgetOld(book);
     }
@@ -243,7 +282,9 @@ export class Ledger {
     for (const [source, newest] of book.newest) {
       const from = this.#drainedTo.get(`${name}/${source}`) ?? 0;
       let missing = 0;
-      for (let seq = from + 1; seq <= newest; seq += 1) if (!book.out.has(`${source}/${seq}`)) missing += 1;
+      for (let seq = from + 1; seq <= newest; seq += 1) {
+        if (!book.out.has(`${source}/${seq}`) && !this.#isTold(book, source, seq)) missing += 1;
+      }
       if (missing > 0) this.#fault(`${name}: ${source} lacks ${missing} of seq ${from + 1} to ${newest}`);
     }
   }

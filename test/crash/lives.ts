@@ -36,9 +36,9 @@ export async function playLives(options: LivesOptions): Promise<Ledger> {
     await loadAndKill(options, ledger, random);
     if (round % LIVES_BETWEEN_DRAINS === 0 || round === options.rounds || ledger.faults.length > 0) {
       await drainAndAudit(options, ledger);
-      const { acknowledged, delivered, again, lost } = ledger.totals;
+      const { acknowledged, delivered, again, evicted, lost } = ledger.totals;
       options.onProgress?.(
-        `round ${round}: ${acknowledged} acknowledged, ${delivered} out, ${again} again, lost ${lost}`,
+        `round ${round}: ${acknowledged} acknowledged, ${delivered} out, ${again} again, ${evicted} evicted, lost ${lost}`,
       );
     }
     if (ledger.faults.length > 0) break;
@@ -52,6 +52,7 @@ function start(options: LivesOptions, ledger: Ledger, life: Life, mode: LoadSett
     mode,
     seed,
     firstNumber: ledger.nextNumber,
+    evicts: seed % 3 === 0,
     dropSync: options.dropSync === true,
   };
   const seen = new Set<string>();
@@ -100,10 +101,10 @@ async function drainAndAudit(options: LivesOptions, ledger: Ledger): Promise<voi
 /** Prints the result the way both tests do; returns the exit code. */
 export function printResult(name: string, options: LivesOptions, ledger: Ledger): number {
   for (const fault of ledger.faults) process.stderr.write(`${name}: ${fault}\n`);
-  const { acknowledged, delivered, again, quarantined, salvages, lost } = ledger.totals;
+  const { acknowledged, delivered, again, quarantined, evicted, salvages, lost } = ledger.totals;
   process.stdout.write(
     `${name}: seed ${options.seed}, ${options.rounds} rounds, ${acknowledged} acknowledged, ${delivered} delivered, ` +
-      `${again} again, ${quarantined} quarantined, ${salvages} salvaged, ${ledger.faults.length} faults, lost ${lost}\n`,
+      `${again} again, ${quarantined} quarantined, ${evicted} evicted and told, ${salvages} salvaged, ${ledger.faults.length} faults, lost ${lost}\n`,
   );
   return ledger.faults.length === 0 && acknowledged > 0 ? 0 : 1;
 }

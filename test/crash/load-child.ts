@@ -25,6 +25,7 @@ import {
 const settings = JSON.parse(process.argv[2] ?? '') as LoadSettings;
 const random = seededRandom(settings.seed);
 const clock = new SystemClock();
+const evicts = settings.mode === 'load' && settings.evicts;
 const tell = (line: LoadReport): void => report(line);
 /** Devices of producers that wait for their acknowledgement, and of polls, for which nobody waits. */
 const DEVICES = ['press-1', 'press-2', 'pump-3', 'pump-4', 'meter-5', 'meter-6'];
@@ -50,16 +51,17 @@ function open(): Promise<Outbox> {
     clock,
     random: systemRandom,
     settings: {
-      maxBytes: 4 * 1024 ** 3,
+      // Some lives run into their quota all the time, so that kills meet evictions too.
+      maxBytes: evicts ? 2 * 1024 ** 2 : 4 * 1024 ** 3,
       maxAgeSecs: 0,
       minFreeBytes: 0,
-      whenFull: 'reject',
+      whenFull: evicts ? 'drop_oldest' : 'reject',
       commitIntervalMs: 0,
       pollCommitIntervalMs: settings.seed % 2 === 0 ? 0 : 50,
     },
     queues: QUEUES,
     onEvent: (event) => {
-      if (event.kind !== 'committed') tell(['event', event]);
+      if (event.kind !== 'committed' && event.kind !== 'dropped') tell(['event', event]);
     },
     ...(settings.dropSync ? { level: withoutSync } : {}),
   });
@@ -145,6 +147,7 @@ async function drain(outbox: Outbox, name: string, strict: boolean): Promise<voi
       continue;
     }
     if (!strict && random() < 0.02) queue.split();
+    if (evicts) await clock.sleep(Math.floor(random() * 150));
     if (taken === 0 && strict) await queue.available('live', never);
     else if (random() < 0.1) await clock.sleep(Math.floor(random() * 40));
     else await setImmediate();

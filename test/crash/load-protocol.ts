@@ -21,6 +21,8 @@ export interface LoadSettings {
   readonly seed: number;
   /** First number of each device's messages. */
   readonly firstNumber: number;
+  /** Runs with a small quota and `drop_oldest`. */
+  readonly evicts: boolean;
   /** Passes `sync: false` to LevelDB, to prove that the power cut notices. */
   readonly dropSync: boolean;
 }
