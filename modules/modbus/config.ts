@@ -248,9 +248,10 @@ export const pointSchema = z
       .boolean()
       .default(false)
       .meta({ title: 'Writable', description: 'Whether commands may write it. Coils and holding registers only.' }),
-    write_verification: z.enum(['read_back', 'none']).default('read_back').meta({
+    write_verification: z.enum(['read_back', 'read_write', 'none']).default('read_back').meta({
       title: 'Write verification',
-      description: '`read_back`: after a write the point is read and compared. `none`: for points that read otherwise.',
+      description:
+        '`read_back`: after a write the point is read and compared. `read_write`: the same in one exchange (function 23) for whole holding registers, where the device knows it. `none`: for points that read otherwise.',
     }),
     deadband: z.number().min(0).optional().meta({
       title: 'Deadband',

@@ -26,6 +26,8 @@ export interface PointWriterOptions {
 }
 
 const ILLEGAL_FUNCTION = 1;
+/** Registers that function 23 can write (section 6.17). */
+const READ_WRITE_REGISTERS_MAX = 121;
 /** Devices that take a value over only at the end of their cycle are read a second time. */
 const SECOND_LOOK_MS = 200;
 const UNCONFIRMED: WriteResult = { quality: { level: 'uncertain', reason: 'broadcast' } };
@@ -77,20 +79,34 @@ export class PointWriter {
   }
 
   async #perform(point: CompiledPoint, write: EncodedWrite, signal: AbortSignal): Promise<WriteResult> {
-    await this.#send(point, write, signal);
     const { device } = this.#options;
+    const readBack = isForOneExchange(point, write)
+      ? await this.#writeAndRead(point, write.values, signal)
+      : await this.#send(point, write, signal);
     if (device.settings.unitId === BROADCAST_UNIT && !device.bus.answersBroadcast) return UNCONFIRMED;
     if (point.config.write_verification === 'none') return { quality: GOOD };
-    return this.#verify(point, write, signal);
+    return this.#verify(point, write, readBack, signal);
   }
 
-  async #send(point: CompiledPoint, write: EncodedWrite, signal: AbortSignal): Promise<void> {
+  /** Function 23 writes, then reads, in one exchange (section 6.17). */
+  #writeAndRead(
+    { address, quantity }: CompiledPoint,
+    values: readonly number[],
+    signal: AbortSignal,
+  ): Promise<Uint8Array> {
+    return this.#request(
+      { functionCode: 23, readAddress: address, readQuantity: quantity, writeAddress: address, values },
+      signal,
+    );
+  }
+
+  async #send(point: CompiledPoint, write: EncodedWrite, signal: AbortSignal): Promise<undefined> {
     const { forceMultiple } = this.#options;
     if (write.kind === 'registers' && write.mask !== undefined) {
       await this.#sendPart(point, write.values[0] ?? 0, write.mask, signal);
-      return;
+    } else {
+      await this.#request(writeRequest(point.address, write, forceMultiple), signal);
     }
-    await this.#request(writeRequest(point.address, write, forceMultiple), signal);
   }
 
   /** Changes some bits of a register: function 22, or read, change and write where the device does not know it. */
@@ -113,11 +129,17 @@ export class PointWriter {
     await this.#request(writeRequest(address, { kind: 'registers', values }, this.#options.forceMultiple), signal);
   }
 
-  async #verify(point: CompiledPoint, write: EncodedWrite, signal: AbortSignal): Promise<WriteResult> {
+  /** `seen` is what the device held right after the write, where that is known already. */
+  async #verify(
+    point: CompiledPoint,
+    write: EncodedWrite,
+    seen: Uint8Array | undefined,
+    signal: AbortSignal,
+  ): Promise<WriteResult> {
     const { device, clock } = this.#options;
     const { table, address, quantity } = point;
     const request: ReadRequest = { functionCode: readFunction(table), address, quantity };
-    let data = await this.#request(request, signal);
+    let data = seen ?? (await this.#request(request, signal));
     if (!point.holds(write, data, address)) {
       await clock.sleep(SECOND_LOOK_MS, signal);
       data = await this.#request(request, signal);
@@ -141,6 +163,15 @@ export class PointWriter {
         throw new GatewayError('GW_DEVICE_OFFLINE', `"${device.id}" is offline: ${error.message}`, { cause: error });
       });
   }
+}
+
+/** Whether it is to be, and can be, written and read in one exchange: whole registers, and not more than that carries. */
+function isForOneExchange(
+  { config }: CompiledPoint,
+  write: EncodedWrite,
+): write is Extract<EncodedWrite, { kind: 'registers' }> {
+  if (config.write_verification !== 'read_write' || write.kind !== 'registers') return false;
+  return write.mask === undefined && write.values.length <= READ_WRITE_REGISTERS_MAX;
 }
 
 function writeRequest(address: number, write: EncodedWrite, forceMultiple: boolean): ModbusRequest {

@@ -74,7 +74,8 @@ function siteConfig(upstream: string): string {
   });
 }
 
-async function manyDevices({ directory, daemon: path, quick, progress }: BenchContext): Promise<readonly BenchRow[]> {
+async function manyDevices(context: BenchContext): Promise<readonly BenchRow[]> {
+  const { directory, daemon: path, quick } = context;
   const seconds = quick ? 15 : 60;
   const site = await startPeer('modbus-site.ts', DEVICES, SITE_PORT, POINTS * 2);
   await using broker = await startMosquitto({ address: '127.0.42.5' });
@@ -91,7 +92,7 @@ async function manyDevices({ directory, daemon: path, quick, progress }: BenchCo
   try {
     await daemon.ready();
     await waitFor(() => arrived >= 3 * DEVICES, { timeoutMs: 60_000, what: 'the first messages' });
-    progress(`${DEVICES} devices are polled; measuring ${seconds} s`);
+    context.progress(`${DEVICES} devices are polled; measuring ${seconds} s`);
     const before = await scrape(daemon);
     const arrivedBefore = arrived;
     const cpuPercent = await cpuPercentDuring(daemon.pid, () => sleep(seconds * 1000));
@@ -134,7 +135,7 @@ async function scrape(daemon: BenchDaemon): Promise<{ polls: number; onTime: num
 }
 
 /** Exchanges made, over those that fit on the line with nothing between them but what the specification asks for. */
-async function slowLine({ quick, progress }: BenchContext): Promise<readonly BenchRow[]> {
+async function slowLine(context: BenchContext): Promise<readonly BenchRow[]> {
   const rows: BenchRow[] = [];
   for (const registers of [POINTS * 2, 10]) {
     await using line = await serialLine();
@@ -157,10 +158,10 @@ async function slowLine({ quick, progress }: BenchContext): Promise<readonly Ben
     const adapter = adapterFor({ transport, devices }, recording);
     await adapter.start(NEVER);
     await waitFor(() => recording.exchanges.length > 3 * UNITS);
-    progress(`RTU at ${BAUD_RATE} baud, ${registers} registers a request`);
+    context.progress(`RTU at ${BAUD_RATE} baud, ${registers} registers a request`);
     const before = recording.exchanges.length;
     const startedMs = performance.now();
-    await sleep(quick ? 4000 : 15_000);
+    await sleep(context.quick ? 4000 : 15_000);
     const count = recording.exchanges.length - before;
     const elapsedMs = performance.now() - startedMs;
     const failed = recording.exchanges.filter(({ outcome }) => outcome !== 'ok').length;

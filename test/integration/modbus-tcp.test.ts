@@ -406,9 +406,15 @@ describe('writes', () => {
         const orMask = pdu.readUInt16BE(5);
         registers[address] = ((registers[address] ?? 0) & quantity) | (orMask & ~quantity & 0xffff);
       }
-      if (functionCode !== 3) return addresses(request);
+      if (functionCode === 23) {
+        const count = pdu.readUInt16BE(7);
+        for (let index = 0; index < count; index += 1) {
+          registers[pdu.readUInt16BE(5) + index] = pdu.readUInt16BE(10 + index * 2);
+        }
+      }
+      if (functionCode !== 3 && functionCode !== 23) return addresses(request);
       const answer = Buffer.alloc(2 + quantity * 2);
-      answer.writeUInt8(3, 0);
+      answer.writeUInt8(functionCode, 0);
       answer.writeUInt8(quantity * 2, 1);
       for (let index = 0; index < quantity; index += 1)
         answer.writeUInt16BE(registers[address + index] ?? 0, 2 + index * 2);
@@ -432,6 +438,23 @@ describe('writes', () => {
     const result = await (await ready()).write?.({ deviceId: 'meter' as never, point: 'point', value: 1.5 }, NEVER);
     expect(result?.readBack).toBe(1.5);
     expect(registers.slice(3, 5)).toEqual([0, 0x3fc0]);
+  });
+
+  it('writes and reads back in one exchange where that is wanted', async () => {
+    const registers = memory();
+    start(writable({ register: 'holding:3', type: 'float32', write_verification: 'read_write' }));
+    const running = await ready();
+    const result = await running.write?.({ deviceId: 'meter' as never, point: 'point', value: 1.5 }, NEVER);
+    expect(result).toEqual({ readBack: 1.5, quality: { level: 'good' } });
+    expect(registers.slice(3, 5)).toEqual([0x3fc0, 0]);
+    const { answer } = server;
+    // A device that holds something else is found out all the same.
+    server.answer = (request) => (request.functionCode === 23 ? pdu('170400000000') : answer(request));
+    registers.fill(0);
+    const failure = await running
+      .write?.({ deviceId: 'meter' as never, point: 'point', value: 2.5 }, NEVER)
+      .catch((error: unknown) => error);
+    expect(isGatewayError(failure, 'GW_WRITE_VERIFY')).toBe(true);
   });
 
   it('uses functions 15 and 16 only where the device wants it', async () => {
