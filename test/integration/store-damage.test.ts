@@ -30,7 +30,7 @@ let directory: TempDir;
 beforeAll(async () => {
   directory = createTempDir('damage');
   await fill(directory.file('clean', 'log'), true);
-  await using child = startChild(join(import.meta.dirname, '../support/outbox-child.ts'), {
+  await using child = startChild(join(import.meta.dirname, '../crash/outbox-child.ts'), {
     args: [directory.file('killed', 'log'), 'fill', String(COUNT), String(DRAINED)],
   });
   await child.next((report): report is unknown => (report as { filled?: boolean }).filled === true, 60_000);
@@ -163,7 +163,7 @@ describe.each(['clean', 'killed'])('a store that was %s', (shutdown) => {
 describe('the directory', () => {
   it('is refused while another process holds it, and can be opened afterwards', async () => {
     const path = directory.file('locked', 'log');
-    const child = startChild(join(import.meta.dirname, '../support/outbox-child.ts'), {
+    const child = startChild(join(import.meta.dirname, '../crash/outbox-child.ts'), {
       args: [path, 'fill', '100', '0'],
     });
     await child.next((report): report is unknown => (report as { filled?: boolean }).filled === true);

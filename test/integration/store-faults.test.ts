@@ -7,7 +7,7 @@ import { startChild, type Child } from '../support/child.ts';
 import { compileDiskShim, createDiskShim, type DiskShim } from '../support/disk-shim.ts';
 import { createTempDir, type TempDir } from '../support/temp-dir.ts';
 
-const CHILD = join(import.meta.dirname, '../support/outbox-child.ts');
+const CHILD = join(import.meta.dirname, '../crash/outbox-child.ts');
 let directory: TempDir;
 let library: string;
 

@@ -2,8 +2,8 @@
 // `fill COUNT DRAINED` (reports `filled` and waits) or `serve` (appends on command and reports each answer).
 
 import { isGatewayError } from '../../src/core/errors.ts';
-import { onCommand, report } from './child.ts';
-import { appendNumbered, drain, numberOf, openTestOutbox } from './outbox.ts';
+import { onCommand, report } from '../support/child.ts';
+import { appendNumbered, drain, numberOf, openTestOutbox } from '../support/outbox.ts';
 
 const [directory = '', mode = '', ...numbers] = process.argv.slice(2);
 const settings = mode === 'serve' ? (JSON.parse(numbers[0] ?? '{}') as Record<string, never>) : {};
