@@ -1,7 +1,10 @@
 // The MQTT upstream against a real Mosquitto that is stopped, started, paused and killed.
 
+import { writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { parseDeviceId } from '../../src/core/device.ts';
 import { startMosquitto } from '../support/mosquitto.ts';
+import { createTempDir } from '../support/temp-dir.ts';
 import { mqttTransport, startRig, subscribe } from '../support/upstream-rig.ts';
 import { waitFor } from '../support/wait.ts';
 
@@ -110,5 +113,49 @@ describe.each(['3.1.1', 5] as const)('MQTT %s to Mosquitto', (protocol_version) 
       during,
       512,
     );
+  });
+});
+
+describe('what Mosquitto refuses for one message', () => {
+  it('too large for it: quarantined without being sent', async () => {
+    await using broker = await startMosquitto({ address: ADDRESS, maxPacketBytes: 2000 });
+    await using rig = startRig(mqttTransport({ url: broker.url }));
+    await rig.append(5);
+    await rig.append(1, 'large', { body: Buffer.alloc(5000) });
+    await rig.append(5);
+    await rig.drained();
+    const [quarantined] = await rig.outbox.quarantined({ limit: 10 });
+    expect(quarantined?.reason).toMatch(/packet of \d+ bytes; the broker takes 2000/);
+    expect(rig.telemetry.of('endpoint_disconnected')).toEqual([]);
+  });
+
+  it('too large in MQTT 3.1.1, where it can only drop the connection: found and quarantined', async () => {
+    await using broker = await startMosquitto({ address: ADDRESS, maxPacketBytes: 2000 });
+    await using witness = await subscribe(broker.url);
+    await using rig = startRig(mqttTransport({ url: broker.url, protocol_version: '3.1.1' }));
+    const before = await rig.append(20, 'a');
+    await rig.append(1, 'large', { body: Buffer.alloc(5000) });
+    const after = await rig.append(300, 'b');
+    await rig.drained(30_000);
+    const quarantined = await rig.outbox.quarantined({ limit: 10 });
+    expect(quarantined.map(({ reason, stored }) => [reason, stored.message.body.byteLength])).toEqual([
+      ['suspected_poison', 5000],
+    ]);
+    await waitFor(() => [...before, ...after].every((text) => witness.texts().includes(text)));
+  });
+
+  it('not authorized for one topic: quarantined while others pass', async () => {
+    using directory = createTempDir('acl');
+    writeFileSync(directory.file('acl'), 'topic readwrite fieldpost/gateway-1/meter-1/telemetry\n', { mode: 0o600 });
+    // Mosquitto 2.0.11 without a limit of queued messages closes the connection after a denied PUBLISH.
+    const lines = ['max_queued_messages 1000', `acl_file ${directory.file('acl')}`];
+    await using broker = await startMosquitto({ address: ADDRESS, lines });
+    await using rig = startRig(mqttTransport({ url: broker.url }));
+    const feeding = setInterval(() => void rig.append(1, 'n').catch(() => {}), 50);
+    await rig.append(1, 'forbidden', { deviceId: parseDeviceId('meter-2') });
+    await waitFor(async () => (await rig.outbox.quarantined({ limit: 1 })).length === 1, { timeoutMs: 30_000 });
+    clearInterval(feeding);
+    const [quarantined] = await rig.outbox.quarantined({ limit: 10 });
+    expect(quarantined).toMatchObject({ reason: 'Not authorized to publish to this topic (0x87).' });
   });
 });

@@ -1,0 +1,87 @@
+// The broker inside the gateway, as a subscriber meets it.
+
+import { createServer, connect as connectTcp } from 'node:net';
+import mqtt from 'mqtt';
+import { describe, expect, it } from 'vitest';
+import { checkLocalUpstream, localUpstreamConfig } from '../../modules/upstream-local/config.ts';
+import { createLocalTransport } from '../../modules/upstream-local/transport.ts';
+import { freePort } from '../support/free-port.ts';
+import { endpointContext, startRig } from '../support/upstream-rig.ts';
+import { waitFor } from '../support/wait.ts';
+
+const ADDRESS = '127.0.50.5';
+
+async function localRig() {
+  const port = await freePort(ADDRESS);
+  const rig = startRig(
+    createLocalTransport(localUpstreamConfig.parse({ listen: { address: ADDRESS, port } }), endpointContext()),
+  );
+  return { port, rig, url: `mqtt://${ADDRESS}:${port}` };
+}
+
+describe('the local broker', () => {
+  it('delivers to whoever subscribes, and needs nobody', async () => {
+    const { rig, url } = await localRig();
+    await using _rig = rig;
+    await rig.append(50, 'nobody');
+    await rig.drained();
+    const client = await mqtt.connectAsync(url, { reconnectPeriod: 0 });
+    const texts: string[] = [];
+    client.on('message', (topic, payload) => void texts.push(`${topic} ${payload.toString()}`));
+    await client.subscribeAsync('fieldpost/+/meter-1/telemetry');
+    await rig.append(200, 'm');
+    await waitFor(() => texts.length === 200);
+    expect(texts[199]).toBe('fieldpost/gateway-1/meter-1/telemetry m199');
+    await client.endAsync(true);
+  });
+
+  it('takes no messages from clients', async () => {
+    const { rig, url } = await localRig();
+    await using _rig = rig;
+    await waitFor(() => rig.runner.status().state === 'connected');
+    const client = await mqtt.connectAsync(url, { reconnectPeriod: 0 });
+    client.publish('fieldpost/gateway-1/meter-1/telemetry', 'forged');
+    await waitFor(() => !client.connected);
+    await client.endAsync(true);
+  });
+
+  it('drops a subscriber that takes nothing, and goes on', async () => {
+    const { port, rig } = await localRig();
+    await using _rig = rig;
+    await waitFor(() => rig.runner.status().state === 'connected');
+    const slow = connectTcp(port, ADDRESS);
+    slow.on('error', () => {});
+    // CONNECT and SUBSCRIBE to everything with QoS 0, then not a byte is read.
+    slow.write(Buffer.from('100d00044d51545404020000000173', 'hex'));
+    slow.write(Buffer.from('8206000100012300', 'hex'));
+    await waitFor(() => slow.bytesRead >= 9);
+    slow.pause();
+    await rig.append(300, 'x', { body: Buffer.alloc(60_000) });
+    await rig.drained();
+    expect(rig.runner.status().deliveredTotal).toBe(300);
+    slow.destroy();
+  });
+
+  it('is degraded while its port is taken, keeps everything, and comes when it is free', async () => {
+    const port = await freePort(ADDRESS);
+    const squatter = createServer();
+    await new Promise<void>((resolve) => {
+      squatter.listen(port, ADDRESS, resolve);
+    });
+    await using rig = startRig(
+      createLocalTransport(localUpstreamConfig.parse({ listen: { address: ADDRESS, port } }), endpointContext()),
+    );
+    await rig.append(10);
+    await waitFor(() => rig.runner.health().status === 'degraded');
+    expect(rig.runner.health().reason).toMatch(
+      /cannot listen on 127\.0\.50\.5:\d+, another program does; choose another/,
+    );
+    squatter.close();
+    await rig.drained();
+  });
+
+  it('never listens beyond loopback', () => {
+    expect(checkLocalUpstream(localUpstreamConfig.parse({ listen: { address: '0.0.0.0' } }))).toHaveLength(1);
+    expect(checkLocalUpstream(localUpstreamConfig.parse({}))).toEqual([]);
+  });
+});
