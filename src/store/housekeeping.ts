@@ -12,6 +12,8 @@ import { seal } from './sealed.ts';
 const TICK_MS = 1000;
 /** Dead chunks are deleted in steps between these, a 64th of the quota otherwise. */
 const RECLAIM_MIN_BYTES = 256 * 1024;
+/** With little free space, after every commit that leaves this much. */
+const SHORT_STEP_BYTES = 1024 * 1024;
 const RECLAIM_MAX_BYTES = 16 * 1024 * 1024;
 /** LevelDB is told to give space back after this much was deleted, or when the log ran empty for a while. */
 const COMPACT_BYTES = 64 * 1024 * 1024;
@@ -43,7 +45,9 @@ export class Housekeeping {
 
   /** After a commit: much may be dead already. */
   look(): void {
-    if (this.#deadBytes() >= this.#reclaimStep()) void this.#run();
+    const { space, settings } = this.#core;
+    const step = space.isShort(settings) ? SHORT_STEP_BYTES : this.#reclaimStep();
+    if (this.#deadBytes() >= step) void this.#run();
   }
 
   /** Bytes on disk that nobody wants any more, and that will come back. */

@@ -29,6 +29,8 @@ import type { Space } from './space.ts';
 const SNAPSHOT_BYTES = 16 * 1024 * 1024;
 /** A checkpoint alone is written at most this often. */
 const CHECKPOINT_MS = 1000;
+/** After three seconds of failures; see recovery.ts for what else must hold. */
+const THOROUGH_ATTEMPT = 6;
 const REOPEN_FIRST_MS = 100;
 const REOPEN_LONGEST_MS = 30_000;
 
@@ -167,6 +169,7 @@ export class LogCore {
       return used > 0 && used + bytes > this.quotaBytes();
     };
     if (!over()) return false;
+    await this.space.refresh(true);
     await this.read(() => refreshHead(this.state, this.reader));
     return over();
   }
@@ -262,6 +265,7 @@ export class LogCore {
     this.lastCommitAnsweredMs = this.clock.monotonicMs();
     if (chunk !== undefined) {
       this.appendedTotal += chunk.count;
+      this.space.consume(chunk.bytes.length);
       this.reader.remember(chunk, batch.references);
       applyChunk(this.state, chunk, batch.references, batch.exclusive);
       this.emit({ kind: 'committed', messages: chunk.count, bytes: chunk.bytes.length, syncMs });
@@ -288,7 +292,8 @@ export class LogCore {
   }
 
   eventEntry(event: DropEvent | QuarantineEvent): OutboxEntry {
-    const queues = event.queue === undefined ? [UPSTREAM_ENDPOINT] : [UPSTREAM_ENDPOINT, event.queue];
+    // Queues that take all need no mention; what every queue lost concerns the routed ones too.
+    const queues = event.queue === undefined ? [...this.state.queues.keys()] : [UPSTREAM_ENDPOINT, event.queue];
     return { message: eventMessage(event, this.#options.gatewayId, this.clock.now()), queues };
   }
 
@@ -332,6 +337,7 @@ export class LogCore {
     }
     let incoming = 0;
     for (const job of group) incoming += job.bytes;
+    if (this.space.isShort(settings)) await this.space.refresh(true);
     if (settings.whenFull === 'drop_oldest' && liveBytes(state) + incoming > this.quotaBytes()) {
       await refreshHead(state, this.reader);
       const quota = this.quotaBytes();
@@ -371,8 +377,8 @@ export class LogCore {
       try {
         await this.#level.close().catch(() => {});
         await this.space.release();
-        // What fails twice is taken for damage, once: a store that a salvage did not help waits for a person.
-        this.#level = await this.#options.reopen(attempt === 1 ? thorough : attempt === 3);
+        // What goes on failing is taken for damage, once: a store that a salvage did not help waits for a person.
+        this.#level = await this.#options.reopen(attempt === 1 ? thorough : attempt === THOROUGH_ATTEMPT);
         this.reader.use(this.#level);
         // A commit that failed may be in the log all the same: it keeps its offsets and numbers, and is delivered.
         await replayChunks(this.#level, this.state, this.state.tail);

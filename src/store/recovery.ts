@@ -1,8 +1,10 @@
 // Opens the log: as it was left, or after a crash, or damaged. Damage is never deleted: the directory as it was found is
 // kept aside, the store is repaired, and every chunk whose checksum holds is kept.
 
+import { readFile, rm } from 'node:fs/promises';
 import { errorText, GatewayError } from '../core/errors.ts';
 import type { QueueDefinition, SalvageReport } from '../core/outbox.ts';
+import { writeFileAtomic } from '../platform/files.ts';
 import { levelCodes, repairLevel, type LevelHandle, type LevelTuning, type LevelFactory } from '../platform/level.ts';
 import type { Clock } from '../core/clock.ts';
 import { forgetAside, keepAside, setAside, takeBack } from './aside.ts';
@@ -86,7 +88,20 @@ export async function openLog(options: RecoveryOptions): Promise<OpenedLog> {
 async function isDamage(options: RecoveryOptions, error: unknown): Promise<boolean> {
   if (error instanceof GatewayError && error.code !== 'GW_STORE_OPEN') return false;
   if (await options.isDiskFull()) return false;
-  return options.thorough || levelCodes(error).includes('LEVEL_CORRUPTION');
+  if (levelCodes(error).includes('LEVEL_CORRUPTION')) return true;
+  // LevelDB calls a table that was cut off an I/O error too; a disk that itself fails is not healed by a salvage.
+  return options.thorough && (await canWrite(options.directory));
+}
+
+async function canWrite(directory: string): Promise<boolean> {
+  try {
+    await writeFileAtomic(`${directory}.probe`, 'probe');
+    return (await readFile(`${directory}.probe`, 'utf8')) === 'probe';
+  } catch {
+    return false;
+  } finally {
+    await rm(`${directory}.probe`, { force: true });
+  }
 }
 
 function openError(directory: string, error: unknown): GatewayError {

@@ -11,9 +11,11 @@ export interface Space {
   readonly freeBytes: number;
   /** Bytes that the store takes on disk, as of the last refresh. */
   readonly diskBytes: number;
-  /** Looks again when the last look is old, or at once. */
+  /** Looks again when the last look is old; with `now`, at the free bytes at once. */
   refresh(now?: boolean): Promise<void>;
-  /** The floor is reached. */
+  /** That many bytes went into the log: the estimate of what is free follows, until the next look. */
+  consume(bytes: number): void;
+  /** The floor is reached, as far as known. */
   isShort(settings: OutboxSettings): boolean;
   /** Bytes that the log may hold: the quota, less as far as the floor is passed. `reclaimableBytes` will come back. */
   quotaBytes(settings: OutboxSettings, liveBytes: number, reclaimableBytes: number): number;
@@ -26,11 +28,20 @@ const ALLOWANCE_BYTES = 1024 * 1024;
 /** A table of LevelDB, its new log and its manifest fit in. */
 export const BALLAST_BYTES = 8 * 1024 * 1024;
 const REFRESH_MS = 5000;
+/** Log and table. */
+const WRITES_PER_BYTE = 2;
+/**
+ * Whatever the settings say, this much (or an eighth of a small file system) is left free, so that compaction finds room
+ * and the disk is never filled by us.
+ */
+const HARD_FLOOR_BYTES = 16 * 1024 * 1024;
+const HARD_FLOOR_FRACTION = 1 / 8;
 
 export class DiskSpace implements Space {
   readonly #directory: string;
   readonly #ballastPath: string;
   readonly #measure: () => Promise<number>;
+  #hardFloorBytes = 0;
   readonly #monotonicMs: () => number;
   #refreshedMs = Number.NEGATIVE_INFINITY;
   #hasBallast = false;
@@ -50,9 +61,12 @@ export class DiskSpace implements Space {
   }
 
   async refresh(now = false): Promise<void> {
-    if (!now && this.#monotonicMs() - this.#refreshedMs < REFRESH_MS) return;
-    this.#refreshedMs = this.#monotonicMs();
+    const old = this.#monotonicMs() - this.#refreshedMs >= REFRESH_MS;
+    if (!now && !old) return;
     this.freeBytes = await this.#measure();
+    if (!old) return;
+    this.#refreshedMs = this.#monotonicMs();
+    this.#hardFloorBytes = Math.min(HARD_FLOOR_BYTES, (await totalBytes(this.#directory)) * HARD_FLOOR_FRACTION);
     this.diskBytes = await directoryBytes(this.#directory);
     // Made (again) only where it takes no more than a quarter of what is free.
     if (!this.#hasBallast && this.freeBytes > 4 * BALLAST_BYTES) await this.#makeBallast();
@@ -63,12 +77,20 @@ export class DiskSpace implements Space {
     return (await this.#measure().catch(() => Number.POSITIVE_INFINITY)) < BALLAST_BYTES;
   }
 
+  consume(bytes: number): void {
+    this.freeBytes -= bytes * WRITES_PER_BYTE;
+  }
+
   isShort(settings: OutboxSettings): boolean {
-    return this.freeBytes < settings.minFreeBytes;
+    return this.freeBytes < this.#floorBytes(settings);
+  }
+
+  #floorBytes(settings: OutboxSettings): number {
+    return Math.max(settings.minFreeBytes, this.#hardFloorBytes);
   }
 
   quotaBytes(settings: OutboxSettings, liveBytes: number, reclaimableBytes: number): number {
-    const missing = settings.minFreeBytes - this.freeBytes - reclaimableBytes;
+    const missing = this.#floorBytes(settings) - this.freeBytes - reclaimableBytes;
     if (missing <= 0) return settings.maxBytes;
     return Math.min(settings.maxBytes, Math.max(ALLOWANCE_BYTES, liveBytes - missing));
   }
@@ -109,6 +131,11 @@ async function measureFree(directory: string): Promise<number> {
   return bavail * bsize;
 }
 
+async function totalBytes(directory: string): Promise<number> {
+  const { blocks, bsize } = await statfs(directory);
+  return blocks * bsize;
+}
+
 async function directoryBytes(directory: string): Promise<number> {
   let bytes = 0;
   for (const name of await readdir(directory)) {
@@ -126,6 +153,7 @@ export const memorySpace: Space = {
   freeBytes: Number.POSITIVE_INFINITY,
   diskBytes: 0,
   refresh: () => Promise.resolve(),
+  consume: () => {},
   isShort: () => false,
   quotaBytes: (settings) => settings.maxBytes,
   release: () => Promise.resolve(),
