@@ -3,9 +3,33 @@
 
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { build } from 'esbuild';
+import { build, type Plugin } from 'esbuild';
 
 const ROOT = join(import.meta.dirname, '..');
+
+/** zod brings its messages in 60 languages; ours are English. */
+const englishOnly: Plugin = {
+  name: 'zod-english-only',
+  setup({ onLoad }) {
+    onLoad({ filter: /node_modules\/zod\/v4\/locales\/index\.js$/ }, () => ({
+      contents: "export { default as en } from './en.js';",
+      loader: 'js',
+    }));
+  },
+};
+
+/** Of modbus-serial only the codec and the TCP server are used; it does without its serial ports where there is no serialport. */
+const modbusCodecOnly: Plugin = {
+  name: 'modbus-codec-only',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^serialport$/ }, ({ path, importer }) =>
+      importer.includes('/node_modules/modbus-serial/') ? { path, namespace: 'absent' } : undefined,
+    );
+    onLoad({ filter: /.*/, namespace: 'absent' }, ({ path }) => ({
+      contents: `throw new Error('${path} is not loaded here');`,
+    }));
+  },
+};
 
 rmSync(join(ROOT, 'dist'), { recursive: true, force: true });
 await build({
@@ -19,11 +43,16 @@ await build({
   format: 'esm',
   platform: 'node',
   target: 'node24',
-  minify: false,
+  // Names stay, so that stacks can be read; the rest is memory: V8 keeps the text of what it has loaded.
+  minifyWhitespace: true,
+  minifySyntax: true,
+  plugins: [englishOnly, modbusCodecOnly],
   keepNames: true,
   legalComments: 'none',
   external: ['classic-level', '@serialport/bindings-cpp', 'systeminformation', 'pino', 'thread-stream'],
   // Bundled CommonJS packages call require() for built-in modules.
-  banner: { js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);" },
+  banner: {
+    js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",
+  },
   logLevel: 'warning',
 });

@@ -5,7 +5,7 @@
 
 import { constants } from 'node:fs';
 import { open as openFile, readFile, stat } from 'node:fs/promises';
-import { SerialPort } from 'serialport';
+import type { SerialPort } from 'serialport';
 import { errorText, GatewayError, systemCode, throwIfAborted } from '#sdk';
 import { disconnectedFault } from './faults.ts';
 import type { Link, LinkEvents, LinkOpener } from './link.ts';
@@ -38,7 +38,10 @@ export function serialLink(options: SerialLinkOptions): LinkOpener {
       const file = await findDevice(path);
       await assertNotLocked(path, file);
       throwIfAborted(signal);
-      const port = new SerialPort({ path, baudRate, dataBits, parity, stopBits, autoOpen: false });
+      // Loaded with the first serial port, so that a bus over TCP does not pay for it; by its default export, which is all
+      // that a bundle gives of a CommonJS package.
+      const { default: library } = await import('serialport');
+      const port = new library.SerialPort({ path, baudRate, dataBits, parity, stopBits, autoOpen: false });
       await new Promise<void>((resolve, reject) => {
         port.open((error) => {
           if (error === null) resolve();

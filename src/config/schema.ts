@@ -8,6 +8,9 @@ import { LIMITS } from '../core/limits.ts';
 import type { Apply, ModuleDefinition } from '../core/module.ts';
 import type { OutboxSettings } from '../core/outbox.ts';
 
+// Without this zod compiles schemas with `new Function`: no code is made from data here, and it takes memory.
+z.config({ jitless: true });
+
 /** What Fieldpost knows of a field beyond its type; put on a schema with `.meta()`. */
 export interface FieldMeta {
   readonly title?: string;

@@ -3,7 +3,6 @@
 
 import { join } from 'node:path';
 import { renderReference } from '../../src/config/reference.ts';
-import { ModuleCatalogue } from '../../src/config/schema.ts';
 import { ERROR_CATALOGUE } from '../../src/core/errors.ts';
 import { MODULES } from '../../src/main.ts';
 import { renderMetricsReference } from '../../src/observe/metrics.ts';
@@ -23,7 +22,7 @@ export function documents(): readonly { readonly path: string; readonly text: st
   return [
     {
       path: join(ROOT, 'src', 'config', 'REFERENCE.md'),
-      text: `# Configuration\n\n${NOTE}${renderReference(new ModuleCatalogue(MODULES))}`,
+      text: `# Configuration\n\n${NOTE}${renderReference(MODULES)}`,
     },
     { path: join(ROOT, 'src', 'observe', 'METRICS.md'), text: `# Metrics\n\n${NOTE}${renderMetricsReference()}` },
     { path: join(ROOT, 'src', 'core', 'ERRORS.md'), text: `# Errors\n\n${NOTE}${renderErrors()}` },
