@@ -42,6 +42,9 @@ const FRAMERS: Readonly<Record<TransportConfig['kind'], () => Framer>> = {
   ascii: () => new AsciiFramer(),
 };
 
+/** A quick reconnect takes a few hundred ms and shall not fail a poll, however short the time limit of requests. */
+const PATIENCE_MIN_MS = 1000;
+
 /** Above this rate the specification fixes the silence between frames, as timers of 3.5 characters get too short. */
 const FIXED_GAP_BAUD = 19_200;
 const FIXED_GAP_MS = 1.75;
@@ -91,7 +94,7 @@ export class BusSet {
       gapMs: frameGapMs(transport, opener.charMs),
       turnaroundMs: this.#config.turnaround_ms,
       connectDelayMs: this.#config.connect_delay_ms,
-      patienceMs: this.#config.timeout_ms + this.#config.connect_delay_ms,
+      patienceMs: Math.max(this.#config.timeout_ms, PATIENCE_MIN_MS) + this.#config.connect_delay_ms,
       onConnected: () => {
         for (const listener of listeners) listener.busConnected();
       },

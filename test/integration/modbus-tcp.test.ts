@@ -311,6 +311,17 @@ describe('connections', () => {
     expect(performance.now() - backMs).toBeLessThan(3000);
   });
 
+  it('says at once that the server is gone, however far the next poll is', async () => {
+    start(meter({ poll_interval_ms: 3_600_000 }));
+    await waitFor(() => recording.state('meter') === 'good');
+    const { port } = server;
+    await server.close();
+    await waitFor(() => recording.quality('meter', 'voltage') === 'bad:disconnected', { timeoutMs: 3000 });
+    expect(recording.state('meter')).toBe('offline');
+    server = await serve(HOST, port);
+    await waitFor(() => recording.state('meter') === 'good', { timeoutMs: 5000 });
+  });
+
   it('does not lose a poll to a connection that ends between two', async () => {
     start(meter(), { timeout_ms: 1000, retries: 1 });
     await waitFor(() => recording.batches.length >= 2);
