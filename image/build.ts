@@ -3,15 +3,15 @@
 
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { build, type Plugin } from 'esbuild';
+import { build as bundle, type Plugin } from 'esbuild';
 
 const ROOT = join(import.meta.dirname, '..');
 
 /** zod brings its messages in 60 languages; ours are English. */
 const englishOnly: Plugin = {
   name: 'zod-english-only',
-  setup({ onLoad }) {
-    onLoad({ filter: /node_modules\/zod\/v4\/locales\/index\.js$/ }, () => ({
+  setup(build) {
+    build.onLoad({ filter: /node_modules\/zod\/v4\/locales\/index\.js$/ }, () => ({
       contents: "export { default as en } from './en.js';",
       loader: 'js',
     }));
@@ -21,18 +21,18 @@ const englishOnly: Plugin = {
 /** Of modbus-serial only the codec and the TCP server are used; it does without its serial ports where there is no serialport. */
 const modbusCodecOnly: Plugin = {
   name: 'modbus-codec-only',
-  setup({ onResolve, onLoad }) {
-    onResolve({ filter: /^serialport$/ }, ({ path, importer }) =>
+  setup(build) {
+    build.onResolve({ filter: /^serialport$/ }, ({ path, importer }) =>
       importer.includes('/node_modules/modbus-serial/') ? { path, namespace: 'absent' } : undefined,
     );
-    onLoad({ filter: /.*/, namespace: 'absent' }, ({ path }) => ({
+    build.onLoad({ filter: /.*/, namespace: 'absent' }, ({ path }) => ({
       contents: `throw new Error('${path} is not loaded here');`,
     }));
   },
 };
 
 rmSync(join(ROOT, 'dist'), { recursive: true, force: true });
-await build({
+await bundle({
   absWorkingDir: ROOT,
   entryPoints: { main: 'src/main.ts', simulator: 'modules/simulator/server.ts' },
   outdir: 'dist',

@@ -33,7 +33,9 @@ async function examine(paths: string[]): Promise<ICruiseResult> {
 describe('architecture', () => {
   it('imports run one way, and every file was examined', async () => {
     const result = await examine(['src', 'modules']);
-    const examined = result.modules.map((module) => module.source).filter((path) => /^(src|modules)\/.*\.tsx?$/.test(path));
+    const examined = result.modules
+      .map((module) => module.source)
+      .filter((path) => /^(src|modules)\/.*\.tsx?$/.test(path));
     const present = [...sourceFiles('src'), ...sourceFiles('modules')];
     expect(present.length).toBeGreaterThanOrEqual(60);
     expect(new Set(examined)).toEqual(new Set(present));
@@ -68,7 +70,9 @@ describe('architecture', () => {
   });
 
   it('gives every module its parts', () => {
-    const folders = readdirSync(join(ROOT, 'modules')).filter((name) => statSync(join(ROOT, 'modules', name)).isDirectory());
+    const folders = readdirSync(join(ROOT, 'modules')).filter((name) =>
+      statSync(join(ROOT, 'modules', name)).isDirectory(),
+    );
     expect(folders.length).toBeGreaterThanOrEqual(4);
     for (const folder of folders) {
       const files = readdirSync(join(ROOT, 'modules', folder));

@@ -28,8 +28,18 @@ function vitest(project: string): Gate {
   return {
     name: project,
     command: [
-      'vitest', 'run', '--config', 'test/vitest.config.ts', '--project', project,
-      '--reporter', 'default', '--reporter', 'json', '--outputFile.json', report,
+      'vitest',
+      'run',
+      '--config',
+      'test/vitest.config.ts',
+      '--project',
+      project,
+      '--reporter',
+      'default',
+      '--reporter',
+      'json',
+      '--outputFile.json',
+      report,
     ],
     report,
   };
@@ -67,7 +77,11 @@ function run(command: readonly string[]): Promise<number> {
 
 function readReport(path: string, exitCode: number): Counts {
   if (!existsSync(path)) return { passed: 0, failed: 1 };
-  const report = JSON.parse(readFileSync(path, 'utf8')) as { numPassedTests: number; numFailedTests: number; numTotalTests: number };
+  const report = JSON.parse(readFileSync(path, 'utf8')) as {
+    numPassedTests: number;
+    numFailedTests: number;
+    numTotalTests: number;
+  };
   // A file that does not load, or an unhandled rejection, fails the run without failing a test.
   const failed = report.numFailedTests > 0 ? report.numFailedTests : exitCode === 0 && report.numTotalTests > 0 ? 0 : 1;
   return { passed: report.numPassedTests, failed };
@@ -89,7 +103,9 @@ async function main(): Promise<number> {
     sum.passed += counts.passed;
     sum.failed += counts.failed;
     const seconds = ((performance.now() - startedAt) / 1000).toFixed(0).padStart(4);
-    lines.push(`${gate.name.padEnd(12)} ${String(counts.passed).padStart(5)} passed ${String(counts.failed).padStart(4)} failed ${seconds} s`);
+    lines.push(
+      `${gate.name.padEnd(12)} ${String(counts.passed).padStart(5)} passed ${String(counts.failed).padStart(4)} failed ${seconds} s`,
+    );
   }
   process.stdout.write(`\n${lines.join('\n')}\n\n${sum.passed} passed, ${sum.failed} failed\n`);
   return sum.failed === 0 ? 0 : 1;

@@ -40,6 +40,7 @@ export function createLocalTransport(config: LocalUpstreamConfig, { gatewayId }:
 
   return {
     target: `mqtt://${address}:${port}`,
+    hint: `mosquitto_sub -h ${address} -p ${port} -t 'fieldpost/#' -v`,
     capabilities: {
       negativeAcknowledgement: true,
       window: 256,

@@ -23,7 +23,6 @@ export const ERROR_CATALOGUE = {
     exit: 1,
     kind: 'invalid',
   },
-  GW_CONFIG_SECRET: { meaning: 'A secret that the configuration refers to cannot be read.', exit: 1, kind: 'invalid' },
   GW_CONFIG_IO: { meaning: 'The configuration could not be read or written.', exit: 1, kind: 'transient' },
   GW_DATA_DIRECTORY: { meaning: 'The data directory cannot be created or written.', exit: 75, kind: 'invalid' },
   GW_DATA_LOCKED: { meaning: 'Another Fieldpost already uses the data directory.', exit: 75, kind: 'invalid' },
