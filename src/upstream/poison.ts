@@ -8,12 +8,19 @@
 // - Whatever is accepted is innocent at once.
 // - Everything here is bounded by the window: only what was in flight at the last drop is remembered.
 
+import type { FailureKind } from '../core/delivery.ts';
+import { LIMITS } from '../core/limits.ts';
+
 /** Drops with a message in flight, one after the other, before it goes alone. */
-export const SUSPECT_DROPS = 3;
+const SUSPECT_DROPS = 3;
 /** Drops with the suspect alone in flight behind a neighbour that passed, before it is quarantined. */
-export const POISON_DROPS = 3;
-/** Refusals of one message for which the peer took others in between, before it is quarantined. */
-export const POISON_REFUSALS = 3;
+const POISON_DROPS = 3;
+/**
+ * Refusals of one message for which the peer took others in between, before it is quarantined. A peer's own trouble
+ * (`transient`) hits any message now and then, so it takes more to blame the message; `throttled` and `timeout` say
+ * nothing about it at all.
+ */
+const POISON_REFUSALS: Readonly<Partial<Record<FailureKind, number>>> = { unauthorized: 3, invalid: 3, transient: 10 };
 
 /** Reason under which such a message stands in the quarantine. */
 export const SUSPECTED_POISON = 'suspected_poison';
@@ -94,16 +101,20 @@ export class PoisonTracker {
    * The peer refused this message for a reason that may pass (not authorized, for example), and keeps the connection.
    * True when it took others in between, so often that this one is to be quarantined.
    */
-  refused(offset: number): boolean {
+  refused(offset: number, kind: FailureKind): boolean {
+    const most = POISON_REFUSALS[kind];
+    if (most === undefined) return false;
     const refusal = this.#refusals.get(offset);
     if (refusal === undefined) {
+      // What expired or was purged meanwhile is never heard of again.
+      if (this.#refusals.size >= LIMITS.queue_in_flight_messages) this.#refusals.clear();
       this.#refusals.set(offset, { count: 1, neighbourPassed: false });
       return false;
     }
     if (!refusal.neighbourPassed) return false;
     refusal.neighbourPassed = false;
     refusal.count += 1;
-    return refusal.count > POISON_REFUSALS;
+    return refusal.count > most;
   }
 
   /** Nothing is suspected any more. */

@@ -26,7 +26,7 @@ import { restamp } from './restamp.ts';
 /** Share of the window that history leaves to fresh messages, and of the traffic that it is owed by them. */
 const LANE_SHARE = 0.1;
 /** A pause longer than this is an outage: what waited becomes history. */
-export const OUTAGE_MS = 5000;
+const OUTAGE_MS = 5000;
 const RETRY_INITIAL_MS = 250;
 const RETRY_CEILING_MS = 10_000;
 const THROTTLED_INITIAL_MS = 1000;
@@ -285,7 +285,7 @@ export class Pump {
     }
     this.#retriedTotal += 1;
     if (!sessionEnded) {
-      if (result.kind === 'unauthorized' && poison.refused(offset)) {
+      if (poison.refused(offset, result.kind)) {
         poison.settled(offset, false);
         this.#rejectedTotal += 1;
         telemetry.emit('message_rejected', { ...fields, reason: result.reason });

@@ -68,7 +68,7 @@ const REASONS: Readonly<Record<string, string>> = {
 };
 
 /** A system error in words for a person. */
-export function reasonOf(error: unknown): string {
+function reasonOf(error: unknown): string {
   // With several addresses behind a name, Node gives an AggregateError whose own message is empty.
   const first = error instanceof AggregateError ? (error.errors[0] as unknown) : error;
   const code = (first as { code?: unknown }).code;

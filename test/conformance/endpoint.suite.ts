@@ -19,7 +19,7 @@ export interface EndpointPeer extends AsyncDisposable {
   resume?(): void;
 }
 
-export function stored(text: string, seq = 1): StoredMessage {
+function stored(text: string, seq = 1): StoredMessage {
   return { offset: seq, seq, epoch: 'abcd', messageId: `abcd.meter-1.${seq}`, message: message({ text }) };
 }
 

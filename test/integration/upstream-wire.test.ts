@@ -205,6 +205,19 @@ describe('a bad line', () => {
   });
 });
 
+describe('an idle connection', () => {
+  it('that went silent is noticed by the keep-alive', async () => {
+    await using broker = await startMosquitto({ address: ADDRESS });
+    await using rig = startRig(mqttTransport({ url: broker.url, keepalive_secs: 5, connect_timeout_ms: 1000 }));
+    await waitFor(() => rig.runner.status().state === 'connected');
+    broker.pause();
+    await waitFor(() => rig.runner.status().state !== 'connected', { timeoutMs: 9000 });
+    broker.resume();
+    await rig.append(1);
+    await rig.drained();
+  });
+});
+
 describe('a dead endpoint', () => {
   it('stops within the deadline', async () => {
     await using broker = await startMosquitto({ address: ADDRESS });

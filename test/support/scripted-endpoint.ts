@@ -40,11 +40,11 @@ export class ScriptedEndpoint implements Endpoint {
     return this.#held.size;
   }
 
-  async probe(): Promise<void> {
+  probe: (signal?: AbortSignal) => Promise<void> = async () => {
     this.probes += 1;
     await Promise.resolve();
     if (this.unreachable !== undefined) throw this.unreachable;
-  }
+  };
 
   async open(): Promise<void> {
     this.opens += 1;

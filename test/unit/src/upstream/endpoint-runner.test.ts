@@ -67,17 +67,20 @@ describe('sending', () => {
     expect(seen.filter((text) => text === 'm2')).toHaveLength(4);
   });
 
-  it('quarantines what is not authorized while others are', async () => {
-    const endpoint = new ScriptedEndpoint();
-    endpoint.react = (_stored, text) =>
-      text === 'm2' ? { status: 'retry', kind: 'unauthorized', reason: 'not this topic' } : { status: 'accepted' };
-    await using rig = startRig(endpoint, 'live_first', hastyClock);
-    const feeding = setInterval(() => void rig.append(2, 'n'), 5);
-    await rig.append(30);
-    await waitFor(async () => (await rig.outbox.quarantined({ limit: 1 })).length === 1);
-    clearInterval(feeding);
-    expect(await rig.outbox.quarantined({ limit: 5 })).toMatchObject([{ reason: 'not this topic' }]);
-  });
+  it.each(['unauthorized', 'transient'] as const)(
+    'quarantines what is refused (%s) while others pass',
+    async (kind) => {
+      const endpoint = new ScriptedEndpoint();
+      endpoint.react = (_stored, text) =>
+        text === 'm2' ? { status: 'retry', kind, reason: 'not this topic' } : { status: 'accepted' };
+      await using rig = startRig(endpoint, 'live_first', hastyClock);
+      const feeding = setInterval(() => void rig.append(2, 'n'), 5);
+      await rig.append(30);
+      await waitFor(async () => (await rig.outbox.quarantined({ limit: 1 })).length === 1);
+      clearInterval(feeding);
+      expect(await rig.outbox.quarantined({ limit: 5 })).toMatchObject([{ reason: 'not this topic' }]);
+    },
+  );
 
   it('keeps everything when nothing is authorized', async () => {
     const endpoint = new ScriptedEndpoint();
@@ -127,6 +130,22 @@ describe('the connection', () => {
     endpoint.unreachable = undefined;
     await rig.drained();
     expect(rig.runner.health()).toEqual({ status: 'running' });
+  });
+
+  it('is not held up by a probe whose answer never comes', async () => {
+    const endpoint = new ScriptedEndpoint();
+    let probes = 0;
+    endpoint.probe = (signal?: AbortSignal) => {
+      probes += 1;
+      if (probes === 3) return Promise.resolve();
+      return new Promise((_resolve, reject) => {
+        signal?.addEventListener('abort', () => reject(new GatewayError('GW_ABORTED', 'stopped')));
+      });
+    };
+    await using rig = startRig(endpoint, 'live_first', hastyClock);
+    await rig.append(5);
+    await rig.drained();
+    expect(probes).toBe(3);
   });
 
   it('ends the wait at a network change', async () => {
