@@ -1,7 +1,7 @@
 // How a Modbus exchange fails: each fault is a GatewayError whose `details.reason` is the stable word that becomes the
 // quality of a point (`bad:REASON`) and the outcome of an exchange.
 
-import { GatewayError, isGatewayError, systemCode } from '#sdk';
+import { GatewayError, isGatewayError } from '#sdk';
 
 /** What may be wrong with an answer. */
 export type FrameReason =
@@ -90,9 +90,4 @@ export function exceptionOf(error: unknown): number | undefined {
   if (!isGatewayError(error, 'GW_MODBUS_EXCEPTION')) return undefined;
   const exception = error.details['exception'];
   return typeof exception === 'number' ? exception : undefined;
-}
-
-/** `ECONNREFUSED: connect ECONNREFUSED 10.0.0.5:502` without what is said twice. */
-export function systemReason(error: unknown): string {
-  return systemCode(error) ?? (error instanceof Error ? error.message : String(error));
 }
