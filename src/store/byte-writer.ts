@@ -48,8 +48,8 @@ export class ByteWriter {
     this.#buffer.writeUInt32LE(value, position);
   }
 
-  setInt32(position: number, value: number): void {
-    this.#buffer.writeInt32LE(value, position);
+  setUint48(position: number, value: number): void {
+    this.#buffer.writeUIntLE(value, position, 6);
   }
 
   setFloat64(position: number, value: number): void {
@@ -79,28 +79,34 @@ export class ByteWriter {
     for (let index = 0; index < text.length; index += 1) buffer[position + index] = text.charCodeAt(index);
   }
 
-  /** UTF-8 behind its length in bytes (u32). */
+  /** A length: seven bits a byte, lowest first. */
+  varint(value: number): void {
+    let rest = value;
+    while (rest > 0x7f) {
+      this.uint8((rest & 0x7f) | 0x80);
+      rest >>>= 7;
+    }
+    this.uint8(rest);
+  }
+
+  /** UTF-8 behind its length in bytes. */
   text(text: string): void {
-    const at = this.reserve(4);
-    this.setUint32(at, this.#utf8(text));
+    // Nearly all texts are short and ASCII, so that the length is one byte and known.
+    const at = this.reserve(1);
+    const bytes = this.#utf8(text);
+    if (bytes <= 0x7f) {
+      this.#buffer[at] = bytes;
+      return;
+    }
+    this.#length = at;
+    this.varint(bytes);
+    this.#utf8(text);
   }
 
   /** Tag, length and UTF-8. */
   textField(tag: number, text: string): void {
-    const at = this.openField(tag);
-    this.#utf8(text);
-    this.closeField(at);
-  }
-
-  /** Begins a field; returns what `closeField` wants. */
-  openField(tag: number): number {
-    const at = this.reserve(5);
-    this.#buffer[at] = tag;
-    return at + 1;
-  }
-
-  closeField(at: number): void {
-    this.setUint32(at, this.#length - at - 4);
+    this.uint8(tag);
+    this.text(text);
   }
 
   #utf8(text: string): number {

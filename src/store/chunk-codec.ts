@@ -1,11 +1,11 @@
 // The value of one group commit. Additive: the header and each record name their own lengths, and what follows their
-// fixed part is fields of tag, length and bytes, so that a reader skips what it does not know. Little-endian.
+// fixed part is fields of tag, length (varint) and bytes, so that a reader skips what it does not know. Little-endian.
 //
 // chunk   0 magic u32 | 4 crc32 of all from 8 on u32 | 8 version u8 | 9 clock u8 | 10 header bytes u16 | 12 messages u32
 //        16 first offset f64 | 24 log bytes before this chunk f64 | 32 shelf ms f64 | 40 wall ms f64 | 48 monotonic ms f64
 //        56 fields (epoch, boot id) | records
-// record  0 record bytes u32 | 4 fixed bytes u16 | 6 clock u8 | 7 0 | 8 seq f64 | 16 wall ms f64 | 24 monotonic ms f64
-//        32 time at i32 (-1: none) | 36 fields; the body is the last one
+// record  0 record bytes u32 | 4 fixed bytes u8 | 5 clock u8 | 6 seq u48 | 12 wall ms u48 | 18 monotonic us u48
+//        24 time at u16 (65535: none) | 26 fields; the body is the last one
 
 import { crc32 } from 'node:zlib';
 import type { DeviceId } from '../core/device.ts';
@@ -22,7 +22,10 @@ import { ByteWriter } from './byte-writer.ts';
 const MAGIC = 0x48_43_50_46;
 const VERSION = 1;
 const HEADER_FIXED_BYTES = 56;
-const RECORD_FIXED_BYTES = 36;
+const RECORD_FIXED_BYTES = 26;
+/** No place of `time` in the body. */
+const NO_TIME = 0xffff;
+const MAX_UINT48 = 2 ** 48 - 1;
 
 const HEADER_FIELD = { epoch: 1, bootId: 2 } as const;
 const FIELD = {
@@ -30,12 +33,20 @@ const FIELD = {
   bootId: 2,
   hubId: 3,
   moduleId: 4,
-  properties: 5,
-  systemProperties: 6,
+  /** An application property: its name, then its value. */
+  propertyName: 5,
+  propertyValue: 6,
+  /** Position in the chunk of an earlier record's system properties, which are the same. */
+  sameSystemProperties: 8,
   /** Ids (u16 each) of the only queues that take the message. */
   onlyQueues: 7,
+  /** Plus the code of the system property. */
+  systemProperty: 32,
   body: 127,
 } as const;
+
+/** Tags from `systemProperty` up to here are system properties, of this release or a later one. */
+const SYSTEM_PROPERTY_END = 96;
 
 /** Codes on disk: never reused, never renumbered. */
 const CLOCK_CODES: readonly ClockQuality[] = ['unknown', 'restored', 'rtc', 'synced'];
@@ -68,6 +79,12 @@ export interface Chunk extends ChunkHeader {
   readonly bytes: Buffer;
   /** Position of each record, and of the end. */
   readonly positions: Uint32Array;
+  /** Those decoded so far, by position. */
+  readonly systemProperties: Map<number, SystemProperties>;
+}
+
+function toUint48(value: number): number {
+  return Math.min(Math.max(0, Math.round(value)), MAX_UINT48);
 }
 
 /** Bytes of records: what queues count. */
@@ -93,6 +110,9 @@ export class ChunkEncoder {
   #count = 0;
   #epoch = '';
   #bootId = '';
+  #sharedProperties: SystemProperties | undefined;
+  /** Where they stand; -1 when there are none. */
+  #sharedAt = -1;
 
   get count(): number {
     return this.#count;
@@ -103,6 +123,7 @@ export class ChunkEncoder {
     this.#count = 0;
     this.#epoch = epoch;
     this.#bootId = bootId;
+    this.#sharedProperties = undefined;
     writer.reset(HEADER_FIXED_BYTES);
     writer.textField(HEADER_FIELD.epoch, epoch);
     writer.textField(HEADER_FIELD.bootId, bootId);
@@ -114,12 +135,11 @@ export class ChunkEncoder {
     const writer = this.#writer;
     const start = writer.reserve(RECORD_FIXED_BYTES);
     const { time } = message;
-    writer.setUint16(start + 4, RECORD_FIXED_BYTES);
-    writer.setUint8(start + 6, clockCode(time.clock));
-    writer.setUint8(start + 7, 0);
-    writer.setFloat64(start + 8, seq);
-    writer.setFloat64(start + 16, time.wallMs);
-    writer.setFloat64(start + 24, time.monotonicMs);
+    writer.setUint8(start + 4, RECORD_FIXED_BYTES);
+    writer.setUint8(start + 5, clockCode(time.clock));
+    writer.setUint48(start + 6, seq);
+    writer.setUint48(start + 12, toUint48(time.wallMs));
+    writer.setUint48(start + 18, toUint48(time.monotonicMs * 1000));
     writer.textField(FIELD.deviceId, message.deviceId);
     if (time.bootId !== this.#bootId) writer.textField(FIELD.bootId, time.bootId);
     if (message.hubId !== undefined) writer.textField(FIELD.hubId, message.hubId);
@@ -127,57 +147,62 @@ export class ChunkEncoder {
     this.#properties(message.properties);
     this.#systemProperties(message.systemProperties);
     if (onlyQueues !== undefined) {
-      const at = writer.openField(FIELD.onlyQueues);
+      writer.uint8(FIELD.onlyQueues);
+      writer.varint(onlyQueues.length * 2);
       for (const id of onlyQueues) writer.setUint16(writer.reserve(2), id);
-      writer.closeField(at);
     }
-    writer.setInt32(start + 32, this.#body(message, seq));
+    writer.setUint16(start + 24, this.#body(message, seq));
     writer.setUint32(start, writer.length - start);
     this.#count += 1;
   }
 
   #properties(properties: Readonly<Record<string, string>>): void {
     const writer = this.#writer;
-    let at = -1;
     for (const name in properties) {
-      if (at < 0) at = writer.openField(FIELD.properties);
-      writer.text(name);
-      writer.text(properties[name] as string);
+      writer.textField(FIELD.propertyName, name);
+      writer.textField(FIELD.propertyValue, properties[name] as string);
     }
-    if (at >= 0) writer.closeField(at);
   }
 
+  /** Polls share one object: the bytes stand in the chunk once, for the first of them. */
   #systemProperties(properties: SystemProperties): void {
     const writer = this.#writer;
-    let at = -1;
+    if (properties === this.#sharedProperties) {
+      if (this.#sharedAt < 0) return;
+      writer.uint8(FIELD.sameSystemProperties);
+      writer.varint(4);
+      writer.uint32(this.#sharedAt);
+      return;
+    }
+    this.#sharedProperties = properties;
+    this.#sharedAt = -1;
     for (let code = 0; code < SYSTEM_PROPERTY_CODES.length; code += 1) {
       const value = properties[SYSTEM_PROPERTY_CODES[code] as keyof SystemProperties];
       if (value === undefined) continue;
-      if (at < 0) at = writer.openField(FIELD.systemProperties);
-      writer.setUint8(writer.reserve(1), code);
-      writer.text(value);
+      if (this.#sharedAt < 0) this.#sharedAt = writer.length;
+      writer.textField(FIELD.systemProperty + code, value);
     }
-    if (at >= 0) writer.closeField(at);
   }
 
-  /** Writes the body with the identity inserted; returns where its `time` stands, -1 for none. */
+  /** Writes the body with the identity inserted; returns where its `time` stands. */
   #body(message: Message, seq: number): number {
     const writer = this.#writer;
     const { body, stamps } = message;
-    const at = writer.openField(FIELD.body);
     const identityAt = stamps?.identityAt;
-    let timeAt = stamps?.timeAt ?? -1;
+    let timeAt = stamps?.timeAt ?? NO_TIME;
+    writer.uint8(FIELD.body);
     if (identityAt === undefined) {
+      writer.varint(body.length);
       writer.bytes(body);
     } else {
       const identity = `,"epoch":"${this.#epoch}","seq":${seq}`;
+      writer.varint(body.length + identity.length);
       writer.bytes(body.subarray(0, identityAt));
       writer.ascii(identity);
       writer.bytes(body.subarray(identityAt));
       if (timeAt >= identityAt) timeAt += identity.length;
     }
-    writer.closeField(at);
-    return timeAt;
+    return Math.min(timeAt, NO_TIME);
   }
 
   /** The chunk in a buffer of its own. */
@@ -217,6 +242,7 @@ export function decodeChunk(bytes: Buffer, firstOffset: number): Chunk | undefin
   return {
     bytes,
     positions,
+    systemProperties: new Map(),
     count,
     firstOffset,
     epoch: texts.get(HEADER_FIELD.epoch) ?? '',
@@ -233,12 +259,40 @@ export function decodeChunk(bytes: Buffer, firstOffset: number): Chunk | undefin
 
 function readTexts(bytes: Buffer, from: number, to: number): Map<number, string> {
   const texts = new Map<number, string>();
-  for (let at = from; at + 5 <= to;) {
-    const length = bytes.readUInt32LE(at + 1);
-    texts.set(bytes[at] as number, bytes.toString('utf8', at + 5, at + 5 + length));
-    at += 5 + length;
-  }
+  const field = { tag: 0, from, to: from };
+  while (nextField(bytes, field, to)) texts.set(field.tag, bytes.toString('utf8', field.from, field.to));
   return texts;
+}
+
+interface Field {
+  tag: number;
+  from: number;
+  to: number;
+}
+
+/** Moves on to the field behind `field.to`; false at the end. */
+function nextField(bytes: Buffer, field: Field, end: number): boolean {
+  let at = field.to;
+  if (at >= end) return false;
+  field.tag = bytes[at] as number;
+  at += 1;
+  let length = 0;
+  let shift = 0;
+  let byte;
+  do {
+    byte = bytes[at] as number;
+    length |= (byte & 0x7f) << shift;
+    shift += 7;
+    at += 1;
+  } while (byte > 0x7f);
+  field.from = at;
+  field.to = at + length;
+  return true;
+}
+
+function firstField(bytes: Buffer, start: number): Field {
+  const at = start + (bytes[start + 4] as number);
+  return { tag: 0, from: at, to: at };
 }
 
 /** Device, `seq` and the queues of a record, without the rest of it. */
@@ -255,15 +309,12 @@ export function decodeIdentity(chunk: Chunk, index: number): RecordIdentity {
   const end = start + bytes.readUInt32LE(start);
   let deviceId = '';
   let onlyQueues: number[] | undefined;
-  for (let at = start + bytes.readUInt16LE(start + 4); at < end;) {
-    const tag = bytes[at];
-    const length = bytes.readUInt32LE(at + 1);
-    at += 5;
-    if (tag === FIELD.deviceId) deviceId = bytes.toString('latin1', at, at + length);
-    else if (tag === FIELD.onlyQueues) onlyQueues = readIds(bytes, at, at + length);
-    at += length;
+  const field = firstField(bytes, start);
+  while (nextField(bytes, field, end)) {
+    if (field.tag === FIELD.deviceId) deviceId = bytes.toString('latin1', field.from, field.to);
+    else if (field.tag === FIELD.onlyQueues) onlyQueues = readIds(bytes, field.from, field.to);
   }
-  return { deviceId: deviceId as DeviceId, seq: bytes.readDoubleLE(start + 8), onlyQueues };
+  return { deviceId: deviceId as DeviceId, seq: bytes.readUIntLE(start + 6, 6), onlyQueues };
 }
 
 function readIds(bytes: Buffer, from: number, to: number): number[] {
@@ -279,28 +330,34 @@ export function decodeRecord(chunk: Chunk, index: number): StoredMessage {
   const { bytes, epoch } = chunk;
   const start = chunk.positions[index] as number;
   const end = start + bytes.readUInt32LE(start);
-  const seq = bytes.readDoubleLE(start + 8);
-  const timeAt = bytes.readInt32LE(start + 32);
+  const seq = bytes.readUIntLE(start + 6, 6);
+  const timeAt = bytes.readUInt16LE(start + 24);
   let deviceId = '' as DeviceId;
   let bootId = chunk.time.bootId;
   let hubId: string | undefined;
   let moduleId: string | undefined;
   let properties: Record<string, string> = NO_PROPERTIES;
-  let systemProperties: SystemProperties = NO_PROPERTIES;
+  let propertyName = '';
+  let systemPropertiesAt = -1;
   let body: Uint8Array = bytes.subarray(end, end);
-  for (let at = start + bytes.readUInt16LE(start + 4); at < end;) {
-    const tag = bytes[at];
-    const to = at + 5 + bytes.readUInt32LE(at + 1);
-    at += 5;
-    if (tag === FIELD.body) body = bytes.subarray(at, to);
-    else if (tag === FIELD.deviceId) deviceId = bytes.toString('latin1', at, to) as DeviceId;
-    else if (tag === FIELD.properties) properties = readProperties(bytes, at, to);
-    else if (tag === FIELD.systemProperties) systemProperties = readSystemProperties(bytes, at, to);
-    else if (tag === FIELD.bootId) bootId = bytes.toString('utf8', at, to);
-    else if (tag === FIELD.hubId) hubId = bytes.toString('utf8', at, to);
-    else if (tag === FIELD.moduleId) moduleId = bytes.toString('utf8', at, to);
-    at = to;
+  const field = firstField(bytes, start);
+  for (let at = field.to; nextField(bytes, field, end); at = field.to) {
+    const { tag, from, to } = field;
+    if (tag === FIELD.body) body = bytes.subarray(from, to);
+    else if (tag === FIELD.deviceId) deviceId = bytes.toString('latin1', from, to) as DeviceId;
+    else if (tag === FIELD.sameSystemProperties) systemPropertiesAt = bytes.readUInt32LE(from);
+    else if (tag >= FIELD.systemProperty && tag < SYSTEM_PROPERTY_END) {
+      if (systemPropertiesAt < 0) systemPropertiesAt = at;
+    } else if (tag === FIELD.propertyName) propertyName = bytes.toString('utf8', from, to);
+    else if (tag === FIELD.propertyValue) {
+      if (properties === NO_PROPERTIES) properties = {};
+      setProperty(properties, propertyName, bytes.toString('utf8', from, to));
+    } else if (tag === FIELD.bootId) bootId = bytes.toString('utf8', from, to);
+    else if (tag === FIELD.hubId) hubId = bytes.toString('utf8', from, to);
+    else if (tag === FIELD.moduleId) moduleId = bytes.toString('utf8', from, to);
   }
+  const systemProperties: SystemProperties =
+    systemPropertiesAt < 0 ? NO_PROPERTIES : readSystemProperties(chunk, systemPropertiesAt);
   const ownId = gatewayMessageId(epoch, deviceId, seq);
   const givenId = systemProperties.messageId;
   return {
@@ -318,37 +375,35 @@ export function decodeRecord(chunk: Chunk, index: number): StoredMessage {
       systemProperties,
       time: {
         bootId,
-        clock: clockOfCode(bytes[start + 6]),
-        wallMs: bytes.readDoubleLE(start + 16),
-        monotonicMs: bytes.readDoubleLE(start + 24),
+        clock: clockOfCode(bytes[start + 5]),
+        wallMs: bytes.readUIntLE(start + 12, 6),
+        monotonicMs: bytes.readUIntLE(start + 18, 6) / 1000,
       },
-      ...(timeAt < 0 ? {} : { stamps: { timeAt } }),
+      ...(timeAt === NO_TIME ? {} : { stamps: { timeAt } }),
     },
   };
 }
 
-function readProperties(bytes: Buffer, from: number, to: number): Record<string, string> {
-  const properties: Record<string, string> = {};
-  for (let at = from; at + 4 <= to;) {
-    const nameEnd = at + 4 + bytes.readUInt32LE(at);
-    const valueEnd = nameEnd + 4 + bytes.readUInt32LE(nameEnd);
-    const name = bytes.toString('utf8', at + 4, nameEnd);
-    const value = bytes.toString('utf8', nameEnd + 4, valueEnd);
-    // An own property even for the name `__proto__`, which a plain assignment would lose.
-    if (name === '__proto__') Object.defineProperty(properties, name, { value, enumerable: true });
-    else properties[name] = value;
-    at = valueEnd;
-  }
-  return properties;
+function setProperty(properties: Record<string, string>, name: string, value: string): void {
+  // An own property even for the name `__proto__`, which a plain assignment would lose.
+  if (name === '__proto__') Object.defineProperty(properties, name, { value, enumerable: true });
+  else properties[name] = value;
 }
 
-function readSystemProperties(bytes: Buffer, from: number, to: number): SystemProperties {
+/** The system properties whose first field stands at `at`; shared by the records of the chunk that have the same. */
+function readSystemProperties(chunk: Chunk, at: number): SystemProperties {
+  const known = chunk.systemProperties.get(at);
+  if (known !== undefined) return known;
+  const { bytes } = chunk;
   const properties: { -readonly [Name in keyof SystemProperties]: string } = {};
-  for (let at = from; at + 5 <= to;) {
-    const name = SYSTEM_PROPERTY_CODES[bytes[at] as number];
-    const end = at + 5 + bytes.readUInt32LE(at + 1);
-    if (name !== undefined) properties[name] = bytes.toString('utf8', at + 5, end);
-    at = end;
+  const field = { tag: 0, from: at, to: at };
+  while (nextField(bytes, field, bytes.length)) {
+    if (field.tag < FIELD.systemProperty || field.tag >= SYSTEM_PROPERTY_END) break;
+    const name = SYSTEM_PROPERTY_CODES[field.tag - FIELD.systemProperty];
+    if (name !== undefined) properties[name] = bytes.toString('utf8', field.from, field.to);
   }
+  Object.freeze(properties);
+  // Messages with ids of their own have nothing to share.
+  if (properties.messageId === undefined) chunk.systemProperties.set(at, properties);
   return properties;
 }

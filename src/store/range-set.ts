@@ -82,6 +82,7 @@ export class RangeSet {
   }
 
   remove(from: number, to: number = from + 1): void {
+    if (to <= from) return;
     let index = this.#seek(from);
     while (index < this.#from.length && (this.#from[index] as number) < to) {
       const low = this.#from[index] as number;
