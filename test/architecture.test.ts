@@ -69,6 +69,17 @@ describe('architecture', () => {
     expect(offenders).toEqual([]);
   });
 
+  it('takes lazily loaded packages by their default export, all that a bundle gives of a CommonJS package', () => {
+    const lazy = [...sourceFiles('src'), ...sourceFiles('modules')].flatMap((path) =>
+      readFileSync(join(ROOT, path), 'utf8')
+        .split('\n')
+        .filter((line) => /await import\('[^.]/.test(line) && !line.includes("'systeminformation'"))
+        .map((line) => `${path}: ${line.trim()}`),
+    );
+    expect(lazy.length).toBeGreaterThanOrEqual(3);
+    expect(lazy.filter((line) => !/const \{ default: \w+ \} = await import\(/.test(line))).toEqual([]);
+  });
+
   it('gives every module its parts', () => {
     const folders = readdirSync(join(ROOT, 'modules')).filter((name) =>
       statSync(join(ROOT, 'modules', name)).isDirectory(),

@@ -60,8 +60,9 @@ export function createMetrics(): Metrics {
       readSnapshot = read;
     },
     async render() {
-      const { Registry } = await import('prom-client');
-      const registry = new Registry();
+      // By the default export, which is all that a bundle gives of a CommonJS package.
+      const { default: library } = await import('prom-client');
+      const registry = new library.Registry();
       for (const family of families()) {
         // The registry asks a metric for nothing but `get`; its own classes would keep a second set of sums.
         registry.registerMetric({ ...family, get: () => Promise.resolve(family) } as unknown as Metric);
