@@ -1,13 +1,19 @@
 // What the outbox does between commits: expires what is too old, looks at the free space, deletes what every queue has
 // passed, and has LevelDB give the space back.
 
+import type { Clock } from '../core/clock.ts';
 import { errorText, GatewayError } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
+import type { OutboxSettings } from '../core/outbox.ts';
+import type { LevelHandle } from '../platform/level.ts';
 import { logFrom, metaKey } from './keys.ts';
-import type { LogCore } from './log-core.ts';
-import { headOffset, liveBytes } from './log-state.ts';
+import type { CommitJob } from './group-commit.ts';
+import type { LogReader } from './log-reader.ts';
+import { headOffset, liveBytes, type LogState } from './log-state.ts';
+import type { Refusals } from './refusals.ts';
 import { refreshHead } from './retention.ts';
 import { seal } from './sealed.ts';
+import type { Space } from './space.ts';
 
 const TICK_MS = 1000;
 /** Dead chunks are deleted in steps between these, a 64th of the quota otherwise. */
@@ -19,15 +25,31 @@ const RECLAIM_MAX_BYTES = 16 * 1024 * 1024;
 const COMPACT_BYTES = 64 * 1024 * 1024;
 const COMPACT_IDLE_MS = 5000;
 
+/** What it needs of the engine. */
+export interface HousekeepingHost {
+  readonly state: LogState;
+  readonly reader: LogReader;
+  readonly space: Space;
+  readonly clock: Clock;
+  readonly refusals: Refusals;
+  readonly settings: OutboxSettings;
+  readonly closed: boolean;
+  readonly recovering: boolean;
+  quotaBytes(): number;
+  headIsTooOld(): boolean;
+  change(change: Pick<CommitJob, 'apply' | 'limits'>): Promise<unknown>;
+  read<T>(work: (level: LevelHandle) => Promise<T>): Promise<T>;
+}
+
 export class Housekeeping {
-  readonly #core: LogCore;
+  readonly #core: HousekeepingHost;
   readonly #log: Logger | undefined;
   #running: Promise<void> | undefined;
   #uncompactedBytes = 0;
   #idle: { readonly tail: number; readonly sinceMs: number } | undefined;
   #cancelTick: (() => void) | undefined;
 
-  constructor(core: LogCore, log: Logger | undefined) {
+  constructor(core: HousekeepingHost, log: Logger | undefined) {
     this.#core = core;
     this.#log = log;
   }

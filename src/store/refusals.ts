@@ -3,17 +3,24 @@
 
 import type { DeviceId } from '../core/device.ts';
 import { LIMITS } from '../core/limits.ts';
-import type { OutboxEntry } from '../core/outbox.ts';
+import type { OutboxEntry, OutboxEvent } from '../core/outbox.ts';
 import type { CommitBatch } from './commit-batch.ts';
 import type { DropEvent } from './drop-ledger.ts';
-import type { LogCore } from './log-core.ts';
-import { liveBytes } from './log-state.ts';
+import { liveBytes, type LogState } from './log-state.ts';
+
+/** What it needs of the engine. */
+export interface RefusalsHost {
+  readonly state: LogState;
+  quotaBytes(): number;
+  emit(event: OutboxEvent): void;
+  eventEntry(event: DropEvent): OutboxEntry;
+}
 
 export class Refusals {
-  readonly #core: LogCore;
+  readonly #core: RefusalsHost;
   readonly #byDevice = new Map<DeviceId, { untold: number; unwritten: number }>();
 
-  constructor(core: LogCore) {
+  constructor(core: RefusalsHost) {
     this.#core = core;
   }
 
