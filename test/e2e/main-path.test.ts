@@ -103,6 +103,27 @@ web: { address: ${ADDRESS}, port: ${web.split(':')[1]} }
     expect(new Set(received.map(({ epoch }) => epoch)).size).toBe(1);
   });
 
+  it('shows itself: page, health, metrics, status', async () => {
+    await using daemon = await startDaemon({ config, web, directory });
+    await waitFor(() => received.length >= 3, { timeoutMs: 20_000, what: 'the first values' });
+    const page = await daemon.get('/');
+    expect([page.status, page.headers.get('content-type')]).toEqual([200, 'text/html; charset=utf-8']);
+    const health = await daemon.get('/health');
+    expect([health.status, await health.json()]).toEqual([
+      200,
+      { live: true, ready: true, degraded: false, reasons: [] },
+    ]);
+    const metrics = await daemon.get('/metrics');
+    expect(metrics.status).toBe(200);
+    const text = await metrics.text();
+    const value = (name: string): number =>
+      Number(new RegExp(`^${name.replaceAll(/[$.{}"]/g, '\\$&')} (\\S+)$`, 'm').exec(text)?.[1]);
+    expect(value('fieldpost_messages_delivered_total{endpoint="$upstream"}')).toBeGreaterThanOrEqual(3);
+    expect(value('fieldpost_messages_received_total{source="poll"}')).toBeGreaterThanOrEqual(3);
+    expect(value('fieldpost_upstream_connected{endpoint="$upstream"}')).toBe(1);
+    expect(value('fieldpost_outbox_messages')).toBeLessThan(10);
+  });
+
   it('writes to a point from the command line and reads it back, and refuses what is not writable', async () => {
     await using daemon = await startDaemon({ config, web, directory });
     const data = ['--data', daemon.dataDirectory];
