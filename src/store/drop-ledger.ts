@@ -8,13 +8,24 @@ import type { Timestamp } from '../core/time.ts';
 export type DropEvent = Extract<OutboxEvent, { kind: 'dropped' }>;
 export type QuarantineEvent = Extract<OutboxEvent, { kind: 'quarantined' }>;
 
+/** A loss that was told before, by a message that is now lost itself. */
+export interface ToldLoss {
+  readonly deviceId: DeviceId;
+  readonly epoch: string;
+  readonly reason: DropReason;
+  readonly queue: QueueName | undefined;
+  readonly from: number;
+  readonly to: number;
+}
+
 export interface LostMessage {
   readonly deviceId: DeviceId;
   readonly epoch: string;
   readonly seq: number;
   readonly reason: DropReason;
-  /** Undefined: every queue. */
-  readonly queue?: QueueName;
+  readonly queue: QueueName;
+  /** The queue takes a part only: what lies between two losses was never its, and ends no run. */
+  readonly routed?: boolean;
 }
 
 interface Run {
@@ -24,40 +35,112 @@ interface Run {
   count: number;
 }
 
+/** One event message with its share of the chunk. */
+const NEWS_BYTES = 320;
+
 export class DropLedger {
   readonly #runs: Run[] = [];
   /** The newest run of each device, epoch, reason and queue. */
   readonly #open = new Map<string, Run>();
+  readonly #told: ToldLoss[] = [];
+  /** Device, epoch and reason of all of them. */
+  readonly #sources = new Set<string>();
 
   add(lost: LostMessage): void {
-    const key = `${lost.reason} ${lost.queue ?? ''} ${lost.epoch} ${lost.deviceId}`;
+    const key = `${lost.reason} ${lost.queue} ${lost.epoch} ${lost.deviceId}`;
     const open = this.#open.get(key);
-    if (open !== undefined && open.to + 1 === lost.seq) {
+    if (open !== undefined && (open.to + 1 === lost.seq || (lost.routed === true && open.to < lost.seq))) {
       open.to = lost.seq;
       open.count += 1;
       return;
     }
+    this.#sources.add(`${lost.reason} ${lost.epoch} ${lost.deviceId}`);
     const run = { lost, from: lost.seq, to: lost.seq, count: 1 };
     this.#runs.push(run);
     this.#open.set(key, run);
+  }
+
+  /** Keeps the news of an event message that is lost: it is told again, with what follows it. */
+  tellAgain(loss: ToldLoss): void {
+    this.#told.push(loss);
+    this.#sources.add(`${loss.reason} ${loss.epoch} ${loss.deviceId}`);
+  }
+
+  /** About what the messages will take in the log, so that telling a loss does not break the limit that caused it. */
+  get newsBytes(): number {
+    return this.#sources.size * NEWS_BYTES;
   }
 
   get size(): number {
     return this.#runs.length;
   }
 
-  events(): DropEvent[] {
-    return this.#runs.map(({ lost, from, to, count }) => ({
-      kind: 'dropped',
-      reason: lost.reason,
-      deviceId: lost.deviceId,
-      epoch: lost.epoch,
-      from,
-      to,
-      count,
-      ...(lost.queue === undefined ? {} : { queue: lost.queue }),
-    }));
+  /** What this commit loses; one event without `queue` where each of the queues named loses the same. */
+  events(queues: readonly QueueName[]): DropEvent[] {
+    const same = new Map<string, Run[]>();
+    for (const run of this.#runs) {
+      const { reason, epoch, deviceId } = run.lost;
+      const key = `${reason} ${epoch} ${deviceId} ${run.from} ${run.to} ${run.count}`;
+      const runs = same.get(key);
+      if (runs === undefined) same.set(key, [run]);
+      else runs.push(run);
+    }
+    return [...same.values()].flatMap((runs) => {
+      const losers = new Set(runs.map(({ lost }) => lost.queue));
+      const [first] = runs;
+      if (first !== undefined && queues.every((name) => losers.has(name))) return [dropEvent(first)];
+      return runs.map((run) => dropEvent(run, run.lost.queue));
+    });
   }
+
+  /**
+   * The events as messages tell them: joined with what lost messages had told, so that the news of a device stays one
+   * message, however often its message is lost.
+   */
+  news(events: readonly DropEvent[]): DropEvent[] {
+    if (this.#told.length === 0) return [...events];
+    const ranges = new Map<string, DropEvent[]>();
+    const told = this.#told.map(({ deviceId, epoch, reason, queue, from, to }) => {
+      const lost = { kind: 'dropped', reason, deviceId, epoch, from, to, count: to - from + 1 } as const;
+      return queue === undefined ? lost : { ...lost, queue };
+    });
+    for (const event of [...told, ...events]) {
+      const key = `${event.reason} ${event.queue ?? ''} ${event.epoch} ${event.deviceId} ${event.from === undefined}`;
+      const list = ranges.get(key);
+      if (list === undefined) ranges.set(key, [event]);
+      else list.push(event);
+    }
+    return [...ranges.values()].flatMap(joinRanges);
+  }
+}
+
+function dropEvent({ lost, from, to, count }: Run, queue?: QueueName): DropEvent {
+  const { reason, deviceId, epoch } = lost;
+  const event = { kind: 'dropped', reason, deviceId, epoch, from, to, count } as const;
+  return queue === undefined ? event : { ...event, queue };
+}
+
+/** One range over all: quotas take the oldest first, so that what lies between was delivered or is told as lost as well. */
+function joinRanges(events: readonly DropEvent[]): DropEvent[] {
+  const [first] = events;
+  if (first?.from === undefined) return [...events];
+  const from = Math.min(...events.map((event) => event.from ?? Number.POSITIVE_INFINITY));
+  const to = Math.max(...events.map((event) => event.to ?? 0));
+  return [{ ...first, from, to, count: to - from + 1 }];
+}
+
+/** What a message made by `eventMessage` told of a loss; undefined when it told something else. */
+export function readToldLoss(message: Message): ToldLoss | undefined {
+  if (message.properties[PROPERTY_FIELDPOST_EVENT] !== 'dropped') return undefined;
+  let body: Omit<ToldLoss, 'deviceId' | 'from' | 'to'> & { device: DeviceId; from?: number; to?: number };
+  try {
+    body = JSON.parse(Buffer.from(message.body).toString('utf8')) as typeof body;
+  } catch {
+    // Not from here, whatever its properties say: it must not stop the commit that drops it.
+    return undefined;
+  }
+  const { device: deviceId, epoch, from, to, queue, reason } = body;
+  return from === undefined || to === undefined ? undefined : { deviceId, epoch, from, to, queue, reason };
 }
 
 const EVENT_SYSTEM_PROPERTIES = Object.freeze({ contentType: 'application/json', contentEncoding: 'utf-8' });

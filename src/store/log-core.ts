@@ -193,7 +193,7 @@ export class LogCore {
         return own;
       });
       this.refusals.write(batch);
-      this.#addEvents(batch, ledger.events());
+      this.#addDrops(batch, ledger);
       committed = await this.#write(level, batch);
     } catch (error) {
       batch.undo();
@@ -282,13 +282,13 @@ export class LogCore {
     for (const notifier of this.#changed.values()) notifier.notify();
   }
 
-  #addEvents(batch: CommitBatch, events: readonly (DropEvent | QuarantineEvent)[]): void {
-    const { gatewayId } = this.#options;
+  #addDrops(batch: CommitBatch, ledger: DropLedger): void {
+    const events = ledger.events([...this.state.queues.keys()]);
     batch.events.push(...events);
+    const news = ledger.news(events);
     // The loss of nothing but such events (they expire too) is told, but makes no new message: else it would never end.
-    if (events.every((event) => event.kind === 'dropped' && event.deviceId === gatewayId && event.from !== undefined))
-      return;
-    for (const event of events) batch.add(this.eventEntry(event));
+    if (news.every(({ deviceId, from }) => deviceId === this.#options.gatewayId && from !== undefined)) return;
+    for (const event of news) batch.add(this.eventEntry(event));
   }
 
   eventEntry(event: DropEvent | QuarantineEvent): OutboxEntry {
@@ -304,6 +304,7 @@ export class LogCore {
       state: this.state,
       reader: this.reader,
       ledger,
+      gatewayId: this.#options.gatewayId,
       onUndo: (undo) => batch.onUndo(undo),
       unreadable: (queue, _from, _to, messages) => {
         const event = this.damageEvent(queue, messages);

@@ -1,9 +1,10 @@
 // What goes when a limit is reached: walks the log from its head and takes messages out of the queues that still want
 // them. Changes only the state in memory; the caller writes it, with the events, in one commit.
 
+import type { DeviceId } from '../core/device.ts';
 import type { DropReason } from '../core/outbox.ts';
-import { decodeIdentity, recordBytes, type Chunk } from './chunk-codec.ts';
-import type { DropLedger } from './drop-ledger.ts';
+import { decodeIdentity, decodeRecord, recordBytes, type Chunk } from './chunk-codec.ts';
+import { readToldLoss, type DropLedger } from './drop-ledger.ts';
 import type { LogReader } from './log-reader.ts';
 import { headOffset, liveBytes, type LogState } from './log-state.ts';
 import type { QueueState } from './queue-state.ts';
@@ -12,6 +13,7 @@ export interface DropContext {
   readonly state: LogState;
   readonly reader: LogReader;
   readonly ledger: DropLedger;
+  readonly gatewayId: DeviceId;
   /** Registers how to undo one drop. */
   onUndo(undo: () => void): void;
   /** Messages of [from, to) that cannot be read: lost, and nobody knows whose. */
@@ -79,6 +81,20 @@ function dropOffset(context: DropContext, queue: QueueState, offset: number, byt
   });
 }
 
+function dropMessage(context: DropContext, queue: QueueState, chunk: Chunk, index: number, reason: DropReason): void {
+  const offset = chunk.firstOffset + index;
+  const { deviceId, seq } = decodeIdentity(chunk, index);
+  const routed = queue.segmentAt(offset).takes === 'routed';
+  context.ledger.add({ deviceId, seq, epoch: chunk.epoch, reason, queue: queue.name, routed });
+  dropOffset(context, queue, offset, recordBytes(chunk, index));
+}
+
+function keepNews(context: DropContext, chunk: Chunk, index: number): void {
+  if (decodeIdentity(chunk, index).deviceId !== context.gatewayId) return;
+  const told = readToldLoss(decodeRecord(chunk, index).message);
+  if (told !== undefined) context.ledger.tellAgain(told);
+}
+
 /** Takes the messages of a chunk below `to` out of the given queues. */
 async function dropChunk(
   context: DropContext,
@@ -97,17 +113,11 @@ async function dropChunk(
       else list.push(queue);
     }
   }
-  const everyQueue = context.state.queues.size;
   for (const offset of [...losers.keys()].sort((a, b) => a - b)) {
     const index = offset - chunk.firstOffset;
-    const { deviceId, seq } = decodeIdentity(chunk, index);
-    const list = losers.get(offset) ?? [];
-    const lost = { deviceId, seq, epoch: chunk.epoch, reason };
-    if (list.length === everyQueue) context.ledger.add(lost);
-    for (const queue of list) {
-      if (list.length < everyQueue) context.ledger.add({ ...lost, queue: queue.name });
-      dropOffset(context, queue, offset, recordBytes(chunk, index));
-    }
+    for (const queue of losers.get(offset) ?? []) dropMessage(context, queue, chunk, index, reason);
+    // News that was too old for the age limit is old news; news that a quota takes is told again.
+    if (reason !== 'max_age') keepNews(context, chunk, index);
   }
   for (const queue of queues) passGap(queue, chunk.firstOffset, end);
 }
@@ -163,12 +173,12 @@ export async function dropToQuota(
 ): Promise<void> {
   const { state } = context;
   const target = Math.max(0, quotaBytes - incomingBytes - dropStepBytes(quotaBytes));
-  await dropFromHead(context, reason, () => liveBytes(state) <= target);
+  await dropFromHead(context, reason, () => liveBytes(state) + context.ledger.newsBytes <= target);
 }
 
 /** A queue over its own quota loses its own oldest, never another's. */
 export async function dropFromQueue(context: DropContext, queue: QueueState, targetBytes: number): Promise<void> {
-  while (queue.bytes > targetBytes && queue.messages > 0) {
+  while (queue.bytes + context.ledger.newsBytes > targetBytes && queue.messages > 0) {
     await dropOldestOfQueue(context, queue, targetBytes, 'queue_max_bytes');
   }
 }
@@ -195,11 +205,9 @@ async function dropOldestOfQueue(
   const { chunk } = located;
   const end = chunk.firstOffset + chunk.count;
   for (const offset of await wantedIn(context, queue, chunk.firstOffset, end)) {
-    if (queue.bytes <= targetBytes) return;
-    const index = offset - chunk.firstOffset;
-    const { deviceId, seq } = decodeIdentity(chunk, index);
-    context.ledger.add({ deviceId, seq, epoch: chunk.epoch, reason, queue: queue.name });
-    dropOffset(context, queue, offset, recordBytes(chunk, index));
+    if (queue.bytes + context.ledger.newsBytes <= targetBytes) return;
+    dropMessage(context, queue, chunk, offset - chunk.firstOffset, reason);
+    if (reason !== 'purged') keepNews(context, chunk, offset - chunk.firstOffset);
   }
   passGap(queue, chunk.firstOffset, end);
 }

@@ -103,7 +103,7 @@ describe('a write that fails', () => {
   it('keeps what a quota was about to drop', async () => {
     const { faults, level } = faultyLevel();
     const settings = {
-      maxBytes: 2500,
+      maxBytes: 2700,
       maxAgeSecs: 0,
       minFreeBytes: 0,
       whenFull: 'drop_oldest',
