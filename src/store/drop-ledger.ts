@@ -100,7 +100,7 @@ export class DropLedger {
   news(events: readonly DropEvent[]): DropEvent[] {
     if (this.#told.length === 0) return [...events];
     const ranges = new Map<string, DropEvent[]>();
-    const told = this.#told.map(({ deviceId, epoch, reason, queue, from, to }) => {
+    const told = this.#told.map(({ deviceId, epoch, reason, queue, from, to }): DropEvent => {
       const lost = { kind: 'dropped', reason, deviceId, epoch, from, to, count: to - from + 1 } as const;
       return queue === undefined ? lost : { ...lost, queue };
     });
