@@ -31,7 +31,7 @@ async function settled(daemon: Daemon, clock: Clock): Promise<void> {
   }
 }
 
-async function run(args: readonly string[], { modules, web, version, env, out }: CommandContext): Promise<number> {
+async function run(args: readonly string[], { modules, web, version, env, out, err }: CommandContext): Promise<number> {
   const { values } = parseArgs({
     args: [...args],
     options: {
@@ -60,9 +60,10 @@ async function run(args: readonly string[], { modules, web, version, env, out }:
     log,
     manager: createServiceManager({ log, environment: env }),
   });
-  if (format === 'lines') {
+  // A person may read along although the log goes to a file or another program; systemd's journal has no use for it.
+  if (env['JOURNAL_STREAM'] === undefined) {
     await settled(daemon, clock);
-    out(greeting(daemon, files, version));
+    err(greeting(daemon, files, version));
   }
   const signal = await untilTold(() => {
     daemon.reload().catch((error: unknown) => {
