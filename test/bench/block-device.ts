@@ -3,6 +3,7 @@
 
 import {
   closeSync,
+  mkdirSync,
   fdatasyncSync,
   openSync,
   readFileSync,

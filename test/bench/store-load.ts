@@ -2,11 +2,12 @@
 
 import { randomFillSync } from 'node:crypto';
 import { parseDeviceId } from '../../src/core/device.ts';
-import type { Message } from '../../src/core/message.ts';
 import type { Outbox, OutboxEntry, OutboxSettings } from '../../src/core/outbox.ts';
 import { SystemClock } from '../../src/platform/clock.ts';
 import { systemRandom } from '../../src/platform/random.ts';
 import { openOutbox } from '../../src/store/open.ts';
+
+const clock = new SystemClock();
 
 const SETTINGS: OutboxSettings = {
   maxBytes: 8 * 1024 ** 3,
@@ -30,7 +31,7 @@ export function openBenchOutbox(directory: string, options: BenchOutboxOptions):
   return openOutbox({
     directory,
     gatewayId: parseDeviceId('gateway-1'),
-    clock: new SystemClock(),
+    clock,
     random: systemRandom,
     settings: { ...SETTINGS, ...settings },
     queues: queues.map((name) => ({ name, takes: 'all', order: 'live_first' })),
@@ -57,16 +58,10 @@ export function jsonPayloads(count: number, bodyBytes: number): readonly Buffer[
   });
 }
 
-const TIME: Message['time'] = {
-  bootId: 'boot-1',
-  monotonicMs: 1000,
-  wallMs: Date.UTC(2026, 0, 2, 3, 4, 5, 678),
-  clock: 'synced',
-};
-
+/** A message as a poll makes it now. */
 export function polledEntry(device: string, body: Uint8Array): OutboxEntry {
   return {
-    message: { deviceId: parseDeviceId(device), body, properties: {}, systemProperties: {}, time: TIME },
+    message: { deviceId: parseDeviceId(device), body, properties: {}, systemProperties: {}, time: clock.now() },
     queues: [],
   };
 }
