@@ -7,6 +7,7 @@ import { simulator } from '../modules/simulator/index.ts';
 import { upstreamLocal } from '../modules/upstream-local/index.ts';
 import { upstreamMqtt } from '../modules/upstream-mqtt/index.ts';
 import { runCli } from './cli/cli.ts';
+import { EXIT_CODES } from './core/errors.ts';
 import type { ModuleDefinition } from './core/module.ts';
 
 export const MODULES: readonly ModuleDefinition[] = [modbus, simulator, upstreamLocal, upstreamMqtt];
@@ -17,13 +18,29 @@ function version(): string {
   return (JSON.parse(text) as { version: string }).version;
 }
 
+/** Resolves when more may be written, so that a slow reader bounds the memory of a long export. */
+function write(stream: NodeJS.WriteStream, text: string): void | Promise<void> {
+  if (stream.write(text) || stream.destroyed) return undefined;
+  return new Promise((resolve) => {
+    stream.once('drain', resolve);
+    stream.once('close', resolve);
+  });
+}
+
 if (import.meta.main) {
+  // A fault of ours: what is stored is safe, and a fresh process is the surest way on (exit code 70, design section 6).
+  process.on('uncaughtException', (error) => {
+    process.stderr.write(`fieldpost: internal fault: ${error.stack ?? error.message}\n`);
+    process.exit(EXIT_CODES.internal);
+  });
+  // Whoever reads the output may go away (`| head`, a log collector that restarts): never a reason to fail.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
   process.exitCode = await runCli(process.argv.slice(2), {
     modules: MODULES,
     web: { load: async () => (await import('../modules/web/index.ts')).createWebServer },
     version: version(),
     env: process.env,
-    out: (text) => void process.stdout.write(text),
+    out: (text) => write(process.stdout, text),
     err: (text) => void process.stderr.write(text),
   });
 }

@@ -13,7 +13,7 @@ export const checkCommand: Command = {
   name: 'check',
   usage: 'check FILE',
   summary: 'Checks a configuration and prints every fault as file:line: path: what is wrong, what is allowed.',
-  run(args, { modules, out, err, env }) {
+  async run(args, { modules, out, err, env }) {
     const [file, ...rest] = args;
     if (file === undefined || rest.length > 0) throw usageError('check takes one file.');
     const result = loadConfigText(readConfigFile(file), {
@@ -24,7 +24,7 @@ export const checkCommand: Command = {
     });
     if (!result.ok) {
       for (const fault of result.faults) err(`${formatFault(fault)}\n`);
-      return Promise.resolve(EXIT_CODES.configuration);
+      return EXIT_CODES.configuration;
     }
     for (const warning of result.loaded.warnings) err(`warning: ${warning}\n`);
     const { adapters, endpoints, routes, upstream } = result.loaded.config;
@@ -34,8 +34,8 @@ export const checkCommand: Command = {
       `${endpoints.length} endpoints`,
       `${routes.length} routes`,
     ];
-    out(`${file}: no faults (${parts.join(', ')})\n`);
-    return Promise.resolve(EXIT_CODES.ok);
+    await out(`${file}: no faults (${parts.join(', ')})\n`);
+    return EXIT_CODES.ok;
   },
 };
 
@@ -43,9 +43,9 @@ export const schemaCommand: Command = {
   name: 'schema',
   usage: 'schema',
   summary: 'Prints the JSON Schema of the configuration, for editors.',
-  run(args, { modules, out }) {
+  async run(args, { modules, out }) {
     if (args.length > 0) throw usageError('schema takes no arguments.');
-    out(`${JSON.stringify(configJsonSchema(new ModuleCatalogue(modules)), undefined, 2)}\n`);
-    return Promise.resolve(EXIT_CODES.ok);
+    await out(`${JSON.stringify(configJsonSchema(new ModuleCatalogue(modules)), undefined, 2)}\n`);
+    return EXIT_CODES.ok;
   },
 };

@@ -12,9 +12,9 @@ const versionCommand: Command = {
   name: 'version',
   usage: 'version',
   summary: 'Prints the version.',
-  run(_args, { version, out }) {
-    out(`fieldpost ${version} (Node ${process.versions.node})\n`);
-    return Promise.resolve(EXIT_CODES.ok);
+  async run(_args, { version, out }) {
+    await out(`fieldpost ${version} (Node ${process.versions.node})\n`);
+    return EXIT_CODES.ok;
   },
 };
 
@@ -43,7 +43,7 @@ function isUsageFault(error: unknown): boolean {
 export async function runCli(args: readonly string[], context: CommandContext): Promise<number> {
   const [verb, ...rest] = args;
   if (verb === undefined || verb === 'help' || verb === '--help' || verb === '-h') {
-    (verb === undefined ? context.err : context.out)(helpText());
+    await (verb === undefined ? context.err : context.out)(helpText());
     return verb === undefined ? EXIT_CODES.usage : EXIT_CODES.ok;
   }
   const name = verb === '--version' ? 'version' : verb;
@@ -53,7 +53,7 @@ export async function runCli(args: readonly string[], context: CommandContext): 
       throw usageError(`"${verb}" is not a command. There are ${COMMANDS.map((one) => one.name).join(', ')}.`);
     }
     if (rest.includes('--help') || rest.includes('-h')) {
-      context.out(`fieldpost ${command.usage}\n    ${command.summary}\n`);
+      await context.out(`fieldpost ${command.usage}\n    ${command.summary}\n`);
       return EXIT_CODES.ok;
     }
     return await command.run(rest, context);

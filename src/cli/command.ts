@@ -11,8 +11,8 @@ export interface CommandContext {
   readonly web: WebDefinition;
   readonly version: string;
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Writes to standard output. */
-  readonly out: (text: string) => void;
+  /** Writes to standard output; resolves when more may be written. */
+  readonly out: (text: string) => void | Promise<void>;
   /** Writes to standard error. */
   readonly err: (text: string) => void;
 }

@@ -66,23 +66,23 @@ async function run(args: readonly string[], { env, out }: CommandContext): Promi
   const actor = `cli:${userInfo().username}`;
   switch (verb) {
     case 'list':
-      out(await list(config));
+      await out(await list(config));
       return EXIT_CODES.ok;
     case 'show': {
       const number = operand === undefined ? (await config.view()).generation : generationNumber(operand);
-      out(await config.read(number));
+      await out(await config.read(number));
       return EXIT_CODES.ok;
     }
     case 'apply':
-      out(await apply(config, operand, values));
+      await out(await apply(config, operand, values));
       return EXIT_CODES.ok;
     case 'confirm':
       await config.confirm(generationNumber(operand), actor);
-      out(`Generation ${operand} is kept.\n`);
+      await out(`Generation ${operand} is kept.\n`);
       return EXIT_CODES.ok;
     case 'revert':
       await config.revert(generationNumber(operand), actor);
-      out(`Generation ${operand} is taken back.\n`);
+      await out(`Generation ${operand} is taken back.\n`);
       return EXIT_CODES.ok;
     default:
       throw usageError(`"${verb}" is not a verb of config. Usage: fieldpost ${USAGE}`);

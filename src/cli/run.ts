@@ -46,7 +46,7 @@ async function run(args: readonly string[], { modules, web, version, env, out, e
   const format = values['log-format'] ?? (process.stdout.isTTY ? 'lines' : 'json');
   if (format !== 'lines' && format !== 'json') throw usageError('--log-format takes lines or json.');
 
-  const log = createLogger({ level: level as LogLevel, format, write: out });
+  const log = createLogger({ level: level as LogLevel, format, write: (line) => void out(line) });
   const files = gatewayFiles(values, env);
   const clock = new SystemClock();
   const daemon = await Daemon.start({
