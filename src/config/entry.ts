@@ -7,6 +7,7 @@ import type { ConfigPath } from './fault.ts';
 import { nearest } from './nearest.ts';
 import { commonSchema, type ModuleCatalogue, type ModuleSection } from './schema.ts';
 import type { SecretSet } from './secrets.ts';
+import { isDoubtful, soundPart } from './sound-part.ts';
 
 export interface CheckedEntry {
   readonly common: {
@@ -64,12 +65,13 @@ export function checkEntry(
   if (!result.success) {
     const explained = { schema: module.config, value: settings, prefix: path, secrets, moreKeys: commonKeys };
     found.push(...explainIssues(result.error.issues, explained));
-    return undefined;
   }
-  for (const fault of checkByModule(module.check as Check | undefined, result.data)) {
+  const sound = result.success ? { data: result.data, removed: [] } : soundPart(module.config, settings);
+  for (const fault of sound === undefined ? [] : checkByModule(module.check as Check | undefined, sound.data)) {
+    if (isDoubtful(fault.path, sound?.removed ?? [])) continue;
     found.push({ path: [...path, ...fault.path], at: 'value', message: sentence(fault.message) });
   }
-  if (!commonResult.success || found.length > told) return undefined;
+  if (!commonResult.success || !result.success || found.length > told) return undefined;
   return { common: commonResult.data, settings: result.data };
 }
 
