@@ -74,6 +74,11 @@ export async function interleave<T>(rounds: number, alternatives: readonly (() =
   return results;
 }
 
+/** Median of the ratios of the rounds: what slows the whole machine for a while weighs on both sides of a round alike. */
+export function ratioOf(subject: readonly number[], baseline: readonly number[]): number {
+  return median(subject.map((value, round) => value / (baseline[round] ?? Number.NaN)));
+}
+
 export function perSecond(count: number, elapsedMs: number): number {
   return (count / elapsedMs) * 1000;
 }

@@ -20,30 +20,32 @@ export interface BenchDaemon extends AsyncDisposable {
 }
 
 export interface BenchDaemonOptions {
-  /** Path of main.mjs. */
+  /** Path of the launcher. */
   readonly daemon: string;
   /** Holds configuration and data; kept between two starts. */
   readonly directory: string;
   readonly config: string;
   /** Where the configuration puts the web server, as `ADDRESS:PORT`. */
   readonly web: string;
-  readonly execArgv?: readonly string[];
 }
+
+/** What the launcher (src/fieldpost.sh) gives the runtime: what runs in a bench's own process is to have the same. */
+export const RUNTIME_FLAGS: readonly string[] = ['--max-semi-space-size=1'];
+export const RUNTIME_ENVIRONMENT = { MALLOC_ARENA_MAX: '1' } as const;
 
 const LOG_CHARS = 32 * 1024;
 
 export function spawnDaemon(options: BenchDaemonOptions): BenchDaemon {
-  const { daemon, directory, config, web, execArgv = [] } = options;
+  const { daemon, directory, config, web } = options;
   mkdirSync(directory, { recursive: true });
   const configPath = join(directory, 'fieldpost.yaml');
   writeFileSync(configPath, config);
   const spawnedMs = performance.now();
-  const child = spawn(
-    process.execPath,
-    [...execArgv, daemon, 'run', '--data', join(directory, 'data'), '--config', configPath],
+  const child = spawn(daemon, ['run', '--data', join(directory, 'data'), '--config', configPath], {
     // As systemd starts it: no terminal, no options of the one who runs the bench.
-    { env: { PATH: process.env['PATH'] }, stdio: ['ignore', 'pipe', 'pipe'] },
-  );
+    env: { PATH: process.env['PATH'] },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   let log = '';
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding('utf8').on('data', (text: string) => (log = (log + text).slice(-LOG_CHARS)));

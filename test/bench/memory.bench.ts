@@ -8,7 +8,7 @@ import { freePort } from '../support/free-port.ts';
 import { startMosquitto } from '../support/mosquitto.ts';
 import { waitFor } from '../support/wait.ts';
 import { atMost, type BenchContext, type BenchRow } from './bench.ts';
-import { spawnDaemon, type BenchDaemon } from './daemon.ts';
+import { RUNTIME_ENVIRONMENT, RUNTIME_FLAGS, spawnDaemon, type BenchDaemon } from './daemon.ts';
 import { idleRssMb } from './process-meter.ts';
 
 const ADDRESS = '127.0.80.1';
@@ -119,6 +119,8 @@ async function backlog(context: BenchContext): Promise<BenchRow[]> {
   const directory = join(context.directory, 'backlog');
   const child = startChild(join(import.meta.dirname, 'backlog-child.ts'), {
     args: [join(directory, 'data', 'db', 'log'), String(BACKLOG_MESSAGES)],
+    execArgv: RUNTIME_FLAGS,
+    env: RUNTIME_ENVIRONMENT,
   });
   const filled = await child.next(isBacklog, 600_000);
   await child.exited;

@@ -2,19 +2,21 @@
 // one table, and the same as JSON in test/.work/bench.json. Ends with 1 when a bar is missed or a bench fails.
 
 import { spawn } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { startChild } from '../support/child.ts';
 import { isMet, type BenchContext, type BenchRow } from './bench.ts';
 import { calibrate } from './calibration.ts';
+import { RUNTIME_ENVIRONMENT, RUNTIME_FLAGS } from './daemon.ts';
 import { describeMachine } from './machine.ts';
 import { recordResults, renderMachine, renderTable, type BenchResults } from './results.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
 const WORK = join(ROOT, 'test', '.work');
 const RESULTS = join(WORK, 'bench.json');
+const LAUNCHER = join('src', 'fieldpost.sh');
 const SUFFIX = '.bench.ts';
 /** The hour of the trickle, and time to spare. */
 const FILE_TIMEOUT_MS = 2 * 3_600_000;
@@ -40,6 +42,8 @@ async function buildDaemon(): Promise<string> {
   const copy = mkdtempSync(join(WORK, 'bench-daemon-'));
   cpSync(join(ROOT, 'dist'), join(copy, 'dist'), { recursive: true });
   cpSync(join(ROOT, 'package.json'), join(copy, 'package.json'));
+  cpSync(join(ROOT, LAUNCHER), join(copy, LAUNCHER));
+  symlinkSync(join(ROOT, 'node_modules'), join(copy, 'node_modules'));
   return copy;
 }
 
@@ -57,6 +61,8 @@ async function runBench(
   const directory = mkdtempSync(join(tmpdir(), `fieldpost-bench-${name}-`));
   const child = startChild(join(import.meta.dirname, 'child.ts'), {
     args: [join(import.meta.dirname, `${name}${SUFFIX}`), JSON.stringify({ ...context, directory })],
+    execArgv: RUNTIME_FLAGS,
+    env: RUNTIME_ENVIRONMENT,
     onReport: (report) => {
       if ('progress' in (report as Report))
         process.stderr.write(`  ${name}: ${(report as { progress: string }).progress}\n`);
@@ -94,7 +100,7 @@ async function main(): Promise<number> {
     const context = {
       quick: values.quick === true,
       full: values.full === true,
-      daemon: join(copy, 'dist', 'main.mjs'),
+      daemon: join(copy, LAUNCHER),
     };
     const machine = await describeMachine(ROOT, tmpdir());
     const before = calibrate();

@@ -4,7 +4,7 @@ import { closeSync, fdatasyncSync, openSync, writeSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Level } from 'level';
-import { atLeast, interleave, median, perSecond, whole, type BenchContext, type BenchRow } from './bench.ts';
+import { atLeast, interleave, median, perSecond, ratioOf, whole, type BenchContext, type BenchRow } from './bench.ts';
 import { createBlockDevice, probeSync } from './block-device.ts';
 import { consume } from './store-consumer.ts';
 import { openBenchOutbox, payloads, polledEntry } from './store-load.ts';
@@ -61,10 +61,6 @@ export async function run(context: BenchContext): Promise<readonly BenchRow[]> {
     measured: `${row.measured}; ${before.text}, afterwards ${after.text}`,
     ...(doesNotCount === undefined ? {} : { doesNotCount }),
   }));
-}
-
-function ratioOf(subject: readonly number[], baseline: readonly number[]): number {
-  return median(subject) / median(baseline);
 }
 
 function rates(subject: readonly number[], baseline: readonly number[], of: string): string {
