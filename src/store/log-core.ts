@@ -66,6 +66,7 @@ export class LogCore {
   #dirty = false;
   #checkpointMs = Number.NEGATIVE_INFINITY;
   #recovering: Promise<void> | undefined;
+  #committing: Promise<void> = Promise.resolve();
   readonly #house: Housekeeping;
   #cancelCheckpoint: (() => void) | undefined;
   #closed = false;
@@ -83,7 +84,7 @@ export class LogCore {
     this.line = new GroupCommit({
       clock: options.clock,
       intervals: () => this.settings,
-      commit: (group) => this.#commit(group),
+      commit: (group) => (this.#committing = this.#commit(group)),
     });
     this.refusals = new Refusals(this);
     this.#house = new Housekeeping(this, options.log);
@@ -176,6 +177,15 @@ export class LogCore {
 
   // -- commit
 
+  /** Resolves when the commit under way is durable, or undone and the store reopened; at once when there is none. */
+  decided(): Promise<void> {
+    return this.#committing;
+  }
+
+  #releaseQueues(): void {
+    for (const queue of this.state.queues.values()) queue.release();
+  }
+
   async #commit(group: readonly CommitJob[]): Promise<void> {
     const batch = new CommitBatch(this.state, this.#encoder, this.clock.bootId);
     const ledger = new DropLedger();
@@ -197,6 +207,7 @@ export class LogCore {
       committed = await this.#write(level, batch);
     } catch (error) {
       batch.undo();
+      this.#releaseQueues();
       const failure = writeError(error);
       this.lastCommitAnsweredMs = this.clock.monotonicMs();
       // The line is closed before the first producer hears of it, so that nobody appends into a store that is down.
@@ -261,6 +272,7 @@ export class LogCore {
 
   /** The commit is durable: takes it over. */
   #accept(batch: CommitBatch, { chunk, syncMs }: { chunk: Chunk | undefined; syncMs: number }): void {
+    this.#releaseQueues();
     this.commitsTotal += 1;
     this.lastCommitAnsweredMs = this.clock.monotonicMs();
     if (chunk !== undefined) {

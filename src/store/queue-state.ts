@@ -6,6 +6,8 @@
 //   or untouched. Fresh messages are untouched ones at or above the `next` of their lane.
 // - `messages` and `bytes` count what is leased, returned or untouched and ours.
 // - A lane gives the lowest of what was returned and what is fresh, so that a retry keeps the order.
+// - While `held` nothing is given: a commit under way drops messages, and until that is durable a failure or a crash
+//   brings them back, which would then come behind what followed them.
 
 import { LIMITS } from '../core/limits.ts';
 import type { Lane, QueueDefinition, QueueName, QueueStats } from '../core/outbox.ts';
@@ -45,6 +47,7 @@ export class QueueState {
   order: QueueDefinition['order'] = 'live_first';
   maxBytes: number | undefined;
   detached = true;
+  #held = false;
   #segments: Segment[];
   #cursor: number;
   #tail: number;
@@ -266,12 +269,22 @@ export class QueueState {
     this.#returned.add(offset);
   }
 
-  /** Takes one of ours out for good, leased or not. */
+  /** Takes one of ours out for good, leased or not; holds the queue until `release`. */
   drop(offset: number, bytes: number): void {
+    this.#held = true;
     if (this.#leased.delete(offset)) this.#laneOf(offset).leased -= 1;
     else this.#returned.remove(offset);
     this.#finish(offset, bytes);
     this.dropped += 1;
+  }
+
+  get held(): boolean {
+    return this.#held;
+  }
+
+  /** The commit that dropped messages is durable, or undone. */
+  release(): void {
+    this.#held = false;
   }
 
   #finish(offset: number, bytes: number): void {

@@ -45,13 +45,18 @@ export class LogQueue implements OutboxQueue {
     let bytes = 0;
     let chunk: Chunk | undefined;
     while (taken.length < limit.maxMessages && this.#state.hasAvailable(lane)) {
+      if (this.#state.held) {
+        if (taken.length > 0) break;
+        await this.#core.decided();
+        continue;
+      }
       const offset = await this.#next(lane);
       if (offset === undefined) break;
       if (chunk === undefined || offset < chunk.firstOffset || offset >= chunk.firstOffset + chunk.count) {
         chunk = this.#core.reader.cached(offset) ?? (await this.#load(offset));
-        // Settled, dropped or lost while the disk was read: look again.
-        if (chunk === undefined || this.#state.isDone(offset)) continue;
       }
+      // Settled, dropped or lost while the disk was read: look again.
+      if (chunk === undefined || this.#state.held || this.#state.isDone(offset)) continue;
       const index = offset - chunk.firstOffset;
       const size = recordBytes(chunk, index);
       if (taken.length > 0 && bytes + size > limit.maxBytes) break;

@@ -4,7 +4,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createTempDir, type TempDir } from '../../../support/temp-dir.ts';
 import { waitFor } from '../../../support/wait.ts';
-import { entry, faultyLevel, held, openTestOutbox } from './harness.ts';
+import { cp } from 'node:fs/promises';
+import type { Outbox, OutboxSettings, QueueDefinition } from '../../../../src/core/outbox.ts';
+import { entry, faultyLevel, held, openTestOutbox, SETTINGS, texts, UPSTREAM, type Faults } from './harness.ts';
 
 let dir: TempDir;
 beforeEach(() => {
@@ -122,6 +124,68 @@ describe('a write that fails', () => {
     await outbox.append([entry('d'.repeat(800))]);
     expect(events.filter(({ kind }) => kind === 'dropped')).toMatchObject([{ reason: 'max_bytes', from: 1, to: 1 }]);
     await outbox.close();
+  });
+});
+
+describe('an eviction that is not yet durable', () => {
+  const STRICT: QueueDefinition = { name: 'strict', takes: 'all', order: 'strict' };
+  const settings: OutboxSettings = { ...SETTINGS, maxBytes: 2700 };
+  const options = { settings, queues: [UPSTREAM, STRICT] };
+
+  /** Brings a commit that evicts `a` up to its write, which waits for `go`. */
+  async function evictSlowly(outbox: Outbox, faults: Faults) {
+    await outbox.append([entry('a'.repeat(800))]);
+    await outbox.append([entry('b'.repeat(800))]);
+    const go = Promise.withResolvers<void>();
+    let writing = false;
+    faults.beforeWrite = () => {
+      writing = true;
+      return go.promise;
+    };
+    const append = Promise.allSettled([outbox.append([entry('c'.repeat(800))])]);
+    await waitFor(() => writing);
+    return { go, append };
+  }
+
+  async function takeAll(outbox: Outbox, queue: string): Promise<string[]> {
+    const taken = await outbox.queue(queue).take('live', { maxMessages: 10, maxBytes: 1e6 });
+    return texts(taken).map((text) => text.slice(0, 1));
+  }
+
+  it.each(['strict', '$upstream'])('holds back what follows in %s, so that a failure keeps the order', async (name) => {
+    const { faults, level } = faultyLevel();
+    const { outbox, events } = await openTestOutbox(dir.file('log'), { ...options, level });
+    const { go, append } = await evictSlowly(outbox, faults);
+    const taking = takeAll(outbox, name);
+    // Long enough for a take that does not wait: everything is in the cache.
+    await sleep(20);
+    faults.beforeWrite = () => {};
+    go.reject(new Error('IO error: injected'));
+    await append;
+    await waitFor(() => events.some(({ kind }) => kind === 'reopened'));
+    expect(await taking).toEqual(['a', 'b']);
+    await outbox.close();
+  });
+
+  it('holds back what follows, so that a crash keeps the order', async () => {
+    const { faults, level } = faultyLevel();
+    const { outbox } = await openTestOutbox(dir.file('log'), { ...options, level });
+    const { go, append } = await evictSlowly(outbox, faults);
+    const before: string[] = [];
+    const taking = takeAll(outbox, 'strict').then((taken) => before.push(...taken));
+    await sleep(20);
+    // What a kill would leave now.
+    await cp(dir.file('log'), dir.file('copy'), { recursive: true });
+    const given = [...before];
+    faults.beforeWrite = () => {};
+    go.resolve();
+    await append;
+    await taking;
+    expect(before[0]).toBe('b');
+    await outbox.close();
+    const again = await openTestOutbox(dir.file('copy'), options);
+    expect([...given, ...(await takeAll(again.outbox, 'strict'))]).toEqual(['a', 'b']);
+    await again.outbox.close();
   });
 });
 
