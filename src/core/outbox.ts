@@ -111,8 +111,16 @@ export interface QuarantinedMessage {
   readonly stored: StoredMessage;
 }
 
+/** Messages that were lost before the outbox had them, and so never got a `seq`. */
+export interface Loss {
+  readonly deviceId: DeviceId;
+  readonly count: number;
+  /** `outbox_full`: refused by `drop_newest`. `busy`: more waited in memory than may. `store_error`: the disk failed to the end. */
+  readonly reason: 'outbox_full' | 'busy' | 'store_error';
+}
+
 export type DropReason =
-  'max_bytes' | 'max_age' | 'min_free_bytes' | 'queue_max_bytes' | 'outbox_full' | 'damaged' | 'purged' | 'busy';
+  Loss['reason'] | 'max_bytes' | 'max_age' | 'min_free_bytes' | 'queue_max_bytes' | 'damaged' | 'purged';
 
 /** Told to the listener after it is durable where it has to be. Drops and quarantines are also messages in the log. */
 export type OutboxEvent =
@@ -121,7 +129,7 @@ export type OutboxEvent =
       readonly reason: DropReason;
       readonly deviceId: DeviceId;
       readonly epoch: string;
-      /** First and last `seq`; absent when the message never got one (`outbox_full`, `busy`). */
+      /** First and last `seq`; absent when the message never got one (a `Loss`). */
       readonly from?: number;
       readonly to?: number;
       readonly count: number;
@@ -183,6 +191,8 @@ export interface Outbox {
    * @throws GatewayError GW_OUTBOX_FULL (`reject`, `drop_newest`), GW_OUTBOX_BUSY, GW_STORE_WRITE, GW_STORE_CLOSED, GW_ABORTED.
    */
   append(entries: readonly OutboxEntry[], options?: AppendOptions): Promise<readonly AppendReceipt[]>;
+  /** Tells the listener and, when it can, the log of messages that the caller could not keep. */
+  reportLost(losses: readonly Loss[]): void;
   /** @throws GatewayError GW_NOT_FOUND. */
   queue(name: QueueName): OutboxQueue;
   /** Opens the queues of the configured endpoints. A new queue begins at the tail; one not named becomes detached. */

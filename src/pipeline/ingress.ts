@@ -3,14 +3,14 @@
 // Invariants
 // - A sender that waits is answered after the sync of the one commit that holds its messages, or with an error.
 // - Polled values wait in a bounded list while the disk is slow, failing or full, in order; what the list cannot hold is
-//   counted as lost with an event. They leave in one append at a time, so order survives a retry.
+//   reported as lost. They leave in one append at a time, so order survives a retry.
 // - While the outbox refuses (`reject`), `ready` does not resolve: adapters that can slow their source wait there.
 
 import type { Clock } from '../core/clock.ts';
-import { errorText, isGatewayError } from '../core/errors.ts';
+import { isGatewayError } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import { assertMessageSize, type Message } from '../core/message.ts';
-import type { Outbox, OutboxEntry } from '../core/outbox.ts';
+import type { Loss, Outbox, OutboxEntry } from '../core/outbox.ts';
 import type { ReadingBatch } from '../core/reading.ts';
 import type { Telemetry } from '../observe/events.ts';
 import { Notifier, throwIfAborted } from '../platform/abort.ts';
@@ -19,7 +19,7 @@ import type { Router } from './route.ts';
 import type { Transform } from './transform.ts';
 
 export interface IngressOptions {
-  readonly outbox: Pick<Outbox, 'append'>;
+  readonly outbox: Pick<Outbox, 'append' | 'reportLost'>;
   readonly router: Router;
   readonly transform: Transform;
   readonly clock: Clock;
@@ -65,12 +65,7 @@ export class Ingress {
     if (entry === undefined) return;
     if (this.#waiting.length >= LIMITS.ingress_waiting_batches) {
       const oldest = this.#waiting.shift();
-      this.#options.telemetry.emit('messages_dropped', {
-        count: 1,
-        reason: 'busy',
-        key: oldest?.message.deviceId,
-        device: oldest?.message.deviceId,
-      });
+      if (oldest !== undefined) this.#lose([oldest], 'busy');
     }
     this.#waiting.push(entry);
     this.#draining ??= this.#drain();
@@ -108,6 +103,10 @@ export class Ingress {
     this.#stop.abort();
   }
 
+  #lose(entries: readonly OutboxEntry[], reason: Loss['reason']): void {
+    this.#options.outbox.reportLost(entries.map(({ message }) => ({ deviceId: message.deviceId, count: 1, reason })));
+  }
+
   #entry(message: Message): OutboxEntry | undefined {
     const queues = this.#router.route(message);
     if (queues !== undefined) return { message, queues };
@@ -137,18 +136,12 @@ export class Ingress {
   /** Puts refused entries back in front and waits before the next try; false when they are lost. */
   async #keepOrLose(entries: OutboxEntry[], error: unknown, retryMs: number): Promise<boolean> {
     // With `drop_newest` the outbox has counted and reported them itself.
-    if (isGatewayError(error, 'GW_OUTBOX_FULL') && error.details['policy'] === 'drop_newest') return false;
+    const policy = isGatewayError(error, 'GW_OUTBOX_FULL') ? error.details['policy'] : undefined;
+    if (policy === 'drop_newest') return false;
     const retriable =
-      isGatewayError(error, 'GW_OUTBOX_FULL') ||
-      isGatewayError(error, 'GW_OUTBOX_BUSY') ||
-      isGatewayError(error, 'GW_STORE_WRITE');
+      policy === 'reject' || isGatewayError(error, 'GW_OUTBOX_BUSY') || isGatewayError(error, 'GW_STORE_WRITE');
     if (!retriable || this.#stop.signal.aborted) {
-      this.#options.telemetry.emit('messages_dropped', {
-        count: entries.length,
-        reason: this.#stop.signal.aborted ? 'stopping' : 'store_error',
-        error: errorText(error),
-        key: 'ingress',
-      });
+      this.#lose(entries, 'store_error');
       return false;
     }
     this.#waiting.unshift(...entries);

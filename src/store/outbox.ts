@@ -21,6 +21,7 @@ import { MESSAGE_MAX_BYTES, messageBytes, type StoredMessage } from '../core/mes
 import type {
   AppendOptions,
   AppendReceipt,
+  Loss,
   Outbox,
   OutboxEntry,
   OutboxQueue,
@@ -104,11 +105,20 @@ export class LogOutbox implements Outbox {
   #refuse(entries: readonly OutboxEntry[]): GatewayError {
     const { whenFull } = this.#core.settings;
     // With `reject` the sender keeps the message; with `drop_newest` it is lost here, which is told.
-    if (whenFull === 'drop_newest') this.#core.refusals.add(entries);
+    if (whenFull === 'drop_newest') {
+      this.#core.refusals.report(
+        entries.map(({ message }) => ({ deviceId: message.deviceId, count: 1, reason: 'outbox_full' })),
+      );
+    }
     return new GatewayError(
       'GW_OUTBOX_FULL',
       `The outbox is full (${liveBytes(this.#core.state)} of ${this.#core.quotaBytes()} bytes) and its policy is ${whenFull}. Restore the upstream connection, raise outbox.max_bytes or free disk space.`,
+      { details: { policy: whenFull } },
     );
+  }
+
+  reportLost(losses: readonly Loss[]): void {
+    if (!this.#core.closed) this.#core.refusals.report(losses);
   }
 
   queue(name: QueueName): OutboxQueue {

@@ -1,9 +1,9 @@
-// Messages that `drop_newest` refused: the listener hears of them within a tick; the log when there is room again, summed
-// up by device.
+// Messages that never got into the log, because `drop_newest` refused them or ingress could not keep them: the listener
+// hears of them within a tick; the log when there is room again, summed up by device and reason.
 
 import type { DeviceId } from '../core/device.ts';
 import { LIMITS } from '../core/limits.ts';
-import type { OutboxEntry, OutboxEvent } from '../core/outbox.ts';
+import type { Loss, OutboxEntry, OutboxEvent } from '../core/outbox.ts';
 import type { CommitBatch } from './commit-batch.ts';
 import type { DropEvent } from './drop-ledger.ts';
 import { liveBytes, type LogState } from './log-state.ts';
@@ -16,54 +16,66 @@ export interface RefusalsHost {
   eventEntry(event: DropEvent): OutboxEntry;
 }
 
+interface Sum {
+  readonly deviceId: DeviceId;
+  readonly reason: Loss['reason'];
+  untold: number;
+  unwritten: number;
+}
+
 export class Refusals {
   readonly #core: RefusalsHost;
-  readonly #byDevice = new Map<DeviceId, { untold: number; unwritten: number }>();
+  /** By device and reason. */
+  readonly #sums = new Map<string, Sum>();
 
   constructor(core: RefusalsHost) {
     this.#core = core;
   }
 
-  add(entries: readonly OutboxEntry[]): void {
-    for (const { message } of entries) {
-      const { deviceId } = message;
-      if (this.#byDevice.size >= LIMITS.outbox_devices && !this.#byDevice.has(deviceId)) continue;
-      const counts = this.#byDevice.get(deviceId) ?? { untold: 0, unwritten: 0 };
-      this.#byDevice.set(deviceId, { untold: counts.untold + 1, unwritten: counts.unwritten + 1 });
+  report(losses: readonly Loss[]): void {
+    for (const { deviceId, count, reason } of losses) {
+      const key = `${reason} ${deviceId}`;
+      const sum = this.#sums.get(key);
+      if (sum === undefined) {
+        if (this.#sums.size >= LIMITS.outbox_devices) continue;
+        this.#sums.set(key, { deviceId, reason, untold: count, unwritten: count });
+      } else {
+        sum.untold += count;
+        sum.unwritten += count;
+      }
     }
   }
 
-  #event(deviceId: DeviceId, count: number): DropEvent {
-    return { kind: 'dropped', reason: 'outbox_full', deviceId, epoch: this.#core.state.epoch, count };
+  #event({ deviceId, reason }: Sum, count: number): DropEvent {
+    return { kind: 'dropped', reason, deviceId, epoch: this.#core.state.epoch, count };
   }
 
   tell(): void {
-    for (const [deviceId, counts] of this.#byDevice) {
-      if (counts.untold === 0) continue;
-      this.#core.state.droppedTotal += counts.untold;
-      this.#core.emit(this.#event(deviceId, counts.untold));
-      counts.untold = 0;
+    for (const sum of this.#sums.values()) {
+      if (sum.untold === 0) continue;
+      this.#core.state.droppedTotal += sum.untold;
+      this.#core.emit(this.#event(sum, sum.untold));
+      sum.untold = 0;
     }
   }
 
   /** Whether sums can be written now: there are some, and the log is not full. */
   owed(): boolean {
-    return this.#byDevice.size > 0 && liveBytes(this.#core.state) < this.#core.quotaBytes();
+    return this.#sums.size > 0 && liveBytes(this.#core.state) < this.#core.quotaBytes();
   }
 
   /** Writes the sums into the log, when it is not full any more. */
   write(batch: CommitBatch): void {
     if (!this.owed()) return;
     this.tell();
-    const written = [...this.#byDevice];
-    for (const [deviceId, { unwritten }] of written) {
-      batch.add(this.#core.eventEntry(this.#event(deviceId, unwritten)));
-      this.#byDevice.delete(deviceId);
-    }
+    const written = [...this.#sums];
+    this.#sums.clear();
+    for (const [, sum] of written) batch.add(this.#core.eventEntry(this.#event(sum, sum.unwritten)));
     batch.onUndo(() => {
-      for (const [deviceId, { unwritten }] of written) {
-        const since = this.#byDevice.get(deviceId) ?? { untold: 0, unwritten: 0 };
-        this.#byDevice.set(deviceId, { untold: since.untold, unwritten: since.unwritten + unwritten });
+      for (const [key, sum] of written) {
+        const since = this.#sums.get(key);
+        if (since === undefined) this.#sums.set(key, sum);
+        else since.unwritten += sum.unwritten;
       }
     });
   }

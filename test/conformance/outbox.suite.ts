@@ -382,7 +382,7 @@ export function describeOutbox(start: () => Promise<OutboxSubject>): void {
             await outbox.append([entry('x'.repeat(500))]);
             stored += 1;
           } catch (error) {
-            expect(error).toMatchObject({ code: 'GW_OUTBOX_FULL' });
+            expect(error).toMatchObject({ code: 'GW_OUTBOX_FULL', details: { policy: whenFull } });
             refused += 1;
           }
         }
@@ -408,6 +408,25 @@ export function describeOutbox(start: () => Promise<OutboxSubject>): void {
         });
       },
     );
+
+    it('tells the listener and the log of what its caller could not keep, by device and reason', async () => {
+      const queue = await open();
+      const { deviceId } = entry('x').message;
+      outbox.reportLost([
+        { deviceId, count: 2, reason: 'busy' },
+        { deviceId, count: 3, reason: 'busy' },
+      ]);
+      outbox.reportLost([{ deviceId, count: 1, reason: 'store_error' }]);
+      await outbox.append([entry('next')]);
+      const told = (await take(queue))
+        .filter(({ message: { properties } }) => properties[PROPERTY_FIELDPOST_EVENT] === 'dropped')
+        .map((stored) => JSON.parse(text(stored)) as unknown);
+      expect(told).toMatchObject([
+        { device: 'meter-1', count: 5, reason: 'busy' },
+        { device: 'meter-1', count: 1, reason: 'store_error' },
+      ]);
+      expect(events.filter(({ kind }) => kind === 'dropped')).toMatchObject([{ count: 5 }, { count: 1 }]);
+    });
 
     it('expires what is too old, and does not go on telling of its own events', { timeout: 20_000 }, async () => {
       await open({ settings: { maxAgeSecs: 1 } });

@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { GatewayError, type ErrorCode } from '../../../../src/core/errors.ts';
 import { LIMITS } from '../../../../src/core/limits.ts';
 import { parseDeviceId } from '../../../../src/core/device.ts';
-import type { Outbox, OutboxSettings } from '../../../../src/core/outbox.ts';
+import type { Loss, Outbox, OutboxSettings } from '../../../../src/core/outbox.ts';
 import { GOOD } from '../../../../src/core/reading.ts';
 import type { EventName } from '../../../../src/observe/events.ts';
 import { Ingress } from '../../../../src/pipeline/ingress.ts';
@@ -54,12 +54,19 @@ describe('ingress', () => {
     });
     const { gate, append } = gated(memory);
     const browse = memory.browse.bind(memory);
+    const lost: Loss[] = [];
     const events: [EventName, Record<string, unknown>][] = [];
     const telemetry = { emit: (name: EventName, fields = {}) => void events.push([name, fields]) };
-    const ingress = new Ingress({ outbox: { append }, router, transform: createTransform(), clock, telemetry });
+    const ingress = new Ingress({
+      outbox: { append, reportLost: (losses) => void lost.push(...losses) },
+      router,
+      transform: createTransform(),
+      clock,
+      telemetry,
+    });
     const stored = async (): Promise<string[]> =>
       (await browse({ limit: 100_000 })).map((one) => Buffer.from(one.message.body).toString());
-    return { ingress, gate, stored, events };
+    return { ingress, gate, stored, events, lost };
   }
 
   function reading(value: number) {
@@ -80,7 +87,7 @@ describe('ingress', () => {
   it.each(['GW_OUTBOX_FULL', 'GW_OUTBOX_BUSY', 'GW_STORE_WRITE'] as const)(
     'keeps polled values through %s, pauses sources meanwhile, and loses no order',
     async (code) => {
-      const { ingress, gate, stored, events } = setup();
+      const { ingress, gate, stored, events, lost } = setup();
       gate.failures = [code, code];
       ingress.readings(reading(1));
       await waitFor(() => ingress.stats().paused);
@@ -95,12 +102,12 @@ describe('ingress', () => {
         { v: 2 },
       ]);
       expect(events.map(([name]) => name)).toEqual(expect.arrayContaining(['ingress_paused', 'ingress_resumed']));
-      expect(events.map(([name]) => name)).not.toContain('messages_dropped');
+      expect(lost).toEqual([]);
     },
   );
 
   it('bounds what waits: the oldest is counted as lost, never silently', async () => {
-    const { ingress, gate, stored, events } = setup();
+    const { ingress, gate, stored, lost } = setup();
     let open = (): void => {};
     gate.hold = new Promise((resolve) => (open = resolve));
     // The first append takes up to 1024 with it; the list then holds its limit.
@@ -109,7 +116,7 @@ describe('ingress', () => {
     for (let value = 1024; value < 1024 + LIMITS.ingress_waiting_batches + 3; value += 1)
       ingress.readings(reading(value));
     expect(ingress.stats()).toEqual({ waitingBatches: LIMITS.ingress_waiting_batches, paused: false });
-    expect(events.filter(([name]) => name === 'messages_dropped')).toHaveLength(3);
+    expect(lost).toEqual(Array.from({ length: 3 }, () => ({ deviceId: 'meter-1', count: 1, reason: 'busy' })));
     open();
     await waitFor(() => ingress.stats().waitingBatches === 0);
     await ingress.stop(NEVER);
@@ -138,7 +145,7 @@ describe('ingress', () => {
   });
 
   it('stores what waits before it stops, and counts what it cannot store in time', async () => {
-    const { ingress, gate, stored, events } = setup();
+    const { ingress, gate, stored, lost } = setup();
     ingress.readings(reading(1));
     await ingress.stop(NEVER);
     expect(await stored()).toHaveLength(1);
@@ -146,6 +153,6 @@ describe('ingress', () => {
     gate.failures = Array.from({ length: 1000 }, () => 'GW_STORE_WRITE' as const);
     ingress.readings(reading(2));
     await ingress.stop(AbortSignal.timeout(100));
-    expect(events.filter(([name]) => name === 'messages_dropped').map(([, fields]) => fields['count'])).toEqual([1]);
+    expect(lost).toEqual([{ deviceId: 'meter-1', count: 1, reason: 'store_error' }]);
   });
 });
