@@ -4,7 +4,7 @@
 import { z } from 'zod';
 import { parseRegister } from './address.ts';
 import { BYTE_ORDER_PATTERN } from './byte-order.ts';
-import { isGatewayError } from '#sdk';
+import { isGatewayError, PEM_PATTERN, PEM_RULE } from '#sdk';
 
 /** Registers in one read (MODBUS Application Protocol V1.1b3, 6.3 and 6.4). */
 export const READ_REGISTERS_MAX = 125;
@@ -71,26 +71,29 @@ const rtuOverTcpTransport = z
   })
   .meta({ title: 'RTU frames over TCP', description: 'For serial device servers that pass bytes through.' });
 
+const pemSchema = z.string().regex(PEM_PATTERN, { error: PEM_RULE });
+
 const tlsTransport = z
   .strictObject({
     kind: z.literal('tls'),
     ...socketFields,
     port: portSchema.default(802).meta({ title: 'Port', description: 'TCP port of the server.' }),
-    ca: z.string().min(1).optional().meta({
-      title: 'CA file',
-      description:
-        "PEM file with the authorities that may sign the server's certificate. Default: those of the system.",
+    ca: pemSchema.optional().meta({
+      title: 'Authority',
+      description: "PEM text of the authorities that may sign the server's certificate. Default: those of the system.",
+      examples: ['!file ca.pem'],
     }),
-    certificate: z
-      .string()
-      .min(1)
-      .optional()
-      .meta({ title: 'Certificate file', description: "PEM file with the gateway's own certificate." }),
-    key: z
-      .string()
-      .min(1)
-      .optional()
-      .meta({ title: 'Key file', description: 'PEM file with the private key of the certificate.' }),
+    certificate: pemSchema.optional().meta({
+      title: 'Certificate',
+      description: "PEM text of the gateway's own certificate.",
+      examples: ['!file gateway.crt'],
+    }),
+    key: pemSchema.optional().meta({
+      title: 'Key',
+      description: 'PEM text of the private key of the certificate.',
+      secret: true,
+      examples: ['!file gateway.key'],
+    }),
     server_name: hostSchema.optional().meta({
       title: 'Server name',
       description: "Name that the server's certificate must carry. Default: the host.",

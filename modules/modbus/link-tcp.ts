@@ -1,6 +1,5 @@
 // TCP and TLS links: no delay, keepalive, a limit on the time to connect.
 
-import { readFile } from 'node:fs/promises';
 import { connect as connectTcp, isIP, type Socket } from 'node:net';
 import { connect as connectTls, type ConnectionOptions, createSecureContext } from 'node:tls';
 import { abortError, type Clock, errorText, GatewayError, systemCode } from '#sdk';
@@ -10,8 +9,8 @@ import type { Link, LinkEvents, LinkOpener } from './link.ts';
 /** Idle time before the system's first keepalive probe; half-open connections are found by timeouts sooner. */
 const KEEPALIVE_MS = 15_000;
 
-/** PEM files of a Modbus/TCP Security connection (MODBUS/TCP Security Protocol Specification V36). */
-export interface TlsFiles {
+/** PEM texts of a Modbus/TCP Security connection (MODBUS/TCP Security Protocol Specification V36). */
+export interface TlsSettings {
   readonly ca?: string | undefined;
   readonly certificate?: string | undefined;
   readonly key?: string | undefined;
@@ -23,7 +22,7 @@ export interface TcpLinkOptions {
   readonly host: string;
   readonly port: number;
   readonly connectTimeoutMs: number;
-  readonly tls?: TlsFiles | undefined;
+  readonly tls?: TlsSettings | undefined;
   readonly clock: Clock;
 }
 
@@ -35,7 +34,7 @@ export function tcpLink(options: TcpLinkOptions): LinkOpener {
     charMs: 0,
     isCurrent: () => Promise.resolve(true),
     async open(events, signal) {
-      const tls = options.tls === undefined ? undefined : await tlsOptions(options.tls, options.host, target);
+      const tls = options.tls === undefined ? undefined : tlsOptions(options.tls, options.host, target);
       signal.throwIfAborted();
       const socket = connect(options, tls);
       await connected(socket, tls === undefined ? 'connect' : 'secureConnect', target, options, signal);
@@ -50,13 +49,9 @@ function connect({ host, port }: TcpLinkOptions, tls: ConnectionOptions | undefi
   return tls === undefined ? connectTcp(common) : connectTls({ ...common, ...tls });
 }
 
-async function tlsOptions(files: TlsFiles, host: string, target: string): Promise<ConnectionOptions> {
-  const [ca, cert, key] = await Promise.all([
-    readPem(files.ca, target),
-    readPem(files.certificate, target),
-    readPem(files.key, target),
-  ]);
-  const servername = files.serverName ?? (isIP(host) === 0 ? host : undefined);
+function tlsOptions(tls: TlsSettings, host: string, target: string): ConnectionOptions {
+  const { ca, certificate: cert, key } = tls;
+  const servername = tls.serverName ?? (isIP(host) === 0 ? host : undefined);
   try {
     return {
       secureContext: createSecureContext({
@@ -75,15 +70,6 @@ async function tlsOptions(files: TlsFiles, host: string, target: string): Promis
 
 function tlsFault(text: string, cause: unknown): GatewayError {
   return new GatewayError('GW_TLS', text, { cause, details: { reason: 'disconnected' } });
-}
-
-async function readPem(path: string | undefined, target: string): Promise<Buffer | undefined> {
-  if (path === undefined) return undefined;
-  try {
-    return await readFile(path);
-  } catch (error) {
-    throw tlsFault(`${target}: ${path} cannot be read (${systemCode(error) ?? errorText(error)}).`, error);
-  }
 }
 
 /** Resolves when the socket is connected; else destroys it and rejects. */

@@ -2,7 +2,7 @@
 
 import { isIP } from 'node:net';
 import { z } from 'zod';
-import { isLoopbackHost, LIMITS, type ConfigFault } from '#sdk';
+import { type ConfigFault, LIMITS, PEM_PATTERN, PEM_RULE, isLoopbackHost } from '#sdk';
 import { topicTemplateFault } from './topic-template.ts';
 
 const DEFAULT_PORTS: Readonly<Record<string, number>> = { 'mqtt:': 1883, 'mqtts:': 8883, 'ws:': 80, 'wss:': 443 };
@@ -10,9 +10,7 @@ const DEFAULT_PORTS: Readonly<Record<string, number>> = { 'mqtt:': 1883, 'mqtts:
 const pem = (title: string, description: string, secret = false): z.ZodOptional<z.ZodString> =>
   z
     .string()
-    .regex(/-----BEGIN [A-Z0-9 ]+-----/, {
-      error: 'must be PEM text (-----BEGIN …); use `!file PATH` to read it from a file',
-    })
+    .regex(PEM_PATTERN, { error: PEM_RULE })
     .optional()
     .meta({ title, description, ...(secret && { secret }) });
 

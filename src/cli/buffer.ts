@@ -1,7 +1,7 @@
 // `fieldpost buffer …`: on the running gateway, else on its store, which the command then opens itself.
 
 import { createBufferAdmin } from '../admin/buffer-admin.ts';
-import { runBufferCommand } from '../admin/buffer-commands.ts';
+import { BUFFER_USAGE, runBufferCommand } from '../admin/buffer-commands.ts';
 import { connectControl } from '../admin/control-client.ts';
 import { isGatewayError } from '../core/errors.ts';
 import { openStoppedOutbox } from '../gateway/stopped-outbox.ts';
@@ -11,6 +11,7 @@ export const bufferCommand: Command = {
   name: 'buffer',
   usage: 'buffer stats | list | export | requeue | purge [--data DIR]',
   summary: 'Shows, exports and mends what waits in the outbox and the quarantine; `buffer --help` lists all options.',
+  help: BUFFER_USAGE,
   async run(args, { env, out, modules }) {
     const { files, rest } = splitFileOptions(args);
     const paths = gatewayFiles(files, env);

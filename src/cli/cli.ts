@@ -53,7 +53,7 @@ export async function runCli(args: readonly string[], context: CommandContext): 
       throw usageError(`"${verb}" is not a command. There are ${COMMANDS.map((one) => one.name).join(', ')}.`);
     }
     if (rest.includes('--help') || rest.includes('-h')) {
-      await context.out(`fieldpost ${command.usage}\n    ${command.summary}\n`);
+      await context.out(`${command.help ?? `fieldpost ${command.usage}\n    ${command.summary}`}\n`);
       return EXIT_CODES.ok;
     }
     return await command.run(rest, context);

@@ -22,6 +22,8 @@ export interface Command {
   /** One line of arguments, as in `check FILE`. */
   readonly usage: string;
   readonly summary: string;
+  /** What `--help` prints instead of usage and summary. */
+  readonly help?: string;
   /** Resolves with the exit code. @throws GatewayError, whose code decides the exit code. */
   readonly run: (args: readonly string[], context: CommandContext) => Promise<number>;
 }

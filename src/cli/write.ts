@@ -2,13 +2,14 @@
 
 import { userInfo } from 'node:os';
 import { connectControl } from '../admin/control-client.ts';
-import { runWriteCommand } from '../admin/write-command.ts';
+import { WRITE_USAGE, runWriteCommand } from '../admin/write-command.ts';
 import { gatewayFiles, splitFileOptions, type Command } from './command.ts';
 
 export const writeCommand: Command = {
   name: 'write',
   usage: 'write DEVICE POINT VALUE [--data DIR]',
   summary: 'Writes a value to a point of the running gateway and prints what the device reads back.',
+  help: WRITE_USAGE,
   async run(args, { env, out }) {
     const { files, rest } = splitFileOptions(args);
     return runWriteCommand(rest, {

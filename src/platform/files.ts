@@ -1,8 +1,9 @@
 // Files that survive a power cut: written to a temporary name, synced, renamed, and the directory synced.
 
 import { constants } from 'node:fs';
-import { mkdir, open, rename, unlink } from 'node:fs/promises';
+import { mkdir, open, rename, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { systemCode } from '../core/errors.ts';
 
 /** Makes entries of a directory durable (fsync(2): a file's own sync does not cover its name). */
 export async function syncDirectory(path: string): Promise<void> {
@@ -16,12 +17,25 @@ export async function syncDirectory(path: string): Promise<void> {
 
 /** Creates a directory and its parents, each durable in its parent. `mode` applies to new ones. */
 export async function makeDirectory(path: string, mode = 0o750): Promise<void> {
-  const first = await mkdir(path, { recursive: true, mode });
-  if (first === undefined) return;
-  for (let current = path; ; current = dirname(current)) {
-    await syncDirectory(dirname(current));
-    if (current === first || dirname(current) === current) return;
+  // Not `recursive`: where the system answers ENOENT for ever, as /proc does, that loops without end.
+  try {
+    await mkdir(path, { mode });
+  } catch (error) {
+    const code = systemCode(error);
+    if (code === 'EEXIST' && (await stat(path)).isDirectory()) return;
+    const parent = dirname(path);
+    if (code !== 'ENOENT' || parent === path || (await isDirectory(parent))) throw error;
+    await makeDirectory(parent, mode);
+    await mkdir(path, { mode });
   }
+  await syncDirectory(dirname(path));
+}
+
+async function isDirectory(path: string): Promise<boolean> {
+  return stat(path).then(
+    (facts) => facts.isDirectory(),
+    () => false,
+  );
 }
 
 export interface AtomicWriteOptions {

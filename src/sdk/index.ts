@@ -13,6 +13,7 @@ export * from '../core/log.ts';
 export * from '../core/message.ts';
 export * from '../core/module.ts';
 export * from '../core/outbox.ts';
+export * from '../core/pem.ts';
 export * from '../core/reading.ts';
 export * from '../core/service.ts';
 export * from '../core/time.ts';

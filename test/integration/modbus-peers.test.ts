@@ -115,9 +115,9 @@ describe('TLS', () => {
   }
 
   const files = (): object => ({
-    ca: authority.certificatePath,
-    certificate: client.certificatePath,
-    key: client.keyPath,
+    ca: authority.certificate,
+    certificate: client.certificate,
+    key: client.key,
   });
   const refused = (): Promise<string> =>
     waitFor(() => (adapter?.health().status === 'degraded' ? adapter.health().reason : undefined));
@@ -141,17 +141,12 @@ describe('TLS', () => {
   it.each([
     {
       what: 'an authority that it does not trust',
-      change: () => ({ ca: stranger.certificatePath }),
+      change: () => ({ ca: stranger.certificate }),
       text: 'the TLS handshake failed',
     },
     {
-      what: 'a certificate file that is not there',
-      change: () => ({ certificate: '/nowhere/client.crt' }),
-      text: '/nowhere/client.crt cannot be read (ENOENT)',
-    },
-    {
       what: 'a key of another certificate',
-      change: () => ({ key: authority.keyPath }),
+      change: () => ({ key: authority.key }),
       text: 'ca, certificate or key cannot be used',
     },
   ])('says what is wrong with $what', async ({ change, text }) => {
@@ -163,7 +158,7 @@ describe('TLS', () => {
   });
 
   it('is refused without the certificate that the server asks for', async () => {
-    start({ kind: 'tls', port: await serveTls([HOST]), ca: authority.certificatePath });
+    start({ kind: 'tls', port: await serveTls([HOST]), ca: authority.certificate });
     await waitFor(() => recording.quality(METER, 'low')?.startsWith('bad:'));
     expect(await refused()).toMatch(/TLS|connection was lost/);
   });

@@ -19,6 +19,8 @@ function faults(fields: Parameters<typeof config>[0]): string[] {
   return checkModbusConfig(parsed).map(({ path, message }) => `${path.join('.')}: ${message}`);
 }
 
+const PEM = '-----BEGIN CERTIFICATE-----';
+
 describe('the schema', () => {
   it('fills in defaults', () => {
     const { transport, devices, ...bus } = modbusConfig.parse(config({}));
@@ -110,11 +112,11 @@ describe('the check', () => {
   it.each<[Parameters<typeof config>[0], string]>([
     [{ transport: { kind: 'tcp' } }, 'devices.d: no host'],
     [
-      { transport: { kind: 'tls', host: 'h', certificate: 'c.pem' } },
+      { transport: { kind: 'tls', host: 'h', certificate: PEM } },
       'transport: certificate and key belong together; add key',
     ],
     [
-      { transport: { kind: 'tls', host: 'h', key: 'k.pem' } },
+      { transport: { kind: 'tls', host: 'h', key: PEM } },
       'transport: certificate and key belong together; add certificate',
     ],
     [
@@ -186,7 +188,7 @@ describe('the check', () => {
   it.each<Parameters<typeof config>[0]>([
     { transport: { kind: 'tcp' }, device: { host: '10.0.0.6' } },
     { transport: { kind: 'tcp', host: 'h' }, device: { unit_id: 0 } },
-    { transport: { kind: 'tls', host: 'h', certificate: 'c.pem', key: 'k.pem' } },
+    { transport: { kind: 'tls', host: 'h', certificate: PEM, key: PEM } },
     { transport: { kind: 'ascii', path: '/dev/ttyS0' }, device: { unit_id: 247 } },
     { point: { register: 'holding:65534', type: 'float32' } },
     { point: { register: 'coil:15' }, device: { coils_from_zero: true, max_coils: 16 } },
