@@ -33,16 +33,12 @@ async function apply(
   const trialSecs = trial === undefined ? undefined : Number(trial);
   if (trialSecs !== undefined && !(trialSecs >= 1)) throw usageError('--confirm-within takes seconds, at least 1.');
   // Without --base the change is made from what runs now: whoever calls has no older state in mind.
-  const base = values.base === undefined ? newestOf(await config.generations()) : generationNumber(values.base);
+  const base = values.base === undefined ? (await config.view()).newest : generationNumber(values.base);
   const change = { text, base, actor: `cli:${userInfo().username}` };
   const { number, state } = await config.propose(trialSecs === undefined ? change : { ...change, trialSecs });
   const advice =
     state === 'trial' ? ` It is taken back in ${trialSecs} s unless you run: fieldpost config confirm ${number}` : '';
   return `Generation ${number} is in use (${state}).${advice}\n`;
-}
-
-function newestOf(generations: Awaited<ReturnType<RemoteConfig['generations']>>): number {
-  return generations.at(-1)?.number ?? 0;
 }
 
 async function list(config: RemoteConfig): Promise<string> {

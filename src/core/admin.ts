@@ -63,6 +63,8 @@ export interface EndpointView {
 /** Which configuration runs, and what is wrong with the latest if that one does not. */
 export interface ConfigView {
   readonly generation: number;
+  /** The newest in any state: the base that a change has to name. */
+  readonly newest: number;
   readonly state: string;
   readonly path: string;
   /** An older generation runs because the latest does not load. */

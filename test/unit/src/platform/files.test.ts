@@ -75,6 +75,10 @@ describe('makeDirectory', () => {
     await syncDirectory(path);
   });
 
+  it('ends where the system says for ever that the parent is missing', async () => {
+    await expect(makeDirectory('/proc/fieldpost-test/data')).rejects.toThrow(/ENOENT/);
+  });
+
   it('fails where a file stands in the way', async () => {
     await writeFile(join(folder, 'a'), 'x');
     await expect(makeDirectory(join(folder, 'a', 'b'))).rejects.toThrow(/ENOTDIR/);
