@@ -1,6 +1,7 @@
 // LevelDB behind a small interface: ordered bytes, atomic synced batches, range deletes. The only file that knows
 // classic-level, which vendors LevelDB 1.20. What that version leaves open is closed here:
 // - a new log file's name is not synced (its data is), so the directory is synced when it has changed;
+// - each commit makes the log longer, which costs a transaction of the file system's journal: level-log-ahead.ts;
 // - the first MANIFEST and the rename of CURRENT are not synced, so a new database is made under another name, synced
 //   and renamed, and every open ends with a sync of all files and of the directory.
 
@@ -12,6 +13,7 @@ import { fsync } from 'node:fs';
 import { ClassicLevel } from 'classic-level';
 import { GatewayError, errorText, systemCode } from '../core/errors.ts';
 import { makeDirectory, syncDirectory } from './files.ts';
+import { LogAhead } from './level-log-ahead.ts';
 
 /** `value: undefined` deletes. */
 export interface LevelWrite {
@@ -195,6 +197,7 @@ class ClassicHandle implements LevelHandle {
   readonly #db: ClassicLevel<Buffer, Uint8Array>;
   readonly #directory: string;
   readonly #descriptor: number;
+  readonly #ahead: LogAhead;
   #syncedChangeMs: number;
   #closing: Promise<void> | undefined;
 
@@ -202,6 +205,7 @@ class ClassicHandle implements LevelHandle {
     this.#db = db;
     this.#directory = directory;
     this.#descriptor = openSync(directory, constants.O_RDONLY);
+    this.#ahead = new LogAhead(directory);
     // The directory was synced before; its last change is looked at again by the first write all the same.
     this.#syncedChangeMs = 0;
   }
@@ -210,6 +214,7 @@ class ClassicHandle implements LevelHandle {
     const batch = writes.map(({ key, value }) =>
       value === undefined ? ({ type: 'del', key } as const) : ({ type: 'put', key, value } as const),
     );
+    if (options.sync) await this.#ahead.prepare(writes);
     await this.#db.batch(batch, { sync: options.sync });
     if (options.sync) await this.#syncNames();
   }
@@ -218,6 +223,7 @@ class ClassicHandle implements LevelHandle {
   async #syncNames(): Promise<void> {
     const changedMs = statSync(this.#directory).mtimeMs;
     if (changedMs === this.#syncedChangeMs) return;
+    this.#ahead.lookAgain();
     await syncDescriptor(this.#descriptor);
     this.#syncedChangeMs = Math.abs(Date.now() - changedMs) < RACY_DIRECTORY_MS ? 0 : changedMs;
   }
@@ -237,7 +243,8 @@ class ClassicHandle implements LevelHandle {
   }
 
   async *keys(range: LevelRange): AsyncIterable<Buffer> {
-    const iterator = this.#db.keys(range);
+    // Callers look for one key and its neighbours, and LevelDB reads the value's block for each key fetched ahead.
+    const iterator = this.#db.keys({ ...range, highWaterMarkBytes: 64 });
     try {
       for await (const key of iterator) yield key;
     } finally {
@@ -246,7 +253,11 @@ class ClassicHandle implements LevelHandle {
   }
 
   async clear(gte: Buffer, lt: Buffer): Promise<void> {
-    await this.#db.clear({ gte, lt });
+    try {
+      await this.#db.clear({ gte, lt });
+    } finally {
+      this.#ahead.forget();
+    }
   }
 
   async compact(gte: Buffer, lt: Buffer): Promise<void> {
@@ -260,6 +271,7 @@ class ClassicHandle implements LevelHandle {
 
   async #close(): Promise<void> {
     try {
+      await this.#ahead.close();
       await this.#db.close();
     } finally {
       try {

@@ -4,7 +4,7 @@
 // last sync. Everything else may be there, be missing, or be there in part: a new file of the right length full of zeros, a
 // tail cut off in the middle of a record, the first few of several renames. Which of it, the caller's random source says.
 
-import { copyFileSync, lstatSync, mkdirSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { copyFileSync, lstatSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** What happens to that which was not synced. */
@@ -38,6 +38,8 @@ export interface PowerCutReport {
 interface Content {
   /** Durable length. */
   length: number;
+  /** Where durable zeros begin that were there to be written over; the length when there are none. */
+  dataEnd: number;
   /** A copy that holds the durable content; undefined: the file itself. */
   copy: string | undefined;
   /** Changed in a way that the shim does not follow. */
@@ -64,7 +66,13 @@ export function readDisk(root: string): Disk {
       const child = `${status.isDirectory() ? 'd' : 'f'}${status.ino}`;
       names.set(name, child);
       if (status.isDirectory()) walk(join(path, name), child);
-      else disk.contents.set(child, { length: status.size, copy: undefined, inPlace: false });
+      else
+        disk.contents.set(child, {
+          length: status.size,
+          dataEnd: status.size,
+          copy: undefined,
+          inPlace: false,
+        });
     }
   };
   walk(root, disk.rootId);
@@ -108,7 +116,8 @@ function replay(options: PowerCutOptions): { disk: Disk; pending: NameChange[] }
   const content = (ino: string): Content => {
     const id = `f${ino}`;
     let found = disk.contents.get(id);
-    if (found === undefined) disk.contents.set(id, (found = { length: 0, copy: undefined, inPlace: false }));
+    if (found === undefined)
+      disk.contents.set(id, (found = { length: 0, dataEnd: 0, copy: undefined, inPlace: false }));
     return found;
   };
   for (const line of readFileSync(join(options.image, 'journal'), 'utf8').split('\n')) {
@@ -116,7 +125,7 @@ function replay(options: PowerCutOptions): { disk: Disk; pending: NameChange[] }
     const [a = '', b = '', c = '', d = ''] = fields;
     switch (kind) {
       case 'F':
-        disk.contents.set(`f${a}`, { length: Number(b), copy: undefined, inPlace: false });
+        disk.contents.set(`f${a}`, { length: Number(b), dataEnd: Number(c), copy: undefined, inPlace: false });
         break;
       case 'T':
         // Only the durable part of the copy counts; what follows it was pending before and is pending now.
@@ -191,7 +200,7 @@ function writeContent(
   sources: Map<string, string>,
   options: PowerCutOptions,
 ): number {
-  const content = disk.contents.get(id) ?? { length: 0, copy: undefined, inPlace: false };
+  const content = disk.contents.get(id) ?? { length: 0, dataEnd: 0, copy: undefined, inPlace: false };
   const source = content.copy ?? sources.get(id);
   if (source === undefined) throw new Error(`The bytes of ${path} are nowhere: a fault of this rig.`);
   if (content.inPlace && options.contents !== 'kept') {
@@ -199,27 +208,24 @@ function writeContent(
   }
   copyFileSync(source, path);
   const size = lstatSync(path).size;
-  const tail = size - content.length;
-  if (tail <= 0 || options.contents === 'kept') return 0;
-  if (options.contents === 'lost') {
-    truncateSync(path, content.length);
-    return tail;
-  }
-  return tearTail(path, content.length, tail, options.random);
+  if (content.dataEnd >= size || options.contents === 'kept') return 0;
+  const { kept, rest } =
+    options.contents === 'lost' ? ({ kept: 0, rest: 'cut' } as const) : tear(size - content.dataEnd, options.random);
+  const bytes = readFileSync(path);
+  const from = content.dataEnd + kept;
+  if (rest === 'noise')
+    for (let index = from; index < size; index += 1) bytes[index] = Math.floor(options.random() * 256);
+  else bytes.fill(0, from);
+  // The durable length stays; what was to be written over is then as it was.
+  writeFileSync(path, rest === 'cut' ? bytes.subarray(0, Math.max(from, content.length)) : bytes);
+  return size - from;
 }
 
-function tearTail(path: string, length: number, tail: number, random: () => number): number {
+/** What is left of a tail that was not synced: how many bytes, and what stands behind them. */
+function tear(tail: number, random: () => number): { kept: number; rest: 'cut' | 'zeros' | 'noise' } {
   const kind = Math.floor(random() * 4);
   const kept = Math.floor(random() * (tail + 1));
-  if (kind === 0) return 0;
-  if (kind === 1) {
-    truncateSync(path, length + kept);
-    return tail - kept;
-  }
+  if (kind === 0) return { kept: tail, rest: 'cut' };
   // The length was written, the blocks were not (ext4, delayed allocation): zeros, or what the blocks held before.
-  const bytes = readFileSync(path);
-  if (kind === 2) bytes.fill(0, length + kept);
-  else for (let index = length + kept; index < bytes.length; index += 1) bytes[index] = Math.floor(random() * 256);
-  writeFileSync(path, bytes);
-  return tail - kept;
+  return { kept, rest: (['cut', 'zeros', 'noise'] as const)[kind - 1] ?? 'cut' };
 }

@@ -4,7 +4,8 @@
  * It keeps a journal of what the process made durable in one directory: the length of each file at its last fsync or
  * fdatasync, and every change of names with the directory syncs between them. After the process was killed, the journal
  * tells what a power cut at that moment would have left (test/power/power-cut.ts). Nothing is copied while it runs:
- * LevelDB only appends, so the durable content is the file that is there, cut at the recorded length. What is unlinked or
+ * LevelDB only appends, so the durable content is the file that is there, cut at the recorded length; where it writes over
+ * zeros, the journal has its position too, and what follows were durable zeros. What is unlinked or
  * replaced keeps a hard link, what is truncated on opening is copied before. A change in place is recorded as one that
  * this rig cannot follow.
  *
@@ -323,6 +324,16 @@ static int fault(int32_t *count) {
   return 1;
 }
 
+/*
+ * Where the next write through this descriptor goes, if it is one that writes in a row: what follows are the zeros that
+ * src/platform/level-log-ahead.ts puts ahead of LevelDB's log.
+ */
+static off_t written_to(int fd, off_t size) {
+  int flags = fcntl(fd, F_GETFL);
+  off_t position = lseek(fd, 0, SEEK_CUR);
+  return (flags & (O_ACCMODE | O_APPEND)) == O_WRONLY && position > 0 && position < size ? position : size;
+}
+
 static int sync_descriptor(int fd, int (*real)(int)) {
   if (!descriptor_inside(fd)) return real(fd);
   struct stat status;
@@ -340,7 +351,8 @@ static int sync_descriptor(int fd, int (*real)(int)) {
     pthread_mutex_unlock(&names);
   } else {
     /* The length before the sync: what was written meanwhile is not promised. */
-    record("F\t%lu\t%lld\n", (unsigned long)status.st_ino, (long long)status.st_size);
+    record("F\t%lu\t%lld\t%lld\n", (unsigned long)status.st_ino, (long long)status.st_size,
+           (long long)written_to(fd, status.st_size));
   }
   return 0;
 }
