@@ -7,10 +7,13 @@ import { EXIT_CODES, errorText } from '../core/errors.ts';
 import { Daemon } from '../gateway/daemon.ts';
 import { createLogger, type LogLevel } from '../observe/logger.ts';
 import { SystemClock } from '../platform/clock.ts';
+import { giveBackMemory } from '../platform/memory.ts';
 import { createServiceManager } from '../platform/systemd.ts';
 import { gatewayFiles, usageError, type Command, type CommandContext } from './command.ts';
 import { greeting } from './greeting.ts';
 
+/** The first polls are over, and what starting left behind is garbage. */
+const GIVE_BACK_AFTER_MS = 5000;
 const SETTLE_MS = 2000;
 const SETTLE_STEP_MS = 100;
 const LEVELS: readonly string[] = ['debug', 'info', 'warn', 'error'];
@@ -65,11 +68,13 @@ async function run(args: readonly string[], { modules, web, version, env, out, e
     await settled(daemon, clock);
     err(greeting(daemon, files, version));
   }
+  const cancel = clock.after(GIVE_BACK_AFTER_MS, giveBackMemory);
   const signal = await untilTold(() => {
     daemon.reload().catch((error: unknown) => {
       log.error({ error: errorText(error) }, 'The edited configuration could not be applied.');
     });
   });
+  cancel();
   log.info({ signal }, 'Told to stop.');
   await daemon.stop();
   return EXIT_CODES.ok;
