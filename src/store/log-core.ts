@@ -27,7 +27,7 @@ import type { Space } from './space.ts';
 
 /** A snapshot of all devices is written after this much log, so that a start replays no more than that. */
 const SNAPSHOT_BYTES = 16 * 1024 * 1024;
-/** A checkpoint alone is written at most this often. */
+/** What was settled is in a checkpoint after this long, if no commit takes one along before. */
 const CHECKPOINT_MS = 1000;
 /** After three seconds of failures; see recovery.ts for what else must hold. */
 const THOROUGH_ATTEMPT = 6;
@@ -64,7 +64,7 @@ export class LogCore {
   readonly #changed = new Map<number, Notifier>();
   #level: LevelHandle;
   #dirty = false;
-  #checkpointMs = Number.NEGATIVE_INFINITY;
+  #dirtySinceMs = 0;
   #recovering: Promise<void> | undefined;
   #committing: Promise<void> = Promise.resolve();
   readonly #house: Housekeeping;
@@ -111,14 +111,21 @@ export class LogCore {
 
   /** A queue settled something: the next commit carries a checkpoint; when none comes it is written alone. */
   touch(): void {
+    if (!this.#dirty) this.#dirtySinceMs = this.clock.monotonicMs();
     this.#dirty = true;
-    if (this.#cancelCheckpoint !== undefined || this.#closed) return;
-    const sinceMs = this.clock.monotonicMs() - this.#checkpointMs;
-    this.#cancelCheckpoint = this.clock.after(Math.max(0, CHECKPOINT_MS - sinceMs), () => {
+    if (this.#cancelCheckpoint === undefined) this.#scheduleCheckpoint();
+  }
+
+  #scheduleCheckpoint(): void {
+    if (this.#closed) return;
+    const waitMs = this.#dirtySinceMs + CHECKPOINT_MS - this.clock.monotonicMs();
+    this.#cancelCheckpoint = this.clock.after(Math.max(0, waitMs), () => {
       this.#cancelCheckpoint = undefined;
       // It rides with whatever waits for a commit; a store that is being reopened writes one afterwards.
       if (!this.#dirty || this.line.waitingJobs > 0 || this.#recovering !== undefined || this.#closed) return;
-      this.checkpoint(false).catch(() => {});
+      // A commit took one along, and more was settled since: that waits as long again.
+      if (this.clock.monotonicMs() < this.#dirtySinceMs + CHECKPOINT_MS) this.#scheduleCheckpoint();
+      else this.checkpoint(false).catch(() => {});
     });
   }
 
@@ -254,7 +261,6 @@ export class LogCore {
       this.#dirty = true;
       throw error;
     }
-    if (checkpoint) this.#checkpointMs = this.clock.monotonicMs();
     if (snapshot) state.snapshotLogBytes = state.logBytes;
     return { chunk, syncMs: this.clock.monotonicMs() - startedMs };
   }
