@@ -30,10 +30,10 @@ export interface BenchDaemonOptions {
 }
 
 /** What the launcher (src/fieldpost.sh) gives the runtime: what runs in a bench's own process is to have the same. */
-export const RUNTIME_FLAGS: readonly string[] = ['--max-semi-space-size=1'];
-export const RUNTIME_ENVIRONMENT = { MALLOC_ARENA_MAX: '1' } as const;
+export const RUNTIME_FLAGS: readonly string[] = ['--max-semi-space-size=4', '--expose-gc'];
+export const RUNTIME_ENVIRONMENT = { MALLOC_ARENA_MAX: '1', MALLOC_TRIM_THRESHOLD_: '131072' } as const;
 
-const LOG_CHARS = 32 * 1024;
+const LOG_CHARS = 4 * 1024;
 
 export function spawnDaemon(options: BenchDaemonOptions): BenchDaemon {
   const { daemon, directory, config, web } = options;
