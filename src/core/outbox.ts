@@ -79,6 +79,7 @@ export interface QueueStats {
   readonly history: LaneStats;
   /** Age in ms of the oldest message not accepted; undefined when empty. */
   readonly oldestAgeMs: number | undefined;
+  /** This and all other totals count since the outbox was opened, as counters of metrics do. */
   readonly acceptedTotal: number;
   readonly droppedTotal: number;
   readonly quarantinedTotal: number;

@@ -30,9 +30,6 @@ export interface QueueRecord {
   readonly bytes: number;
   /** The lanes were apart: what waits at the next start is history. */
   readonly split: boolean;
-  readonly accepted: number;
-  readonly dropped: number;
-  readonly quarantined: number;
 }
 
 interface LaneCount {
@@ -60,9 +57,9 @@ export class QueueState {
   #splitAt: number;
   #nextLive: number;
   #nextHistory: number;
-  accepted: number;
-  dropped: number;
-  quarantined: number;
+  accepted = 0;
+  dropped = 0;
+  quarantined = 0;
 
   private constructor(record: QueueRecord, tail: number) {
     this.id = record.id;
@@ -71,9 +68,6 @@ export class QueueState {
     this.#cursor = record.cursor;
     this.#tail = tail;
     for (const [from, to] of record.done) this.#done.add(from, to);
-    this.accepted = record.accepted;
-    this.dropped = record.dropped;
-    this.quarantined = record.quarantined;
     const lane = record.split ? this.#history : this.#live;
     lane.messages = record.messages;
     lane.bytes = record.bytes;
@@ -94,9 +88,6 @@ export class QueueState {
         messages: 0,
         bytes: 0,
         split: false,
-        accepted: 0,
-        dropped: 0,
-        quarantined: 0,
       },
       tail,
     );
@@ -118,9 +109,6 @@ export class QueueState {
       messages: this.messages,
       bytes: this.bytes,
       split: this.#history.messages > 0,
-      accepted: this.accepted,
-      dropped: this.dropped,
-      quarantined: this.quarantined,
     };
   }
 
