@@ -8,7 +8,16 @@
 // - While there is no connection, requests fail at once, except in the moment when a new one is being made.
 // - A connection is made anew for ever, soon after it was lost, then with growing, jittered pauses.
 
-import { type Clock, errorText, GatewayError, jitter, type Logger, type Random, throwIfAborted } from '#sdk';
+import {
+  type Clock,
+  type ErrorCode,
+  errorText,
+  GatewayError,
+  jitter,
+  type Logger,
+  type Random,
+  throwIfAborted,
+} from '#sdk';
 import { ModbusClient } from './client.ts';
 import { disconnectedFault } from './faults.ts';
 import type { FrameLog } from './frame-log.ts';
@@ -77,6 +86,8 @@ export class Bus {
   #isBusy = false;
   #state: BusState = 'stopped';
   #error: GatewayError | undefined;
+  /** Code of the last loss that was logged, until a connection was of use. */
+  #toldCode: ErrorCode | undefined;
   #isHopeful = false;
   #cancelHope = (): void => {};
   #cancelTimer = (): void => {};
@@ -267,8 +278,10 @@ export class Bus {
         const error = await client.closed;
         this.#client = undefined;
         // One that we left ourselves, on a suspicion, says nothing of whether a new one can be made.
-        failures = client.answers > 0 || client === this.#suspect ? 0 : failures + 1;
+        const wasSound = (client.answers > 0 && !client.isFlooded) || client === this.#suspect;
+        failures = wasSound ? 0 : failures + 1;
         if (signal.aborted) return;
+        if (wasSound) this.#toldCode = undefined;
         this.#onLost(error ?? disconnectedFault(`${this.target}: the connection was lost.`), failures <= 1);
       }
       await this.#pause(failures);
@@ -315,9 +328,10 @@ export class Bus {
   #onLost(error: GatewayError, isHopeful: boolean): void {
     const { log, onDisconnected } = this.#options;
     const fields = { target: this.target, code: error.code, error: errorText(error) };
-    // The same again and again is not news.
-    if (this.#error?.code === error.code) log.debug(fields, 'The bus is still not connected.');
+    // The same again and again is not news, nor is it when a connection came to nothing in between.
+    if (this.#toldCode === error.code) log.debug(fields, 'The bus is still not connected.');
     else log.warn(fields, 'The bus is not connected; it is tried again.');
+    this.#toldCode = error.code;
     this.#error = error;
     this.#state = isHopeful ? 'connecting' : 'disconnected';
     if (isHopeful) {

@@ -22,6 +22,12 @@ interface PendingExchange {
   readonly cancelTimeout: () => void;
 }
 
+/**
+ * Bytes that nobody asked for within a second, or after one request: no serial line carries so many, and no answer has
+ * so many. Reading on would cost the processor time of all other devices.
+ */
+const FLOOD_BYTES = 65_536;
+const FLOOD_WINDOW_MS = 1000;
 /** Characters allowed for an answer whose length is not known beforehand. */
 const UNKNOWN_ANSWER_BYTES = 128;
 const NO_DATA = new Uint8Array(0);
@@ -40,6 +46,9 @@ export class ModbusClient {
   #lastActivityMs: number;
   #answers = 0;
   #silences = 0;
+  #isFlooded = false;
+  #unaskedBytes = 0;
+  #unaskedSinceMs = 0;
 
   private constructor(options: ClientOptions) {
     this.#options = options;
@@ -80,6 +89,11 @@ export class ModbusClient {
     return this.#silences;
   }
 
+  /** The peer sent without end and without being asked; the connection was closed for it. */
+  get isFlooded(): boolean {
+    return this.#isFlooded;
+  }
+
   /**
    * One request and its answer: the bytes of registers, packed bits or the identification; nothing for writes.
    * `timeoutMs` counts from the last character sent to the last character of the answer, less what these take on the line.
@@ -99,6 +113,7 @@ export class ModbusClient {
       const cancelTimeout = clock.after(limitMs, () => this.#onTimeout(limitMs));
       this.#pending = { resolve, reject, cancelTimeout };
       this.#heardSinceRequest = false;
+      this.#unaskedBytes = 0;
       this.#send(bytes);
     });
   }
@@ -132,6 +147,7 @@ export class ModbusClient {
   #onData(bytes: Buffer): void {
     const { clock, frameLog } = this.#options;
     const nowMs = clock.monotonicMs();
+    if (this.#isFlood(bytes.length, nowMs)) return;
     frameLog.add(nowMs, 'received', bytes);
     this.#lastActivityMs = Math.max(this.#lastActivityMs, nowMs);
     this.#heardSinceRequest = true;
@@ -153,6 +169,21 @@ export class ModbusClient {
     } catch (error) {
       pending.reject(error);
     }
+  }
+
+  /** Counts what came without being asked for, and closes the connection when it is too much. */
+  #isFlood(bytes: number, nowMs: number): boolean {
+    if (!this.#isOpen) return true;
+    if (this.#pending === undefined && nowMs - this.#unaskedSinceMs >= FLOOD_WINDOW_MS) {
+      this.#unaskedSinceMs = nowMs;
+      this.#unaskedBytes = 0;
+    }
+    this.#unaskedBytes += bytes;
+    if (this.#unaskedBytes <= FLOOD_BYTES) return false;
+    this.#isFlooded = true;
+    const { target } = this.#options.opener;
+    void this.close(disconnectedFault(`${target} sends without being asked; it is left alone for a while.`));
+    return true;
   }
 
   #onTimeout(limitMs: number): void {

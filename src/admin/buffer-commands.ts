@@ -1,7 +1,7 @@
 // `fieldpost buffer …`: looks into the outbox and puts it right, in a running gateway or in a store opened by the command.
 
 import type { BufferAdmin, MessageView, QuarantinedView } from '../core/admin.ts';
-import { EXIT_CODES } from '../core/errors.ts';
+import { EXIT_CODES, GatewayError } from '../core/errors.ts';
 import type { OutboxStats } from '../core/outbox.ts';
 import { parseCommand, usageError, wholeNumber, type CommandOutput } from './command.ts';
 import { formatAge, formatBytes, renderTable } from './table.ts';
@@ -82,7 +82,7 @@ function statsText(found: OutboxStats): string {
   const disk = `${formatBytes(found.diskBytes)} on disk, ${formatBytes(found.freeBytes)} free`;
   const lines = [
     `${found.messages} messages wait (${formatBytes(found.bytes)}${age}); ${disk}.`,
-    `${found.quarantined} in quarantine, ${found.droppedTotal} dropped, epoch ${found.epoch}, offsets ${found.headOffset} to ${found.tailOffset}.`,
+    `${found.quarantined} in quarantine, epoch ${found.epoch}, offsets ${found.headOffset} to ${found.tailOffset}.`,
     ...(found.full ? ['A limit of the outbox is reached.'] : []),
   ];
   const table = renderTable(
@@ -210,6 +210,7 @@ async function requeue({ ids, all, json }: Options, { buffer, out }: BufferComma
   if (all === ids.length > 0) throw usageError('Give either ids or --all', BUFFER_USAGE);
   const count = await inPages(all ? await allQuarantined(buffer) : ids, (page) => buffer.requeue(page));
   await out(json ? `${JSON.stringify({ requeued: count })}\n` : `${count} messages wait to be sent again.\n`);
+  assertFound(ids, count);
 }
 
 async function purge(options: Options, { buffer, out }: BufferCommandPorts): Promise<void> {
@@ -227,4 +228,15 @@ async function purge(options: Options, { buffer, out }: BufferCommandPorts): Pro
       ? await inPages(ids.length > 0 ? ids : await allQuarantined(buffer), (page) => buffer.discard(page))
       : await buffer.purge(queue);
   await out(json ? `${JSON.stringify({ deleted: count })}\n` : `${count} messages deleted.\n`);
+  assertFound(ids, count);
+}
+
+/** @throws GatewayError GW_NOT_FOUND when some of the ids that were named were not in quarantine. */
+function assertFound(ids: readonly string[], count: number): void {
+  const missing = new Set(ids).size - count;
+  if (missing <= 0) return;
+  throw new GatewayError(
+    'GW_NOT_FOUND',
+    `${missing} of the ids are not in quarantine. \`buffer list --quarantine\` shows those that are.`,
+  );
 }

@@ -2,7 +2,7 @@
 // refusals and lost connections, and that each of them harms only whom it concerns.
 
 import { once } from 'node:events';
-import { createServer } from 'node:net';
+import { createServer, type AddressInfo } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { ModbusAdapter } from '../../modules/modbus/adapter.ts';
 import { isGatewayError } from '../../src/core/errors.ts';
@@ -52,6 +52,38 @@ function meter(fields: object = {}): object {
 }
 
 const pdu = (hex: string): { pdu: Buffer } => ({ pdu: Buffer.from(hex, 'hex') });
+
+describe('a peer that floods', () => {
+  it('is closed, left alone for longer each time, and told of once', async () => {
+    let accepted = 0;
+    let written = 0;
+    const answer = Buffer.alloc(16 * 1024, Buffer.from('00ff0000000501030200070000', 'hex'));
+    const flood = createServer((socket) => {
+      accepted += 1;
+      const pour = (): void => {
+        while (!socket.destroyed && socket.write(answer));
+      };
+      socket.on('drain', pour).on('error', () => {});
+      socket.on('close', () => (written += socket.bytesWritten));
+      pour();
+    });
+    flood.listen(0, HOST);
+    await once(flood, 'listening');
+    const { port } = flood.address() as AddressInfo;
+    adapter = adapterFor(
+      { transport: { kind: 'tcp', host: HOST, port }, ...FAST, devices: meter() as Record<string, unknown> },
+      recording,
+    );
+    await adapter.start(NEVER);
+    await waitFor(() => accepted >= 3, { timeoutMs: 20_000 });
+    expect(recording.state('meter')).toBe('offline');
+    const told = recording.logs.filter(({ level, sentence }) => level === 'warn' && /not connected/.test(sentence));
+    expect(told).toHaveLength(1);
+    // What it wrote before it was cut off, the system's buffers included: reading on would have no end.
+    expect(written).toBeLessThan(32 * 1024 * 1024);
+    flood.close();
+  });
+});
 
 describe('polls', () => {
   it('reads at once and then every period', async () => {
