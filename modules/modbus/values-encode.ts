@@ -124,7 +124,9 @@ function integerUnscaler(
   const isPlain = scale === 1 && offset === 0;
   const scaled = integerScaler({ scale, offset, decimals: undefined });
   const ends = [scaled(range.min), scaled(range.max)].sort((a, b) => (a < b ? -1 : 1));
-  const allowed = `it takes ${ends.join(' to ')} in steps of ${Math.abs(scale)}`;
+  const first = config.min === undefined || config.min < Number(ends[0]) ? ends[0] : config.min;
+  const last = config.max === undefined || config.max > Number(ends[1]) ? ends[1] : config.max;
+  const allowed = `it takes ${first} to ${last} in steps of ${Math.abs(scale)}`;
   return (wanted) => {
     const raw = isPlain ? wanted : Math.round((Number(wanted) - offset) / scale);
     if (typeof raw === 'number' && !Number.isInteger(raw)) throw refuse(wanted, allowed);

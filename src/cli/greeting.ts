@@ -8,11 +8,13 @@ export function greeting(daemon: Daemon, files: GatewayFiles, version: string): 
   const { web } = config;
   const status = daemon.admin?.status();
   const host = web.address.includes(':') ? `[${web.address}]` : web.address;
+  // With the port taken by another program, the address leads to that one.
+  const isDown = (part: string): boolean => status?.health.reasons.some((reason) => reason.part === part) === true;
   const lines = [
     `Fieldpost ${version} runs as ${config.gatewayId}.`,
     `  configuration   ${files.configPath}`,
     `  data            ${files.dataDirectory}`,
-    ...(web.enabled ? [`  open            http://${host}:${web.port}/`] : []),
+    ...(web.enabled && !isDown('web') ? [`  open            http://${host}:${web.port}/`] : []),
     ...(status?.endpoints ?? []).map(({ hint, target }) =>
       hint === undefined ? `  delivers to     ${target}` : `  watch           ${hint}`,
     ),

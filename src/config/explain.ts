@@ -120,7 +120,7 @@ function message(issue: Issue, path: ConfigPath, context: ExplainContext): strin
   if (own !== undefined) return /^must\b/.test(own) ? `${ending(own)}; found ${found}.` : sentence(own);
   switch (issue.code) {
     case 'invalid_type':
-      return `must be ${schema === undefined ? issue.expected : kindText(schema)}; found ${found}.${typeHint(issue.expected, value)}`;
+      return `must be ${schema === undefined ? issue.expected : kindText(schema)}; found ${found}.${found.startsWith('what ') ? REFERENCE_HINT : typeHint(issue.expected, value)}`;
     case 'invalid_value':
       return notOneOf(value, allowedValuesOf(schema, issue.values), path, context);
     case 'too_small':
@@ -211,6 +211,8 @@ export function kindText(schema: z.core.$ZodType): string {
 function isWhole(schema: z.core.$ZodType): boolean {
   return (schema as Partial<z.ZodNumber>).isInt === true || (schema as Partial<z.ZodNumber>).format === 'safeint';
 }
+
+const REFERENCE_HINT = ' References (!env, !file, !credential) give texts only: write the value itself.';
 
 function typeHint(expected: string, value: unknown): string {
   if (expected === 'boolean' && typeof value === 'string' && /^(yes|no|on|off)$/i.test(value)) {
