@@ -3,7 +3,7 @@
 import { join, resolve } from 'node:path';
 import { GatewayError } from '../core/errors.ts';
 import type { ModuleDefinition } from '../core/module.ts';
-import type { WebDefinition } from '../gateway/daemon.ts';
+import type { WebDefinition } from '../gateway/options.ts';
 
 /** What main.ts hands to every verb. */
 export interface CommandContext {

@@ -1,71 +1,28 @@
 // One running process: the configuration, the gateway made from it, and what people, programs and systemd ask it by.
 // A change of the gateway's id, which everything carries, builds the gateway anew; every other change is applied to it.
 
-import { join } from 'node:path';
 import { createAdmin } from '../admin/admin.ts';
 import { loadApiToken } from '../admin/api-token.ts';
 
 import { createControlServer, type ControlServer } from '../admin/control-server.ts';
 import { ConfigStore, type ConfigChangeResult } from '../config/config-store.ts';
-import type { GatewayConfig, WebConfig } from '../config/config.ts';
 import type { AdminApi } from '../core/admin.ts';
-import type { Clock } from '../core/clock.ts';
-import { errorText, GatewayError, isGatewayError, systemCode } from '../core/errors.ts';
-import type { Logger } from '../core/log.ts';
+import { errorText } from '../core/errors.ts';
 import type { HealthReport, Service } from '../core/service.ts';
-import { Gateway } from '../gateway.ts';
-import type { Telemetry } from '../observe/events.ts';
+import type { Gateway } from '../gateway.ts';
 import type { HealthPart } from '../observe/health.ts';
-import { createFieldMeters, createMetrics } from '../observe/metrics.ts';
-import { createOutboxObserver } from '../observe/outbox-events.ts';
-import { createTelemetry } from '../observe/telemetry.ts';
 import { createWatchdog, type Watchdog } from '../observe/watchdog.ts';
 import { checkCondition } from '../pipeline/condition.ts';
 import { lockDirectory, type DirectoryLock } from '../platform/directory-lock.ts';
-import { startEventLoopMeter } from '../platform/event-loop.ts';
-import { makeDirectory } from '../platform/files.ts';
-import { createHostMonitor } from '../platform/host.ts';
 import { systemRandom } from '../platform/random.ts';
 
-import type { ServiceManager } from '../platform/systemd.ts';
-import { openOutbox } from '../store/open.ts';
+import { observe, outboxHealth, prepareDirectory, startGateway, type Observed } from './boot.ts';
 import { createConfigControl, type ConfigControl } from './config-control.ts';
-import type { ModuleList } from './modules.ts';
-
-export interface WebServerOptions extends Pick<WebConfig, 'address' | 'port'> {
-  readonly admin: AdminApi;
-  /** What requests from elsewhere than this machine must show. */
-  readonly token: string;
-  readonly clock: Clock;
-  readonly log: Logger;
-  readonly telemetry: Telemetry;
-}
-
-/** How main.ts hands in the web server, so that nothing here imports a module. */
-export interface WebDefinition {
-  readonly load: () => Promise<(options: WebServerOptions) => Service>;
-}
-
-export interface DaemonOptions {
-  readonly configPath: string;
-  readonly dataDirectory: string;
-  readonly controlSocket: string;
-  readonly modules: ModuleList;
-  readonly web: WebDefinition;
-  /** Text of the configuration when there is none yet. */
-  readonly starter: () => string;
-  readonly version: string;
-  readonly env: Readonly<Record<string, string | undefined>>;
-  readonly clock: Clock;
-  readonly log: Logger;
-  readonly manager: ServiceManager;
-}
+import type { DaemonOptions } from './options.ts';
 
 /** Opening a store that has to be repaired may take long; systemd is told so. */
 const OPEN_TIMEOUT_MS = 600_000;
 const STOP_WEB_MS = 3000;
-
-type Observed = ReturnType<typeof observe>;
 
 export class Daemon {
   readonly #options: DaemonOptions;
@@ -293,62 +250,5 @@ export class Daemon {
     telemetry.close();
     await this.#lock.release();
     await manager.flush();
-  }
-}
-
-function observe({ clock, log, dataDirectory }: DaemonOptions) {
-  const metrics = createMetrics();
-  const telemetry = createTelemetry({ log, clock, counters: metrics.counters });
-  return {
-    metrics,
-    telemetry,
-    observer: createOutboxObserver(telemetry, metrics),
-    meters: createFieldMeters(metrics, telemetry),
-    eventLoop: startEventLoopMeter(clock),
-    host: createHostMonitor(clock, dataDirectory),
-  };
-}
-
-function startGateway(options: DaemonOptions, observed: Observed, config: GatewayConfig): Promise<Gateway> {
-  const { clock, log, modules, dataDirectory } = options;
-  return Gateway.start({
-    config,
-    modules,
-    clock,
-    random: systemRandom,
-    log,
-    telemetry: observed.telemetry,
-    meters: observed.meters,
-    openOutbox: ({ gatewayId, outbox }, { queues }) =>
-      openOutbox({
-        directory: join(dataDirectory, 'db', 'log'),
-        gatewayId,
-        clock,
-        random: systemRandom,
-        settings: outbox,
-        queues,
-        onEvent: observed.observer.onEvent,
-        log: log.child({ part: 'outbox' }),
-      }),
-  });
-}
-
-function outboxHealth(health: HealthReport, gateway: Gateway): HealthReport {
-  if (health.status !== 'running' || !gateway.outbox.stats().full) return health;
-  const reason = 'The outbox reached a limit of `outbox:`; see whether its endpoints take messages.';
-  return { status: 'degraded', reason };
-}
-
-/** @throws GatewayError GW_DATA_DIRECTORY. */
-async function prepareDirectory(path: string): Promise<void> {
-  try {
-    await makeDirectory(path);
-  } catch (error) {
-    if (isGatewayError(error)) throw error;
-    throw new GatewayError(
-      'GW_DATA_DIRECTORY',
-      `The data directory ${path} cannot be made: ${errorText(error)} (${systemCode(error) ?? 'no system code'}). Name another with --data, or give this user the right to write there.`,
-      { cause: error },
-    );
   }
 }
