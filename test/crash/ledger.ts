@@ -2,6 +2,8 @@
 //
 // - Every acknowledged message is accepted or quarantined in each queue that takes it, by the end of a drain; or the quota
 //   took it, and then a message in that same queue says so, with a range that holds its `seq`.
+// - A range told as lost is final: nothing in it comes out for the first time afterwards. (That it is no wider than the
+//   losses, the model checks: test/model/outbox.model.test.ts.)
 // - `seq` has no other gap for a device, and one number only ever has one `seq`.
 // - Nothing comes out that never went in, and every body is right to the last byte.
 // - What was accepted comes again only if that was less than the window plus one second before the kill.
@@ -211,6 +213,9 @@ export class Ledger {
   #readFirst(book: QueueBook, queue: string, device: string, seq: number, epoch: string): void {
     const source = `${epoch}/${device}`;
     const newest = book.newest.get(source) ?? 0;
+    if (this.#isTold(book, source, seq)) {
+      this.#fault(`${queue}: ${source} gave seq ${seq} for the first time after it had told its loss`);
+    }
     if (seq > newest) {
       book.newest.set(source, seq);
     } else if (book.strict && seq > (this.#drainedTo.get(`${queue}/${source}`) ?? 0)) {

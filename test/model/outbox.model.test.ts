@@ -108,6 +108,16 @@ interface QueueModel {
   readonly accepted: Set<number>;
   /** Whatever was ever given. */
   readonly given: Set<number>;
+  /** What a limit took, the store's own messages apart. */
+  readonly dropped: Set<number>;
+}
+
+/** What a message of the store's own says to be lost. */
+interface Told {
+  readonly device: string;
+  readonly from: number;
+  readonly to: number;
+  readonly queue?: string;
 }
 
 /** Holds back all writes from `stop` on. */
@@ -133,6 +143,7 @@ class Model {
   readonly #bodies = new Map<number, string>();
   readonly #devices = new Map<number, { readonly device: string; readonly seq: number }>();
   readonly #seqs = new Map<string, number>();
+  readonly #told = new Map<number, Told>();
   #events: OutboxEvent[] = [];
   #outbox: Outbox | undefined;
   #quarantined = 0;
@@ -141,7 +152,13 @@ class Model {
   constructor(subject: Subject) {
     this.#subject = subject;
     for (const name of NAMES)
-      this.#queues.set(name, { waiting: new Set(), leased: new Set(), accepted: new Set(), given: new Set() });
+      this.#queues.set(name, {
+        waiting: new Set(),
+        leased: new Set(),
+        accepted: new Set(),
+        given: new Set(),
+        dropped: new Set(),
+      });
   }
 
   get outbox(): Outbox {
@@ -170,7 +187,9 @@ class Model {
         let count = 0;
         for (const [offset, { device, seq }] of this.#devices) {
           if (device !== event.deviceId || seq < (event.from ?? 0) || seq > (event.to ?? 0)) continue;
-          if (model.waiting.delete(offset) || model.leased.delete(offset)) count += 1;
+          if (!model.waiting.delete(offset) && !model.leased.delete(offset)) continue;
+          count += 1;
+          if (device !== COMMON.gatewayId) model.dropped.add(offset);
         }
         // A drop counts what the queue still wanted, and nothing else; in a routed queue's range lies what was never its.
         expect(count).toBe(event.count);
@@ -186,6 +205,45 @@ class Model {
         this.#note(offset, message.deviceId, seq, Buffer.from(message.body).toString());
       }
       expect(Buffer.from(message.body).toString()).toBe(this.#bodies.get(offset));
+      if (message.properties[PROPERTY_FIELDPOST_EVENT] === 'dropped') {
+        this.#checkTold(offset, JSON.parse(Buffer.from(message.body).toString()) as Told);
+      }
+    }
+    this.#checkNews();
+  }
+
+  /** A range that is told begins and ends with a loss, and nothing in it is still to come. */
+  #checkTold(at: number, told: Told): void {
+    this.#told.set(at, told);
+    if (told.device === COMMON.gatewayId) return;
+    for (const name of told.queue === undefined ? NAMES : [told.queue]) {
+      const { waiting, leased, dropped } = this.#model(name);
+      // What every queue lost may have been no loss to the routed one at its ends.
+      const exact = told.queue !== undefined || name !== 'routed';
+      for (const [offset, { device, seq }] of this.#devices) {
+        if (device !== told.device || seq < told.from || seq > told.to) continue;
+        expect(waiting.has(offset) || leased.has(offset), `${name} still has ${offset}, told as lost`).toBe(false);
+        if (seq === told.from || seq === told.to) expect(exact && !dropped.has(offset)).toBe(false);
+      }
+    }
+  }
+
+  /** Whoever reads a queue to its end learns of each of its losses: no news gets lost with its own message. */
+  #checkNews(): void {
+    for (const name of NAMES) {
+      const { waiting, leased, given, dropped } = this.#model(name);
+      const known = [...this.#told].filter(([at]) => waiting.has(at) || leased.has(at) || given.has(at));
+      for (const offset of dropped) {
+        const { device, seq } = this.#devices.get(offset) as { readonly device: string; readonly seq: number };
+        const isTold = known.some(
+          ([, told]) =>
+            told.device === device &&
+            told.from <= seq &&
+            seq <= told.to &&
+            (told.queue === undefined || told.queue === name),
+        );
+        expect(isTold, `${name} never hears that ${offset} is lost`).toBe(true);
+      }
     }
   }
 
@@ -288,8 +346,10 @@ class Model {
     expect((await append)[0]).toMatchObject({ status: 'rejected', reason: { code: 'GW_STORE_WRITE' } });
     await waitFor(() => events.slice(told).some(({ kind }) => kind === 'reopened'), { everyMs: 1 });
     await answered;
+    // What was in flight when the commit dropped it waits again, because its answer may have come in between: the lowest.
+    const again = this.#model(queue);
+    for (const { offset } of taken) if (again.leased.delete(offset)) again.waiting.add(offset);
     for (const stored of taken) this.#noteGiven(queue, stored);
-    // What was in flight when the commit dropped it waits again, because its answer may have come in between.
     for (const name of NAMES) {
       const { leased, waiting } = this.#model(name);
       const returned = leased.size - this.outbox.queue(name).stats().inFlight;
