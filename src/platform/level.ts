@@ -211,12 +211,13 @@ class ClassicHandle implements LevelHandle {
   }
 
   async write(writes: readonly LevelWrite[], options: { readonly sync: boolean }): Promise<void> {
-    const batch = writes.map(({ key, value }) =>
+    const prepared = options.sync ? await this.#ahead.prepare(writes) : writes;
+    const batch = prepared.map(({ key, value }) =>
       value === undefined ? ({ type: 'del', key } as const) : ({ type: 'put', key, value } as const),
     );
-    if (options.sync) await this.#ahead.prepare(writes);
     await this.#db.batch(batch, { sync: options.sync });
     if (options.sync) await this.#syncNames();
+    else this.#ahead.forget();
   }
 
   /** fsync(2): the sync of a file does not cover its name, and LevelDB 1.20 does not sync the name of a new log. */

@@ -51,6 +51,17 @@ describe('zeros ahead of the log', () => {
     expect(await countEntries(path)).toBe(91);
   });
 
+  it('are written over a page at a time when commits nearly fill one', async () => {
+    const level = await openLevel(path, TUNING);
+    const pages = AHEAD_BYTES / 4096;
+    for (let count = 0; count < pages; count += 1) await put(level, 3600);
+    expect(logLength()).toBe(AHEAD_BYTES);
+    await put(level, 3600);
+    expect(logLength()).toBe(2 * AHEAD_BYTES);
+    await level.close();
+    expect(await countEntries(path)).toBe(pages + 1);
+  });
+
   it('are not written for large commits', async () => {
     const level = await openLevel(path, TUNING);
     for (let count = 0; count < 8; count += 1) await put(level, 64 * 1024);
