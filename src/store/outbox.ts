@@ -7,6 +7,8 @@
 // - A queue settles in memory; its checkpoint rides in the next commit, alone at most once a second. After a crash it gives
 //   again what was settled since, and never less than what was not.
 // - Dead is what every queue has passed, by a durable checkpoint; only that is deleted, in ranges from the head.
+// - What a commit evicts is gone when it is durable; until then its queues give nothing, so that what a crash or a failed
+//   write brings back cannot come behind what followed it.
 // - A message leaves without being accepted by all its endpoints only through a limit, a purge or damage: counted, told
 //   to the listener, and written into the log as a message of the gateway's own device in the same batch.
 // - After a failed write or sync nothing is written until the store was closed, reopened and verified. Memory is rolled
