@@ -1,6 +1,7 @@
 // A copy of the store as it was before it was opened, because opening rewrites it: LevelDB drops what it cannot read from
 // its log and deletes the file. Hard links cost nothing; where the file system has none, the files are copied.
 
+import { existsSync } from 'node:fs';
 import { copyFile, link, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { systemCode } from '../core/errors.ts';
@@ -17,10 +18,35 @@ export async function setAside(directory: string): Promise<void> {
   await linkFiles(directory, aside);
 }
 
-/** Puts the files as they were found back into the store's place, so that a repair has all of them to work with. */
-export async function takeBack(directory: string, kept: string): Promise<void> {
+/**
+ * Lays the files as they were found out in a directory of their own for the repair: until that is whole the store stands
+ * as it was, and a crash changes nothing. Returns its path.
+ */
+export async function layOut(directory: string, kept: string): Promise<string> {
+  const copy = `${directory}.repairing`;
+  await rm(copy, { recursive: true, force: true });
+  await linkFiles(kept, copy);
+  return copy;
+}
+
+/** Puts the repaired files into the store's place. */
+export async function putInPlace(directory: string): Promise<void> {
+  await syncDirectory(`${directory}.repairing`);
+  await rename(`${directory}.repairing`, repairedPath(directory));
+  await syncDirectory(dirname(directory));
+  await endRepair(directory);
+}
+
+/** Also what a crash interrupted: a directory that bears this name is whole, and newer than what stands in its place. */
+export async function endRepair(directory: string): Promise<void> {
+  if (!existsSync(repairedPath(directory))) return;
   await rm(directory, { recursive: true, force: true });
-  await linkFiles(kept, directory);
+  await rename(repairedPath(directory), directory);
+  await syncDirectory(dirname(directory));
+}
+
+function repairedPath(directory: string): string {
+  return `${directory}.repaired`;
 }
 
 async function linkFiles(fromDirectory: string, toDirectory: string): Promise<void> {
@@ -47,6 +73,12 @@ async function linkFiles(fromDirectory: string, toDirectory: string): Promise<vo
 
 export async function forgetAside(directory: string): Promise<void> {
   await rm(openingPath(directory), { recursive: true, force: true });
+}
+
+/** Gives a copy up again: the salvage came to nothing, and the store stands as it was. */
+export async function giveUp(directory: string, kept: string): Promise<void> {
+  await rm(kept, { recursive: true, force: true });
+  await rm(`${directory}.repairing`, { recursive: true, force: true });
 }
 
 /** Keeps the copy for good as `<directory>.damaged-<n>-<date>`; returns its path. */

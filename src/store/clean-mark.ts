@@ -1,11 +1,16 @@
 // The mark of an orderly shutdown: a small file beside the store with its tail and the sizes and checksums of its files,
 // so that the next open can tell "as we left it" from "damaged since" without reading the whole log.
 
-import { readdir, readFile, stat, unlink } from 'node:fs/promises';
+import { open, readdir, readFile, stat, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { systemCode } from '../core/errors.ts';
 import { syncDirectory, writeFileAtomic } from '../platform/files.ts';
+
+const TABLES_READ_BYTES = 32 * 1024 * 1024;
+const READ_BYTES = 256 * 1024;
+/** In place of the checksum of a file that was not read. */
+const UNREAD = 0;
 
 interface CleanMark {
   readonly tail: number;
@@ -15,24 +20,50 @@ interface CleanMark {
 /** How the store was left. */
 export type Shutdown =
   | { readonly kind: 'clean'; readonly tail: number }
-  /** Orderly, but its files are not those that were left. */
-  | { readonly kind: 'changed'; readonly tail: number; readonly file: string }
+  /** Orderly, but its files are not those that were left; `file` is one of them, a table if any is. */
+  | { readonly kind: 'changed'; readonly tail: number; readonly file: string; readonly table: boolean }
   | { readonly kind: 'unclean' };
 
 function markPath(directory: string): string {
   return `${directory}.clean`;
 }
 
-/** Log, manifest and CURRENT are small and matter most; tables are checked by size, their chunks when they are read. */
+/**
+ * Log, manifest and CURRENT are small and matter most. Tables are read as far as that takes about a second on flash, the
+ * newest first; the size of the others is compared, and their chunks are checked when they are read.
+ */
 async function fingerprint(directory: string): Promise<Record<string, readonly [number, number]>> {
   const files: Record<string, readonly [number, number]> = {};
-  for (const name of (await readdir(directory)).toSorted()) {
+  let tableBytes = 0;
+  // LevelDB numbers its files: the newest table has the highest name.
+  for (const name of (await readdir(directory)).toSorted().toReversed()) {
     if (/^(LOCK|LOG(\.old)?|lost)$/.test(name)) continue;
     const path = join(directory, name);
     const { size } = await stat(path);
-    files[name] = [size, /\.(ldb|sst)$/.test(name) ? 0 : crc32(await readFile(path))];
+    if (isTable(name)) tableBytes += size;
+    files[name] = [size, isTable(name) && tableBytes > TABLES_READ_BYTES ? UNREAD : await checksum(path)];
   }
   return files;
+}
+
+function isTable(name: string): boolean {
+  return /\.(ldb|sst)$/.test(name);
+}
+
+/** Through one small buffer: a start must not cost the memory of what it reads. */
+async function checksum(path: string): Promise<number> {
+  const file = await open(path);
+  try {
+    const buffer = Buffer.alloc(READ_BYTES);
+    let sum = 0;
+    for (;;) {
+      const { bytesRead } = await file.read(buffer, 0, READ_BYTES);
+      if (bytesRead === 0) return sum;
+      sum = crc32(buffer.subarray(0, bytesRead), sum);
+    }
+  } finally {
+    await file.close();
+  }
 }
 
 export async function writeCleanMark(directory: string, tail: number): Promise<void> {
@@ -50,14 +81,17 @@ export async function readCleanMark(directory: string): Promise<Shutdown> {
   } catch {
     return { kind: 'unclean' };
   }
-  for (const name of new Set([...Object.keys(mark.files), ...Object.keys(files)])) {
-    const left = mark.files[name];
-    const found = files[name];
-    if (left === undefined || found === undefined || left[0] !== found[0] || left[1] !== found[1]) {
-      return { kind: 'changed', tail: mark.tail, file: name };
-    }
-  }
-  return { kind: 'clean', tail: mark.tail };
+  const changed = [...new Set([...Object.keys(mark.files), ...Object.keys(files)])].filter((name) =>
+    differs(mark.files[name], files[name]),
+  );
+  const file = changed.find(isTable) ?? changed[0];
+  if (file === undefined) return { kind: 'clean', tail: mark.tail };
+  return { kind: 'changed', tail: mark.tail, file, table: isTable(file) };
+}
+
+function differs(left: readonly [number, number] | undefined, found: readonly [number, number] | undefined): boolean {
+  if (left === undefined || found === undefined || left[0] !== found[0]) return true;
+  return left[1] !== UNREAD && found[1] !== UNREAD && left[1] !== found[1];
 }
 
 /** Must be durable before the first write: else a crash would look like an orderly shutdown. */

@@ -60,6 +60,12 @@ export class DropLedger {
     this.#open.set(key, run);
   }
 
+  /** A run that is known as a whole: `count` messages within the numbers `from` to `to`. */
+  addRange(lost: Omit<LostMessage, 'seq'>, range: { from: number; to: number; count: number }): void {
+    this.#sources.add(`${lost.reason} ${lost.epoch} ${lost.deviceId}`);
+    this.#runs.push({ lost: { ...lost, seq: range.from }, ...range });
+  }
+
   /** Keeps the news of an event message that is lost: it is told again, with what follows it. */
   tellAgain(loss: ToldLoss): void {
     this.#told.push(loss);

@@ -7,7 +7,7 @@ import { errorText, GatewayError } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
 import type { AppendReceipt, OutboxEntry, OutboxEvent, OutboxSettings } from '../core/outbox.ts';
 import { UPSTREAM_ENDPOINT } from '../core/endpoint.ts';
-import type { LevelHandle } from '../platform/level.ts';
+import { levelCodes, type LevelHandle } from '../platform/level.ts';
 import { ChunkEncoder, decodeChunk, recordBytes, type Chunk } from './chunk-codec.ts';
 import { CommitBatch } from './commit-batch.ts';
 import { DropLedger, eventMessage, type DropEvent, type QuarantineEvent } from './drop-ledger.ts';
@@ -18,10 +18,18 @@ import { LogReader } from './log-reader.ts';
 import { checkpointOf, headOffset, liveBytes, snapshotOf, type LogState } from './log-state.ts';
 import type { QueueState } from './queue-state.ts';
 import { encodeReferences } from './references.ts';
-import { dropFromHead, dropFromQueue, dropStepBytes, dropToQuota, refreshHead, type DropContext } from './retention.ts';
-import { applyChunk, replayChunks } from './replay.ts';
+import {
+  dropFromHead,
+  dropFromQueue,
+  dropGap,
+  dropStepBytes,
+  dropToQuota,
+  refreshHead,
+  type DropContext,
+} from './retention.ts';
+import { applyChunk, replayChunks, type Gap } from './replay.ts';
 import { seal } from './sealed.ts';
-import { Notifier } from '../platform/abort.ts';
+import { abortable, Notifier } from '../platform/abort.ts';
 import { Refusals } from './refusals.ts';
 import type { Space } from './space.ts';
 
@@ -30,9 +38,26 @@ const SNAPSHOT_BYTES = 16 * 1024 * 1024;
 /** What was settled is in a checkpoint after this long, if no commit takes one along before. */
 const CHECKPOINT_MS = 1000;
 /** After three seconds of failures; see recovery.ts for what else must hold. */
-const THOROUGH_ATTEMPT = 6;
-const REOPEN_FIRST_MS = 100;
-const REOPEN_LONGEST_MS = 30_000;
+const THOROUGH_ATTEMPT = 3;
+/** The first reopening comes at once; what fails again sooner than the longest wait waits twice as long each time. */
+const REOPEN_FIRST_MS = 1000;
+const REOPEN_LONGEST_MS = 60_000;
+/** A store that a salvage did not help waits for a person: each salvage keeps a copy of it. */
+const SALVAGE_INTERVAL_MS = 3_600_000;
+
+export interface Reopening {
+  /** Take what fails for damage, if the disk itself can be written. */
+  readonly thorough: boolean;
+  /** Why the store is damaged though it may open; undefined: look. */
+  readonly damage: string | undefined;
+}
+
+export interface Reopened {
+  readonly level: LevelHandle;
+  readonly salvaged: boolean;
+  /** What the salvage found missing. */
+  readonly gaps: readonly Gap[];
+}
 
 export interface LogCoreOptions {
   readonly level: LevelHandle;
@@ -43,8 +68,8 @@ export interface LogCoreOptions {
   readonly onEvent: ((event: OutboxEvent) => void) | undefined;
   readonly log: Logger | undefined;
   readonly space: Space;
-  /** Opens the store again after a failure; `thorough` when what was read was damaged. */
-  readonly reopen: (thorough: boolean) => Promise<LevelHandle>;
+  /** Opens the store again after a failure. */
+  readonly reopen: (how: Reopening) => Promise<Reopened>;
 }
 
 export class LogCore {
@@ -69,6 +94,10 @@ export class LogCore {
   #committing: Promise<void> = Promise.resolve();
   readonly #house: Housekeeping;
   #cancelCheckpoint: (() => void) | undefined;
+  #reopenedAtMs = Number.NEGATIVE_INFINITY;
+  #reopenDelayMs = 0;
+  #salvagedAtMs = Number.NEGATIVE_INFINITY;
+  #closing = false;
   #closed = false;
   readonly #stop = new AbortController();
 
@@ -324,7 +353,7 @@ export class LogCore {
       ledger,
       gatewayId: this.#options.gatewayId,
       onUndo: (undo) => batch.onUndo(undo),
-      unreadable: (queue, _from, _to, messages) => {
+      unreadable: (queue, messages) => {
         const event = this.damageEvent(queue, messages);
         batch.events.push(event);
         batch.add(this.eventEntry(event));
@@ -382,55 +411,90 @@ export class LogCore {
 
   /** Closes, reopens and verifies the store; until then producers get GW_STORE_WRITE and readers wait. */
   #recover(cause: unknown, thorough: boolean): Promise<void> {
-    this.#recovering ??= this.#reopen(cause, thorough).finally(() => {
-      this.#recovering = undefined;
-    });
-    return this.#recovering;
+    if (this.#closing) this.#end();
+    else
+      this.#recovering ??= this.#reopen(cause, thorough).finally(() => {
+        this.#recovering = undefined;
+      });
+    return this.#recovering ?? Promise.resolve();
   }
 
   async #reopen(cause: unknown, thorough: boolean): Promise<void> {
     this.line.pause(writeError(cause));
     this.emit({ kind: 'write_failed', reason: errorText(cause) });
-    let delayMs = REOPEN_FIRST_MS;
-    for (let attempt = 1; !this.#closed; attempt += 1) {
+    let damage = this.#damageOf(cause);
+    if (this.clock.monotonicMs() - this.#reopenedAtMs > REOPEN_LONGEST_MS) this.#reopenDelayMs = 0;
+    for (let attempt = 1; ; attempt += 1) {
+      const delayMs = this.#reopenDelayMs;
+      this.#reopenDelayMs = Math.min(Math.max(delayMs * 2, REOPEN_FIRST_MS), REOPEN_LONGEST_MS);
+      if (delayMs > 0) await this.clock.sleep(delayMs, this.#stop.signal).catch(() => {});
+      if (this.#closed) return;
       try {
         await this.#level.close().catch(() => {});
         await this.space.release();
-        // What goes on failing is taken for damage, once: a store that a salvage did not help waits for a person.
-        this.#level = await this.#options.reopen(attempt === 1 ? thorough : attempt === THOROUGH_ATTEMPT);
-        this.reader.use(this.#level);
-        // A commit that failed may be in the log all the same: it keeps its offsets and numbers, and is delivered.
-        await replayChunks(this.#level, this.state, this.state.tail);
-        this.line.resume();
-        this.touch();
-        this.emit({ kind: 'reopened' });
-        this.wakeAll();
+        // What goes on failing is taken for damage, once.
+        const suspect = attempt === 1 ? thorough : attempt === THOROUGH_ATTEMPT;
+        await this.#takeUp(await this.#options.reopen({ thorough: suspect, damage }));
         return;
       } catch (error) {
-        this.#options.log?.error({ error: errorText(error), retryMs: delayMs }, 'The outbox could not be reopened.');
-        await this.clock.sleep(delayMs, this.#stop.signal).catch(() => {});
-        delayMs = Math.min(delayMs * 2, REOPEN_LONGEST_MS);
+        damage ??= this.#damageOf(error);
+        const retryMs = this.#reopenDelayMs;
+        this.#options.log?.error({ error: errorText(error), retryMs }, 'The outbox could not be reopened.');
       }
     }
   }
 
+  /** Why an error calls for a salvage; undefined for one that does not, and soon after the last. */
+  #damageOf(error: unknown): string | undefined {
+    const soon = this.clock.monotonicMs() - this.#salvagedAtMs < SALVAGE_INTERVAL_MS;
+    return !soon && levelCodes(error).includes('LEVEL_CORRUPTION') ? errorText(error) : undefined;
+  }
+
+  async #takeUp({ level, salvaged, gaps }: Reopened): Promise<void> {
+    this.#level = level;
+    this.reader.use(level);
+    // A commit that failed may be in the log all the same: it keeps its offsets and numbers, and is delivered.
+    await replayChunks(level, this.state, this.state.tail);
+    this.#reopenedAtMs = this.clock.monotonicMs();
+    if (salvaged) this.#salvagedAtMs = this.#reopenedAtMs;
+    this.line.resume();
+    this.touch();
+    this.emit({ kind: 'reopened' });
+    this.wakeAll();
+    // Not awaited: the commit that failed waits for this. What does not get told here is found when it is read.
+    if (salvaged) this.change({ prepare: (batch, context) => this.#dropGaps(batch, context, gaps) }).catch(() => {});
+  }
+
+  async #dropGaps(batch: CommitBatch, context: DropContext, gaps: readonly Gap[]): Promise<void> {
+    batch.checkpoint = true;
+    batch.snapshot = true;
+    for (const { from, to } of gaps) await dropGap(context, [...this.state.queues.values()], from, to);
+  }
+
   // -- close
 
+  /** Ends within the work under way: a store that fails meanwhile, or was being reopened, is left as it is. */
   async close(beforeClose: () => Promise<void>): Promise<void> {
+    this.#closing = true;
     this.#cancelCheckpoint?.();
+    if (this.#recovering !== undefined) this.#end();
     await this.#house.stop();
-    if (this.#recovering === undefined) {
-      await this.line.whenIdle();
+    if (!this.#closed) {
+      await abortable(this.line.whenIdle(), this.#stop.signal).catch(() => {});
       await this.checkpoint(true).catch(() => {});
     }
-    const clean = this.#recovering === undefined;
-    this.#closed = true;
-    this.#stop.abort();
-    this.line.pause(closedError());
+    const clean = !this.#closed;
+    this.#end();
     await this.#recovering;
     this.wakeAll();
     await this.#level.close();
     if (clean) await beforeClose();
+  }
+
+  #end(): void {
+    this.#closed = true;
+    this.#stop.abort();
+    this.line.pause(closedError());
   }
 }
 

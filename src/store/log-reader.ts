@@ -5,7 +5,9 @@ import { LIMITS } from '../core/limits.ts';
 import type { LevelHandle } from '../platform/level.ts';
 import { decodeChunk, type Chunk } from './chunk-codec.ts';
 import { LOG_END, logFrom, logKey, parseLogKey, RECORD } from './keys.ts';
+import type { SnapshotRecord } from './log-state.ts';
 import { decodeReferences, type References } from './references.ts';
+import { unseal } from './sealed.ts';
 
 /** Memory of a cached chunk beside its bytes: objects and positions. */
 const CHUNK_OVERHEAD_BYTES = 512;
@@ -121,6 +123,32 @@ export class LogReader {
       }
     }
     return { missing: { from: offset, to: await this.#nextReadable(offset, tail) } };
+  }
+
+  /**
+   * The whole chunks that begin in [from, to), in order or backwards. They stay out of the cache: a walk must not push out
+   * what queues read.
+   */
+  async *chunks(from: number, to: number, options: { readonly reverse?: boolean } = {}): AsyncIterable<Chunk> {
+    const { reverse = false } = options;
+    for await (const key of this.#level.keys({ gte: logFrom(from), lt: logFrom(to), reverse })) {
+      const parsed = parseLogKey(key);
+      const chunk = parsed?.kind === RECORD.chunk ? await this.#read(parsed.offset) : undefined;
+      if (chunk !== undefined) yield chunk;
+    }
+  }
+
+  /** The newest readable snapshot at or below an offset. */
+  async snapshotAt(
+    offset: number,
+  ): Promise<{ readonly offset: number; readonly seqs: SnapshotRecord['seqs'] } | undefined> {
+    for await (const key of this.#level.keys({ gte: logFrom(0), lt: logFrom(offset + 1), reverse: true })) {
+      const parsed = parseLogKey(key);
+      if (parsed?.kind !== RECORD.snapshot) continue;
+      const record = unseal(await this.#level.get(key)) as SnapshotRecord | undefined;
+      if (record !== undefined) return { offset: parsed.offset, seqs: record.seqs };
+    }
+    return undefined;
   }
 
   async #firstAtOrBelow(offset: number): Promise<number | undefined> {

@@ -22,7 +22,7 @@ export function createMemoryOutbox(options: OutboxOptions): Outbox {
     onEvent: options.onEvent,
     log: options.log,
     space: memorySpace,
-    reopen: () => Promise.resolve(level),
+    reopen: () => Promise.resolve({ level, salvaged: false, gaps: [] }),
   });
   return new LogOutbox(core, () => Promise.resolve());
 }

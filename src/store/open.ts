@@ -1,14 +1,14 @@
 // Opens the outbox on LevelDB.
 
-import { GatewayError, isGatewayError } from '../core/errors.ts';
+import { errorText, GatewayError, isGatewayError } from '../core/errors.ts';
 import type { Outbox } from '../core/outbox.ts';
 import { openLevel, type LevelTuning } from '../platform/level.ts';
 import { writeCleanMark } from './clean-mark.ts';
 import { EPOCH_CHARS } from './identity.ts';
-import { LogCore } from './log-core.ts';
+import { LogCore, type Reopening } from './log-core.ts';
 import type { OutboxOpenOptions } from './options.ts';
 import { configureQueues, LogOutbox } from './outbox.ts';
-import { openLog, type OpenedLog } from './recovery.ts';
+import { isDamage, openLog, type OpenedLog } from './recovery.ts';
 import { dropGap } from './retention.ts';
 import { DiskSpace } from './space.ts';
 
@@ -35,7 +35,8 @@ export async function openOutbox(options: OutboxOpenOptions): Promise<Outbox> {
     monotonicMs: () => clock.monotonicMs(),
     freeBytes: options.freeBytes,
   });
-  const open = (thorough: boolean): Promise<OpenedLog> =>
+  const isDiskFull = (): Promise<boolean> => space.isFull();
+  const open = ({ thorough, damage }: Reopening): Promise<OpenedLog> =>
     openLog({
       directory,
       tuning: TUNING,
@@ -43,29 +44,58 @@ export async function openOutbox(options: OutboxOpenOptions): Promise<Outbox> {
       clock,
       maxAgeSecs: options.settings.maxAgeSecs,
       newEpoch: () => options.random.id(EPOCH_CHARS),
-      isDiskFull: () => space.isFull(),
+      isDiskFull,
       thorough,
+      damage,
       queues: options.queues,
     });
-  const opened = await openPatiently(open, space);
+  let opened = await openPatiently(open, space);
+  for (let attempt = 1; ; attempt += 1) {
+    const started = await start(options, opened, space, open);
+    if ('core' in started) return new LogOutbox(started.core, (tail) => writeCleanMark(directory, tail));
+    // LevelDB compacts from the moment it is open: what it comes across shows in the first write only.
+    const { failure } = started;
+    const damaged = await isDamage({ directory, isDiskFull, thorough: attempt > 1 }, failure);
+    // Once: a store that a salvage did not help waits for a person.
+    if (attempt > START_ATTEMPTS || opened.report !== undefined) {
+      throw new GatewayError('GW_STORE_OPEN', `${directory} was opened but cannot be written.`, { cause: failure });
+    }
+    opened = await open({ thorough: true, damage: damaged ? errorText(failure) : undefined });
+  }
+}
+
+/** How often a store is opened that cannot be written then. */
+const START_ATTEMPTS = 3;
+
+/** Makes the first commit: a checkpoint, with the queues as configured and the news of what is missing. */
+async function start(
+  options: OutboxOpenOptions,
+  opened: OpenedLog,
+  space: DiskSpace,
+  open: (how: Reopening) => Promise<OpenedLog>,
+): Promise<{ readonly core: LogCore } | { readonly failure: unknown }> {
   const { state } = opened;
+  let started = false;
   await space.refresh(true);
   const core = new LogCore({
     level: opened.level,
     state,
-    clock,
+    clock: options.clock,
     gatewayId: options.gatewayId,
     settings: options.settings,
     onEvent: options.onEvent,
     log: options.log,
     space,
-    reopen: async (thorough) => {
-      const again = await open(thorough);
-      if (again.report !== undefined) {
+    reopen: async (how) => {
+      // The failure of the first commit is dealt with by the caller.
+      if (!started) throw new GatewayError('GW_STORE_OPEN', 'The outbox is being opened.');
+      const again = await open(how);
+      const salvaged = again.report !== undefined;
+      if (salvaged) {
         state.epoch = again.state.epoch;
         options.onEvent?.({ kind: 'salvaged', report: again.report });
       }
-      return again.level;
+      return { level: again.level, salvaged, gaps: again.gaps };
     },
   });
   try {
@@ -79,19 +109,20 @@ export async function openOutbox(options: OutboxOpenOptions): Promise<Outbox> {
     });
   } catch (error) {
     await core.close(() => Promise.resolve());
-    throw new GatewayError('GW_STORE_OPEN', `${directory} was opened but cannot be written.`, { cause: error });
+    return { failure: error instanceof GatewayError ? error.cause : error };
   }
+  started = true;
   if (opened.report !== undefined) options.onEvent?.({ kind: 'salvaged', report: opened.report });
-  return new LogOutbox(core, (tail) => writeCleanMark(directory, tail));
+  return { core };
 }
 
 /** A full disk gets the ballast back; what else fails once and not again was no damage. */
-async function openPatiently(open: (thorough: boolean) => Promise<OpenedLog>, space: DiskSpace): Promise<OpenedLog> {
+async function openPatiently(open: (how: Reopening) => Promise<OpenedLog>, space: DiskSpace): Promise<OpenedLog> {
   try {
-    return await open(false);
+    return await open({ thorough: false, damage: undefined });
   } catch (error) {
     if (!isGatewayError(error, 'GW_STORE_OPEN')) throw error;
     await space.release();
-    return open(true);
+    return open({ thorough: true, damage: undefined });
   }
 }

@@ -7,7 +7,7 @@ import type { QueueDefinition, SalvageReport } from '../core/outbox.ts';
 import { writeFileAtomic } from '../platform/files.ts';
 import { levelCodes, repairLevel, type LevelHandle, type LevelTuning, type LevelFactory } from '../platform/level.ts';
 import type { Clock } from '../core/clock.ts';
-import { forgetAside, keepAside, setAside, takeBack } from './aside.ts';
+import { endRepair, forgetAside, giveUp, keepAside, layOut, putInPlace, setAside } from './aside.ts';
 import { decodeChunk } from './chunk-codec.ts';
 import { readCleanMark, removeCleanMark, type Shutdown } from './clean-mark.ts';
 import { readEpoch, readFormat, writeIdentity } from './identity.ts';
@@ -35,6 +35,8 @@ export interface RecoveryOptions {
   readonly isDiskFull: () => Promise<boolean>;
   /** Treat any failure to open as damage, not only what LevelDB calls corruption. */
   readonly thorough: boolean;
+  /** Why the store is damaged though it opens: LevelDB said so when it read, compacted or wrote. Undefined: look. */
+  readonly damage: string | undefined;
   /** Queues that begin at the oldest message when the store has lost what it knew of its own. */
   readonly queues: readonly QueueDefinition[];
 }
@@ -61,31 +63,44 @@ export async function openLog(options: RecoveryOptions): Promise<OpenedLog> {
   const { directory } = options;
   let shutdown: Shutdown;
   try {
+    await endRepair(directory);
     shutdown = await readCleanMark(directory);
     await setAside(directory);
   } catch (error) {
     throw unusable(directory, error);
   }
-  let damage: string;
+  // A full disk has no room for a salvage, and may be all that is wrong.
+  const known = options.damage === undefined || (await options.isDiskFull()) ? undefined : options.damage;
+  if (known !== undefined) return salvage(options, known, shutdown);
+  const found = await openAsLeft(options, shutdown);
+  return typeof found === 'string' ? salvage(options, found, shutdown) : found;
+}
+
+/** The store when it is sound, else what is wrong with it. */
+async function openAsLeft(options: RecoveryOptions, shutdown: Shutdown): Promise<OpenedLog | string> {
+  const { directory } = options;
   try {
     const loaded = await load(options, shutdown);
     if (loaded.damage === undefined) {
       await finish(options);
       return { level: loaded.level, state: loaded.state, report: undefined, gaps: [] };
     }
-    damage = loaded.damage;
     await loaded.level.close();
+    return loaded.damage;
   } catch (error) {
     if (!(await isDamage(options, error))) {
       await forgetAside(directory);
       throw openError(directory, error);
     }
-    damage = errorText(error);
+    return errorText(error);
   }
-  return salvage(options, damage, shutdown);
 }
 
-async function isDamage(options: RecoveryOptions, error: unknown): Promise<boolean> {
+/** Whether an error of the store means that its files are damaged, and not that the disk or the caller is at fault. */
+export async function isDamage(
+  options: Pick<RecoveryOptions, 'directory' | 'isDiskFull' | 'thorough'>,
+  error: unknown,
+): Promise<boolean> {
   if (error instanceof GatewayError && error.code !== 'GW_STORE_OPEN') return false;
   if (await options.isDiskFull()) return false;
   if (levelCodes(error).includes('LEVEL_CORRUPTION')) return true;
@@ -146,7 +161,7 @@ async function read(options: RecoveryOptions, level: LevelHandle, shutdown: Shut
   const gaps = [...replayed.gaps];
   const head = headOffset(state);
   if (
-    shutdown.kind === 'changed' ||
+    (shutdown.kind === 'changed' && !shutdown.table) ||
     (shutdown.kind === 'unclean' && state.logBytes - state.head.logBytes <= VERIFY_BYTES)
   ) {
     gaps.push(...(await verify(level, head, replayed.from)));
@@ -165,6 +180,8 @@ async function read(options: RecoveryOptions, level: LevelHandle, shutdown: Shut
 function damageOf(state: LogState, gaps: readonly Gap[], shutdown: Shutdown, format: unknown): string | undefined {
   if (gaps.length > 0) return `${gapSize(gaps)} messages are missing or damaged in the log`;
   if (shutdown.kind === 'unclean') return undefined;
+  // Also where nothing is wanted any more: LevelDB stops writing when its compaction comes across it.
+  if (shutdown.kind === 'changed' && shutdown.table) return `${shutdown.file} is not as it was left`;
   if (state.tail < shutdown.tail) return `the log ends at ${state.tail}, but was closed at ${shutdown.tail}`;
   if (format === undefined) return 'the store has lost its identity';
   return undefined;
@@ -216,10 +233,17 @@ async function verify(level: LevelHandle, from: number, to: number): Promise<Gap
 async function salvage(options: RecoveryOptions, reason: string, shutdown: Shutdown): Promise<OpenedLog> {
   const { directory } = options;
   const copiedTo = await keepAside(directory, options.clock.wallMs());
-  await takeBack(directory, copiedTo);
-  await repairLevel(directory);
-  const swept = await sweep(options);
-  const loaded = await load(options, { kind: 'changed', tail: 0, file: '' });
+  let swept;
+  try {
+    const copy = await layOut(directory, copiedTo);
+    await repairLevel(copy);
+    swept = await sweep(options, copy);
+  } catch (error) {
+    await giveUp(directory, copiedTo);
+    throw openError(directory, error);
+  }
+  await putInPlace(directory);
+  const loaded = await load(options, { kind: 'changed', tail: 0, file: '', table: false });
   const { level, state, replayed } = loaded;
   const gaps = [...loaded.gaps];
   const known = shutdown.kind === 'unclean' ? state.tail : Math.max(state.tail, shutdown.tail);
@@ -252,8 +276,8 @@ async function salvage(options: RecoveryOptions, reason: string, shutdown: Shutd
 }
 
 /** Deletes what is damaged from the repaired store, so that no later open stumbles over it. */
-async function sweep(options: RecoveryOptions): Promise<{ kept: number; damaged: number }> {
-  const level = await options.level(options.directory, options.tuning);
+async function sweep(options: RecoveryOptions, directory: string): Promise<{ kept: number; damaged: number }> {
+  const level = await options.level(directory, options.tuning);
   const counts = { kept: 0, damaged: 0 };
   const bad: Buffer[] = [];
   try {

@@ -7,6 +7,7 @@ import { decodeIdentity, decodeRecord, recordBytes, type Chunk } from './chunk-c
 import { readToldLoss, type DropLedger } from './drop-ledger.ts';
 import type { LogReader } from './log-reader.ts';
 import { headOffset, liveBytes, type LogState } from './log-state.ts';
+import { lostRanges, type LostRange, type LostRanges } from './lost-ranges.ts';
 import type { QueueState } from './queue-state.ts';
 
 export interface DropContext {
@@ -16,8 +17,8 @@ export interface DropContext {
   readonly gatewayId: DeviceId;
   /** Registers how to undo one drop. */
   onUndo(undo: () => void): void;
-  /** Messages of [from, to) that cannot be read: lost, and nobody knows whose. */
-  unreadable(queue: QueueState, from: number, to: number, messages: number): void;
+  /** Messages that cannot be read: lost, and nobody knows whose. */
+  unreadable(queue: QueueState, messages: number): void;
 }
 
 /** A chunk lost by a quota takes a bit more with it, so that the events of many small losses do not fill the log again. */
@@ -129,14 +130,41 @@ export async function dropGap(
   from: number,
   to: number,
 ): Promise<void> {
+  let lost: LostRanges | undefined;
   for (const queue of queues) {
     const wanted = await wantedIn(context, queue, from, to);
-    // Nobody knows their sizes any more: the average keeps the sum near the truth, and exact when nothing is left.
-    const bytes = queue.messages === 0 ? 0 : Math.floor(queue.bytes / queue.messages);
-    for (const offset of wanted) dropOffset(context, queue, offset, bytes);
-    if (wanted.length > 0) context.unreadable(queue, from, to, wanted.length);
+    if (wanted.length > 0) {
+      lost ??= await lostRanges(context.state, context.reader, from, to);
+      // Nobody knows their sizes any more: the average keeps the sum near the truth, and exact when nothing is left.
+      const bytes = Math.floor(queue.bytes / Math.max(1, queue.messages));
+      for (const offset of wanted) dropOffset(context, queue, offset, bytes);
+      tellGap(context, queue, lost, wanted);
+    }
     passGap(queue, from, to);
   }
+}
+
+/**
+ * Tells a queue's losses by device. Of a hole that it wanted only a part of, the ranges of several devices are the most
+ * that it can have lost, and its count is shared out among them.
+ */
+function tellGap(context: DropContext, queue: QueueState, lost: LostRanges, wanted: readonly number[]): void {
+  const [first = 0] = wanted;
+  const last = wanted.at(-1) ?? first;
+  const [only] = lost.ranges;
+  let left = wanted.length;
+  const tell = ({ deviceId }: LostRange, from: number, to: number, count: number): void => {
+    if (count <= 0) return;
+    context.ledger.addRange({ deviceId, epoch: lost.epoch, reason: 'damaged', queue: queue.name }, { from, to, count });
+    left -= count;
+  };
+  if (only !== undefined && lost.ranges.length === 1 && lost.unknown === 0) {
+    // One device: its numbers run with the offsets.
+    tell(only, only.from + first - lost.from, only.from + last - lost.from, left);
+  } else {
+    for (const range of lost.ranges) tell(range, range.from, range.to, Math.min(left, range.to - range.from + 1));
+  }
+  if (left > 0) context.unreadable(queue, left);
 }
 
 /** Drops whole chunks from the head of the log until `enough` of the head chunk says so. */
