@@ -5,6 +5,7 @@ import {
   dial,
   dialTls,
   GatewayError,
+  probeDial,
   UPSTREAM_ENDPOINT,
   type EndpointClosed,
   type EndpointContext,
@@ -95,11 +96,7 @@ export function createMqttTransport(config: MqttUpstreamConfig, context: Endpoin
         commands: false,
       };
     },
-    probe: async (signal) => {
-      const socket = await dial(dialOptions(signal));
-      socket.on('error', () => {});
-      socket.destroy();
-    },
+    probe: (signal) => probeDial(dialOptions(signal)),
     open: async (signal) => {
       const options = dialOptions(signal);
       const socket = await (address.secure ? dialTls({ ...options, tls: tlsOf(config) }) : dial(options));

@@ -18,6 +18,8 @@ export const LIMITS = {
   queue_done_ranges: 4096,
   /** Bytes of messages that one endpoint has sent and not had answered, beside one message of any size. */
   endpoint_in_flight_bytes: 4 * 1024 * 1024,
+  /** Messages of devices that an endpoint refuses, kept back while others pass; well below `queue_done_ranges`. */
+  endpoint_held_messages: 2048,
   /** Quarantined messages; past it the oldest are dropped with an event. */
   quarantine_messages: 10_000,
   quarantine_bytes: 64 * 1024 * 1024,

@@ -143,13 +143,13 @@ export const EVENTS = {
   },
   delivery_retried: {
     level: 'warn',
-    text: 'An endpoint asked to send again later; its queue waits.',
+    text: 'An endpoint refuses messages for now; what it refused is kept and tried again.',
     everyMs: 60_000,
     recent: true,
     counters: [
       {
         name: 'fieldpost_delivery_retries_total',
-        help: 'Pauses of a queue that an endpoint asked for, by kind.',
+        help: 'Pauses of a queue, or of one device in it, that an endpoint asked for, by kind.',
         labels: ['endpoint', 'kind'],
       },
     ],

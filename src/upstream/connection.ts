@@ -4,7 +4,8 @@
 // - One connection at a time; the endpoint's own library never reconnects.
 // - "Back" means that a TCP connect would succeed. While it would not, a bare connect goes out every 2 s at most, so that
 //   data flows within 3 s of the link's return, however long it was away.
-// - A peer that answers and refuses (credentials, TLS, throttling) is left alone for longer and longer, to 300 s.
+// - A peer that answers and refuses (credentials, TLS, throttling), be it the bare connect already, is left alone for
+//   longer and longer, to 300 s: asking again and again locks accounts.
 // - Nothing here ends but by the signal: an endpoint that is away for a year is still being tried.
 
 import type { Clock } from '../core/clock.ts';
@@ -67,6 +68,8 @@ interface Ending extends EndpointClosed {
   readonly retryAfterMs?: number;
   /** Nothing answered at all, as opposed to a peer that refuses. */
   readonly unreachable?: boolean;
+  /** What failed, by its codes: a text may hold numbers that change each time. */
+  readonly cause?: string;
 }
 
 export class Connection {
@@ -101,8 +104,7 @@ export class Connection {
   async run(signal: AbortSignal, use: (session: Session) => Promise<void>): Promise<void> {
     try {
       while (!signal.aborted) {
-        await this.#reach(signal);
-        const ending = await this.#connect(signal, use);
+        const ending = (await this.#reach(signal)) ?? (await this.#connect(signal, use));
         if (!signal.aborted) await this.#backOff(ending, signal);
       }
     } catch (error) {
@@ -145,6 +147,8 @@ export class Connection {
     this.#failedAttempts += 1;
     this.#ending = ending;
     this.#options.telemetry.emit('endpoint_unreachable', {
+      // Of its own for each endpoint and each cause: none hides another, and a change of the cause is said at once.
+      key: `${this.#options.name} ${ending.cause ?? ending.kind}`,
       endpoint: this.#options.name,
       target: this.#options.endpoint.target,
       kind: ending.kind,
@@ -153,8 +157,8 @@ export class Connection {
     });
   }
 
-  /** Resolves once a bare connect has succeeded. */
-  async #reach(signal: AbortSignal): Promise<void> {
+  /** Resolves once a bare connect has succeeded, or with the refusal of a peer that answers it. */
+  async #reach(signal: AbortSignal): Promise<Ending | undefined> {
     const { clock, endpoint, random } = this.#options;
     this.#enter('probing');
     const probing = new AbortController();
@@ -162,6 +166,7 @@ export class Connection {
     const changed = new Notifier();
     let underWay = 0;
     let reached = false;
+    let refused: Ending | undefined;
     const probe = async (): Promise<void> => {
       underWay += 1;
       try {
@@ -169,20 +174,28 @@ export class Connection {
         reached = true;
         changed.notify();
       } catch (error) {
-        if (!probeSignal.aborted) this.#fail(endingOf(error));
+        if (probeSignal.aborted) return;
+        const ending = endingOf(error);
+        this.#fail(ending);
+        if (!isRefusal(ending.kind)) return;
+        refused = ending;
+        // The other probes would be refused as well, and each counts against the account.
+        probing.abort();
+        changed.notify();
       } finally {
         underWay -= 1;
       }
     };
     try {
-      while (!reached) {
+      while (!reached && refused === undefined) {
         if (underWay < PROBES_AT_ONCE) void probe();
-        const pauseMs = jitter(PROBE_PERIOD_MS * 0.75, 0.25, random);
+        const pauseMs = probePauseMs(random);
         await firstOf(signal, (wait) => [clock.sleep(pauseMs, wait), changed.wait(wait), this.#network.wait(wait)]);
       }
     } finally {
       probing.abort();
     }
+    return reached ? undefined : refused;
   }
 
   /** One attempt and, when it succeeds, the whole life of the connection. */
@@ -233,9 +246,14 @@ export class Connection {
   }
 
   async #backOff(ending: Ending, signal: AbortSignal): Promise<void> {
-    // Nothing answered: the probe paces itself, and more exactly than a growing wait could.
-    if (ending.unreachable === true) return;
-    const { clock } = this.#options;
+    const { clock, random } = this.#options;
+    if (ending.unreachable === true) {
+      // As steady as the probes: a bare connect that succeeds says little where it ends at a proxy.
+      this.#enter('probing');
+      const pauseMs = probePauseMs(random);
+      await firstOf(signal, (wait) => [clock.sleep(pauseMs, wait), this.#network.wait(wait)]);
+      return;
+    }
     const refusal = isRefusal(ending.kind);
     const waitMs = refusal ? this.#refused.next(ending.retryAfterMs) : this.#transient.next(ending.retryAfterMs);
     this.#enter('backing_off');
@@ -250,6 +268,10 @@ export class Connection {
   }
 }
 
+function probePauseMs(random: Random): number {
+  return jitter(PROBE_PERIOD_MS * 0.75, 0.25, random);
+}
+
 /** Kinds that mean: the peer is there and does not want this now. */
 function isRefusal(kind: FailureKind): boolean {
   return kind === 'unauthorized' || kind === 'throttled' || kind === 'invalid';
@@ -262,8 +284,9 @@ function endingOf(error: unknown): Ending {
     kind: error.kind,
     reason: error.message,
     ...(typeof retryAfterMs === 'number' && { retryAfterMs }),
-    // A connect that the system refused or that timed out; a peer that accepted and then failed has no such code.
-    unreachable: error.code === 'GW_CONNECT' && systemCode(error) !== undefined,
+    // No connection came about, here or beyond a proxy; a peer that accepted and then failed has another code.
+    unreachable: error.code === 'GW_CONNECT',
+    cause: [error.code, systemCode(error) ?? error.details['reasonCode'] ?? ''].join(' ').trimEnd(),
   };
 }
 

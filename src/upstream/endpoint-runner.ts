@@ -59,7 +59,7 @@ export function createEndpointRunner(options: EndpointRunnerOptions): EndpointRu
     try {
       await pump.run(session);
     } catch (error) {
-      telemetry.emit('endpoint_failed', { endpoint: name, reason: errorText(error) });
+      telemetry.emit('endpoint_failed', { key: name, endpoint: name, reason: errorText(error) });
       await clock.sleep(QUEUE_FAILURE_PAUSE_MS, session.signal).catch(() => {});
     }
   };

@@ -22,11 +22,13 @@ export interface IsolationOptions {
   readonly poison: PoisonTracker;
   /** True when the session ends because Fieldpost ends it: then a lost connection says nothing. */
   readonly stopping: () => boolean;
-  /** Settles one message with the queue; `retry` gives it back. */
+  /** Gives one message back that was not sent. */
+  readonly giveBack: (stored: StoredMessage) => Promise<void>;
+  /** Settles one message by the answer to it. */
   readonly settle: (stored: StoredMessage, result: DeliveryResult) => Promise<void>;
 }
 
-const GIVEN_BACK: DeliveryResult = Object.freeze({ status: 'retry', kind: 'transient', reason: 'Not sent.' });
+const NO_ANSWER: DeliveryResult = Object.freeze({ status: 'retry', kind: 'transient', reason: 'No answer.' });
 const POISONOUS: DeliveryResult = Object.freeze({ status: 'rejected', reason: SUSPECTED_POISON });
 
 /**
@@ -43,13 +45,13 @@ export async function sendAlone(options: IsolationOptions, session: Session): Pr
     let neighbourPassed = false;
     for (const stored of inSendingOrder(candidates, options)) {
       if (stopped || session.signal.aborted || options.stopping()) {
-        await settle(stored, GIVEN_BACK);
+        await options.giveBack(stored);
         continue;
       }
       const [result] = await options.endpoint.send([restamp(stored, options.clockOffset)], session.signal);
       const lost = session.signal.aborted && !options.stopping() && result?.status === 'retry';
       const guilty = lost && poison.droppedAlone(stored.offset, neighbourPassed);
-      await settle(stored, guilty ? POISONOUS : (result ?? GIVEN_BACK));
+      await settle(stored, guilty ? POISONOUS : (result ?? NO_ANSWER));
       if (result?.status === 'accepted') {
         neighbourPassed = true;
         session.progress();

@@ -36,13 +36,14 @@ interface Suspicion {
 
 interface Refusal {
   count: number;
-  /** Something else was accepted since the last refusal. */
-  neighbourPassed: boolean;
+  /** What had been accepted by then. */
+  acceptedBefore: number;
 }
 
 export class PoisonTracker {
   #records = new Map<number, Suspicion>();
   readonly #refusals = new Map<number, Refusal>();
+  #acceptedTotal = 0;
 
   /** True while some message has to go alone. */
   get suspecting(): boolean {
@@ -108,11 +109,11 @@ export class PoisonTracker {
     if (refusal === undefined) {
       // What expired or was purged meanwhile is never heard of again.
       if (this.#refusals.size >= LIMITS.queue_in_flight_messages) this.#refusals.clear();
-      this.#refusals.set(offset, { count: 1, neighbourPassed: false });
+      this.#refusals.set(offset, { count: 1, acceptedBefore: this.#acceptedTotal });
       return false;
     }
-    if (!refusal.neighbourPassed) return false;
-    refusal.neighbourPassed = false;
+    if (refusal.acceptedBefore === this.#acceptedTotal) return false;
+    refusal.acceptedBefore = this.#acceptedTotal;
     refusal.count += 1;
     return refusal.count > most;
   }
@@ -125,9 +126,8 @@ export class PoisonTracker {
 
   /** Accepted, rejected or gone: nothing is known against it any more. */
   settled(offset: number, accepted: boolean): void {
+    if (accepted) this.#acceptedTotal += 1;
     if (this.#records.size > 0) this.#records.delete(offset);
-    if (this.#refusals.size === 0) return;
-    this.#refusals.delete(offset);
-    if (accepted) for (const refusal of this.#refusals.values()) refusal.neighbourPassed = true;
+    if (this.#refusals.size > 0) this.#refusals.delete(offset);
   }
 }

@@ -2,14 +2,16 @@
 //
 // Invariants:
 // - Every message taken is settled exactly once: accepted, retry, or rejected. Nothing is kept beyond `run`.
+// - A refusal that concerns one message or its device holds back that device alone (held-devices.ts).
 // - No more than the endpoint's window is unanswered, and no more than LIMITS.endpoint_in_flight_bytes beside one message.
-// - After a `retry` nothing new is taken until everything in flight is answered and the wait is over, so that the queue
+// - After a `retry` that concerns everything (load, time) nothing new is taken until everything in flight is answered and the wait is over, so that the queue
 //   goes on from the lowest offset.
 // - Fresh messages never wait for history: history leaves a reserve of the window free. History is owed a tenth of what
 //   the live lane sends.
 
 import type { Clock } from '../core/clock.ts';
 import type { DeliveryResult } from '../core/delivery.ts';
+import type { DeviceId } from '../core/device.ts';
 import type { Endpoint } from '../core/endpoint.ts';
 import { LIMITS } from '../core/limits.ts';
 import { messageBytes, type StoredMessage } from '../core/message.ts';
@@ -19,6 +21,7 @@ import { Notifier } from '../platform/abort.ts';
 import type { Random } from '../platform/random.ts';
 import { Backoff } from './backoff.ts';
 import type { Session } from './connection.ts';
+import { concernsDevice, HeldDevices, type Retry } from './held-devices.ts';
 import { sendAlone } from './isolation.ts';
 import type { PoisonTracker } from './poison.ts';
 import { restamp } from './restamp.ts';
@@ -52,11 +55,11 @@ export interface PumpStats {
   readonly rejectedTotal: number;
   /** Monotonic ms of the last delivery. */
   readonly lastDeliveredMs: number | undefined;
-  /** Why it waits although it is connected. */
+  /** Why it waits although it is connected, as a whole or with the messages of some devices. */
   readonly pausedReason: string | undefined;
 }
 
-type Retry = Extract<DeliveryResult, { status: 'retry' }>;
+type Rejected = Extract<Settlement, { outcome: 'rejected' }>;
 
 interface LaneState {
   readonly lane: Lane;
@@ -79,6 +82,8 @@ export class Pump {
   /** Messages that the history lane may send although fresh ones wait. */
   #historyCredit = 0;
   #retry: Retry | undefined;
+  /** Of the present session. */
+  #held: HeldDevices | undefined;
   #unanswered: number[] = [];
   #failure: Error | undefined;
   #deliveredTotal = 0;
@@ -101,6 +106,8 @@ export class Pump {
   async run(session: Session): Promise<void> {
     const { poison, queue } = this.#options;
     const { signal } = session;
+    const held = new HeldDevices({ ...this.#options, signal, wake: () => this.#notify() });
+    this.#held = held;
     this.#retry = undefined;
     this.#unanswered = [];
     this.#failure = undefined;
@@ -113,7 +120,7 @@ export class Pump {
       while (!signal.aborted && this.#failure === undefined) {
         if (poison.suspecting && !this.#draining && this.#retry === undefined) await this.#sendAlone(session);
         else if (this.#retry !== undefined && this.#inFlight === 0) await this.#pause(this.#retry, signal);
-        else if (!(await this.#fill(session))) await this.#idle(signal);
+        else if (!(await this.#fill(session, held))) await this.#idle(signal);
       }
     } catch (error) {
       this.#failure ??= asError(error);
@@ -121,6 +128,8 @@ export class Pump {
       signal.removeEventListener('abort', onAbort);
     }
     while (this.#inFlight > 0) await this.#sleepUntilWoken();
+    await queue.settle(held.clear());
+    this.#held = undefined;
     if (!this.#draining) poison.dropped(this.#unanswered);
     if (this.#failure !== undefined && !signal.aborted) throw this.#failure;
   }
@@ -139,7 +148,7 @@ export class Pump {
       retriedTotal: this.#retriedTotal,
       rejectedTotal: this.#rejectedTotal,
       lastDeliveredMs: this.#lastDeliveredMs,
-      pausedReason: this.#pausedReason,
+      pausedReason: this.#pausedReason ?? this.#held?.reason,
     };
   }
 
@@ -148,8 +157,10 @@ export class Pump {
   }
 
   /** Takes and sends one batch. False when there is nothing to do before something changes. */
-  async #fill(session: Session): Promise<boolean> {
+  async #fill(session: Session, held: HeldDevices): Promise<boolean> {
     if (this.#draining || this.#retry !== undefined) return false;
+    await this.#giveBack(held.trials());
+    if (held.room === 0 && !(await this.#evict(held))) return false;
     if (this.#inFlightBytes >= LIMITS.endpoint_in_flight_bytes) return false;
     const { window } = this.#options.endpoint.capabilities;
     if (this.#options.order === 'strict') return this.#fillLane(this.#live, window, session);
@@ -167,8 +178,9 @@ export class Pump {
     // A lane that fills the window waits for a batch's worth of room, so that batches do not crumble into single messages.
     const worthwhile = Math.max(1, Math.min(batchMessages, Math.floor(window / 4)));
     if (free < 1 || (most === undefined && free < worthwhile && state.inFlight >= worthwhile)) return false;
+    const held = this.#heldDevices();
     const taken = await this.#options.queue.take(state.lane, {
-      maxMessages: Math.min(free, batchMessages, most ?? batchMessages),
+      maxMessages: Math.min(free, batchMessages, most ?? batchMessages, Math.max(1, held.room)),
       maxBytes: LIMITS.endpoint_in_flight_bytes - this.#inFlightBytes,
     });
     if (taken.length === 0) {
@@ -183,7 +195,8 @@ export class Pump {
     }
     if (state === this.#live) this.#historyCredit = Math.min(window, this.#historyCredit + taken.length * LANE_SHARE);
     else this.#historyCredit = Math.max(0, this.#historyCredit - taken.length);
-    void this.#send(state, taken, session);
+    const batch = taken.filter((stored) => held.admit(stored));
+    if (batch.length > 0) void this.#send(state, batch, session);
     return true;
   }
 
@@ -232,11 +245,12 @@ export class Pump {
       const result = results[index] ?? NO_ANSWER;
       if (result.status === 'accepted') accepted += 1;
       else if (result.status === 'retry' && session.signal.aborted) this.#unanswered.push(stored.offset);
-      const settlement = this.#judge(stored, result, session.signal.aborted);
-      (settlement.outcome === 'rejected' ? rejected : settlements).push(settlement);
+      for (const settlement of this.#judge(stored, result, session.signal.aborted)) {
+        (settlement.outcome === 'rejected' ? rejected : settlements).push(settlement);
+      }
     }
     if (accepted > 0) this.#delivered(accepted, session);
-    await this.#options.queue.settle(settlements);
+    await this.#giveBack(settlements);
     if (rejected.length > 0) await this.#reject(rejected);
   }
 
@@ -253,47 +267,82 @@ export class Pump {
 
   async #sendAlone(session: Session): Promise<void> {
     const { telemetry, name } = this.#options;
-    telemetry.emit('poison_suspected', { endpoint: name });
+    telemetry.emit('poison_suspected', { key: name, endpoint: name });
     await sendAlone(
       {
         ...this.#options,
         stopping: () => this.#draining,
+        giveBack: ({ offset }) => this.#options.queue.settle([{ offset, outcome: 'retry' }]),
         settle: async (stored, result) => {
           if (result.status === 'accepted') this.#delivered(1, session);
-          const settlement = this.#judge(stored, result, session.signal.aborted);
-          if (settlement.outcome === 'rejected') await this.#reject([settlement]);
-          else await this.#options.queue.settle([settlement]);
+          for (const settlement of this.#judge(stored, result, session.signal.aborted)) {
+            if (settlement.outcome === 'rejected') await this.#reject([settlement]);
+            else await this.#options.queue.settle([settlement]);
+          }
         },
       },
       session,
     );
   }
 
-  #judge(stored: StoredMessage, result: DeliveryResult, sessionEnded: boolean): Settlement {
-    const { name, poison, telemetry } = this.#options;
+  /** What an answer means for the queue: nothing where the message is held back. */
+  #judge(stored: StoredMessage, result: DeliveryResult, sessionEnded: boolean): Settlement[] {
+    const { poison } = this.#options;
     const { offset } = stored;
-    const fields = { endpoint: name, device: stored.message.deviceId, messageId: stored.messageId };
     if (result.status === 'accepted') {
       poison.settled(offset, true);
-      return { offset, outcome: 'accepted' };
+      return [{ offset, outcome: 'accepted' }, ...this.#heldDevices().settled(stored, true)];
     }
     if (result.status === 'rejected') {
-      poison.settled(offset, false);
-      this.#rejectedTotal += 1;
-      telemetry.emit('message_rejected', { ...fields, reason: result.reason });
-      return { offset, outcome: 'rejected', reason: result.reason };
+      const released = this.#heldDevices().settled(stored, false);
+      return [this.#rejected(stored, stored.message.deviceId, result.reason), ...released];
     }
     this.#retriedTotal += 1;
-    if (!sessionEnded) {
-      if (poison.refused(offset, result.kind)) {
-        poison.settled(offset, false);
-        this.#rejectedTotal += 1;
-        telemetry.emit('message_rejected', { ...fields, reason: result.reason });
-        return { offset, outcome: 'rejected', reason: result.reason };
-      }
+    if (sessionEnded) return [{ offset, outcome: 'retry' }];
+    if (!concernsDevice(result.kind)) {
       this.#retry ??= result;
+      return [{ offset, outcome: 'retry' }];
     }
-    return { offset, outcome: 'retry' };
+    if (poison.refused(offset, result.kind)) {
+      this.#heldDevices().quarantined(stored, result);
+      return [this.#rejected(stored, stored.message.deviceId, result.reason)];
+    }
+    this.#heldDevices().refused(stored, result);
+    return [];
+  }
+
+  #rejected(
+    { offset, messageId }: Pick<StoredMessage, 'offset' | 'messageId'>,
+    device: DeviceId,
+    reason: string,
+  ): Rejected {
+    const { name, poison, telemetry } = this.#options;
+    poison.settled(offset, false);
+    this.#rejectedTotal += 1;
+    telemetry.emit('message_rejected', { key: name, endpoint: name, device, messageId, reason });
+    return { offset, outcome: 'rejected', reason };
+  }
+
+  /** Makes room among what is held back. False when nothing is proven against any device. */
+  async #evict(held: HeldDevices): Promise<boolean> {
+    const evicted = held.evict();
+    if (evicted.length === 0) return false;
+    await this.#reject(evicted.map((message) => this.#rejected(message, message.deviceId, message.reason)));
+    return true;
+  }
+
+  async #giveBack(settlements: readonly Settlement[]): Promise<void> {
+    if (settlements.length === 0) return;
+    await this.#options.queue.settle(settlements);
+    if (settlements.every(({ outcome }) => outcome !== 'retry')) return;
+    this.#live.ready = true;
+    this.#history.ready = true;
+  }
+
+  #heldDevices(): HeldDevices {
+    // Whatever is sent or judged belongs to a session.
+    if (this.#held === undefined) throw new Error('The pump has no session.');
+    return this.#held;
   }
 
   #delivered(count: number, session: Session): void {
@@ -310,10 +359,9 @@ export class Pump {
   /** Waits as long as the peer's answer asks for; then takes again from the lowest offset. */
   async #pause(retry: Retry, signal: AbortSignal): Promise<void> {
     const { clock, name, queue, telemetry } = this.#options;
-    const slow = retry.kind === 'throttled' || retry.kind === 'unauthorized';
-    const waitMs = (slow ? this.#throttled : this.#transient).next(retry.retryAfterMs);
+    const waitMs = (retry.kind === 'throttled' ? this.#throttled : this.#transient).next(retry.retryAfterMs);
     this.#pausedReason = retry.reason;
-    telemetry.emit('delivery_retried', { endpoint: name, kind: retry.kind, reason: retry.reason, waitMs });
+    telemetry.emit('delivery_retried', { key: name, endpoint: name, kind: retry.kind, reason: retry.reason, waitMs });
     try {
       await clock.sleep(waitMs, signal);
       if (waitMs > OUTAGE_MS) queue.split();

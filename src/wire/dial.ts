@@ -27,7 +27,18 @@ export function dial({ proxy, ...target }: DialOptions): Promise<Socket> {
   return connectThroughProxy({ proxyHost: host, proxyPort: port, ...credentials, ...target });
 }
 
-/** The same with TLS on it. @throws GatewayError as `dial` and `startTls`. */
+/**
+ * Whether `dial` has somebody to talk to, by a bare TCP connect: to the proxy where there is one, because to ask it for a
+ * tunnel takes credentials, and each refusal of these counts. @throws GatewayError as `connectTcp`.
+ */
+export async function probeDial({ host, port, proxy, timeoutMs, signal }: DialOptions): Promise<void> {
+  const socket = await connectTcp({ host: proxy?.host ?? host, port: proxy?.port ?? port, timeoutMs, signal });
+  // What is given up must not become an uncaught exception.
+  socket.on('error', () => {});
+  socket.destroy();
+}
+
+/** `dial` with TLS on it. @throws GatewayError as `dial` and `startTls`. */
 export async function dialTls(
   options: DialOptions & { readonly tls: TlsIdentity & { readonly alpn?: readonly string[] } },
 ): Promise<Socket> {

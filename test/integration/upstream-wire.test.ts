@@ -155,6 +155,15 @@ describe('an HTTP proxy', () => {
     await using failing = await startHttpProxy(502);
     expect(await attempt({ url: 'mqtt://broker.test', proxy: { url: failing.url } })).toMatch(/^GW_CONNECT .*502/);
   });
+
+  it('that refuses the credentials is asked once an attempt, and left alone for longer and longer', async () => {
+    await using proxy = await startHttpProxy(407);
+    await using rig = startRig(mqttTransport({ url: 'mqtt://127.0.51.1:1', proxy: { url: proxy.url } }));
+    await waitFor(() => rig.runner.status().failedAttempts === 2 && rig.runner.status().state === 'backing_off');
+    expect(proxy.connects).toHaveLength(2);
+    expect(rig.runner.status()).toMatchObject({ kind: 'unauthorized' });
+    expect(rig.runner.status().nextAttemptMs).toBeGreaterThan(500);
+  });
 });
 
 describe('a bad line', () => {

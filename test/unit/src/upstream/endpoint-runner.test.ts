@@ -1,7 +1,9 @@
 // Connection, pump and lanes against a scripted peer; the outbox is the real one, in memory.
 
 import { describe, expect, it } from 'vitest';
+import { parseDeviceId } from '../../../../src/core/device.ts';
 import { GatewayError } from '../../../../src/core/errors.ts';
+import { LIMITS } from '../../../../src/core/limits.ts';
 import { message } from '../../../support/builders.ts';
 import { ScriptedEndpoint } from '../../../support/scripted-endpoint.ts';
 import { hastyClock, startRig } from '../../../support/upstream-rig.ts';
@@ -92,6 +94,54 @@ describe('sending', () => {
     expect(rig.outbox.queue('$upstream').stats().messages).toBe(20);
   });
 
+  it.each(['live_first', 'strict'] as const)('keeps the neighbours of a refused device flowing (%s)', async (order) => {
+    const endpoint = new ScriptedEndpoint();
+    let allowed = false;
+    endpoint.react = (stored) =>
+      stored.message.deviceId === 'bad' && !allowed
+        ? { status: 'retry', kind: 'unauthorized', reason: 'not this topic' }
+        : { status: 'accepted' };
+    // The real clock: any pause of the whole queue would show.
+    await using rig = startRig(endpoint, order);
+    const bad: string[] = [];
+    for (let round = 0; round < 40; round += 1) {
+      bad.push(...(await rig.append(1, `b${round}-`, { deviceId: parseDeviceId('bad') })));
+      const good = await rig.append(5, `g${round}-`, { deviceId: parseDeviceId('good') });
+      await waitFor(() => endpoint.accepted.includes(good.at(-1) ?? ''), { timeoutMs: 400, everyMs: 2 });
+    }
+    expect(rig.runner.health()).toEqual({
+      status: 'degraded',
+      reason: 'Messages of bad are held back: not this topic',
+    });
+    // One trial at a time, not one for each message.
+    expect(endpoint.batches.flat().filter((text) => text.startsWith('b')).length).toBeLessThan(12);
+    allowed = true;
+    await rig.drained();
+    expect(endpoint.accepted.filter((text) => text.startsWith('b'))).toEqual(bad);
+    expect(rig.runner.health()).toEqual({ status: 'running' });
+  });
+
+  it('bounds what is held back; the oldest goes to the quarantine', async () => {
+    const endpoint = new ScriptedEndpoint();
+    endpoint.capabilities = { negativeAcknowledgement: true, window: 256, batchMessages: 64 };
+    endpoint.react = (stored) =>
+      stored.message.deviceId === 'bad'
+        ? { status: 'retry', kind: 'unauthorized', reason: 'not this topic' }
+        : { status: 'accepted' };
+    await using rig = startRig(endpoint, 'strict', hastyClock);
+    const count = LIMITS.endpoint_held_messages + 400;
+    for (let sent = 0; sent < count; sent += 100) {
+      await rig.append(100, `b${sent}-`, { deviceId: parseDeviceId('bad') });
+      await rig.append(1, `g${sent}-`, { deviceId: parseDeviceId('good') });
+    }
+    await waitFor(() => endpoint.accepted.filter((text) => text.startsWith('g')).length === Math.ceil(count / 100), {
+      timeoutMs: 20_000,
+    });
+    const [oldest] = await rig.outbox.quarantined({ limit: 1 });
+    expect(oldest).toMatchObject({ reason: 'not this topic', stored: { message: { deviceId: 'bad' } } });
+    expect(rig.outbox.queue('$upstream').stats().inFlight).toBeLessThanOrEqual(LIMITS.endpoint_held_messages + 256);
+  });
+
   it('corrects times once the clock of their boot is known', async () => {
     const endpoint = new ScriptedEndpoint();
     await using rig = startRig(endpoint);
@@ -171,6 +221,35 @@ describe('the connection', () => {
     expect(endpoint.opens).toBe(7);
     expect(rig.telemetry.of('endpoint_unreachable')).toHaveLength(6);
     expect(rig.runner.status()).not.toHaveProperty('reason');
+  });
+
+  it('backs off from a peer that refuses the probe already', async () => {
+    const endpoint = new ScriptedEndpoint();
+    endpoint.unreachable = new GatewayError('GW_UNAUTHORIZED', 'wrong password of the proxy');
+    await using rig = startRig(endpoint);
+    await waitFor(() => rig.runner.status().state === 'backing_off');
+    expect(rig.runner.status()).toMatchObject({ kind: 'unauthorized', failedAttempts: 1 });
+    await waitFor(() => rig.runner.status().failedAttempts === 3, { timeoutMs: 6000 });
+    await waitFor(() => rig.runner.status().state === 'backing_off');
+    // The third wait is 2 to 4 s.
+    expect(rig.runner.status().nextAttemptMs).toBeGreaterThan(1500);
+    expect(endpoint.probes).toBe(3);
+  });
+
+  it('names each endpoint and each cause in the rate limit of its failures', async () => {
+    const endpoint = new ScriptedEndpoint();
+    endpoint.refusals.push(
+      new GatewayError('GW_TLS', 'wrong name'),
+      new GatewayError('GW_TLS', 'wrong name'),
+      new GatewayError('GW_UNAUTHORIZED', 'wrong password'),
+    );
+    await using rig = startRig(endpoint, 'live_first', hastyClock);
+    await waitFor(() => rig.runner.status().state === 'connected');
+    expect(rig.telemetry.of('endpoint_unreachable').map(({ fields }) => fields['key'])).toEqual([
+      '$upstream GW_TLS',
+      '$upstream GW_TLS',
+      '$upstream GW_UNAUTHORIZED',
+    ]);
   });
 
   it('drops lose nothing', async () => {
