@@ -26,6 +26,8 @@ const LINK = {
   nobody: '02:00:00:00:80:99',
 } as const;
 const FAR_PORT = 1883;
+/** iproute2. */
+const IP = 'ip';
 const LOOK_MS = 5;
 /** Standard output is written in blocks when it is no terminal. */
 const PROMPT_LOG = ['log_dest none', 'log_dest stderr'];
@@ -146,7 +148,7 @@ async function cutLink(context: BenchContext, meter: ModbusServer, awaySecs: rea
 
 async function createLink() {
   const { near, far, namespace, nearAddress, farAddress, nobody } = LINK;
-  const ip = (...args: string[]): Promise<string> => runProgram('ip', args);
+  const ip = (...args: string[]): Promise<string> => runProgram(IP, args);
   await ip('netns', 'add', namespace);
   const remove = async (): Promise<void> => {
     // A namespace lives on while a process is in it, and the link with it.
@@ -177,7 +179,7 @@ async function startFarBroker(context: BenchContext): Promise<AsyncDisposable & 
     configuration,
     `log_dest stderr\nlog_type all\nuser root\nallow_anonymous true\nlistener ${FAR_PORT} ${LINK.farAddress}\n`,
   );
-  const child = spawn('ip', ['netns', 'exec', LINK.namespace, 'mosquitto', '-c', configuration], {
+  const child = spawn(IP, ['netns', 'exec', LINK.namespace, 'mosquitto', '-c', configuration], {
     stdio: ['ignore', 'ignore', 'pipe'],
   });
   const ended = once(child, 'exit');

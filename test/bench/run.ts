@@ -94,6 +94,7 @@ async function main(): Promise<number> {
     options: { quick: { type: 'boolean' }, full: { type: 'boolean' }, record: { type: 'boolean' } },
   });
   const names = benchNames(positionals);
+  if (values.record === true && positionals.length > 0) throw new Error('Only a run of all benches can be recorded.');
   mkdirSync(WORK, { recursive: true });
   const copy = await buildDaemon();
   try {
@@ -107,7 +108,9 @@ async function main(): Promise<number> {
     const rows: BenchRow[] = [];
     for (const name of names) {
       process.stderr.write(`${name}\n`);
-      rows.push(...(await runBench(name, context)));
+      const measured = await runBench(name, context);
+      rows.push(...measured);
+      for (const { what, value, unit } of measured) process.stderr.write(`  ${value.toFixed(2)} ${unit}  ${what}\n`);
     }
     const results: BenchResults = {
       machine,
