@@ -17,7 +17,7 @@ import { closeSync, constants, fstatSync, openSync, write } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import type { LevelWrite } from './level.ts';
+import type { LevelWrite } from './level-handle.ts';
 
 const writeDescriptor = promisify(write);
 

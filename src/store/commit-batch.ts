@@ -3,7 +3,7 @@
 import type { DeviceId } from '../core/device.ts';
 import type { AppendReceipt, OutboxEntry, OutboxEvent } from '../core/outbox.ts';
 import type { Message } from '../core/message.ts';
-import type { LevelWrite } from '../platform/level.ts';
+import type { LevelWrite } from '../platform/level-handle.ts';
 import type { ChunkEncoder } from './chunk-codec.ts';
 import type { LogState } from './log-state.ts';
 

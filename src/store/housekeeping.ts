@@ -5,7 +5,7 @@ import type { Clock } from '../core/clock.ts';
 import { errorText, GatewayError } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
 import type { OutboxSettings } from '../core/outbox.ts';
-import type { LevelHandle } from '../platform/level.ts';
+import type { LevelHandle } from '../platform/level-handle.ts';
 import { logFrom, metaKey } from './keys.ts';
 import type { CommitJob } from './group-commit.ts';
 import type { LogReader } from './log-reader.ts';

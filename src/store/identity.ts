@@ -1,7 +1,7 @@
 // What a store says of itself: its format, and the epoch that the numbers of its messages belong to.
 
 import { GatewayError } from '../core/errors.ts';
-import type { LevelHandle } from '../platform/level.ts';
+import type { LevelHandle } from '../platform/level-handle.ts';
 import { metaKey } from './keys.ts';
 import { seal, unseal } from './sealed.ts';
 

@@ -2,7 +2,7 @@
 // the chunks just committed and read nothing from LevelDB.
 
 import { LIMITS } from '../core/limits.ts';
-import type { LevelHandle } from '../platform/level.ts';
+import type { LevelHandle } from '../platform/level-handle.ts';
 import { decodeChunk, type Chunk } from './chunk-codec.ts';
 import { LOG_END, logFrom, logKey, parseLogKey, RECORD } from './keys.ts';
 import type { SnapshotRecord } from './log-state.ts';

@@ -1,6 +1,6 @@
 // Ordered bytes in memory, with the interface of LevelDB: what the in-memory outbox stands on.
 
-import type { LevelEntry, LevelHandle, LevelRange, LevelWrite } from '../platform/level.ts';
+import type { LevelEntry, LevelHandle, LevelRange, LevelWrite } from '../platform/level-handle.ts';
 
 export class MemoryLevel implements LevelHandle {
   /** Sorted by key. Nearly every write is at the end and nearly every delete at the beginning. */

@@ -4,7 +4,7 @@ import type { Clock } from '../core/clock.ts';
 import type { DeviceId } from '../core/device.ts';
 import type { Logger } from '../core/log.ts';
 import type { OutboxEvent, OutboxSettings, QueueDefinition } from '../core/outbox.ts';
-import type { LevelFactory } from '../platform/level.ts';
+import type { LevelFactory } from '../platform/level-handle.ts';
 import type { Random } from '../platform/random.ts';
 
 export interface OutboxOptions {

@@ -14,7 +14,8 @@ import { SystemClock } from '../../src/platform/clock.ts';
 import { systemRandom } from '../../src/platform/random.ts';
 import { createMemoryOutbox } from '../../src/store/memory-outbox.ts';
 import { openOutbox } from '../../src/store/open.ts';
-import { openLevel, type LevelFactory } from '../../src/platform/level.ts';
+import type { LevelFactory } from '../../src/platform/level-handle.ts';
+import { openLevel } from '../../src/platform/level.ts';
 import { message } from '../support/builders.ts';
 import { waitFor } from '../support/wait.ts';
 

@@ -4,7 +4,7 @@ import { parseDeviceId } from '../../src/core/device.ts';
 import type { StoredMessage } from '../../src/core/message.ts';
 import type { Outbox, OutboxEvent, OutboxSettings, QueueDefinition } from '../../src/core/outbox.ts';
 import { SystemClock } from '../../src/platform/clock.ts';
-import type { LevelFactory } from '../../src/platform/level.ts';
+import type { LevelFactory } from '../../src/platform/level-handle.ts';
 import { systemRandom } from '../../src/platform/random.ts';
 import { openOutbox } from '../../src/store/open.ts';
 import { message } from './builders.ts';

@@ -1,7 +1,8 @@
 import { cpSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { openLevel, repairLevel, type LevelHandle, type LevelTuning } from '../../../../src/platform/level.ts';
+import type { LevelHandle, LevelTuning } from '../../../../src/platform/level-handle.ts';
+import { openLevel, repairLevel } from '../../../../src/platform/level.ts';
 import { createTempDir, type TempDir } from '../../../support/temp-dir.ts';
 
 const TUNING: LevelTuning = { writeBufferBytes: 1024 * 1024, cacheBytes: 64 * 1024, tableBytes: 1024 * 1024 };

@@ -3,7 +3,8 @@
 import type { DeviceId } from '../../../../src/core/device.ts';
 import type { Outbox, OutboxEntry, OutboxEvent, OutboxSettings, QueueDefinition } from '../../../../src/core/outbox.ts';
 import { SystemClock } from '../../../../src/platform/clock.ts';
-import { openLevel, type LevelFactory, type LevelHandle } from '../../../../src/platform/level.ts';
+import type { LevelFactory, LevelHandle } from '../../../../src/platform/level-handle.ts';
+import { openLevel } from '../../../../src/platform/level.ts';
 import { systemRandom } from '../../../../src/platform/random.ts';
 import { openOutbox } from '../../../../src/store/open.ts';
 import type { OutboxOpenOptions } from '../../../../src/store/options.ts';
