@@ -60,7 +60,8 @@ export async function createBlockDevice(directory: string, sizeBytes: number): P
       return Number(fields[6]) * SECTOR_BYTES;
     },
     async [Symbol.asyncDispose]() {
-      await run('umount', [path]);
+      // A bench that failed may have left files open; the device then goes with the process.
+      await run('umount', [path]).catch(() => run('umount', ['--lazy', path]));
       await detach();
     },
   };
