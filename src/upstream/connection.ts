@@ -279,14 +279,15 @@ function isRefusal(kind: FailureKind): boolean {
 
 function endingOf(error: unknown): Ending {
   if (!isGatewayError(error)) return { kind: 'transient', reason: errorText(error) };
-  const retryAfterMs = error.details['retryAfterMs'];
+  const { retryAfterMs, reasonCode } = error.details;
+  const detail = systemCode(error) ?? (typeof reasonCode === 'number' ? `code ${reasonCode}` : undefined);
   return {
     kind: error.kind,
     reason: error.message,
     ...(typeof retryAfterMs === 'number' && { retryAfterMs }),
     // No connection came about, here or beyond a proxy; a peer that accepted and then failed has another code.
     unreachable: error.code === 'GW_CONNECT',
-    cause: [error.code, systemCode(error) ?? error.details['reasonCode'] ?? ''].join(' ').trimEnd(),
+    cause: detail === undefined ? error.code : `${error.code} ${detail}`,
   };
 }
 
