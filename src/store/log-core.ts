@@ -7,7 +7,7 @@ import { errorText, GatewayError } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
 import type { AppendReceipt, OutboxEntry, OutboxEvent, OutboxSettings } from '../core/outbox.ts';
 import { UPSTREAM_ENDPOINT } from '../core/endpoint.ts';
-import { levelCodes, type LevelHandle } from '../platform/level.ts';
+import type { LevelHandle } from '../platform/level-handle.ts';
 import { ChunkEncoder, decodeChunk, recordBytes, type Chunk } from './chunk-codec.ts';
 import { CommitBatch } from './commit-batch.ts';
 import { DropLedger, eventMessage, type DropEvent, type QuarantineEvent } from './drop-ledger.ts';
@@ -28,6 +28,7 @@ import {
   type DropContext,
 } from './retention.ts';
 import { applyChunk, replayChunks, type Gap } from './replay.ts';
+import { closedError, ReopeningPace, writeError, type Reopened, type Reopening } from './reopening.ts';
 import { seal } from './sealed.ts';
 import { abortable, Notifier } from '../platform/abort.ts';
 import { Refusals } from './refusals.ts';
@@ -37,28 +38,6 @@ import type { Space } from './space.ts';
 const SNAPSHOT_BYTES = 16 * 1024 * 1024;
 /** What was settled is in a checkpoint after this long, if no commit takes one along before. */
 const CHECKPOINT_MS = 1000;
-/** After three seconds of failures; see recovery.ts for what else must hold. */
-const THOROUGH_ATTEMPT = 3;
-/** The first reopening comes at once; what fails again sooner than the longest wait waits twice as long each time. */
-const REOPEN_FIRST_MS = 1000;
-const REOPEN_LONGEST_MS = 60_000;
-/** A store that a salvage did not help waits for a person: each salvage keeps a copy of it. */
-const SALVAGE_INTERVAL_MS = 3_600_000;
-
-export interface Reopening {
-  /** Take what fails for damage, if the disk itself can be written. */
-  readonly thorough: boolean;
-  /** Why the store is damaged though it may open; undefined: look. */
-  readonly damage: string | undefined;
-}
-
-export interface Reopened {
-  readonly level: LevelHandle;
-  readonly salvaged: boolean;
-  /** What the salvage found missing. */
-  readonly gaps: readonly Gap[];
-}
-
 export interface LogCoreOptions {
   readonly level: LevelHandle;
   readonly state: LogState;
@@ -94,9 +73,7 @@ export class LogCore {
   #committing: Promise<void> = Promise.resolve();
   readonly #house: Housekeeping;
   #cancelCheckpoint: (() => void) | undefined;
-  #reopenedAtMs = Number.NEGATIVE_INFINITY;
-  #reopenDelayMs = 0;
-  #salvagedAtMs = Number.NEGATIVE_INFINITY;
+  readonly #pace = new ReopeningPace();
   #closing = false;
   #closed = false;
   readonly #stop = new AbortController();
@@ -422,32 +399,21 @@ export class LogCore {
   async #reopen(cause: unknown, thorough: boolean): Promise<void> {
     this.line.pause(writeError(cause));
     this.emit({ kind: 'write_failed', reason: errorText(cause) });
-    let damage = this.#damageOf(cause);
-    if (this.clock.monotonicMs() - this.#reopenedAtMs > REOPEN_LONGEST_MS) this.#reopenDelayMs = 0;
-    for (let attempt = 1; ; attempt += 1) {
-      const delayMs = this.#reopenDelayMs;
-      this.#reopenDelayMs = Math.min(Math.max(delayMs * 2, REOPEN_FIRST_MS), REOPEN_LONGEST_MS);
+    this.#pace.failed(cause, thorough, this.clock.monotonicMs());
+    for (;;) {
+      const delayMs = this.#pace.nextDelayMs();
       if (delayMs > 0) await this.clock.sleep(delayMs, this.#stop.signal).catch(() => {});
       if (this.#closed) return;
       try {
         await this.#level.close().catch(() => {});
         await this.space.release();
-        // What goes on failing is taken for damage, once.
-        const suspect = attempt === 1 ? thorough : attempt === THOROUGH_ATTEMPT;
-        await this.#takeUp(await this.#options.reopen({ thorough: suspect, damage }));
+        await this.#takeUp(await this.#options.reopen(this.#pace.next()));
         return;
       } catch (error) {
-        damage ??= this.#damageOf(error);
-        const retryMs = this.#reopenDelayMs;
-        this.#options.log?.error({ error: errorText(error), retryMs }, 'The outbox could not be reopened.');
+        this.#pace.notOpened(error, this.clock.monotonicMs());
+        this.#options.log?.error({ error: errorText(error) }, 'The outbox could not be reopened; it is tried again.');
       }
     }
-  }
-
-  /** Why an error calls for a salvage; undefined for one that does not, and soon after the last. */
-  #damageOf(error: unknown): string | undefined {
-    const soon = this.clock.monotonicMs() - this.#salvagedAtMs < SALVAGE_INTERVAL_MS;
-    return !soon && levelCodes(error).includes('LEVEL_CORRUPTION') ? errorText(error) : undefined;
   }
 
   async #takeUp({ level, salvaged, gaps }: Reopened): Promise<void> {
@@ -455,8 +421,7 @@ export class LogCore {
     this.reader.use(level);
     // A commit that failed may be in the log all the same: it keeps its offsets and numbers, and is delivered.
     await replayChunks(level, this.state, this.state.tail);
-    this.#reopenedAtMs = this.clock.monotonicMs();
-    if (salvaged) this.#salvagedAtMs = this.#reopenedAtMs;
+    this.#pace.reopened(salvaged, this.clock.monotonicMs());
     this.line.resume();
     this.touch();
     this.emit({ kind: 'reopened' });
@@ -496,16 +461,4 @@ export class LogCore {
     this.#stop.abort();
     this.line.pause(closedError());
   }
-}
-
-function closedError(): GatewayError {
-  return new GatewayError('GW_STORE_CLOSED', 'The outbox is closed.');
-}
-
-function writeError(cause: unknown): GatewayError {
-  return new GatewayError(
-    'GW_STORE_WRITE',
-    `The outbox could not write (${errorText(cause)}). It is being reopened and verified; check the disk if this goes on.`,
-    { cause },
-  );
 }

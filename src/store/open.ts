@@ -2,13 +2,15 @@
 
 import { errorText, GatewayError, isGatewayError } from '../core/errors.ts';
 import type { Outbox } from '../core/outbox.ts';
-import { openLevel, type LevelTuning } from '../platform/level.ts';
+import type { LevelTuning } from '../platform/level-handle.ts';
+import { openLevel } from '../platform/level.ts';
 import { writeCleanMark } from './clean-mark.ts';
 import { EPOCH_CHARS } from './identity.ts';
-import { LogCore, type Reopening } from './log-core.ts';
+import { LogCore } from './log-core.ts';
 import type { OutboxOpenOptions } from './options.ts';
 import { configureQueues, LogOutbox } from './outbox.ts';
 import { isDamage, openLog, type OpenedLog } from './recovery.ts';
+import type { Reopening } from './reopening.ts';
 import { dropGap } from './retention.ts';
 import { DiskSpace } from './space.ts';
 

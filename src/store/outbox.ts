@@ -40,7 +40,7 @@ import type { LogCore } from './log-core.ts';
 import { headOffset, liveBytes } from './log-state.ts';
 import { Quarantine } from './quarantine.ts';
 import { QueueState } from './queue-state.ts';
-import { LogQueue } from './queue.ts';
+import { LogQueue, tellMissing } from './queue.ts';
 import { purgeQueue } from './retention.ts';
 import { seal } from './sealed.ts';
 
@@ -177,7 +177,9 @@ export class LogOutbox implements Outbox {
       const from = offset;
       const located = await this.#core.read(() => reader.locate(from, state.tail));
       if (!('chunk' in located)) {
-        offset = located.missing.to;
+        const { to } = located.missing;
+        await tellMissing(this.#core, from, to);
+        offset = to;
         continue;
       }
       const { chunk } = located;

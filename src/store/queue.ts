@@ -7,6 +7,7 @@ import { throwIfAborted } from '../platform/abort.ts';
 import { decodeRecord, recordBytes, type Chunk } from './chunk-codec.ts';
 import type { LogCore } from './log-core.ts';
 import type { ReferenceBlock } from './log-reader.ts';
+import { lostRanges } from './lost-ranges.ts';
 import type { Quarantine } from './quarantine.ts';
 import type { QueueState } from './queue-state.ts';
 import { dropGap } from './retention.ts';
@@ -104,13 +105,7 @@ export class LogQueue implements OutboxQueue {
     const core = this.#core;
     const located = await core.read(() => core.reader.locate(offset, core.state.tail));
     if ('chunk' in located) return located.chunk;
-    const { from, to } = located.missing;
-    await core.change({
-      prepare: (batch, context) => {
-        batch.checkpoint = true;
-        return dropGap(context, [...core.state.queues.values()], from, to);
-      },
-    });
+    await tellMissing(core, located.missing.from, located.missing.to);
     return undefined;
   }
 
@@ -148,4 +143,16 @@ export class LogQueue implements OutboxQueue {
     const shelfMs = reader.cached(this.#state.cursor)?.shelfMs ?? state.head.shelfMs;
     return this.#state.stats(shelfMs === undefined ? undefined : Math.max(0, state.shelf.nowMs() - shelfMs));
   }
+}
+
+/** Takes what cannot be read out of every queue that still wants it, with the news of it. */
+export async function tellMissing(core: LogCore, from: number, to: number): Promise<void> {
+  // Read before the commit: where LevelDB itself meets the damage the store is salvaged, and the commit finds it sound.
+  await core.read(() => lostRanges(core.state, core.reader, from, to));
+  await core.change({
+    prepare: (batch, context) => {
+      batch.checkpoint = true;
+      return dropGap(context, [...core.state.queues.values()], from, to);
+    },
+  });
 }
