@@ -407,7 +407,7 @@ export class LogCore {
       try {
         await this.#level.close().catch(() => {});
         await this.space.release();
-        await this.#takeUp(await this.#options.reopen(this.#pace.next()));
+        await this.#takeUp(await this.#options.reopen(this.#pace.next(this.clock.monotonicMs())));
         return;
       } catch (error) {
         this.#pace.notOpened(error, this.clock.monotonicMs());

@@ -58,10 +58,14 @@ export class ReopeningPace {
   }
 
   /** How to open it next: what goes on failing is taken for damage, once. */
-  next(): Reopening {
+  next(nowMs: number): Reopening {
     this.#attempt += 1;
     const thorough = this.#attempt === 1 ? this.#suspect : this.#attempt === THOROUGH_ATTEMPT;
-    return { thorough, damage: this.#damage };
+    const damage = this.#damage;
+    this.#damage = undefined;
+    // Counts also when it comes to nothing.
+    if (damage !== undefined) this.#salvagedAtMs = nowMs;
+    return { thorough, damage };
   }
 
   reopened(salvaged: boolean, nowMs: number): void {
