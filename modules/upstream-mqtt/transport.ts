@@ -134,6 +134,7 @@ export function createMqttTransport(config: MqttUpstreamConfig, context: Endpoin
     close: async () => {
       await opened?.connection.end();
     },
+    cut: (reason) => opened?.connection.destroy(reason),
   };
 }
 

@@ -60,6 +60,8 @@ export interface Endpoint {
   send(batch: readonly StoredMessage[], signal: AbortSignal): Promise<readonly DeliveryResult[]>;
   /** Ends the connection in an orderly way; idempotent; `open` may follow. */
   close(): Promise<void>;
+  /** Ends the connection at once, without a goodbye that nobody would hear; `closed` then gives the reason. */
+  cut?(reason: string): void;
 }
 
 /** An endpoint that also carries things down. What it can carry grows with the transports (issue by issue). */

@@ -11,6 +11,7 @@ import type { Random } from '../platform/random.ts';
 import { Connection, type ConnectionStatus, type Session } from './connection.ts';
 import { PoisonTracker } from './poison.ts';
 import { Pump, type PumpStats } from './pump.ts';
+import { watchStall } from './stall-watch.ts';
 
 /** Longest wait at a stop for what is in flight, unless the caller's signal ends it sooner. */
 const DRAIN_MS = 5000;
@@ -56,6 +57,15 @@ export function createEndpointRunner(options: EndpointRunnerOptions): EndpointRu
   let stopping: Promise<void> | undefined;
 
   const use = async (session: Session): Promise<void> => {
+    void watchStall({
+      clock,
+      endpoint,
+      inFlight: () => pump.stats().inFlight,
+      answers: () => answersOf(pump.stats()),
+      signal: session.signal,
+    }).then((isDead) => {
+      if (isDead) endpoint.cut?.('Nothing was answered, and the peer takes new connections again.');
+    });
     try {
       await pump.run(session);
     } catch (error) {
@@ -92,6 +102,10 @@ export function createEndpointRunner(options: EndpointRunnerOptions): EndpointRu
     }),
     health: () => healthOf(connection.status(), pump.stats(), loop !== undefined),
   };
+}
+
+function answersOf({ deliveredTotal, retriedTotal, rejectedTotal }: PumpStats): number {
+  return deliveredTotal + retriedTotal + rejectedTotal;
 }
 
 function healthOf(connection: ConnectionStatus, pump: PumpStats, started: boolean): HealthReport {
