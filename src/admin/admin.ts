@@ -134,6 +134,7 @@ export function createAdmin(options: AdminOptions): AdminApi {
     },
     buffer: createBufferAdmin(outbox),
     config: options.config,
+    identify: async (deviceId) => options.dispatcher.identify(parseDeviceId(deviceId)),
     async write(request, actor) {
       const write = { deviceId: parseDeviceId(request.deviceId), point: request.point, value: pointValue(request) };
       return writeView(await options.dispatcher.write(write, { actor }));

@@ -36,6 +36,7 @@ export interface ControlClient {
   health(): Promise<HealthSummary>;
   devices(query?: DeviceQuery): Promise<Page<DeviceView>>;
   write(request: WriteRequest, actor: string): Promise<WriteView>;
+  identify(deviceId: string): Promise<Readonly<Record<string, string>>>;
   readonly buffer: BufferAdmin;
   readonly config: RemoteConfig;
 }
@@ -73,6 +74,7 @@ export function createControlClient(path: string): ControlClient {
     health: () => get('/v1/health'),
     devices: (query = {}) => get('/v1/devices', { ...query }),
     write: (request, actor) => post('/v1/write', { ...request, actor }),
+    identify: (deviceId) => post('/v1/identify', { deviceId }),
     buffer: {
       stats: () => get<OutboxStats>('/v1/buffer'),
       messages: (options) => get<readonly MessageView[]>('/v1/buffer/messages', options),

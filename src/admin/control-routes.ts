@@ -34,6 +34,7 @@ const writeBody = z.strictObject({
   integer: z.boolean().optional(),
   actor,
 });
+const deviceBody = z.strictObject({ deviceId: z.string() });
 const textBody = z.strictObject({ text: z.string() });
 const proposeBody = z.strictObject({
   text: z.string(),
@@ -68,6 +69,7 @@ export function addControlRoutes(app: FastifyInstance, admin: AdminApi): void {
     const { actor, ...request } = parse(writeBody, body);
     return admin.write(defined(request), actor);
   });
+  app.post('/v1/identify', ({ body }) => admin.identify(parse(deviceBody, body).deviceId));
   addBufferRoutes(app, admin);
   addConfigRoutes(app, admin);
 }

@@ -5,6 +5,7 @@ import { bufferCommand } from './buffer.ts';
 import { checkCommand, schemaCommand } from './check.ts';
 import { usageError, type Command, type CommandContext } from './command.ts';
 import { configCommand } from './config.ts';
+import { identifyCommand } from './identify.ts';
 import { runCommand } from './run.ts';
 import { writeCommand } from './write.ts';
 
@@ -25,6 +26,7 @@ const COMMANDS: readonly Command[] = [
   bufferCommand,
   configCommand,
   writeCommand,
+  identifyCommand,
   versionCommand,
 ];
 

@@ -92,4 +92,9 @@ export interface Adapter {
   lastProgressMs?(): number | undefined;
   /** Writes go before reads. @throws GatewayError GW_NOT_FOUND, GW_WRITE_REFUSED, GW_DEVICE_OFFLINE, GW_MODBUS_EXCEPTION, GW_WRITE_VERIFY, … */
   write?(write: PointWrite, signal: AbortSignal): Promise<WriteResult>;
+  /**
+   * Asks a device who it is; by names such as `vendor_name`, `product_code`, `revision`.
+   * @throws GatewayError GW_NOT_FOUND, GW_DEVICE_OFFLINE, GW_MODBUS_EXCEPTION, …
+   */
+  identify?(deviceId: DeviceId, signal: AbortSignal): Promise<Readonly<Record<string, string>>>;
 }

@@ -266,4 +266,6 @@ export interface AdminApi {
    * GW_MODBUS_EXCEPTION, GW_WRITE_VERIFY.
    */
   write(request: WriteRequest, actor: string): Promise<WriteView>;
+  /** What a device tells of itself. @throws GatewayError GW_NOT_FOUND, GW_DEVICE_OFFLINE, GW_TIMEOUT, GW_MODBUS_EXCEPTION. */
+  identify(deviceId: string): Promise<Readonly<Record<string, string>>>;
 }

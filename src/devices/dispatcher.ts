@@ -20,9 +20,12 @@ export interface Dispatcher {
    * @throws GatewayError GW_NOT_FOUND, GW_WRITE_REFUSED, GW_DEVICE_OFFLINE, GW_TIMEOUT, GW_MODBUS_EXCEPTION, GW_WRITE_VERIFY.
    */
   write(write: PointWrite, options: { readonly actor: string; readonly timeoutMs?: number }): Promise<WriteResult>;
+  /** Asks a device who it is. @throws GatewayError GW_NOT_FOUND, GW_DEVICE_OFFLINE, GW_TIMEOUT, GW_MODBUS_EXCEPTION. */
+  identify(deviceId: DeviceId): Promise<Readonly<Record<string, string>>>;
 }
 
 const WRITE_TIMEOUT_MS = 30_000;
+const IDENTIFY_TIMEOUT_MS = 30_000;
 
 export function createDispatcher(options: DispatcherOptions): Dispatcher {
   const { registry, adapterOf, clock, telemetry } = options;
@@ -47,26 +50,39 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     return adapter as Adapter & Required<Pick<Adapter, 'write'>>;
   }
 
+  async function within<T>(timeoutMs: number, late: string, act: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const deadline = new AbortController();
+    const cancel = clock.after(timeoutMs, () => deadline.abort());
+    try {
+      return await act(deadline.signal);
+    } catch (error) {
+      if (!deadline.signal.aborted) throw error;
+      throw new GatewayError('GW_TIMEOUT', late, { cause: error });
+    } finally {
+      cancel();
+    }
+  }
+
   return {
     async write(write, { actor, timeoutMs = WRITE_TIMEOUT_MS }) {
       const fields = { device: write.deviceId, point: write.point, value: String(write.value), actor };
-      const deadline = new AbortController();
-      const cancel = clock.after(timeoutMs, () => deadline.abort());
+      const late = `Writing "${write.point}" of "${write.deviceId}" took longer than ${timeoutMs} ms. It may have reached the device: read the point before writing again.`;
       try {
-        const result = await target(write).write(write, deadline.signal);
+        const result = await within(timeoutMs, late, (signal) => target(write).write(write, signal));
         telemetry.emit('point_written', { ...fields, readBack: String(result.readBack) });
         return result;
       } catch (error) {
         telemetry.emit('point_write_failed', { ...fields, error: errorText(error) });
-        if (!deadline.signal.aborted) throw error;
-        throw new GatewayError(
-          'GW_TIMEOUT',
-          `Writing "${write.point}" of "${write.deviceId}" took longer than ${timeoutMs} ms. It may have reached the device: read the point before writing again.`,
-          { cause: error },
-        );
-      } finally {
-        cancel();
+        throw error;
       }
+    },
+    async identify(deviceId) {
+      const adapter = adapterOf(deviceId);
+      if (adapter?.identify === undefined) {
+        throw new GatewayError('GW_NOT_FOUND', `There is no running device "${deviceId}" that can tell who it is.`);
+      }
+      const late = `"${deviceId}" did not tell who it is within ${IDENTIFY_TIMEOUT_MS} ms.`;
+      return within(IDENTIFY_TIMEOUT_MS, late, (signal) => adapter.identify?.(deviceId, signal) ?? Promise.resolve({}));
     },
   };
 }

@@ -34,7 +34,12 @@ describe('the main path', () => {
   beforeEach(async () => {
     directory = temporaryDirectory();
     meter = new ModbusServer({ host: ADDRESS });
-    meter.addDevice(1).set('input', 0, [0x4366, 0x199a]);
+    const identification = new Map([
+      [0, 'ACME'],
+      [1, 'EM-1'],
+      [2, '1.2'],
+    ]);
+    meter.addDevice(1, { identification }).set('input', 0, [0x4366, 0x199a]);
     await meter.listen();
     broker = await startMosquitto({ address: ADDRESS });
     proxy = await startTcpProxy({ target: { host: ADDRESS, port: broker.port }, address: '127.0.70.2' });
@@ -136,6 +141,15 @@ web: { address: ${ADDRESS}, port: ${web.split(':')[1]} }
       err: expect.stringContaining('not writable') as string,
     });
     expect((await runFieldpost(['write', ...data, 'meter-9', 'voltage', '1'])).code).toBe(2);
+  });
+
+  it('asks a meter who it is', async () => {
+    await using daemon = await startDaemon({ config, web, directory });
+    const data = ['--data', daemon.dataDirectory];
+    await waitFor(async () => (await daemon.status()).adapters[0]?.devices.good === 1, { what: 'the meter' });
+    const told = await runFieldpost(['identify', ...data, 'meter-1']);
+    expect(told).toMatchObject({ code: 0, out: 'vendor_name: ACME\nproduct_code: EM-1\nrevision: 1.2\n' });
+    expect((await runFieldpost(['identify', ...data, 'meter-9'])).code).toBe(2);
   });
 
   it('shows a dead meter as bad with a reason, says so once, and comes back by itself', async () => {
