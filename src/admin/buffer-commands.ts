@@ -159,9 +159,13 @@ function row(item: MessageView | QuarantinedView): readonly string[] {
   return [String(item.offset), item.time, item.deviceId, String(item.seq), String(item.bodyBytes), short];
 }
 
-async function exportAll(options: Options, { buffer, out }: BufferCommandPorts): Promise<void> {
+async function exportAll(options: Options, { buffer, out, err }: BufferCommandPorts): Promise<void> {
+  const before = (await buffer.stats()).droppedTotal;
   const pages = options.quarantine ? quarantinePages(buffer) : messagePages(buffer, options);
   for await (const page of pages) await out(page.map((item) => `${JSON.stringify(item)}\n`).join(''));
+  const lost = (await buffer.stats()).droppedTotal - before;
+  if (lost > 0)
+    err?.(`${lost} messages are not in this export: they could not be read, or a limit dropped them meanwhile.\n`);
 }
 
 async function* messagePages(buffer: BufferAdmin, options: Options): AsyncGenerator<readonly MessageView[]> {

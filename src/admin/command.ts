@@ -6,6 +6,8 @@ import { errorText, GatewayError } from '../core/errors.ts';
 export interface CommandOutput {
   /** Standard output; resolves when more may be written, so that a slow pipe bounds memory. */
   readonly out: (text: string) => void | Promise<void>;
+  /** Standard error, for what must not stand among the data. */
+  readonly err?: (text: string) => void;
 }
 
 /** `util.parseArgs`, strict. @throws GatewayError GW_USAGE with the command's usage. */

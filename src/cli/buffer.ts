@@ -12,18 +12,18 @@ export const bufferCommand: Command = {
   usage: 'buffer stats | list | export | requeue | purge [--data DIR]',
   summary: 'Shows, exports and mends what waits in the outbox and the quarantine; `buffer --help` lists all options.',
   help: BUFFER_USAGE,
-  async run(args, { env, out, modules }) {
+  async run(args, { env, out, err, modules }) {
     const { files, rest } = splitFileOptions(args);
     const paths = gatewayFiles(files, env);
     try {
       const { buffer } = await connectControl(paths.controlSocket);
-      return await runBufferCommand(rest, { out, buffer });
+      return await runBufferCommand(rest, { out, err, buffer });
     } catch (error) {
       if (!isGatewayError(error, 'GW_NOT_RUNNING')) throw error;
     }
     const outbox = await openStoppedOutbox({ ...paths, env, modules });
     try {
-      return await runBufferCommand(rest, { out, buffer: createBufferAdmin(outbox) });
+      return await runBufferCommand(rest, { out, err, buffer: createBufferAdmin(outbox) });
     } finally {
       await outbox.close();
     }

@@ -1,7 +1,7 @@
 // From what is on disk to what is in memory: the newest snapshot, then every record behind it in key order.
 
 import type { DeviceId } from '../core/device.ts';
-import type { LevelHandle } from '../platform/level.ts';
+import type { LevelHandle } from '../platform/level-handle.ts';
 import { chunkRecordBytes, decodeChunk, decodeIdentity, recordBytes, type Chunk } from './chunk-codec.ts';
 import { LOG_END, logFrom, parseLogKey, RECORD } from './keys.ts';
 import { applyCheckpoint, type CheckpointRecord, type LogState, type SnapshotRecord } from './log-state.ts';
