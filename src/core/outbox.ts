@@ -181,6 +181,7 @@ export interface OutboxStats {
   readonly droppedTotal: number;
   /** Monotonic ms at which the last commit was answered, with success or error; feeds the watchdog. */
   readonly lastCommitAnsweredMs: number;
+  /** `reject` or `drop_newest` refuses for want of room. With `drop_oldest` there is always room: see `droppedTotal`. */
   readonly full: boolean;
   readonly queues: readonly QueueStats[];
 }

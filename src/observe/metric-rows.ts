@@ -145,7 +145,7 @@ export const GAUGES: readonly GaugeRow[] = [
   {
     name: 'fieldpost_outbox_full',
     type: 'gauge',
-    help: '1 while a limit of the outbox is reached.',
+    help: '1 while `reject` or `drop_newest` refuses messages for want of room.',
     read: ({ outbox }) => (outbox === undefined ? [] : one(flag(outbox.full))),
   },
   {

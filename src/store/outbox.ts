@@ -51,6 +51,8 @@ export class LogOutbox implements Outbox {
   readonly #core: LogCore;
   readonly #quarantine: Quarantine;
   readonly #queues = new Map<QueueName, LogQueue>();
+  /** The last append found no room. */
+  #refuses = false;
   readonly #markClean: (tail: number) => Promise<void>;
   #closing: Promise<void> | undefined;
 
@@ -77,6 +79,7 @@ export class LogOutbox implements Outbox {
     if (entries.length === 0) return [];
     const bytes = this.#measure(entries);
     if (this.#core.settings.whenFull !== 'drop_oldest' && (await this.#core.isFull(bytes))) throw this.#refuse(entries);
+    this.#refuses = false;
     const answered = this.#core.line.submit({ entries, bytes, class: options.class ?? 'acknowledged' });
     return signal === undefined ? answered : abortable(answered, signal);
   }
@@ -106,6 +109,7 @@ export class LogOutbox implements Outbox {
 
   #refuse(entries: readonly OutboxEntry[]): GatewayError {
     const { whenFull } = this.#core.settings;
+    this.#refuses = true;
     // With `reject` the sender keeps the message; with `drop_newest` it is lost here, which is told.
     if (whenFull === 'drop_newest') {
       this.#core.refusals.report(
@@ -253,7 +257,7 @@ export class LogOutbox implements Outbox {
       appendedTotal: core.appendedTotal,
       droppedTotal: state.droppedTotal,
       lastCommitAnsweredMs: core.lastCommitAnsweredMs,
-      full: core.settings.whenFull !== 'drop_oldest' && bytes > 0 && bytes >= core.quotaBytes(),
+      full: core.settings.whenFull !== 'drop_oldest' && (this.#refuses || (bytes > 0 && bytes >= core.quotaBytes())),
       queues: [...this.#queues.values()].map((queue) => queue.stats()),
     };
   }

@@ -388,9 +388,11 @@ export function describeOutbox(start: () => Promise<OutboxSubject>): void {
         }
         expect(stored).toBeGreaterThan(10);
         expect(refused).toBeGreaterThan(10);
+        expect(outbox.stats().full).toBe(true);
         expect(outbox.queue('$upstream').stats().messages).toBe(stored);
         await accept(queue, await take(queue));
         await outbox.append([entry('room again')]);
+        expect(outbox.stats().full).toBe(false);
         if (whenFull === 'reject') {
           expect(events.some(({ kind }) => kind === 'dropped')).toBe(false);
           return;
