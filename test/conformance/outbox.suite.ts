@@ -392,7 +392,7 @@ export function describeOutbox(start: () => Promise<OutboxSubject>): void {
         expect(outbox.queue('$upstream').stats().messages).toBe(stored);
         await accept(queue, await take(queue));
         await outbox.append([entry('room again')]);
-        expect(outbox.stats().full).toBe(false);
+        await waitFor(() => !outbox.stats().full);
         if (whenFull === 'reject') {
           expect(events.some(({ kind }) => kind === 'dropped')).toBe(false);
           return;
