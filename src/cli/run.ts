@@ -9,7 +9,7 @@ import { createLogger, type LogLevel } from '../observe/logger.ts';
 import { SystemClock } from '../platform/clock.ts';
 import { giveBackMemory } from '../platform/memory.ts';
 import { createServiceManager } from '../platform/systemd.ts';
-import { gatewayFiles, usageError, type Command, type CommandContext } from './command.ts';
+import { gatewayFiles, usageError, type Command, type CommandContext, type GatewayFiles } from './command.ts';
 import { greeting } from './greeting.ts';
 
 /** The first polls are over, and what starting left behind is garbage. */
@@ -28,10 +28,14 @@ function untilTold(onReload: () => void): Promise<string> {
 }
 
 /** Parts that start side by side need a moment to find each other; what still fails after it is worth telling. */
-async function settled(daemon: Daemon, clock: Clock): Promise<void> {
+async function greet(
+  daemon: Daemon,
+  { clock, files, version, err }: Pick<CommandContext, 'version' | 'err'> & { clock: Clock; files: GatewayFiles },
+): Promise<void> {
   for (let waitedMs = 0; waitedMs < SETTLE_MS && daemon.admin?.health().degraded === true; waitedMs += SETTLE_STEP_MS) {
     await clock.sleep(SETTLE_STEP_MS);
   }
+  err(greeting(daemon, files, version));
 }
 
 async function run(args: readonly string[], { modules, web, version, env, out, err }: CommandContext): Promise<number> {
@@ -52,6 +56,15 @@ async function run(args: readonly string[], { modules, web, version, env, out, e
   const log = createLogger({ level: level as LogLevel, format, write: (line) => void out(line) });
   const files = gatewayFiles(values, env);
   const clock = new SystemClock();
+  // From the first moment on: a signal that nobody has asked for yet ends the process at once.
+  const running: { daemon?: Daemon; edited: boolean } = { edited: false };
+  const reload = (): void => {
+    running.edited = running.daemon === undefined;
+    running.daemon?.reload().catch((error: unknown) => {
+      log.error({ error: errorText(error) }, 'The edited configuration could not be applied.');
+    });
+  };
+  const told = untilTold(reload);
   const daemon = await Daemon.start({
     ...files,
     modules,
@@ -63,17 +76,12 @@ async function run(args: readonly string[], { modules, web, version, env, out, e
     log,
     manager: createServiceManager({ log, environment: env }),
   });
+  running.daemon = daemon;
+  if (running.edited) reload();
   // A person may read along although the log goes to a file or another program; systemd's journal has no use for it.
-  if (env['JOURNAL_STREAM'] === undefined) {
-    await settled(daemon, clock);
-    err(greeting(daemon, files, version));
-  }
+  if (env['JOURNAL_STREAM'] === undefined) void greet(daemon, { clock, files, version, err });
   const cancel = clock.after(GIVE_BACK_AFTER_MS, giveBackMemory);
-  const signal = await untilTold(() => {
-    daemon.reload().catch((error: unknown) => {
-      log.error({ error: errorText(error) }, 'The edited configuration could not be applied.');
-    });
-  });
+  const signal = await told;
   cancel();
   log.info({ signal }, 'Told to stop.');
   await daemon.stop();

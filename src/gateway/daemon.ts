@@ -114,7 +114,9 @@ export class Daemon {
       manager,
       telemetry: this.#observed.telemetry,
       facts: () => {
-        const { waitingAppends, lastCommitAnsweredMs } = this.#gateway.outbox.stats();
+        const { waitingAppends: appends, lastCommitAnsweredMs } = this.#gateway.outbox.stats();
+        // Polls wait in ingress while its one append is under way: with them alone the outbox sees no queue.
+        const waitingAppends = appends + this.#gateway.ingress().waitingBatches;
         const schedulers = this.#gateway
           .adapters()
           .map(({ adapterId, lastProgressMs }) => ({ name: `adapter ${adapterId}`, lastProgressMs }));

@@ -1,12 +1,12 @@
 // Exit codes, messages and changes of the configuration, on the built command line.
 
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { run } from '../support/command.ts';
 import { freePort } from '../support/free-port.ts';
 import type { TempDir } from '../support/temp-dir.ts';
 import { waitFor } from '../support/wait.ts';
-import { runFieldpost, startDaemon, temporaryDirectory } from './daemon-process.ts';
+import { runFieldpost, spawnDaemon, startDaemon, temporaryDirectory } from './daemon-process.ts';
 
 const ADDRESS = '127.0.71.1';
 
@@ -136,6 +136,14 @@ describe('the command line', () => {
     process.kill(daemon.pid, 'SIGHUP');
     await waitFor(async () => (await daemon.status()).config.degraded, { what: 'the fault to be shown' });
     expect((await daemon.status()).config).toMatchObject({ generation: 2 });
+  });
+
+  it('stops in order when it is told so while it starts', async () => {
+    const daemon = spawnDaemon({ config: config(), web, directory });
+    await waitFor(() => existsSync(daemon.dataDirectory), { what: 'the start to begin' });
+    expect(await daemon.kill('SIGTERM')).toBe(0);
+    await using again = await startDaemon({ config: config(), web, directory });
+    expect((await again.status()).config.generation).toBe(1);
   });
 
   it('shows and exports the outbox of a running and of a stopped gateway', async () => {

@@ -78,7 +78,7 @@ describe('power-cut rig', () => {
 
   it('loses what was not synced', async () => {
     const { lost } = await trial('no-sync', { sync: false, contents: 'lost', names: 'kept', puts: 100 });
-    expect(lost).toBeGreaterThanOrEqual(100);
+    expect(lost).toBeGreaterThan(0);
   });
 
   it('loses files whose names were not synced', async () => {
