@@ -32,6 +32,7 @@ export class Daemon {
   #gateway: Gateway;
   #admin: AdminApi | undefined;
   #control: ControlServer | undefined;
+  #replacing: Promise<void> = Promise.resolve();
   #controlHealth: HealthReport = { status: 'starting' };
   #web: Service | undefined;
   #watchdog: Watchdog | undefined;
@@ -134,9 +135,14 @@ export class Daemon {
 
   /** The control socket and the web server. Neither failing keeps the gateway from its work. */
   async #openDoors(): Promise<void> {
-    const { controlSocket, log } = this.#options;
     this.#admin = this.#createAdmin();
-    const control = createControlServer({ admin: this.#admin, path: controlSocket, log });
+    await this.#openControl(this.#admin);
+    await this.#startWeb();
+  }
+
+  async #openControl(admin: AdminApi): Promise<void> {
+    const { controlSocket, log } = this.#options;
+    const control = createControlServer({ admin, path: controlSocket, log });
     try {
       await control.start();
       this.#control = control;
@@ -148,7 +154,6 @@ export class Daemon {
         'The control socket could not be opened; the command line cannot ask this gateway.',
       );
     }
-    await this.#startWeb();
   }
 
   async #startWeb(): Promise<void> {
@@ -209,10 +214,16 @@ export class Daemon {
   async #apply({ loaded, changes }: ConfigChangeResult): Promise<void> {
     const next = loaded.config;
     if (next.gatewayId !== this.#gateway.config.gatewayId) {
-      await this.#closeDoors();
+      await this.#web?.stop(AbortSignal.timeout(STOP_WEB_MS)).catch(() => {});
       await this.#gateway.stop();
       this.#gateway = await startGateway(this.#options, this.#observed, next);
-      await this.#openDoors();
+      const admin = this.#createAdmin();
+      this.#admin = admin;
+      await this.#startWeb();
+      // Who asked for this may be waiting at the control socket: it closes once they are answered.
+      const control = this.#control;
+      this.#control = undefined;
+      this.#replacing = (control?.stop() ?? Promise.resolve()).then(() => this.#openControl(admin)).catch(() => {});
       return;
     }
     await this.#gateway.apply(next);
@@ -234,6 +245,7 @@ export class Daemon {
 
   async #closeDoors(): Promise<void> {
     await this.#web?.stop(AbortSignal.timeout(STOP_WEB_MS)).catch(() => {});
+    await this.#replacing;
     await this.#control?.stop().catch(() => {});
     this.#web = undefined;
     this.#control = undefined;

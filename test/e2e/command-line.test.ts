@@ -127,6 +127,19 @@ describe('the command line', () => {
     expect((await restarted.status()).config).toMatchObject({ generation: Number(number), state: 'healthy' });
   });
 
+  it('takes another gateway id while it runs, and answers who asked for it', async () => {
+    await using daemon = await startDaemon({ config: config('gateway: { id: plant-7 }\n'), web, directory });
+    const file = directory.file('next.yaml');
+    writeFileSync(file, config('gateway: { id: plant-8 }\n'));
+    const data = ['--data', daemon.dataDirectory];
+    expect(await runFieldpost(['config', 'apply', file, ...data])).toMatchObject({
+      code: 0,
+      out: expect.stringContaining('Generation 2 is in use (healthy)') as string,
+    });
+    await waitFor(async () => (await daemon.status()).gatewayId === 'plant-8', { what: 'the new id' });
+    await waitFor(async () => (await runFieldpost(['buffer', 'stats', ...data])).code === 0, { what: 'the socket' });
+  }, 40_000);
+
   it('takes an edit of the file on SIGHUP, and goes on with what ran when the edit has faults', async () => {
     await using daemon = await startDaemon({ config: config(), web, directory });
     writeFileSync(daemon.configPath, config('routes: [{ name: all, endpoint: $upstream }]\n'));
