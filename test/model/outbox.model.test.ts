@@ -522,7 +522,14 @@ function settings(maxBytes: number): OutboxSettings {
   };
 }
 
-const COMMON = { gatewayId: 'gateway' as DeviceId, clock: new SystemClock(), random: systemRandom, queues: QUEUES };
+/** Does not wait between reopenings: a history with many failed writes would take minutes, and its shrinking hours. */
+class HastyClock extends SystemClock {
+  override sleep(): Promise<void> {
+    return setImmediate();
+  }
+}
+
+const COMMON = { gatewayId: 'gateway' as DeviceId, clock: new HastyClock(), random: systemRandom, queues: QUEUES };
 
 /** A LevelDB whose writes wait at a gate while it is stopped. */
 function gatedLevel(): { readonly gate: Gate; readonly level: LevelFactory } {
