@@ -2,7 +2,8 @@
 
 import type { Clock, GatewayError, Logger, Random } from '#sdk';
 import { Bus } from './bus.ts';
-import type { DeviceConfig, ModbusConfig, TransportConfig } from './config.ts';
+import type { TransportConfig } from './config-transport.ts';
+import type { DeviceConfig, ModbusConfig } from './config.ts';
 import { FrameLog } from './frame-log.ts';
 import { AsciiFramer } from './framer-ascii.ts';
 import { MbapFramer } from './framer-mbap.ts';

@@ -2,14 +2,10 @@
 
 import type { ConfigFault } from '#sdk';
 import { ADDRESS_MAX, isBitTable, isWritableTable, parseRegister, type RegisterAddress } from './address.ts';
-import {
-  type DeviceConfig,
-  type ModbusConfig,
-  type PointConfig,
-  type PointType,
-  type TransportConfig,
-  WRITE_REGISTERS_MAX,
-} from './config.ts';
+import type { PointConfig, PointType } from './config-point.ts';
+import type { TransportConfig } from './config-transport.ts';
+import type { DeviceConfig, ModbusConfig } from './config.ts';
+import { WRITE_REGISTERS_MAX } from './pdu.ts';
 import { asTyped, integerRange } from './values-number.ts';
 import { pointQuantity, pointType } from './values-shape.ts';
 

@@ -5,6 +5,12 @@ import type { RegisterTable } from './address.ts';
 
 /** Unit id of a serial broadcast: every server obeys, none answers (Modbus over Serial Line V1.02, 2.2). */
 export const BROADCAST_UNIT = 0;
+/** Registers in one read (6.3 and 6.4). */
+export const READ_REGISTERS_MAX = 125;
+/** Coils or discrete inputs in one read (6.1 and 6.2). */
+export const READ_BITS_MAX = 2000;
+/** Registers in one write (6.12). */
+export const WRITE_REGISTERS_MAX = 123;
 
 /** Read coils (1), discrete inputs (2), holding registers (3) or input registers (4): sections 6.1 to 6.4. */
 export interface ReadRequest {

@@ -4,7 +4,7 @@
 // for every part of a request when they hold for the whole, so cutting the sorted points into runs finds the optimum.
 
 import { isBitTable, type RegisterTable } from './address.ts';
-import { READ_BITS_MAX, READ_REGISTERS_MAX } from './config.ts';
+import { READ_BITS_MAX, READ_REGISTERS_MAX } from './pdu.ts';
 import type { Holes } from './holes.ts';
 
 /** What planning needs of a point. */

@@ -3,7 +3,7 @@
 
 import { GatewayError, type PointValue } from '#sdk';
 import { isBitTable, parseRegister } from './address.ts';
-import type { PointConfig, PointType } from './config.ts';
+import type { PointConfig, PointType } from './config-point.ts';
 import { integerRange, integerScaler, narrow } from './values-number.ts';
 import { numberFormat, type NumberType, type RawNumber, textFormat } from './values-raw.ts';
 import { partMask } from './values-shape.ts';

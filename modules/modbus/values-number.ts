@@ -1,6 +1,6 @@
 // Numbers without binary noise: what a person would write for what the device sent.
 
-import type { PointType } from './config.ts';
+import type { PointType } from './config-point.ts';
 
 /** Powers of ten that a double holds exactly. */
 const EXACT_POWERS = Array.from({ length: 23 }, (_, exponent) => 10 ** exponent);

@@ -2,7 +2,7 @@
 
 import { isBitTable, parseRegister } from './address.ts';
 import { swapsBytes } from './byte-order.ts';
-import type { PointConfig, PointType } from './config.ts';
+import type { PointConfig, PointType } from './config-point.ts';
 import { byteShift } from './values-raw.ts';
 
 /** The type of a point that does not say it. */

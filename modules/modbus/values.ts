@@ -3,7 +3,7 @@
 import assert from 'node:assert';
 import { GOOD, type PointValue, type Quality, type Reading } from '#sdk';
 import { isBitTable, parseRegister, registerText, type RegisterTable } from './address.ts';
-import type { PointConfig, PointType } from './config.ts';
+import type { PointConfig, PointType } from './config-point.ts';
 import { type EncodedWrite, encoderFor } from './values-encode.ts';
 import { asTyped, floatScaler, integerRange, integerScaler, narrow } from './values-number.ts';
 import { numberFormat, type NumberType, type RawNumber, REPLACEMENT, textFormat } from './values-raw.ts';

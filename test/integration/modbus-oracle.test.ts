@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { SerialPort } from 'serialport';
 import { afterEach, describe, expect, it } from 'vitest';
-import { pointSchema } from '../../modules/modbus/config.ts';
+import { pointSchema } from '../../modules/modbus/config-point.ts';
 import { compilePoint } from '../../modules/modbus/values.ts';
 import { createSimulator } from '../../modules/simulator/adapter.ts';
 import { simulatorConfig } from '../../modules/simulator/config.ts';

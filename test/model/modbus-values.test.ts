@@ -2,7 +2,7 @@
 
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { pointSchema } from '../../modules/modbus/config.ts';
+import { pointSchema } from '../../modules/modbus/config-point.ts';
 import { compilePoint } from '../../modules/modbus/values.ts';
 import { decodeFloat16, encodeFloat16, shortestFloat32 } from '../../modules/modbus/values-number.ts';
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { isGatewayError, qualityText, type PointValue } from '../../../../src/sdk/index.ts';
-import { pointSchema } from '../../../../modules/modbus/config.ts';
+import { pointSchema } from '../../../../modules/modbus/config-point.ts';
 import { type CompiledPoint, compilePoint } from '../../../../modules/modbus/values.ts';
 
 type Fields = Record<string, unknown>;
