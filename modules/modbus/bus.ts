@@ -6,45 +6,19 @@
 // - Where nothing in a frame tells a late answer from the next one (RTU, ASCII), a unit that did not answer is left alone
 //   for as long again while others are served, and what it says then is thrown away.
 // - While there is no connection, requests fail at once, except in the moment when a new one is being made.
-// - A connection is made anew for ever, soon after it was lost, then with growing, jittered pauses.
 
-import {
-  type Clock,
-  type ErrorCode,
-  errorText,
-  GatewayError,
-  jitter,
-  type Logger,
-  type Random,
-  throwIfAborted,
-} from '#sdk';
-import { ModbusClient } from './client.ts';
-import { disconnectedFault } from './faults.ts';
-import type { FrameLog } from './frame-log.ts';
-import type { Framer } from './framer.ts';
-import type { LinkOpener } from './link.ts';
+import { GatewayError } from '#sdk';
+import { BusConnection, type BusConnectionOptions, type BusState } from './bus-connection.ts';
+import type { ModbusClient } from './client.ts';
 import { BROADCAST_UNIT, type ModbusRequest } from './pdu.ts';
 
-export interface BusOptions {
-  readonly opener: LinkOpener;
-  readonly createFramer: () => Framer;
+export interface BusOptions extends BusConnectionOptions {
   /** Whether answers carry the id of their request (Modbus TCP). */
   readonly hasTransactionIds: boolean;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly log: Logger;
-  readonly frameLog: FrameLog;
   /** Least silence before a request. */
   readonly gapMs: number;
   /** Silence after a broadcast, in which the devices do what it says (Modbus over Serial Line, 2.4.1). */
   readonly turnaroundMs: number;
-  /** Pause after connecting, for devices that are not ready at once. */
-  readonly connectDelayMs: number;
-  /** How long requests wait for a connection that is being made. */
-  readonly patienceMs: number;
-  /** Told after each connect, and of each failure to stay connected. */
-  readonly onConnected: () => void;
-  readonly onDisconnected: (error: GatewayError) => void;
 }
 
 export interface BusJob {
@@ -65,54 +39,44 @@ interface WaitingJob extends BusJob {
   readonly reject: (error: unknown) => void;
 }
 
-export type BusState = 'stopped' | 'connecting' | 'connected' | 'disconnected';
-
-const FIRST_RETRY_MS = 100;
-const RETRY_MS = 500;
-const RETRY_MAX_MS = 15_000;
-/** Looking whether a device file is there costs nothing, and people plug things in while they watch. */
-const MISSING_RETRY_MAX_MS = 1000;
-const RETRY_SPREAD = 0.3;
-/** Requests in a row without a byte after which the connection is taken for half-open. */
-const SILENCE_LIMIT = 3;
-const SILENCE_LIMIT_MAX = 48;
-
 export class Bus {
   readonly #options: BusOptions;
-  readonly #stop = new AbortController();
+  readonly #connection: BusConnection;
   readonly #lateUntilMs = new Map<number, number>();
   #waiting: WaitingJob[] = [];
-  #client: ModbusClient | undefined;
   #isBusy = false;
-  #state: BusState = 'stopped';
-  #error: GatewayError | undefined;
-  /** Code of the last loss that was logged, until a connection was of use. */
-  #toldCode: ErrorCode | undefined;
-  #isHopeful = false;
-  #cancelHope = (): void => {};
   #cancelTimer = (): void => {};
-  #supervisor: Promise<void> | undefined;
   #extraGapMs = 0;
-  #silenceLimit = SILENCE_LIMIT;
-  #suspect: ModbusClient | undefined;
   #progressMs: number;
 
   constructor(options: BusOptions) {
     this.#options = options;
     this.#progressMs = options.clock.monotonicMs();
+    this.#connection = new BusConnection({
+      ...options,
+      onConnected: () => {
+        this.#lateUntilMs.clear();
+        options.onConnected();
+        this.#pump();
+      },
+      onDisconnected: (error) => {
+        this.#failWaiting(this.#connection.disconnectedFault());
+        options.onDisconnected(error);
+      },
+    });
   }
 
   get target(): string {
-    return this.#options.opener.target;
+    return this.#connection.target;
   }
 
   get state(): BusState {
-    return this.#state;
+    return this.#connection.state;
   }
 
   /** Why there is no connection. */
   get error(): GatewayError | undefined {
-    return this.#error;
+    return this.#connection.error;
   }
 
   /** Whether unit id 0 is a device like any other, as over Modbus TCP, and not a broadcast that nobody answers. */
@@ -126,23 +90,20 @@ export class Bus {
   }
 
   get isStopped(): boolean {
-    return this.#stop.signal.aborted;
+    return this.#connection.isStopped;
   }
 
   /** Starts connecting; waits for nothing. */
   start(): void {
-    this.#supervisor ??= this.#supervise();
+    this.#connection.start();
   }
 
   /** Ends the connection and all requests. Idempotent. */
   async stop(): Promise<void> {
-    this.#stop.abort();
     this.#cancelTimer();
-    this.#cancelHope();
+    const stopped = this.#connection.stop(stoppedFault());
     this.#failWaiting(stoppedFault());
-    await this.#client?.close(stoppedFault());
-    await this.#supervisor;
-    this.#state = 'stopped';
+    await stopped;
   }
 
   /**
@@ -162,7 +123,8 @@ export class Bus {
 
   #refusal(signal: AbortSignal | undefined): GatewayError | undefined {
     if (this.isStopped || signal?.aborted === true) return stoppedFault();
-    if (this.#client === undefined && !this.#isHopeful) return this.#disconnectedFault();
+    const { client, isHopeful } = this.#connection;
+    if (client === undefined && !isHopeful) return this.#connection.disconnectedFault();
     return undefined;
   }
 
@@ -191,7 +153,7 @@ export class Bus {
 
   /** Sends the next request when the line is free, or sets a timer for when it will be. */
   #pump(): void {
-    const client = this.#client;
+    const { client } = this.#connection;
     if (client === undefined || this.#isBusy || this.#waiting.length === 0) return;
     const nowMs = this.#options.clock.monotonicMs();
     const { job, readyMs } = this.#choose(nowMs);
@@ -242,123 +204,16 @@ export class Bus {
       if (isOutOfTime && !hasTransactionIds) this.#lateUntilMs.set(job.unitId, endMs + job.timeoutMs);
       job.reject(error);
     } finally {
-      this.#closeIfSilent(client);
+      this.#connection.closeIfSilent(client);
       this.#isBusy = false;
       this.#pump();
     }
-  }
-
-  /** Ends a connection on which nothing is heard any more (half-open, or plugged in again under another name). */
-  #closeIfSilent(client: ModbusClient): void {
-    if (client.answers > 0) this.#silenceLimit = SILENCE_LIMIT;
-    if (client.silences < this.#silenceLimit) return;
-    const { opener } = this.#options;
-    const count = client.silences;
-    const reason = disconnectedFault(
-      `${opener.target}: ${count} requests in a row were not answered; it is connected anew.`,
-    );
-    if (opener.charMs === 0) {
-      // A new connection that hears nothing either says that the devices are dead, not the connection.
-      this.#silenceLimit = Math.min(this.#silenceLimit * 2, SILENCE_LIMIT_MAX);
-      this.#suspect = client;
-      void client.close(reason);
-      return;
-    }
-    void opener.isCurrent().then((isCurrent) => (isCurrent ? undefined : client.close(reason)));
-  }
-
-  async #supervise(): Promise<void> {
-    const { signal } = this.#stop;
-    let failures = 0;
-    while (!signal.aborted) {
-      const client = await this.#connect();
-      if (client === undefined) {
-        failures += 1;
-      } else {
-        const error = await client.closed;
-        this.#client = undefined;
-        // One that we left ourselves, on a suspicion, says nothing of whether a new one can be made.
-        const wasSound = (client.answers > 0 && !client.isFlooded) || client === this.#suspect;
-        failures = wasSound ? 0 : failures + 1;
-        if (signal.aborted) return;
-        if (wasSound) this.#toldCode = undefined;
-        this.#onLost(error ?? disconnectedFault(`${this.target}: the connection was lost.`), failures <= 1);
-      }
-      await this.#pause(failures);
-    }
-  }
-
-  async #connect(): Promise<ModbusClient | undefined> {
-    const { opener, createFramer, clock, frameLog, connectDelayMs, log } = this.#options;
-    const { signal } = this.#stop;
-    if (this.#error === undefined) this.#hope();
-    if (this.#state !== 'disconnected') this.#state = 'connecting';
-    let client: ModbusClient | undefined;
-    try {
-      client = await ModbusClient.open({ opener, framer: createFramer(), clock, frameLog }, signal);
-      if (connectDelayMs > 0) await clock.sleep(connectDelayMs, signal);
-      throwIfAborted(signal);
-    } catch (error) {
-      await client?.close();
-      if (!signal.aborted) this.#onLost(asFault(error), false);
-      return undefined;
-    }
-    this.#client = client;
-    this.#cancelHope();
-    this.#isHopeful = false;
-    this.#lateUntilMs.clear();
-    log.info({ target: opener.target }, 'The bus is connected.');
-    this.#state = 'connected';
-    this.#error = undefined;
-    this.#options.onConnected();
-    this.#pump();
-    return client;
-  }
-
-  /** While a first attempt is under way requests wait for it, but not for long. */
-  #hope(): void {
-    this.#isHopeful = true;
-    this.#cancelHope();
-    this.#cancelHope = this.#options.clock.after(this.#options.patienceMs, () => {
-      const text = `${this.target}: not connected within ${this.#options.patienceMs} ms.`;
-      this.#onLost(disconnectedFault(text), false);
-    });
-  }
-
-  #onLost(error: GatewayError, isHopeful: boolean): void {
-    const { log, onDisconnected } = this.#options;
-    const fields = { target: this.target, code: error.code, error: errorText(error) };
-    // The same again and again is not news, nor is it when a connection came to nothing in between.
-    if (this.#toldCode === error.code) log.debug(fields, 'The bus is still not connected.');
-    else log.warn(fields, 'The bus is not connected; it is tried again.');
-    this.#toldCode = error.code;
-    this.#error = error;
-    this.#state = isHopeful ? 'connecting' : 'disconnected';
-    if (isHopeful) {
-      this.#hope();
-      return;
-    }
-    this.#cancelHope();
-    this.#isHopeful = false;
-    this.#failWaiting(this.#disconnectedFault());
-    onDisconnected(error);
-  }
-
-  async #pause(failures: number): Promise<void> {
-    const { clock, random } = this.#options;
-    const maxMs = this.#error?.code === 'GW_SERIAL_MISSING' ? MISSING_RETRY_MAX_MS : RETRY_MAX_MS;
-    const pauseMs = failures === 0 ? FIRST_RETRY_MS : Math.min(RETRY_MS * 2 ** (failures - 1), maxMs);
-    await clock.sleep(Math.min(jitter(pauseMs, RETRY_SPREAD, random), maxMs), this.#stop.signal).catch(() => {});
   }
 
   #failWaiting(error: GatewayError): void {
     const waiting = this.#waiting;
     this.#waiting = [];
     for (const job of waiting) job.reject(error);
-  }
-
-  #disconnectedFault(): GatewayError {
-    return disconnectedFault(errorText(this.#error ?? `${this.target} is not connected.`), this.#error);
   }
 }
 
@@ -369,8 +224,4 @@ function goesBefore(left: BusJob, right: BusJob): boolean {
 
 function stoppedFault(): GatewayError {
   return new GatewayError('GW_ABORTED', 'The bus stops.');
-}
-
-function asFault(error: unknown): GatewayError {
-  return error instanceof GatewayError ? error : disconnectedFault(errorText(error), error);
 }
