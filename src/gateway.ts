@@ -33,6 +33,8 @@ export interface GatewayOptions {
   readonly log: Logger;
   readonly telemetry: Telemetry;
   readonly meters: FieldMeters;
+  /** Folder for captures of raw bytes. */
+  readonly captureDirectory: string;
 }
 
 /** Parts of a stop, or of a change, share this time; what has not ended then is named in the log. */
@@ -71,6 +73,7 @@ export class Gateway {
       clock,
       log,
       telemetry,
+      captureDirectory: options.captureDirectory,
     });
     this.dispatcher = createDispatcher({
       registry: this.registry,

@@ -64,6 +64,8 @@ export interface AdapterContext {
   readonly adapterId: string;
   readonly clock: Clock;
   readonly log: Logger;
+  /** Folder for captures of raw bytes; may not exist yet. */
+  readonly captureDirectory: string;
   /** Polled and streamed values: waits for nobody; stored, else counted as lost. */
   publishReadings(batch: ReadingBatch): void;
   /**

@@ -75,6 +75,7 @@ export const ERROR_CATALOGUE = {
     kind: 'transient',
   },
   GW_BUS_BUSY: { meaning: 'More writes wait for the bus than the bound allows.', exit: 70, kind: 'throttled' },
+  GW_CAPTURE_INVALID: { meaning: 'A capture of raw bytes cannot be read, or is none.', exit: 1, kind: 'invalid' },
   GW_WRITE_REFUSED: { meaning: 'A value may not be written to this point.', exit: 2, kind: 'invalid' },
   GW_WRITE_VERIFY: { meaning: 'The value read back is not the value written.', exit: 70, kind: 'transient' },
   GW_DEVICE_OFFLINE: { meaning: 'The device does not answer.', exit: 70, kind: 'transient' },

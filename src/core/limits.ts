@@ -37,6 +37,9 @@ export const LIMITS = {
   condition_chars: 4096,
   /** Writes that may wait on one bus. */
   bus_waiting_writes: 256,
+  /** One capture of raw bytes, and what of it may wait for the disk. */
+  capture_bytes: 64 * 1024 * 1024,
+  capture_waiting_bytes: 1024 * 1024,
   /** Frames kept per bus for the frame log. */
   frame_log_frames: 512,
   /** Numbered generations of the configuration kept on disk. */

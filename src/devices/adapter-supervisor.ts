@@ -37,6 +37,8 @@ export interface SupervisorOptions {
   readonly clock: Clock;
   readonly log: Logger;
   readonly telemetry: Telemetry;
+  /** Folder for captures of raw bytes. */
+  readonly captureDirectory: string;
 }
 
 const RESTART_FIRST_MS = 1000;
@@ -151,11 +153,12 @@ export class AdapterSupervisor {
   }
 
   #context(adapterId: string): AdapterContext {
-    const { ingress, points, registry, meters, clock, log } = this.#options;
+    const { ingress, points, registry, meters, clock, log, captureDirectory } = this.#options;
     return {
       adapterId,
       clock,
       log: log.child({ adapter: adapterId }),
+      captureDirectory,
       publishReadings(batch) {
         points.update(batch);
         ingress.readings(batch);

@@ -42,6 +42,7 @@ export function startGateway(options: DaemonOptions, observed: Observed, config:
     log,
     telemetry: observed.telemetry,
     meters: observed.meters,
+    captureDirectory: join(dataDirectory, 'files', 'captures'),
     openOutbox: ({ gatewayId, outbox }, { queues }) =>
       openOutbox({
         directory: join(dataDirectory, 'db', 'log'),

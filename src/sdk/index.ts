@@ -21,6 +21,8 @@ export type { Telemetry } from '../observe/events.ts';
 export * from '../platform/abort.ts';
 export * from '../platform/random.ts';
 export * from '../iothub/system-properties.ts';
+export * from '../wire/capture.ts';
 export * from '../wire/dial.ts';
 export * from '../wire/mqtt.ts';
 export * from './define.ts';
+export * from './stand-in-fields.ts';

@@ -96,6 +96,7 @@ describe('gateway', () => {
         log: silentLogger,
         telemetry: { emit: () => {} },
         meters: { exchange: () => {}, poll: () => {} },
+        captureDirectory: '/nowhere',
       });
       running.push(gateway);
       return gateway;

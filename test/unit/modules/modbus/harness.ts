@@ -58,6 +58,7 @@ export function record(fields: Partial<AdapterContext> = {}): Recording {
     publishMessages: () => Promise.resolve(),
     ready: () => Promise.resolve(),
     reportDevice: (device, state, reason) => void states.push({ device, state, reason, atMs: clock.monotonicMs() }),
+    captureDirectory: '/nowhere',
     reportExchange: (exchange) => void exchanges.push(exchange),
     reportPoll: (timing) => void polls.push(timing),
     ...fields,

@@ -121,6 +121,7 @@ describe('adapter supervisor and dispatcher', () => {
       clock,
       log: silentLogger,
       telemetry,
+      captureDirectory: '/nowhere',
     });
     const dispatcher = createDispatcher({ registry, adapterOf: (id) => supervisor.adapterOf(id), clock, telemetry });
     const made: TestAdapter[] = [];
