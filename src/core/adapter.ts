@@ -3,7 +3,7 @@
 
 import type { Clock } from './clock.ts';
 import type { DeviceId, DeviceState } from './device.ts';
-import type { Logger } from './log.ts';
+import type { LogFields, Logger } from './log.ts';
 import type { Message } from './message.ts';
 import type { PointValue, Quality, ReadingBatch } from './reading.ts';
 import type { HealthReport } from './service.ts';
@@ -73,15 +73,27 @@ export interface AdapterContext {
    * @throws GatewayError GW_OUTBOX_FULL, GW_OUTBOX_BUSY, GW_MESSAGE_INVALID, GW_STORE_WRITE: then nothing is acknowledged.
    */
   publishMessages(messages: readonly Message[], signal?: AbortSignal): Promise<void>;
+  /**
+   * Readings whose sender waits for an acknowledgement: resolves after the sync of the commit that holds what of them is
+   * worth a message. @throws GatewayError as `publishMessages`.
+   */
+  storeReadings(batch: ReadingBatch, signal?: AbortSignal): Promise<void>;
   /** Resolves when the pipeline takes more; at once while it does. An adapter that can slow its source waits here. */
   ready(signal: AbortSignal): Promise<void>;
+  /**
+   * Takes in a device that showed itself, or what is newly known of its points. Cheap when called again with the same
+   * object. False: the id is configured or in use elsewhere, or there are too many devices; nothing of it may be published.
+   */
+  addDevice(device: DeviceInfo): boolean;
+  /** Counts what a peer was refused, by a stable reason such as `bad_credentials`; told in the log now and then. */
+  reportRefusal(reason: string, fields?: LogFields): void;
   reportDevice(deviceId: DeviceId, state: DeviceState, reason?: string): void;
   reportExchange(exchange: Exchange): void;
   reportPoll(timing: PollTiming): void;
 }
 
 export interface Adapter {
-  /** The leaf devices that it serves; constant between changes of its configuration. */
+  /** The leaf devices that are configured; those that show themselves at run time come with `addDevice`. */
   devices(): readonly DeviceInfo[];
   /**
    * Starts its schedulers and listeners. A device or port that is absent is not a failure: it is retried for ever and

@@ -18,6 +18,8 @@ import type { PointCache } from './point-cache.ts';
 export interface AdapterPlan {
   readonly adapterId: string;
   readonly type: string;
+  /** The leaf devices that its configuration names. */
+  readonly deviceIds?: readonly string[];
   readonly create: (context: AdapterContext) => Promise<Adapter>;
 }
 
@@ -65,6 +67,7 @@ export class AdapterSupervisor {
     const stop = new AbortController();
     const entry: Entry = { plan, stop, adapter: undefined, failure: undefined, running: Promise.resolve() };
     this.#entries.set(plan.adapterId, entry);
+    this.#options.registry.reserve(plan.adapterId, plan.deviceIds ?? []);
     const started = await this.#attempt(entry);
     if (!started) entry.running = this.#retry(entry);
   }
@@ -82,6 +85,7 @@ export class AdapterSupervisor {
       transform.removeDevice(deviceId);
     }
     registry.setAdapter(adapterId, []);
+    registry.reserve(adapterId, []);
   }
 
   adapterOf(deviceId: DeviceId): Adapter | undefined {
@@ -153,7 +157,7 @@ export class AdapterSupervisor {
   }
 
   #context(adapterId: string): AdapterContext {
-    const { ingress, points, registry, meters, clock, log, captureDirectory } = this.#options;
+    const { ingress, points, registry, transform, meters, clock, log, telemetry, captureDirectory } = this.#options;
     return {
       adapterId,
       clock,
@@ -165,6 +169,20 @@ export class AdapterSupervisor {
       },
       publishMessages: (messages, signal) => ingress.messages(messages, signal),
       ready: (signal) => ingress.ready(signal),
+      storeReadings(batch, signal) {
+        points.update(batch);
+        return ingress.storeReadings(batch, signal);
+      },
+      addDevice(device) {
+        const known = registry.get(device.deviceId);
+        if (known?.info === device && known.adapterId === adapterId) return true;
+        if (!registry.add(adapterId, device)) return false;
+        points.setDevice(device);
+        transform.setDevice(device);
+        return true;
+      },
+      reportRefusal: (reason, fields = {}) =>
+        telemetry.emit('field_refused', { key: `${adapterId}:${reason}`, adapter: adapterId, reason, ...fields }),
       reportDevice: (deviceId, state, reason) => registry.report(deviceId, state, reason),
       reportExchange: (exchange) => meters.exchange(adapterId, exchange),
       reportPoll: (timing) => meters.poll(adapterId, timing),

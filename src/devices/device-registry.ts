@@ -2,6 +2,7 @@
 
 import type { DeviceInfo } from '../core/adapter.ts';
 import type { DeviceId, DeviceState } from '../core/device.ts';
+import { LIMITS } from '../core/limits.ts';
 import type { Timestamp } from '../core/time.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Telemetry } from '../observe/events.ts';
@@ -18,8 +19,12 @@ export interface RegisteredDevice {
 }
 
 export interface DeviceRegistry {
+  /** Keeps ids for an adapter from the moment its configuration is known, before it has started. */
+  reserve(adapterId: string, deviceIds: readonly string[]): void;
   /** Makes the adapter's devices exactly these; those that stay keep their state. */
   setAdapter(adapterId: string, devices: readonly DeviceInfo[]): void;
+  /** Adds or describes anew a device that showed itself; false when the id is another adapter's or the table is full. */
+  add(adapterId: string, device: DeviceInfo): boolean;
   report(deviceId: DeviceId, state: DeviceState, reason?: string): void;
   get(deviceId: DeviceId): RegisteredDevice | undefined;
   list(adapterId?: string): readonly RegisteredDevice[];
@@ -27,23 +32,37 @@ export interface DeviceRegistry {
 
 export function createDeviceRegistry(clock: Clock, telemetry: Telemetry): DeviceRegistry {
   const devices = new Map<DeviceId, RegisteredDevice>();
+  /** Configured ids and their adapters. */
+  const reserved = new Map<string, string>();
+  const set = (adapterId: string, info: DeviceInfo): void => {
+    const known = devices.get(info.deviceId);
+    devices.set(info.deviceId, {
+      deviceId: info.deviceId,
+      adapterId,
+      state: known?.state ?? 'unknown',
+      reason: known?.reason,
+      since: known?.since ?? clock.now(),
+      info,
+    });
+  };
   return {
+    reserve(adapterId, deviceIds) {
+      for (const [id, owner] of reserved) if (owner === adapterId) reserved.delete(id);
+      for (const id of deviceIds) reserved.set(id, adapterId);
+    },
+    add(adapterId, info) {
+      const known = devices.get(info.deviceId);
+      if ((reserved.get(info.deviceId) ?? known?.adapterId ?? adapterId) !== adapterId) return false;
+      if (known === undefined && devices.size >= LIMITS.devices) return false;
+      set(adapterId, info);
+      return true;
+    },
     setAdapter(adapterId, infos) {
       const keep = new Set(infos.map(({ deviceId }) => deviceId));
       for (const device of devices.values()) {
         if (device.adapterId === adapterId && !keep.has(device.deviceId)) devices.delete(device.deviceId);
       }
-      for (const info of infos) {
-        const known = devices.get(info.deviceId);
-        devices.set(info.deviceId, {
-          deviceId: info.deviceId,
-          adapterId,
-          state: known?.state ?? 'unknown',
-          reason: known?.reason,
-          since: known?.since ?? clock.now(),
-          info,
-        });
-      }
+      for (const info of infos) set(adapterId, info);
     },
     report(deviceId, state, reason) {
       const device = devices.get(deviceId);

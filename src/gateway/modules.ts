@@ -17,6 +17,7 @@ export function adapterPlan(config: AdapterConfig, modules: ModuleList): Adapter
   return {
     adapterId: config.id,
     type: config.type,
+    deviceIds: Object.keys(config.settings['devices'] ?? {}),
     create: async (context: AdapterContext): Promise<Adapter> => (await definition.load())(config.settings, context),
   };
 }

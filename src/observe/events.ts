@@ -206,6 +206,18 @@ export const EVENTS = {
       },
     ],
   },
+  field_refused: {
+    level: 'warn',
+    text: 'A peer on the field side was refused.',
+    everyMs: 60_000,
+    counters: [
+      {
+        name: 'fieldpost_field_refusals_total',
+        help: 'What peers on the field side were refused (connections, messages, subscriptions), by reason.',
+        labels: ['reason'],
+      },
+    ],
+  },
   device_polled: {
     level: 'none',
     text: 'A leaf device was polled.',

@@ -71,6 +71,12 @@ export class Ingress {
     this.#draining ??= this.#drain();
   }
 
+  /** Readings whose sender waits. Resolves after the sync of what of them is due. @throws GatewayError as `messages`. */
+  async storeReadings(batch: ReadingBatch, signal?: AbortSignal): Promise<void> {
+    const reported = this.#options.transform.apply(batch);
+    if (reported !== undefined) await this.messages([encodeReadings(reported)], signal);
+  }
+
   /**
    * Messages whose sender waits. Resolves after their sync.
    * @throws GatewayError GW_MESSAGE_INVALID before anything is stored; GW_OUTBOX_FULL, GW_OUTBOX_BUSY, GW_STORE_WRITE.

@@ -30,6 +30,21 @@ describe('device registry', () => {
     expect(events[1]?.[1]).toMatchObject({ from: 'offline', to: 'good' });
   });
 
+  it('takes in a device that shows itself, unless its id is configured or in use elsewhere', () => {
+    const { registry } = setup();
+    const lamp = parseDeviceId('lamp-1');
+    expect(registry.add('broker', { deviceId: lamp, points: [] })).toBe(true);
+    expect(registry.add('broker', { deviceId: meter, points: [] })).toBe(false);
+    registry.reserve('bus-3', ['fan-1']);
+    expect(registry.add('broker', { deviceId: parseDeviceId('fan-1'), points: [] })).toBe(false);
+    // A device configured later takes its id from one that showed itself.
+    registry.setAdapter('bus-3', [{ deviceId: lamp, points: [] }]);
+    expect(registry.add('broker', { deviceId: lamp, points: [] })).toBe(false);
+    registry.reserve('bus-3', []);
+    registry.setAdapter('bus-3', []);
+    expect(registry.add('broker', { deviceId: lamp, points: [] })).toBe(true);
+  });
+
   it('keeps the state of devices that stay, forgets those that go, leaves other adapters alone', () => {
     const { registry } = setup();
     registry.report(meter, 'good');
