@@ -3,11 +3,9 @@
 // Invariants:
 // - Every message taken is settled exactly once: accepted, retry, or rejected. Nothing is kept beyond `run`.
 // - A refusal that concerns one message or its device holds back that device alone (held-devices.ts).
-// - No more than the endpoint's window is unanswered, and no more than LIMITS.endpoint_in_flight_bytes beside one message.
+// - No more than LIMITS.endpoint_in_flight_bytes is unanswered beside one message; the window is kept by lanes.ts.
 // - After a `retry` that concerns everything (load, time) nothing new is taken until everything in flight is answered and the wait is over, so that the queue
 //   goes on from the lowest offset.
-// - Fresh messages never wait for history: history leaves a reserve of the window free. History is owed a tenth of what
-//   the live lane sends.
 
 import type { Clock } from '../core/clock.ts';
 import type { DeliveryResult } from '../core/delivery.ts';
@@ -23,11 +21,10 @@ import { Backoff } from './backoff.ts';
 import type { Session } from './connection.ts';
 import { concernsDevice, HeldDevices, type Retry } from './held-devices.ts';
 import { sendAlone } from './isolation.ts';
+import { Lanes } from './lanes.ts';
 import type { PoisonTracker } from './poison.ts';
 import { restamp } from './restamp.ts';
 
-/** Share of the window that history leaves to fresh messages, and of the traffic that it is owed by them. */
-const LANE_SHARE = 0.1;
 /** A pause longer than this is an outage: what waited becomes history. */
 const OUTAGE_MS = 5000;
 const RETRY_INITIAL_MS = 250;
@@ -61,26 +58,15 @@ export interface PumpStats {
 
 type Rejected = Extract<Settlement, { outcome: 'rejected' }>;
 
-interface LaneState {
-  readonly lane: Lane;
-  inFlight: number;
-  /** `take` would give something, as far as is known. */
-  ready: boolean;
-  watching: boolean;
-}
-
 export class Pump {
   readonly #options: PumpOptions;
-  readonly #live: LaneState = { lane: 'live', inFlight: 0, ready: true, watching: false };
-  readonly #history: LaneState = { lane: 'history', inFlight: 0, ready: true, watching: false };
+  readonly #lanes: Lanes;
   readonly #wake = new Notifier();
   readonly #transient: Backoff;
   readonly #throttled: Backoff;
   #woken = false;
   #draining = false;
   #inFlightBytes = 0;
-  /** Messages that the history lane may send although fresh ones wait. */
-  #historyCredit = 0;
   #retry: Retry | undefined;
   /** Of the present session. */
   #held: HeldDevices | undefined;
@@ -95,6 +81,7 @@ export class Pump {
   constructor(options: PumpOptions) {
     this.#options = options;
     const { random } = options;
+    this.#lanes = new Lanes({ ...options, wake: () => this.#notify() });
     this.#transient = new Backoff({ initialMs: RETRY_INITIAL_MS, ceilingMs: RETRY_CEILING_MS, random });
     this.#throttled = new Backoff({ initialMs: THROTTLED_INITIAL_MS, ceilingMs: THROTTLED_CEILING_MS, random });
   }
@@ -112,14 +99,13 @@ export class Pump {
     this.#unanswered = [];
     this.#failure = undefined;
     if ((session.outageMs ?? 0) > OUTAGE_MS || (queue.stats().oldestAgeMs ?? 0) > OUTAGE_MS) queue.split();
-    this.#live.ready = true;
-    this.#history.ready = true;
+    this.#lanes.reopen();
     const onAbort = (): void => this.#notify();
     signal.addEventListener('abort', onAbort, { once: true });
     try {
       while (!signal.aborted && this.#failure === undefined) {
         if (poison.suspecting && !this.#draining && this.#retry === undefined) await this.#sendAlone(session);
-        else if (this.#retry !== undefined && this.#inFlight === 0) await this.#pause(this.#retry, signal);
+        else if (this.#retry !== undefined && this.#lanes.inFlight === 0) await this.#pause(this.#retry, signal);
         else if (!(await this.#fill(session, held))) await this.#idle(signal);
       }
     } catch (error) {
@@ -127,7 +113,7 @@ export class Pump {
     } finally {
       signal.removeEventListener('abort', onAbort);
     }
-    while (this.#inFlight > 0) await this.#sleepUntilWoken();
+    while (this.#lanes.inFlight > 0) await this.#sleepUntilWoken();
     await queue.settle(held.clear());
     this.#held = undefined;
     if (!this.#draining) poison.dropped(this.#unanswered);
@@ -137,12 +123,12 @@ export class Pump {
   /** Takes nothing more. Resolves when nothing is in flight, or the signal aborts. */
   async drain(signal: AbortSignal): Promise<void> {
     this.#draining = true;
-    while (this.#inFlight > 0 && !signal.aborted) await this.#wake.wait(signal).catch(() => {});
+    while (this.#lanes.inFlight > 0 && !signal.aborted) await this.#wake.wait(signal).catch(() => {});
   }
 
   stats(): PumpStats {
     return {
-      inFlight: this.#inFlight,
+      inFlight: this.#lanes.inFlight,
       inFlightBytes: this.#inFlightBytes,
       deliveredTotal: this.#deliveredTotal,
       retriedTotal: this.#retriedTotal,
@@ -152,76 +138,33 @@ export class Pump {
     };
   }
 
-  get #inFlight(): number {
-    return this.#live.inFlight + this.#history.inFlight;
-  }
-
   /** Takes and sends one batch. False when there is nothing to do before something changes. */
   async #fill(session: Session, held: HeldDevices): Promise<boolean> {
     if (this.#draining || this.#retry !== undefined) return false;
     await this.#giveBack(held.trials());
     if (held.room === 0 && !(await this.#evict(held))) return false;
     if (this.#inFlightBytes >= LIMITS.endpoint_in_flight_bytes) return false;
-    const { window } = this.#options.endpoint.capabilities;
-    if (this.#options.order === 'strict') return this.#fillLane(this.#live, window, session);
-    const owed = Math.floor(this.#historyCredit);
-    if (owed >= 1 && this.#history.ready && (await this.#fillLane(this.#history, window, session, owed))) return true;
-    if (await this.#fillLane(this.#live, window, session)) return true;
-    const reserve = window >= 2 ? Math.max(1, Math.floor(window * LANE_SHARE)) : 0;
-    return this.#fillLane(this.#history, window - reserve, session);
-  }
-
-  async #fillLane(state: LaneState, windowMessages: number, session: Session, most?: number): Promise<boolean> {
-    if (!state.ready || session.signal.aborted) return false;
-    const { batchMessages, window } = this.#options.endpoint.capabilities;
-    const free = windowMessages - this.#inFlight;
-    // A lane that fills the window waits for a batch's worth of room, so that batches do not crumble into single messages.
-    const worthwhile = Math.max(1, Math.min(batchMessages, Math.floor(window / 4)));
-    if (free < 1 || (most === undefined && free < worthwhile && state.inFlight >= worthwhile)) return false;
-    const held = this.#heldDevices();
-    const taken = await this.#options.queue.take(state.lane, {
-      maxMessages: Math.min(free, batchMessages, most ?? batchMessages, Math.max(1, held.room)),
+    const limit = {
+      maxMessages: Math.max(1, held.room),
       maxBytes: LIMITS.endpoint_in_flight_bytes - this.#inFlightBytes,
-    });
-    if (taken.length === 0) {
-      state.ready = false;
-      this.#watch(state, session.signal);
-      return false;
-    }
+    };
+    const taken = await this.#lanes.take(this.#options.endpoint.capabilities, limit, session.signal);
+    if (taken === undefined) return false;
     if (this.#retry !== undefined || this.#draining) {
       // Meanwhile the endpoint asked for a pause, and what was taken may be the very message that it refused.
-      await this.#options.queue.settle(taken.map(({ offset }) => ({ offset, outcome: 'retry' })));
+      await this.#options.queue.settle(taken.messages.map(({ offset }) => ({ offset, outcome: 'retry' })));
       return false;
     }
-    if (state === this.#live) this.#historyCredit = Math.min(window, this.#historyCredit + taken.length * LANE_SHARE);
-    else this.#historyCredit = Math.max(0, this.#historyCredit - taken.length);
-    const batch = taken.filter((stored) => held.admit(stored));
-    if (batch.length > 0) void this.#send(state, batch, session);
+    const batch = taken.messages.filter((stored) => held.admit(stored));
+    if (batch.length > 0) void this.#send(taken.lane, batch, session);
     return true;
   }
 
-  /** Learns when a lane that gave nothing has something again. */
-  #watch(state: LaneState, signal: AbortSignal): void {
-    if (state.watching) return;
-    state.watching = true;
-    this.#options.queue
-      .available(state.lane, signal)
-      .then(() => {
-        state.ready = true;
-      })
-      // Only the end of the session rejects, and that wakes by itself.
-      .catch(() => {})
-      .finally(() => {
-        state.watching = false;
-        this.#notify();
-      });
-  }
-
-  async #send(state: LaneState, batch: readonly StoredMessage[], session: Session): Promise<void> {
+  async #send(lane: Lane, batch: readonly StoredMessage[], session: Session): Promise<void> {
     const { clockOffset, endpoint } = this.#options;
     let bytes = 0;
     for (const stored of batch) bytes += messageBytes(stored.message);
-    state.inFlight += batch.length;
+    this.#lanes.sent(lane, batch.length);
     this.#inFlightBytes += bytes;
     try {
       const outgoing = batch.map((stored) => restamp(stored, clockOffset));
@@ -231,7 +174,7 @@ export class Pump {
       // `send` never rejects, so this is the queue: the store is closed or being reopened.
       this.#failure ??= asError(error);
     } finally {
-      state.inFlight -= batch.length;
+      this.#lanes.answered(lane, batch.length);
       this.#inFlightBytes -= bytes;
       this.#notify();
     }
@@ -335,8 +278,7 @@ export class Pump {
     if (settlements.length === 0) return;
     await this.#options.queue.settle(settlements);
     if (settlements.every(({ outcome }) => outcome !== 'retry')) return;
-    this.#live.ready = true;
-    this.#history.ready = true;
+    this.#lanes.reopen();
   }
 
   #heldDevices(): HeldDevices {
@@ -368,8 +310,7 @@ export class Pump {
     } finally {
       this.#pausedReason = undefined;
       this.#retry = undefined;
-      this.#live.ready = true;
-      this.#history.ready = true;
+      this.#lanes.reopen();
     }
   }
 

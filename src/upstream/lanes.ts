@@ -1,0 +1,131 @@
+// Which lane of a queue gives the next batch, and how much of it.
+//
+// Invariants:
+// - Fresh messages never wait for history: history leaves a reserve of the window free. History is owed a tenth of what
+//   the live lane sends.
+// - No more than the endpoint's window is unanswered.
+
+import type { EndpointCapabilities } from '../core/endpoint.ts';
+import type { StoredMessage } from '../core/message.ts';
+import type { Lane, OutboxQueue, TakeLimit } from '../core/outbox.ts';
+
+/** Share of the window that history leaves to fresh messages, and of the traffic that it is owed by them. */
+const LANE_SHARE = 0.1;
+
+export interface LanesOptions {
+  readonly queue: OutboxQueue;
+  readonly order: 'live_first' | 'strict';
+  /** Told when a lane that gave nothing has something again. */
+  readonly wake: () => void;
+}
+
+interface LaneState {
+  readonly lane: Lane;
+  inFlight: number;
+  /** `take` would give something, as far as is known. */
+  ready: boolean;
+  watching: boolean;
+}
+
+export interface Taken {
+  readonly lane: Lane;
+  readonly messages: readonly StoredMessage[];
+}
+
+export class Lanes {
+  readonly #options: LanesOptions;
+  readonly #live: LaneState = { lane: 'live', inFlight: 0, ready: true, watching: false };
+  readonly #history: LaneState = { lane: 'history', inFlight: 0, ready: true, watching: false };
+  /** Messages that the history lane may send although fresh ones wait. */
+  #historyCredit = 0;
+
+  constructor(options: LanesOptions) {
+    this.#options = options;
+  }
+
+  /** Messages sent and not answered. */
+  get inFlight(): number {
+    return this.#live.inFlight + this.#history.inFlight;
+  }
+
+  sent(lane: Lane, count: number): void {
+    this.#stateOf(lane).inFlight += count;
+  }
+
+  answered(lane: Lane, count: number): void {
+    this.#stateOf(lane).inFlight -= count;
+  }
+
+  /** Messages were given back, or the lanes split: either may give something again. */
+  reopen(): void {
+    this.#live.ready = true;
+    this.#history.ready = true;
+  }
+
+  /** Leases the next batch; undefined when there is none, or no room for one, before something changes. */
+  async take(capabilities: EndpointCapabilities, limit: TakeLimit, signal: AbortSignal): Promise<Taken | undefined> {
+    const { window } = capabilities;
+    const from = (state: LaneState, windowMessages: number, most?: number): Promise<Taken | undefined> =>
+      this.#takeFrom(state, roomIn(state, capabilities, windowMessages - this.inFlight, most), limit, signal);
+    if (this.#options.order === 'strict') return from(this.#live, window);
+    const owed = Math.floor(this.#historyCredit);
+    const reserve = window >= 2 ? Math.max(1, Math.floor(window * LANE_SHARE)) : 0;
+    const taken =
+      (owed >= 1 ? await from(this.#history, window, owed) : undefined) ??
+      (await from(this.#live, window)) ??
+      (await from(this.#history, window - reserve));
+    if (taken?.lane === 'live') {
+      this.#historyCredit = Math.min(window, this.#historyCredit + taken.messages.length * LANE_SHARE);
+    } else if (taken !== undefined) {
+      this.#historyCredit = Math.max(0, this.#historyCredit - taken.messages.length);
+    }
+    return taken;
+  }
+
+  async #takeFrom(state: LaneState, room: number, limit: TakeLimit, signal: AbortSignal): Promise<Taken | undefined> {
+    if (!state.ready || signal.aborted || room < 1) return undefined;
+    const messages = await this.#options.queue.take(state.lane, {
+      ...limit,
+      maxMessages: Math.min(room, limit.maxMessages),
+    });
+    if (messages.length > 0) return { lane: state.lane, messages };
+    state.ready = false;
+    this.#watch(state, signal);
+    return undefined;
+  }
+
+  /** Learns when a lane that gave nothing has something again. */
+  #watch(state: LaneState, signal: AbortSignal): void {
+    if (state.watching) return;
+    state.watching = true;
+    this.#options.queue
+      .available(state.lane, signal)
+      .then(() => {
+        state.ready = true;
+      })
+      // Only the end of the session rejects, and that wakes by itself.
+      .catch(() => {})
+      .finally(() => {
+        state.watching = false;
+        this.#options.wake();
+      });
+  }
+
+  #stateOf(lane: Lane): LaneState {
+    return lane === 'live' ? this.#live : this.#history;
+  }
+}
+
+/** How many messages a lane may give now; 0 while it is better to wait. */
+function roomIn(
+  state: LaneState,
+  { batchMessages, window }: EndpointCapabilities,
+  free: number,
+  most: number | undefined,
+): number {
+  if (most !== undefined) return Math.min(free, batchMessages, most);
+  // A lane that fills the window waits for a batch's worth of room, so that batches do not crumble into single messages.
+  const worthwhile = Math.max(1, Math.min(batchMessages, Math.floor(window / 4)));
+  if (free < worthwhile && state.inFlight >= worthwhile) return 0;
+  return Math.min(free, batchMessages);
+}
