@@ -1,6 +1,6 @@
 // Faults of the configuration that its schema cannot express. Each says what is wrong and what is allowed.
 
-import type { ConfigFault } from '#sdk';
+import { checkDeviceShape, type ConfigFault } from '#sdk';
 import { ADDRESS_MAX, isBitTable, isWritableTable, parseRegister, type RegisterAddress } from './address.ts';
 import type { PointConfig, PointType } from './config-point.ts';
 import type { TransportConfig } from './config-transport.ts';
@@ -23,6 +23,9 @@ export function checkModbusConfig(config: ModbusConfig): readonly ConfigFault[] 
   for (const [deviceId, device] of Object.entries(config.devices)) {
     const path = ['devices', deviceId];
     checkDevice(device, config.transport, (below, message) => report([...path, ...below], message));
+    for (const fault of checkDeviceShape({ device, adapter: config, points: device.points })) {
+      report([...path, ...fault.path], fault.message);
+    }
     for (const [name, point] of Object.entries(device.points)) {
       checkPoint(point, device, (below, message) => report([...path, 'points', name, ...below], message));
     }
@@ -74,9 +77,6 @@ function checkPoint(point: PointConfig, device: DeviceConfig, report: Report): v
   checkSentinels(point, type, report);
   if (point.writable && !isWritableTable(register.table)) {
     report(['writable'], `${register.table} registers cannot be written; coils and holding registers can.`);
-  }
-  if (point.heartbeat_secs !== undefined && point.deadband === undefined) {
-    report(['heartbeat_secs'], 'only with deadband: without one every reading is reported.');
   }
 }
 

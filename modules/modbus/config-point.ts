@@ -1,7 +1,7 @@
 // Configuration of one point: where its value stands, how it is read, what is reported of it.
 
 import { z } from 'zod';
-import { isGatewayError } from '#sdk';
+import { isGatewayError, pointShapeFields, unitField } from '#sdk';
 import { parseRegister } from './address.ts';
 import { BYTE_ORDER_PATTERN } from './byte-order.ts';
 import { READ_REGISTERS_MAX } from './pdu.ts';
@@ -83,12 +83,7 @@ export const pointSchema = z
       title: 'Decimals',
       description: 'Round the value to so many decimals. Default: integers have those of `scale` and `offset`.',
     }),
-    unit: z
-      .string()
-      .min(1)
-      .max(32)
-      .optional()
-      .meta({ title: 'Unit', examples: ['V', 'kWh'] }),
+    unit: unitField,
     enum: z
       .record(z.string().regex(/^-?\d{1,15}$/, { error: 'must be an integer' }), z.string().min(1).max(256))
       .optional()
@@ -125,14 +120,7 @@ export const pointSchema = z
       description:
         '`read_back`: after a write the point is read and compared. `read_write`: the same in one exchange (function 23) for whole holding registers, where the device knows it. `none`: for points that read otherwise.',
     }),
-    deadband: z.number().min(0).optional().meta({
-      title: 'Deadband',
-      description: "Report only changes beyond this much, in the point's unit. Default: every reading.",
-    }),
-    heartbeat_secs: z.int().min(1).max(86_400).optional().meta({
-      title: 'Heartbeat',
-      description: 'Longest silence of a point with a deadband.',
-    }),
+    ...pointShapeFields,
     poll_interval_ms: pollIntervalSchema.optional().meta({
       title: 'Poll interval',
       description: "Start to start of two reads of this point. Default: the device's.",

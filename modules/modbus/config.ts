@@ -5,9 +5,9 @@ import { z } from 'zod';
 import { pointSchema, pollIntervalSchema } from './config-point.ts';
 import { hostSchema, portSchema, transportSchema } from './config-transport.ts';
 import { READ_BITS_MAX, READ_REGISTERS_MAX } from './pdu.ts';
+import { adapterShapeFields, deviceShapeFields, POINT_NAME_PATTERN, POINT_NAME_RULE } from '#sdk';
 
 const DAY_MS = 86_400_000;
-const POINT_NAME_PATTERN = /^(?!__proto__$)[\p{L}\p{N}_][\p{L}\p{N}_.:%()-]{0,127}$/u;
 
 const timeoutSchema = z.int().min(10).max(60_000);
 const retriesSchema = z.int().min(0).max(10);
@@ -92,13 +92,9 @@ export const deviceSchema = z
       description: 'A device that fails gives one message at once, then one each so many seconds.',
     }),
     circuit_breaker: breakerSchema.prefault({}),
+    ...deviceShapeFields,
     points: z
-      .record(
-        z.string().regex(POINT_NAME_PATTERN, {
-          error: 'must be 1 to 128 letters, digits or _ . : % ( ) - and begin with a letter, digit or _',
-        }),
-        pointSchema,
-      )
+      .record(z.string().regex(POINT_NAME_PATTERN, { error: POINT_NAME_RULE }), pointSchema)
       .meta({ title: 'Points', description: 'What is read and written, by a name of your choice.' }),
   })
   .meta({ title: 'Device', description: 'One leaf device (a unit id).' });
@@ -126,6 +122,7 @@ export const modbusConfig = z
       title: 'Pause after connecting',
       description: 'For devices that answer only some time after the connection or power.',
     }),
+    ...adapterShapeFields,
     devices: z.record(z.string(), deviceSchema).meta({
       title: 'Devices',
       description: 'The leaf devices of this bus, by device id.',

@@ -7,12 +7,15 @@ import {
   type DeviceState,
   GatewayError,
   type PointInfo,
+  type PointShapeConfig,
   type PointWrite,
+  shapedDevice,
   systemRandom,
   type WriteResult,
 } from '#sdk';
 import type { BusListener, BusPlace } from './bus-set.ts';
 import type { DeviceConfig, ModbusConfig } from './config.ts';
+import type { PointConfig } from './config-point.ts';
 import { ModbusDevice } from './device.ts';
 import { type DeviceIdentification, identifyDevice } from './identification.ts';
 import { BROADCAST_UNIT } from './pdu.ts';
@@ -26,7 +29,7 @@ export interface DeviceServiceOptions {
   readonly deviceId: DeviceId;
   readonly config: DeviceConfig;
   /** What the adapter says for all devices. */
-  readonly defaults: Pick<ModbusConfig, 'timeout_ms' | 'retries' | 'request_gap_ms'>;
+  readonly defaults: Pick<ModbusConfig, 'timeout_ms' | 'retries' | 'request_gap_ms' | 'messages' | 'point_defaults'>;
   readonly place: BusPlace;
   readonly context: AdapterContext;
   readonly stop: AbortSignal;
@@ -75,7 +78,13 @@ export class DeviceService implements BusListener {
     });
     const points = Object.entries(config.points).map(([name, point]) => compilePoint(name, point, config.byte_order));
     this.#points = new Map(points.map((point) => [point.name, point]));
-    this.info = { deviceId, points: points.map(pointInfo) };
+    this.info = shapedDevice({
+      deviceId,
+      points: points.map(pointInfo),
+      pointConfig: (name) => shapeConfig(config.points[name]),
+      device: config,
+      adapter: defaults,
+    });
     this.#groups = this.#createGroups(points);
     place.listeners.add(this);
   }
@@ -163,13 +172,16 @@ function planLimits(config: DeviceConfig): PlanLimits {
   };
 }
 
+/** Scaling is part of decoding here, exact for 64 bits and undone for writes: none of it is left to the pipeline. */
+function shapeConfig(config: PointConfig | undefined): PointShapeConfig | undefined {
+  return config === undefined ? undefined : { ...config, scale: undefined, offset: undefined, decimals: undefined };
+}
+
 function pointInfo({ name, text, unit, config }: CompiledPoint): PointInfo {
   return {
     name,
     address: text,
     ...(unit === undefined ? {} : { unit }),
     writable: config.writable,
-    ...(config.deadband === undefined ? {} : { deadband: config.deadband }),
-    ...(config.heartbeat_secs === undefined ? {} : { heartbeatSecs: config.heartbeat_secs }),
   };
 }

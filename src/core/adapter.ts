@@ -7,6 +7,7 @@ import type { LogFields, Logger } from './log.ts';
 import type { Message } from './message.ts';
 import type { PointValue, Quality, ReadingBatch } from './reading.ts';
 import type { HealthReport } from './service.ts';
+import type { DeviceShape, PointShape } from './shape.ts';
 
 /** What an adapter tells about one point before there is a value. */
 export interface PointInfo {
@@ -15,15 +16,14 @@ export interface PointInfo {
   readonly address: string;
   readonly unit?: string;
   readonly writable: boolean;
-  /** Report only changes beyond this much, in the point's unit; undefined: every reading. Applied by the pipeline. */
-  readonly deadband?: number;
-  /** Longest silence of a point with a deadband. */
-  readonly heartbeatSecs?: number;
+  /** What the pipeline makes of its values. Default: the device's `shape.pointDefaults`. */
+  readonly shape?: PointShape;
 }
 
 export interface DeviceInfo {
   readonly deviceId: DeviceId;
   readonly points: readonly PointInfo[];
+  readonly shape?: DeviceShape;
 }
 
 export interface PointWrite {

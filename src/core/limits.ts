@@ -27,6 +27,13 @@ export const LIMITS = {
   clock_boots: 64,
   /** Readings that wait for encoding and append when the disk is slow. */
   ingress_waiting_batches: 20_000,
+  /** Bytes of polls that wait to be packed with others, over all devices; past it messages leave before they are full. */
+  packing_bytes: 8 * 1024 * 1024,
+  /** Samples that one moving window holds. */
+  window_samples: 1024,
+  /** Characters and nodes of the expression of a computed point. */
+  expression_chars: 1024,
+  expression_nodes: 256,
   /** Last values in memory. */
   points: 100_000,
   devices: 10_000,

@@ -58,10 +58,9 @@ export function createTransform(): Transform {
   return {
     setDevice({ deviceId, points }) {
       const rules = new Map<string, PointRule>();
-      for (const { name, deadband, heartbeatSecs } of points) {
-        if (deadband === undefined) continue;
-        const heartbeatMs = heartbeatSecs === undefined ? Number.POSITIVE_INFINITY : heartbeatSecs * 1000;
-        rules.set(name, { deadband, heartbeatMs });
+      for (const { name, shape } of points) {
+        if (shape?.deadband === undefined) continue;
+        rules.set(name, { deadband: shape.deadband, heartbeatMs: shape.heartbeatMs ?? Number.POSITIVE_INFINITY });
       }
       if (rules.size === 0) devices.delete(deviceId);
       else devices.set(deviceId, { rules, last: new Map() });

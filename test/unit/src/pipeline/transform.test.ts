@@ -13,8 +13,8 @@ function setup() {
   transform.setDevice({
     deviceId,
     points: [
-      { name: 'energy', deadband: 0.5, heartbeatSecs: 60, ...point },
-      { name: 'state', deadband: 0, ...point },
+      { name: 'energy', ...point, shape: { deadband: 0.5, heartbeatMs: 60_000 } },
+      { name: 'state', ...point, shape: { deadband: 0 } },
       { name: 'voltage', ...point },
     ],
   });

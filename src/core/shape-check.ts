@@ -1,0 +1,58 @@
+// Faults of shaping that a schema cannot express. A module calls it for each device in its own check.
+
+import type { ConfigFault } from './module.ts';
+import { LIMITS } from './limits.ts';
+import type { AdapterShapeConfig, DeviceShapeConfig, PointShapeConfig } from './shape-fields.ts';
+
+export interface ShapeCheckOptions {
+  readonly device: DeviceShapeConfig;
+  readonly adapter: AdapterShapeConfig;
+  /** The points of the device by name. */
+  readonly points: Readonly<Record<string, PointShapeConfig>>;
+}
+
+/** Paths are below the device: `['points', NAME, …]`, `['computed', NAME, …]`. */
+export function checkDeviceShape({ device, adapter, points }: ShapeCheckOptions): readonly ConfigFault[] {
+  const faults: ConfigFault[] = [];
+  const defaults = { ...adapter.point_defaults, ...device.point_defaults };
+  const sections: [string, Readonly<Record<string, PointShapeConfig>>][] = [
+    ['points', points],
+    ['computed', device.computed ?? {}],
+  ];
+  for (const [section, entries] of sections) {
+    for (const [name, own] of Object.entries(entries)) {
+      const report = (below: readonly string[], message: string): void => {
+        faults.push({ path: [section, name, ...below], message });
+      };
+      checkPoint({ ...defaults, ...own }, own, report);
+    }
+  }
+  for (const name of Object.keys(device.computed ?? {})) {
+    if (Object.hasOwn(points, name)) {
+      faults.push({ path: ['computed', name], message: 'there is a point of this name already.' });
+    }
+  }
+  return faults;
+}
+
+function checkPoint(
+  point: PointShapeConfig,
+  own: PointShapeConfig,
+  report: (below: readonly string[], message: string) => void,
+): void {
+  const onChange = point.deadband !== undefined || point.deadband_percent !== undefined || point.report === 'on_change';
+  if (own.heartbeat_secs !== undefined && !onChange) {
+    report(['heartbeat_secs'], 'only with deadband or `report: on_change`: without one every reading is reported.');
+  }
+  const { clamp, window } = point;
+  if (clamp?.min !== undefined && clamp.max !== undefined && clamp.min > clamp.max) {
+    report(['clamp', 'min'], `must not be above max (${clamp.max}).`);
+  }
+  if (window === undefined) return;
+  if (window.duration_secs === undefined && window.samples === undefined) {
+    report(['window'], 'give duration_secs, samples or both.');
+  }
+  if (window.mode === 'moving' && (window.samples ?? 0) > LIMITS.window_samples) {
+    report(['window', 'samples'], `a moving window holds at most ${LIMITS.window_samples} samples.`);
+  }
+}
