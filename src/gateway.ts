@@ -4,6 +4,7 @@
 // leave), then what people look at. Stop order: adapters, ingress, endpoints, outbox.
 
 import type { GatewayConfig } from './config/config.ts';
+import type { Adapter } from './core/adapter.ts';
 import type { Clock } from './core/clock.ts';
 import { errorText } from './core/errors.ts';
 import type { Logger } from './core/log.ts';
@@ -104,6 +105,11 @@ export class Gateway {
 
   adapters(): readonly AdapterStatus[] {
     return this.#supervisor.status();
+  }
+
+  /** Adapters of a type that were built. */
+  adaptersOf(type: string): readonly Adapter[] {
+    return this.#supervisor.adaptersOf(type);
   }
 
   endpoints(): readonly EndpointAtWork[] {

@@ -66,6 +66,7 @@ export interface AdminOptions {
   readonly telemetry: TelemetryHub;
   readonly eventLoop: EventLoopMeter;
   readonly host: HostMonitor;
+  readonly scan: AdminApi['scan'];
 }
 
 const PAGE_DEVICES = 100;
@@ -134,6 +135,7 @@ export function createAdmin(options: AdminOptions): AdminApi {
     },
     buffer: createBufferAdmin(outbox),
     config: options.config,
+    scan: (request, watch) => options.scan(request, watch),
     identify: async (deviceId) => options.dispatcher.identify(parseDeviceId(deviceId)),
     async write(request, actor) {
       const write = { deviceId: parseDeviceId(request.deviceId), point: request.point, value: pointValue(request) };

@@ -2,6 +2,7 @@
 
 import { request } from 'node:http';
 import type {
+  AdminApi,
   BufferAdmin,
   ConfigCheckView,
   ConfigGenerationView,
@@ -16,8 +17,10 @@ import type {
   WriteRequest,
   WriteView,
 } from '../core/admin.ts';
-import { ERROR_CATALOGUE, errorText, GatewayError, systemCode, type ErrorCode } from '../core/errors.ts';
+import { GatewayError } from '../core/errors.ts';
 import type { OutboxStats } from '../core/outbox.ts';
+import { answeredError, connectionError } from './control-errors.ts';
+import { scanOverSocket } from './control-scan.ts';
 
 /** ConfigAdmin over the socket: what is at hand there has to be fetched here. */
 export interface RemoteConfig {
@@ -37,6 +40,7 @@ export interface ControlClient {
   devices(query?: DeviceQuery): Promise<Page<DeviceView>>;
   write(request: WriteRequest, actor: string): Promise<WriteView>;
   identify(deviceId: string): Promise<Readonly<Record<string, string>>>;
+  readonly scan: AdminApi['scan'];
   readonly buffer: BufferAdmin;
   readonly config: RemoteConfig;
 }
@@ -75,6 +79,7 @@ export function createControlClient(path: string): ControlClient {
     devices: (query = {}) => get('/v1/devices', { ...query }),
     write: (request, actor) => post('/v1/write', { ...request, actor }),
     identify: (deviceId) => post('/v1/identify', { deviceId }),
+    scan: (request, watch) => scanOverSocket(path, request, watch),
     buffer: {
       stats: () => get<OutboxStats>('/v1/buffer'),
       messages: (options) => get<readonly MessageView[]>('/v1/buffer/messages', options),
@@ -131,24 +136,6 @@ function exchange(socketPath: string, method: string, path: string, body: string
   });
 }
 
-function connectionError(socketPath: string, error: Error): GatewayError {
-  if (error instanceof GatewayError) return error;
-  const code = systemCode(error);
-  if (code === 'ENOENT' || code === 'ECONNREFUSED') {
-    return new GatewayError('GW_NOT_RUNNING', `No running gateway answers on "${socketPath}".`, { cause: error });
-  }
-  if (code === 'EACCES' || code === 'EPERM') {
-    return new GatewayError(
-      'GW_UNAUTHORIZED',
-      `The control socket "${socketPath}" may not be opened by this user. Run the command as the gateway's user or as root.`,
-      { cause: error },
-    );
-  }
-  return new GatewayError('GW_DISCONNECTED', `The control socket "${socketPath}" failed: ${errorText(error)}.`, {
-    cause: error,
-  });
-}
-
 /** @throws GatewayError with the code that the gateway gave. */
 function readAnswer(status: number, text: string): unknown {
   let body: unknown;
@@ -160,7 +147,5 @@ function readAnswer(status: number, text: string): unknown {
     });
   }
   if (status >= 200 && status < 300) return body;
-  const { code, message } = body as { code?: unknown; message?: unknown };
-  const known = typeof code === 'string' && Object.hasOwn(ERROR_CATALOGUE, code);
-  throw new GatewayError(known ? (code as ErrorCode) : 'GW_PROTOCOL', typeof message === 'string' ? message : text);
+  throw answeredError(body, text);
 }

@@ -4,8 +4,13 @@ import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import type { AdminApi } from '../core/admin.ts';
 import { GatewayError } from '../core/errors.ts';
+import { errorBody, type ErrorBody } from '../core/http-status.ts';
 import { LIMITS } from '../core/limits.ts';
+import type { ScanEvent } from '../core/scan.ts';
 import { PAGE_MESSAGES_MAX } from './buffer-admin.ts';
+
+/** One line of the answer to a scan. */
+export type ScanLine = ScanEvent | { readonly kind: 'end' } | ({ readonly kind: 'error' } & ErrorBody);
 
 const numberText = z.string().regex(/^\d+$/).transform(Number);
 const pageLimit = numberText.pipe(z.int().min(1).max(PAGE_MESSAGES_MAX)).optional();
@@ -34,6 +39,7 @@ const writeBody = z.strictObject({
   integer: z.boolean().optional(),
   actor,
 });
+const scanBody = z.strictObject({ type: z.string(), options: z.record(z.string(), z.unknown()) });
 const deviceBody = z.strictObject({ deviceId: z.string() });
 const textBody = z.strictObject({ text: z.string() });
 const proposeBody = z.strictObject({
@@ -70,8 +76,33 @@ export function addControlRoutes(app: FastifyInstance, admin: AdminApi): void {
     return admin.write(defined(request), actor);
   });
   app.post('/v1/identify', ({ body }) => admin.identify(parse(deviceBody, body).deviceId));
+  addScanRoute(app, admin);
   addBufferRoutes(app, admin);
   addConfigRoutes(app, admin);
+}
+
+/** Answers with a line of JSON for each event; the last is `{"kind":"end"}` or the error. Who hangs up ends the scan, and so does the server. */
+function addScanRoute(app: FastifyInstance, admin: AdminApi): void {
+  const closing = new AbortController();
+  app.addHook('preClose', () => Promise.resolve(closing.abort()));
+  app.post('/v1/scan', async ({ body }, reply) => {
+    const request = parse(scanBody, body);
+    const hungUp = new AbortController();
+    reply.hijack();
+    reply.raw.on('close', () => hungUp.abort());
+    const tell = (line: ScanLine): void => {
+      if (!reply.raw.destroyed) reply.raw.write(`${JSON.stringify(line)}\n`);
+    };
+    reply.raw.writeHead(200, { 'content-type': 'application/x-ndjson' });
+    reply.raw.flushHeaders();
+    try {
+      await admin.scan(request, { signal: AbortSignal.any([hungUp.signal, closing.signal]), report: tell });
+      tell({ kind: 'end' });
+    } catch (error) {
+      tell({ kind: 'error', ...errorBody(error) });
+    }
+    reply.raw.end();
+  });
 }
 
 function addBufferRoutes(app: FastifyInstance, { buffer }: AdminApi): void {

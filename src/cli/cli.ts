@@ -7,6 +7,7 @@ import { usageError, type Command, type CommandContext } from './command.ts';
 import { configCommand } from './config.ts';
 import { identifyCommand } from './identify.ts';
 import { runCommand } from './run.ts';
+import { scanCommand } from './scan.ts';
 import { writeCommand } from './write.ts';
 
 const versionCommand: Command = {
@@ -27,6 +28,7 @@ const COMMANDS: readonly Command[] = [
   configCommand,
   writeCommand,
   identifyCommand,
+  scanCommand,
   versionCommand,
 ];
 
@@ -55,7 +57,8 @@ export async function runCli(args: readonly string[], context: CommandContext): 
       throw usageError(`"${verb}" is not a command. There are ${COMMANDS.map((one) => one.name).join(', ')}.`);
     }
     if (rest.includes('--help') || rest.includes('-h')) {
-      await context.out(`${command.help ?? `fieldpost ${command.usage}\n    ${command.summary}`}\n`);
+      const help = typeof command.help === 'function' ? command.help(context) : command.help;
+      await context.out(`${help ?? `fieldpost ${command.usage}\n    ${command.summary}`}\n`);
       return EXIT_CODES.ok;
     }
     return await command.run(rest, context);

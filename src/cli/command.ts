@@ -23,7 +23,7 @@ export interface Command {
   readonly usage: string;
   readonly summary: string;
   /** What `--help` prints instead of usage and summary. */
-  readonly help?: string;
+  readonly help?: string | ((context: CommandContext) => string);
   /** Resolves with the exit code. @throws GatewayError, whose code decides the exit code. */
   readonly run: (args: readonly string[], context: CommandContext) => Promise<number>;
 }

@@ -111,4 +111,9 @@ export interface Adapter {
    * @throws GatewayError GW_NOT_FOUND, GW_DEVICE_OFFLINE, GW_MODBUS_EXCEPTION, …
    */
   identify?(deviceId: DeviceId, signal: AbortSignal): Promise<Readonly<Record<string, string>>>;
+  /**
+   * Its own line to a place (`tcp://10.0.0.5:502`, a serial port), for a scan of the same module, which then takes its turn
+   * between the polls; undefined when it has none there. Only the module knows what a line is.
+   */
+  lendLine?(target: string): unknown;
 }

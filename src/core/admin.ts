@@ -3,6 +3,7 @@
 
 import type { DeviceState } from './device.ts';
 import type { OutboxStats } from './outbox.ts';
+import type { ScanEvent, ScanRequest } from './scan.ts';
 import type { HealthReport } from './service.ts';
 import type { ClockQuality } from './time.ts';
 
@@ -268,4 +269,13 @@ export interface AdminApi {
   write(request: WriteRequest, actor: string): Promise<WriteView>;
   /** What a device tells of itself. @throws GatewayError GW_NOT_FOUND, GW_DEVICE_OFFLINE, GW_TIMEOUT, GW_MODBUS_EXCEPTION. */
   identify(deviceId: string): Promise<Readonly<Record<string, string>>>;
+  /**
+   * Searches for devices; one scan at a time. Resolves when it is over, whatever it found.
+   * @throws GatewayError GW_USAGE for options that cannot be, GW_NOT_FOUND for a type that cannot be scanned, GW_THROTTLED
+   * while another one is under way, GW_ABORTED once the signal has.
+   */
+  scan(
+    request: ScanRequest,
+    options: { readonly signal: AbortSignal; readonly report: (event: ScanEvent) => void },
+  ): Promise<void>;
 }

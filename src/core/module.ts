@@ -4,6 +4,7 @@
 import type { z } from 'zod';
 import type { Adapter, AdapterContext } from './adapter.ts';
 import type { Endpoint, EndpointContext, UpstreamTransport } from './endpoint.ts';
+import type { ScanDefinition } from './scan.ts';
 
 export interface AdapterDefinition<Schema extends z.ZodObject = z.ZodObject> {
   readonly kind: 'adapter';
@@ -13,6 +14,8 @@ export interface AdapterDefinition<Schema extends z.ZodObject = z.ZodObject> {
   /** Faults that a schema cannot express (two points of one name, …): path below the adapter and sentence. */
   readonly check?: (config: z.output<Schema>) => readonly ConfigFault[];
   readonly load: () => Promise<(config: z.output<Schema>, context: AdapterContext) => Adapter>;
+  /** How to search for devices that this adapter could serve. */
+  readonly scan?: ScanDefinition;
 }
 
 export interface EndpointDefinition<Schema extends z.ZodObject = z.ZodObject> {

@@ -93,6 +93,11 @@ export class AdapterSupervisor {
     return device === undefined ? undefined : this.#entries.get(device.adapterId)?.adapter;
   }
 
+  adaptersOf(type: string): readonly Adapter[] {
+    const entries = [...this.#entries.values()].filter(({ plan }) => plan.type === type);
+    return entries.flatMap(({ adapter }) => (adapter === undefined ? [] : [adapter]));
+  }
+
   status(): readonly AdapterStatus[] {
     return [...this.#entries.values()].map(({ plan, adapter, failure }) => ({
       adapterId: plan.adapterId,

@@ -1,9 +1,11 @@
 // One running process: the configuration, the gateway made from it, and what people, programs and systemd ask it by.
 // A change of the gateway's id, which everything carries, builds the gateway anew; every other change is applied to it.
 
+import { join } from 'node:path';
 import { createAdmin } from '../admin/admin.ts';
 import { loadApiToken } from '../admin/api-token.ts';
 
+import { createScanRunner } from '../admin/scan.ts';
 import { createControlServer, type ControlServer } from '../admin/control-server.ts';
 import { ConfigStore, type ConfigChangeResult } from '../config/config-store.ts';
 import type { AdminApi } from '../core/admin.ts';
@@ -190,6 +192,13 @@ export class Daemon {
       adapters: () => gateway.adapters(),
       endpoints: () => gateway.endpoints(),
       config: this.#config,
+      scan: createScanRunner({
+        modules: this.#options.modules,
+        running: (type) => gateway.adaptersOf(type),
+        clock,
+        log: this.#options.log.child({ part: 'scan' }),
+        profileDirectory: join(this.#options.dataDirectory, 'profiles'),
+      }),
       parts: () => this.#parts(),
       stalled: () => this.#watchdog?.stalled() ?? [],
       started: () => this.#started,

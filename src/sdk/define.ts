@@ -2,6 +2,7 @@
 
 import type { z } from 'zod';
 import type { AdapterDefinition, EndpointDefinition, UpstreamDefinition } from '../core/module.ts';
+import type { ScanDefinition } from '../core/scan.ts';
 
 // The catalogue holds definitions of many schemas in one array, hence the widening to the base schema on return.
 export function defineAdapter<Schema extends z.ZodObject>(
@@ -20,4 +21,8 @@ export function defineUpstream<Schema extends z.ZodObject>(
   definition: Omit<UpstreamDefinition<Schema>, 'kind'>,
 ): UpstreamDefinition {
   return { kind: 'upstream', ...definition } as unknown as UpstreamDefinition;
+}
+
+export function defineScan<Schema extends z.ZodObject>(definition: ScanDefinition<Schema>): ScanDefinition {
+  return definition;
 }

@@ -152,6 +152,7 @@ export function createAdminHarness(overrides: Partial<AdminOptions> = {}): Admin
       ],
       endpoints: () => [],
       config,
+      scan: () => Promise.reject(new GatewayError('GW_NOT_FOUND', 'Nothing can be scanned here.')),
       parts: () => [],
       stalled: () => harness.stalled,
       started: () => harness.started,
