@@ -11,6 +11,7 @@ import {
   errorText,
   GatewayError,
   jitter,
+  type LinkOpener,
   type Logger,
   type Random,
   throwIfAborted,
@@ -19,7 +20,6 @@ import { ModbusClient } from './client.ts';
 import { disconnectedFault } from './faults.ts';
 import type { FrameLog } from './frame-log.ts';
 import type { Framer } from './framer.ts';
-import type { LinkOpener } from './link.ts';
 
 export interface BusConnectionOptions {
   readonly opener: LinkOpener;

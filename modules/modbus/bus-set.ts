@@ -1,6 +1,6 @@
 // The buses that a configuration asks for: one a serial port, one a TCP server, or one a device.
 
-import type { Clock, GatewayError, Logger, Random } from '#sdk';
+import { type Clock, type GatewayError, type LinkOpener, type Logger, type Random, serialLink } from '#sdk';
 import { Bus } from './bus.ts';
 import type { TransportConfig } from './config-transport.ts';
 import type { DeviceConfig, ModbusConfig } from './config.ts';
@@ -9,9 +9,7 @@ import { AsciiFramer } from './framer-ascii.ts';
 import { MbapFramer } from './framer-mbap.ts';
 import { RtuFramer } from './framer-rtu.ts';
 import type { Framer } from './framer.ts';
-import { serialLink } from './link-serial.ts';
 import { tcpLink } from './link-tcp.ts';
-import type { LinkOpener } from './link.ts';
 import { ProbeTurn } from './probe-turn.ts';
 
 /** A bus with what its devices share. */

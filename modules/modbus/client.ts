@@ -1,12 +1,11 @@
 // One connection to a bus: one exchange at a time over a link, a framer and the codec. Knows neither devices nor retries.
 
 import assert from 'node:assert';
-import type { Clock, GatewayError } from '#sdk';
+import type { Clock, GatewayError, Link, LinkOpener } from '#sdk';
 import { Codec } from './codec.ts';
 import { disconnectedFault, timeoutFault } from './faults.ts';
 import type { FrameLog } from './frame-log.ts';
 import type { Framer } from './framer.ts';
-import type { Link, LinkOpener } from './link.ts';
 import { answerBytes, type ModbusRequest } from './pdu.ts';
 
 export interface ClientOptions {

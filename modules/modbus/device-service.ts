@@ -10,6 +10,7 @@ import {
   type PointShapeConfig,
   type PointWrite,
   shapedDevice,
+  spread,
   systemRandom,
   type WriteResult,
 } from '#sdk';
@@ -19,7 +20,6 @@ import type { PointConfig } from './config-point.ts';
 import { ModbusDevice } from './device.ts';
 import { type DeviceIdentification, identifyDevice } from './identification.ts';
 import { BROADCAST_UNIT } from './pdu.ts';
-import { spread } from './poll-grid.ts';
 import { PollGroup } from './poll-group.ts';
 import type { PlanLimits } from './poll-plan.ts';
 import { PointWriter } from './point-writer.ts';

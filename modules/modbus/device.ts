@@ -1,7 +1,6 @@
 // One leaf device on a bus: its requests with retries, its circuit breaker and its state as people see it.
 
-import { type AdapterContext, type DeviceId, type DeviceState, isGatewayError, type Random } from '#sdk';
-import { Breaker } from './breaker.ts';
+import { type AdapterContext, Breaker, type DeviceId, type DeviceState, isGatewayError, type Random } from '#sdk';
 import type { Bus } from './bus.ts';
 import { exceptionOf, reasonOf } from './faults.ts';
 import { FUNCTION_NAMES, type ModbusRequest } from './pdu.ts';

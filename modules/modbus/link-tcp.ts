@@ -2,9 +2,17 @@
 
 import { connect as connectTcp, isIP, type Socket } from 'node:net';
 import { connect as connectTls, type ConnectionOptions, createSecureContext } from 'node:tls';
-import { abortError, type Clock, errorText, GatewayError, systemCode } from '#sdk';
+import {
+  abortError,
+  type Clock,
+  errorText,
+  GatewayError,
+  type Link,
+  type LinkEvents,
+  type LinkOpener,
+  systemCode,
+} from '#sdk';
 import { disconnectedFault } from './faults.ts';
-import type { Link, LinkEvents, LinkOpener } from './link.ts';
 
 /** Idle time before the system's first keepalive probe; half-open connections are found by timeouts sooner. */
 const KEEPALIVE_MS = 15_000;

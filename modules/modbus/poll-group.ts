@@ -3,13 +3,21 @@
 // A device that fails gives one batch at the transition and then one each heartbeat; a device that answers gives one a
 // poll. After a request without an answer the others of the poll are left out: they would only cost the bus more time.
 
-import { type AdapterContext, type DeviceState, errorText, isGatewayError, type Reading } from '#sdk';
+import {
+  type AdapterContext,
+  type DeviceState,
+  type DuePoll,
+  errorText,
+  isGatewayError,
+  PollGrid,
+  type PollGridOptions,
+  type Reading,
+} from '#sdk';
 import { type AskResult, bisect } from './bisect.ts';
 import type { ModbusDevice } from './device.ts';
 import { exceptionOf, reasonOf } from './faults.ts';
 import { Holes } from './holes.ts';
 import { readFunction, type ReadRequest } from './pdu.ts';
-import { type DuePoll, PollGrid, type PollGridOptions } from './poll-grid.ts';
 import { type PlanLimits, type PlannedRequest, planRequests } from './poll-plan.ts';
 import type { CompiledPoint } from './values.ts';
 

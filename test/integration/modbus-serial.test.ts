@@ -257,7 +257,7 @@ describe('the port', () => {
   it('may not be opened by this user', async () => {
     await chmod(line.near, 0o600);
     const script = `
-      import { serialLink } from ${JSON.stringify(join(import.meta.dirname, '../../modules/modbus/link-serial.ts'))};
+      import { serialLink } from ${JSON.stringify(join(import.meta.dirname, '../../src/wire/serial-link.ts'))};
       const opener = serialLink({ path: process.argv[1], baudRate: 9600, dataBits: 8, parity: 'none', stopBits: 1 });
       process.setgroups?.([]);
       process.setgid?.(65534);

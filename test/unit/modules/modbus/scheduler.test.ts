@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { frameGapMs } from '../../../../modules/modbus/bus-set.ts';
 import { modbusConfig } from '../../../../modules/modbus/config.ts';
-import { PollGrid, spread } from '../../../../modules/modbus/poll-grid.ts';
+import { PollGrid, spread } from '../../../../src/sdk/poll-grid.ts';
 import { ProbeTurn } from '../../../../modules/modbus/probe-turn.ts';
 
 describe('poll grid', () => {

@@ -1,6 +1,6 @@
-// A byte stream to a bus: contract of sockets and serial ports.
+// A byte stream to field devices: contract of sockets and serial ports.
 
-import type { GatewayError } from '#sdk';
+import type { GatewayError } from '../core/errors.ts';
 
 export interface LinkEvents {
   onData(bytes: Buffer): void;

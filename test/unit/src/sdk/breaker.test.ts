@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { Breaker } from '../../../../modules/modbus/breaker.ts';
+import { Breaker } from '../../../../src/sdk/breaker.ts';
 
 const middle = { fraction: () => 0.5, id: () => '' };
 

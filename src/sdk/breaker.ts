@@ -1,7 +1,7 @@
 // The circuit breaker of one device: after some silence in a row the device is no longer polled, only probed, so that a
 // dead one costs its bus little time. Any answer, an exception included, closes it.
 
-import { jitter, type Random } from '#sdk';
+import { jitter, type Random } from '../platform/random.ts';
 
 export interface BreakerOptions {
   /** Requests without an answer in a row that open it. */

@@ -6,8 +6,8 @@
 import { constants } from 'node:fs';
 import { open as openFile, readFile, stat } from 'node:fs/promises';
 import type { SerialPort } from 'serialport';
-import { errorText, GatewayError, systemCode, throwIfAborted } from '#sdk';
-import { disconnectedFault } from './faults.ts';
+import { errorText, GatewayError, systemCode } from '../core/errors.ts';
+import { throwIfAborted } from '../platform/abort.ts';
 import type { Link, LinkEvents, LinkOpener } from './link.ts';
 
 export interface SerialLinkOptions {
@@ -63,6 +63,13 @@ function serialFault(
   cause?: unknown,
 ): GatewayError {
   return new GatewayError(code, text, { cause, details: { reason: 'disconnected' } });
+}
+
+function unpluggedFault(path: string, cause: unknown): GatewayError {
+  return new GatewayError('GW_DISCONNECTED', `${path} was unplugged or hung up.`, {
+    cause,
+    details: { reason: 'disconnected' },
+  });
 }
 
 async function findDevice(path: string): Promise<DeviceFile> {
@@ -154,9 +161,7 @@ class SerialPortLink implements Link {
       const finish = (error?: Error | null): void => {
         port.off('close', finish).off('error', fail).off('end', endOfFile);
         port.on('error', () => {});
-        events.onClosed(
-          this.#ours ? undefined : disconnectedFault(`${port.path} was unplugged or hung up.`, error ?? undefined),
-        );
+        events.onClosed(this.#ours ? undefined : unpluggedFault(port.path, error ?? undefined));
         resolve();
       };
       // serialport goes on after errors and at end of file (a hung-up line reads as one): both end the link.
