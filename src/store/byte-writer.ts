@@ -3,6 +3,12 @@
 /** Beyond this many UTF-16 units the native encoder is faster than the loop below. */
 const LOOP_CHARS = 48;
 
+function varintBytes(value: number): number {
+  let bytes = 1;
+  for (let rest = value; rest > 0x7f; rest = Math.floor(rest / 0x80)) bytes += 1;
+  return bytes;
+}
+
 export class ByteWriter {
   #buffer: Buffer;
   #length = 0;
@@ -79,14 +85,40 @@ export class ByteWriter {
     for (let index = 0; index < text.length; index += 1) buffer[position + index] = text.charCodeAt(index);
   }
 
-  /** A length: seven bits a byte, lowest first. */
+  /** A whole number from 0 to 2^53 - 1: seven bits a byte, lowest first. */
   varint(value: number): void {
     let rest = value;
+    while (rest > 0x7fff_ffff) {
+      this.uint8((rest % 0x80) | 0x80);
+      rest = Math.floor(rest / 0x80);
+    }
     while (rest > 0x7f) {
       this.uint8((rest & 0x7f) | 0x80);
       rest >>>= 7;
     }
     this.uint8(rest);
+  }
+
+  /** A whole number of either sign; small ones are short. */
+  signedVarint(value: number): void {
+    this.varint(value < 0 ? -2 * value - 1 : 2 * value);
+  }
+
+  /** Puts the length of what was added since `reserve(1)` gave that position there; takes it back when that is nothing. */
+  endMeasured(at: number): number {
+    const bytes = this.#length - at - 1;
+    if (bytes === 0) this.#length = at;
+    else if (bytes <= 0x7f) this.#buffer[at] = bytes;
+    else {
+      const from = at + 1;
+      const to = at + varintBytes(bytes);
+      this.reserve(to - from);
+      this.#buffer.copyWithin(to, from, from + bytes);
+      this.#length = at;
+      this.varint(bytes);
+      this.#length = to + bytes;
+    }
+    return bytes;
   }
 
   /** UTF-8 behind its length in bytes. */

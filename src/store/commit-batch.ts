@@ -3,8 +3,9 @@
 import type { DeviceId } from '../core/device.ts';
 import type { AppendReceipt, OutboxEntry, OutboxEvent } from '../core/outbox.ts';
 import type { Message } from '../core/message.ts';
+import type { Timestamp } from '../core/time.ts';
 import type { LevelWrite } from '../platform/level-handle.ts';
-import type { ChunkEncoder } from './chunk-codec.ts';
+import type { ChunkEncoder } from './chunk-encoder.ts';
 import type { LogState } from './log-state.ts';
 
 export class CommitBatch {
@@ -25,11 +26,11 @@ export class CommitBatch {
   /** The last `seq` of each device before this commit. */
   readonly #previousSeqs = new Map<DeviceId, number | undefined>();
 
-  constructor(state: LogState, encoder: ChunkEncoder, bootId: string) {
+  constructor(state: LogState, encoder: ChunkEncoder, time: Timestamp) {
     this.#state = state;
     this.#encoder = encoder;
     this.first = state.tail;
-    encoder.start(state.epoch, bootId);
+    encoder.start({ epoch: state.epoch, shelfMs: state.shelf.nowMs(), time });
   }
 
   get count(): number {

@@ -8,12 +8,19 @@ import { seal, unseal } from './sealed.ts';
 /** Characters of an epoch: 60 million values, and a wrong guess costs a duplicate id at most. */
 export const EPOCH_CHARS = 5;
 
-/** This release writes format 1; a later one may write more and still be readable from 1. */
-export const FORMAT = { writes: 1, readable_from: 1 } as const;
+export interface StoreFormat {
+  /** The newest format that may be in it. */
+  readonly writes: number;
+  /** A release that writes less than this cannot read it. */
+  readonly readable_from: number;
+}
+
+/** Format 2 has chunks of version 2; this release reads both, one that knows format 1 only reads none of the new ones. */
+const FORMAT: StoreFormat = { writes: 2, readable_from: 2 };
 
 /** Undefined for a store that was never written. @throws GatewayError GW_STORE_FORMAT. */
-export async function readFormat(level: LevelHandle, where: string): Promise<typeof FORMAT | undefined> {
-  const format = unseal(await level.get(metaKey('format'))) as typeof FORMAT | undefined;
+export async function readFormat(level: LevelHandle, where: string): Promise<StoreFormat | undefined> {
+  const format = unseal(await level.get(metaKey('format'))) as StoreFormat | undefined;
   if (format !== undefined && format.readable_from > FORMAT.writes) {
     throw new GatewayError(
       'GW_STORE_FORMAT',
@@ -27,6 +34,11 @@ export async function readFormat(level: LevelHandle, where: string): Promise<typ
 export async function readEpoch(level: LevelHandle): Promise<string | undefined> {
   const identity = unseal(await level.get(metaKey('identity'))) as { epoch: string } | undefined;
   return identity?.epoch;
+}
+
+/** Whether what this release writes would be more than the store says it holds. */
+export function isEarlier(format: StoreFormat): boolean {
+  return format.writes < FORMAT.writes;
 }
 
 export async function writeIdentity(level: LevelHandle, epoch: string): Promise<void> {

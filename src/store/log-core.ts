@@ -8,7 +8,8 @@ import type { Logger } from '../core/log.ts';
 import type { AppendReceipt, OutboxEntry, OutboxEvent, OutboxSettings } from '../core/outbox.ts';
 import { UPSTREAM_ENDPOINT } from '../core/endpoint.ts';
 import type { LevelHandle } from '../platform/level-handle.ts';
-import { ChunkEncoder, decodeChunk, recordBytes, type Chunk } from './chunk-codec.ts';
+import { ChunkEncoder } from './chunk-encoder.ts';
+import { recordBytes, type Chunk } from './chunk-format.ts';
 import { CommitBatch } from './commit-batch.ts';
 import { DropLedger, eventMessage, type DropEvent, type QuarantineEvent } from './drop-ledger.ts';
 import { Housekeeping } from './housekeeping.ts';
@@ -200,7 +201,7 @@ export class LogCore {
   }
 
   async #commit(group: readonly CommitJob[]): Promise<void> {
-    const batch = new CommitBatch(this.state, this.#encoder, this.clock.bootId);
+    const batch = new CommitBatch(this.state, this.#encoder, this.clock.now());
     const ledger = new DropLedger();
     const level = this.#level;
     let receipts: AppendReceipt[][];
@@ -250,15 +251,9 @@ export class LogCore {
     }
     let chunk: Chunk | undefined;
     if (batch.count > 0) {
-      const bytes = this.#encoder.finish({
-        firstOffset: first,
-        logBytesBefore: state.logBytes,
-        shelfMs: state.shelf.nowMs(),
-        time: this.clock.now(),
-      });
-      chunk = decodeChunk(bytes, first);
-      batch.writes.push({ key: logKey(first, RECORD.chunk), value: bytes });
-      this.#addReferences(batch, chunk as Chunk);
+      chunk = this.#encoder.finish({ firstOffset: first, logBytesBefore: state.logBytes });
+      batch.writes.push({ key: logKey(first, RECORD.chunk), value: chunk.bytes });
+      this.#addReferences(batch, chunk);
     }
     const startedMs = this.clock.monotonicMs();
     try {

@@ -3,13 +3,14 @@
 
 import { LIMITS } from '../core/limits.ts';
 import type { LevelHandle } from '../platform/level-handle.ts';
-import { decodeChunk, type Chunk } from './chunk-codec.ts';
+import { decodeChunk } from './chunk-decoder.ts';
+import { chunkMemoryBytes, type Chunk } from './chunk-format.ts';
 import { LOG_END, logFrom, logKey, parseLogKey, RECORD } from './keys.ts';
 import type { SnapshotRecord } from './log-state.ts';
 import { decodeReferences, type References } from './references.ts';
 import { unseal } from './sealed.ts';
 
-/** Memory of a cached chunk beside its bytes: objects and positions. */
+/** Memory of a cached chunk beside its bytes: objects and device ids. */
 const CHUNK_OVERHEAD_BYTES = 512;
 
 /** What stands at an offset: a chunk, or a gap up to the next chunk that can be read (or to the tail). */
@@ -53,7 +54,7 @@ export class LogReader {
   /** Remembers a chunk; `references` when it was just committed. */
   remember(chunk: Chunk, references?: ReadonlyMap<number, readonly number[]>): void {
     if (this.#cache.has(chunk.firstOffset)) return;
-    const bytes = chunk.bytes.length + chunk.positions.byteLength + CHUNK_OVERHEAD_BYTES;
+    const bytes = chunkMemoryBytes(chunk) + CHUNK_OVERHEAD_BYTES;
     this.#cache.set(chunk.firstOffset, { chunk, references, bytes });
     this.#cachedBytes += bytes;
     if (this.#firsts.length === 0 || (this.#firsts.at(-1) as number) < chunk.firstOffset) {

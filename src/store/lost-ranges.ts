@@ -2,7 +2,7 @@
 // `seq` before the hole and the first behind it say what each device lost, and the sum of it must be the hole's size.
 
 import type { DeviceId } from '../core/device.ts';
-import { decodeIdentity } from './chunk-codec.ts';
+import { decodeIdentity } from './chunk-decoder.ts';
 import type { LogReader } from './log-reader.ts';
 import type { LogState } from './log-state.ts';
 

@@ -34,7 +34,7 @@ import type {
   QueueName,
 } from '../core/outbox.ts';
 import { abortable, throwIfAborted } from '../platform/abort.ts';
-import { decodeIdentity, decodeRecord } from './chunk-codec.ts';
+import { decodeIdentity, decodeRecord } from './chunk-decoder.ts';
 import { metaKey } from './keys.ts';
 import type { LogCore } from './log-core.ts';
 import { headOffset, liveBytes } from './log-state.ts';

@@ -3,7 +3,9 @@
 import { PROPERTY_FIELDPOST_EVENT, type StoredMessage } from '../core/message.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { QuarantinedMessage } from '../core/outbox.ts';
-import { ChunkEncoder, decodeChunk, decodeRecord, recordBytes } from './chunk-codec.ts';
+import { decodeChunk, decodeRecord } from './chunk-decoder.ts';
+import { ChunkEncoder } from './chunk-encoder.ts';
+import { recordBytes } from './chunk-format.ts';
 import type { CommitBatch } from './commit-batch.ts';
 import type { QuarantineEvent } from './drop-ledger.ts';
 import { parseQuarantineKey, QUARANTINE_END, quarantineKey } from './keys.ts';
@@ -101,15 +103,10 @@ export class Quarantine {
     stored: StoredMessage,
   ): Buffer {
     const encoder = this.#encoder;
-    encoder.start(stored.epoch, stored.message.time.bootId);
+    encoder.start({ epoch: stored.epoch, shelfMs: 0, time: stored.message.time });
     encoder.add(stored.message, stored.seq);
-    const chunk = encoder.finish({
-      firstOffset: stored.offset,
-      logBytesBefore: 0,
-      shelfMs: 0,
-      time: stored.message.time,
-    });
-    const record: QuarantineRecord = { ...about, offset: stored.offset, chunk: chunk.toString('base64') };
+    const { bytes } = encoder.finish({ firstOffset: stored.offset, logBytesBefore: 0 });
+    const record: QuarantineRecord = { ...about, offset: stored.offset, chunk: bytes.toString('base64') };
     return seal(record);
   }
 

@@ -9,9 +9,9 @@ import type { LevelHandle, LevelTuning, LevelFactory } from '../platform/level-h
 import { levelCodes, repairLevel } from '../platform/level.ts';
 import type { Clock } from '../core/clock.ts';
 import { endRepair, forgetAside, giveUp, keepAside, layOut, putInPlace, setAside } from './aside.ts';
-import { decodeChunk } from './chunk-codec.ts';
+import { decodeChunk } from './chunk-decoder.ts';
 import { readCleanMark, removeCleanMark, type Shutdown } from './clean-mark.ts';
-import { readEpoch, readFormat, writeIdentity } from './identity.ts';
+import { isEarlier, readEpoch, readFormat, writeIdentity } from './identity.ts';
 import { logFrom, metaKey, parseLogKey, RECORD } from './keys.ts';
 import { emptyState, headOffset, type LogState } from './log-state.ts';
 import { QueueState } from './queue-state.ts';
@@ -158,7 +158,7 @@ async function read(options: RecoveryOptions, level: LevelHandle, shutdown: Shut
   const lostQueues = replayed.checkpointsRead === 0 && (replayed.chunksRead > 0 || shutdown.kind !== 'unclean');
   if (lostQueues) replayed = await beginAtOldest(options, level, state);
   state.shelf = new ShelfClock(options.clock, replayed.lastShelf, options.maxAgeSecs);
-  if (format === undefined) await writeIdentity(level, state.epoch);
+  if (format === undefined || isEarlier(format)) await writeIdentity(level, state.epoch);
   const gaps = [...replayed.gaps];
   const head = headOffset(state);
   if (

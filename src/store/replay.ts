@@ -2,7 +2,8 @@
 
 import type { DeviceId } from '../core/device.ts';
 import type { LevelHandle } from '../platform/level-handle.ts';
-import { chunkRecordBytes, decodeChunk, decodeIdentity, recordBytes, type Chunk } from './chunk-codec.ts';
+import { decodeChunk, decodeIdentity } from './chunk-decoder.ts';
+import { chunkRecordBytes, recordBytes, type Chunk } from './chunk-format.ts';
 import { LOG_END, logFrom, parseLogKey, RECORD } from './keys.ts';
 import { applyCheckpoint, type CheckpointRecord, type LogState, type SnapshotRecord } from './log-state.ts';
 import { decodeReferences, type References } from './references.ts';

@@ -3,7 +3,8 @@
 
 import type { DeviceId } from '../core/device.ts';
 import type { DropReason } from '../core/outbox.ts';
-import { decodeIdentity, decodeRecord, recordBytes, type Chunk } from './chunk-codec.ts';
+import { decodeIdentity, decodeRecord } from './chunk-decoder.ts';
+import { recordBytes, type Chunk } from './chunk-format.ts';
 import { readToldLoss, type DropLedger } from './drop-ledger.ts';
 import type { LogReader } from './log-reader.ts';
 import { headOffset, liveBytes, type LogState } from './log-state.ts';

@@ -354,7 +354,9 @@ class Model {
     for (const name of NAMES) {
       const { leased, waiting } = this.#model(name);
       const returned = leased.size - this.outbox.queue(name).stats().inFlight;
-      for (const offset of [...leased].sort((a, b) => a - b).slice(0, Math.max(0, returned))) {
+      // Not what was taken just now: that is in flight again.
+      const older = [...leased].filter((offset) => name !== queue || !taken.some((stored) => stored.offset === offset));
+      for (const offset of older.sort((a, b) => a - b).slice(0, Math.max(0, returned))) {
         leased.delete(offset);
         waiting.add(offset);
       }

@@ -3,25 +3,43 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { DeviceId } from '../../../../src/core/device.ts';
 import type { Message } from '../../../../src/core/message.ts';
-import { ChunkEncoder, decodeChunk, decodeIdentity, decodeRecord } from '../../../../src/store/chunk-codec.ts';
+import { decodeChunk, decodeIdentity, decodeRecord } from '../../../../src/store/chunk-decoder.ts';
+import { ChunkEncoder } from '../../../../src/store/chunk-encoder.ts';
+import type { Chunk } from '../../../../src/store/chunk-format.ts';
 import { message, timestamp } from '../../../support/builders.ts';
 
-const AT = { firstOffset: 7, logBytesBefore: 100, shelfMs: 5, time: timestamp() };
+const AT = { firstOffset: 7, logBytesBefore: 100 };
 
-function encode(messages: readonly Message[], onlyQueues?: readonly number[]): Buffer {
+function encodeChunk(
+  messages: readonly Message[],
+  seqOf: (index: number) => number = (index) => index + 1,
+  onlyQueues?: readonly number[],
+): Chunk {
   const encoder = new ChunkEncoder();
-  encoder.start('epoch', 'boot-1');
-  messages.forEach((sent, index) => encoder.add(sent, index + 1, onlyQueues));
+  encoder.start({ epoch: 'epoch', shelfMs: 5, time: timestamp() });
+  messages.forEach((sent, index) => encoder.add(sent, seqOf(index), onlyQueues));
   return encoder.finish(AT);
 }
 
-function decode(bytes: Buffer): Message[] {
+function encode(messages: readonly Message[]): Buffer {
+  return encodeChunk(messages).bytes;
+}
+
+function decodeWhole(bytes: Buffer): Chunk {
   const chunk = decodeChunk(bytes, AT.firstOffset);
   if (chunk === undefined) throw new Error('damaged');
+  return chunk;
+}
+
+function messagesOf(chunk: Chunk): Message[] {
   return Array.from({ length: chunk.count }, (_, index) => {
     const { message: found } = decodeRecord(chunk, index);
     return { ...found, body: Buffer.from(found.body) };
   });
+}
+
+function decode(bytes: Buffer): Message[] {
+  return messagesOf(decodeWhole(bytes));
 }
 
 const text = fc.string({ unit: 'binary', maxLength: 200 }).map((value) => value.toWellFormed());
@@ -47,9 +65,45 @@ describe('chunk codec', () => {
   it('gives back what it was given', () => {
     fc.assert(
       fc.property(fc.array(arbitraryMessage, { minLength: 1, maxLength: 20 }), (messages) => {
-        expect(decode(encode(messages))).toEqual(messages);
+        const chunk = encodeChunk(messages);
+        expect(messagesOf(decodeWhole(chunk.bytes))).toEqual(messages);
+        // What the encoder gives along is what a reader finds.
+        expect(decodeWhole(chunk.bytes)).toEqual(chunk);
       }),
     );
+  });
+
+  it('keeps any numbers of few devices, and the time of the body', () => {
+    const record = fc.record({
+      device: fc.constantFrom('a', 'ab', 'abc', 'x-1', 'x-2'),
+      seq: fc.oneof(fc.integer({ min: 1, max: 5 }), fc.integer({ min: 1, max: 2 ** 48 })),
+      timeAt: fc.integer({ min: 0, max: 200_000 }),
+    });
+    fc.assert(
+      fc.property(fc.array(record, { minLength: 1, maxLength: 20 }), (records) => {
+        const shared = { contentType: 'application/json' };
+        const messages = records.map(({ device, timeAt }, index) =>
+          message({ device, stamps: { timeAt }, systemProperties: index % 3 === 0 ? {} : shared }),
+        );
+        const chunk = decodeWhole(encodeChunk(messages, (index) => records[index]?.seq ?? 0).bytes);
+        expect(messagesOf(chunk)).toEqual(messages);
+        expect(records.map((_, index) => decodeIdentity(chunk, index))).toEqual(
+          records.map(({ device, seq }) => ({ deviceId: device, seq, onlyQueues: undefined })),
+        );
+      }),
+    );
+  });
+
+  it('needs 13 bytes a message beside its body when a thousand devices report in turn', () => {
+    const messages = Array.from({ length: 256 }, (_, index) =>
+      message({
+        device: `meter-${index + 200}`,
+        body: Buffer.alloc(256),
+        time: timestamp({ monotonicMs: 1000 - index / 100 }),
+      }),
+    );
+    const { bytes } = encodeChunk(messages, (index) => 10_000 + index);
+    expect(bytes.length / messages.length).toBeLessThan(256 + 13);
   });
 
   it('writes system properties that messages share once', () => {
@@ -73,26 +127,33 @@ describe('chunk codec', () => {
     expect(decodeChunk(bytes, AT.firstOffset + 1)).toBeUndefined();
   });
 
-  it('skips fields that a later release may add, in the fixed part and behind it', () => {
-    const bytes = encode([message({ text: 'body' })], [3, 300]);
-    const chunk = decodeChunk(bytes, AT.firstOffset);
-    if (chunk === undefined) throw new Error('damaged');
-    const start = chunk.positions[0] as number;
-    const record = bytes.subarray(start);
-    const fixedBytes = record[4] as number;
+  it('skips fields that a later release may add, in the header and in a record', () => {
+    const systemProperties = { contentType: 'text/plain' };
+    const chunk = encodeChunk([message({ systemProperties }), message({ systemProperties })], undefined, [3, 300]);
+    const { bytes } = chunk;
+    const [first = 0] = chunk.positions;
+    const fieldsAt = bytes.indexOf(Buffer.from([42 - 5, 10])) - 1;
+    const unknown = Buffer.from([120, 3, 1, 2, 3]);
+    const end = fieldsAt + 1 + (bytes[fieldsAt] as number);
     const later = Buffer.concat([
-      bytes.subarray(0, start),
-      record.subarray(0, fixedBytes),
-      Buffer.from('four'),
-      Buffer.from([120, 3, 1, 2, 3]),
-      record.subarray(fixedBytes),
+      bytes.subarray(0, first),
+      unknown,
+      bytes.subarray(first, end),
+      unknown,
+      bytes.subarray(end),
     ]);
-    later.writeUInt32LE(record.length + 9, start);
-    later[start + 4] = fixedBytes + 4;
+    later[fieldsAt + unknown.length] = (bytes[fieldsAt] as number) + unknown.length;
+    later.writeUInt16LE(first + unknown.length, 10);
     later.writeUInt32LE(crc32(later.subarray(8)), 4);
     expect(decode(later)).toEqual(decode(bytes));
-    const again = decodeChunk(later, AT.firstOffset);
-    expect(again && decodeIdentity(again, 0)).toEqual({ deviceId: 'meter-1', seq: 1, onlyQueues: [3, 300] });
+    expect(decodeIdentity(decodeWhole(later), 0)).toEqual({ deviceId: 'meter-1', seq: 1, onlyQueues: [3, 300] });
+  });
+
+  it('refuses a version that it does not know', () => {
+    const bytes = encode([message()]);
+    bytes[8] = 3;
+    bytes.writeUInt32LE(crc32(bytes.subarray(8)), 4);
+    expect(decodeChunk(bytes, AT.firstOffset)).toBeUndefined();
   });
 
   it('keeps a property named __proto__', () => {

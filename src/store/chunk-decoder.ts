@@ -1,0 +1,241 @@
+// Decodes chunks: chunk-format.ts has the format.
+
+import { crc32 } from 'node:zlib';
+import type { DeviceId } from '../core/device.ts';
+import { gatewayMessageId, PROPERTY_FIELDPOST_ID, type StoredMessage, type SystemProperties } from '../core/message.ts';
+import { ByteReader } from './byte-reader.ts';
+import { nextField } from './chunk-fields.ts';
+import {
+  CHUNK_VERSION,
+  clockOfCode,
+  FIELD,
+  HEADER_FIELD,
+  HEADER_FIXED_BYTES,
+  MAGIC,
+  RECORD_FLAG,
+  SYSTEM_PROPERTY_CODES,
+  SYSTEM_PROPERTY_END,
+  toWhole,
+  type Chunk,
+  type RecordFrame,
+  type RecordIndex,
+} from './chunk-format.ts';
+import { indexRecords1, readFrame1 } from './chunk-version-1.ts';
+
+/** Undefined when the bytes are not a whole, undamaged chunk for that offset. */
+export function decodeChunk(bytes: Buffer, firstOffset: number): Chunk | undefined {
+  if (bytes.length < HEADER_FIXED_BYTES || bytes.readUInt32LE(0) !== MAGIC) return undefined;
+  if (bytes.readUInt32LE(4) !== crc32(bytes.subarray(8))) return undefined;
+  const version = bytes[8] as number;
+  const headerBytes = bytes.readUInt16LE(10);
+  const count = bytes.readUInt32LE(12);
+  if (bytes.readDoubleLE(16) !== firstOffset || headerBytes < HEADER_FIXED_BYTES || count > bytes.length) {
+    return undefined;
+  }
+  const index = version === 1 ? indexRecords1(bytes, headerBytes, count) : indexRecords(bytes, headerBytes, count);
+  if (version > CHUNK_VERSION || index?.positions[count] !== bytes.length) return undefined;
+  const texts = new Map<number, string>();
+  const field = { tag: 0, from: 0, to: HEADER_FIXED_BYTES };
+  while (nextField(bytes, field, headerBytes)) texts.set(field.tag, bytes.toString('utf8', field.from, field.to));
+  return {
+    ...index,
+    version,
+    bytes,
+    systemProperties: new Map(),
+    count,
+    firstOffset,
+    epoch: texts.get(HEADER_FIELD.epoch) ?? '',
+    logBytesBefore: bytes.readDoubleLE(24),
+    shelfMs: bytes.readDoubleLE(32),
+    time: {
+      bootId: texts.get(HEADER_FIELD.bootId) ?? '',
+      clock: clockOfCode(bytes[9]),
+      wallMs: bytes.readDoubleLE(40),
+      monotonicMs: bytes.readDoubleLE(48),
+    },
+  };
+}
+
+/** Walks over the records: each says where the next one begins, and what it leaves out of its device and `seq`. */
+function indexRecords(bytes: Buffer, firstPosition: number, count: number): RecordIndex {
+  const positions = new Uint32Array(count + 1);
+  const deviceIndexes = new Uint32Array(count);
+  const seqs = new Float64Array(count);
+  const devices: DeviceId[] = [];
+  const lastSeqs: number[] = [];
+  const reader = new ByteReader(bytes, firstPosition);
+  for (let index = 0; index < count; index += 1) {
+    positions[index] = reader.position;
+    const flags = reader.uint8();
+    let device: number;
+    let seq: number;
+    if ((flags & RECORD_FLAG.newDevice) !== 0) {
+      device = devices.length;
+      const shared = devices.at(-1)?.slice(0, reader.varint()) ?? (reader.skipVarint(), '');
+      devices.push((shared + reader.latin1()) as DeviceId);
+      seq = reader.varint();
+    } else {
+      device = reader.varint();
+      seq = (flags & RECORD_FLAG.seq) === 0 ? (lastSeqs[device] ?? 0) + 1 : reader.varint();
+    }
+    lastSeqs[device] = seq;
+    deviceIndexes[index] = device;
+    seqs[index] = seq;
+    reader.skipVarint();
+    if ((flags & RECORD_FLAG.wall) !== 0) reader.skipVarint();
+    if ((flags & RECORD_FLAG.timeAt) !== 0) reader.skipVarint();
+    if ((flags & RECORD_FLAG.sameSystemProperties) !== 0) reader.skipVarint();
+    if ((flags & RECORD_FLAG.fields) !== 0) reader.skip(reader.varint());
+    reader.skip(reader.varint());
+  }
+  positions[count] = reader.position;
+  return { positions, devices, deviceIndexes, seqs };
+}
+
+function readFrame(chunk: Chunk, index: number): RecordFrame {
+  const { bytes, positions, time } = chunk;
+  const reader = new ByteReader(bytes, positions[index] as number);
+  const flags = reader.uint8();
+  if ((flags & RECORD_FLAG.newDevice) !== 0) {
+    reader.skipVarint();
+    reader.skip(reader.varint());
+    reader.skipVarint();
+  } else {
+    reader.skipVarint();
+    if ((flags & RECORD_FLAG.seq) !== 0) reader.skipVarint();
+  }
+  const sinceUs = reader.signedVarint();
+  const rest = (flags & RECORD_FLAG.wall) === 0 ? 0 : reader.signedVarint();
+  const timeAt = (flags & RECORD_FLAG.timeAt) === 0 ? undefined : reader.varint();
+  let sharedFrom = -1;
+  let sharedTo = -1;
+  if ((flags & RECORD_FLAG.sameSystemProperties) !== 0) {
+    const shared = new ByteReader(bytes, (positions[0] as number) + reader.varint());
+    sharedTo = shared.varint();
+    sharedFrom = shared.position;
+    sharedTo += sharedFrom;
+  }
+  const fieldsBytes = (flags & RECORD_FLAG.fields) === 0 ? 0 : reader.varint();
+  const fieldsFrom = reader.position;
+  reader.skip(fieldsBytes);
+  const bodyBytes = reader.varint();
+  return {
+    clock: clockOfCode(flags & RECORD_FLAG.clock),
+    wallMs: toWhole(time.wallMs) + Math.round(sinceUs / 1000) + rest,
+    monotonicMs: (toWhole(time.monotonicMs * 1000) + sinceUs) / 1000,
+    timeAt,
+    sharedFrom,
+    sharedTo,
+    fieldsFrom,
+    fieldsTo: fieldsFrom + fieldsBytes,
+    bodyFrom: reader.position,
+    bodyTo: reader.position + bodyBytes,
+  };
+}
+
+function frameOf(chunk: Chunk, index: number): RecordFrame {
+  return chunk.version === 1 ? readFrame1(chunk, index) : readFrame(chunk, index);
+}
+
+/** Device, `seq` and the queues of a record, without the rest of it. */
+export interface RecordIdentity {
+  readonly deviceId: DeviceId;
+  readonly seq: number;
+  /** Undefined: every queue that takes all. */
+  readonly onlyQueues: readonly number[] | undefined;
+}
+
+export function decodeIdentity(chunk: Chunk, index: number): RecordIdentity {
+  const { bytes } = chunk;
+  const { fieldsFrom, fieldsTo } = frameOf(chunk, index);
+  let onlyQueues: number[] | undefined;
+  const field = { tag: 0, from: 0, to: fieldsFrom };
+  while (nextField(bytes, field, fieldsTo)) {
+    if (field.tag === FIELD.onlyQueues) onlyQueues = readIds(bytes, field.from, field.to);
+  }
+  return { deviceId: deviceOf(chunk, index), seq: chunk.seqs[index] as number, onlyQueues };
+}
+
+function deviceOf(chunk: Chunk, index: number): DeviceId {
+  return chunk.devices[chunk.deviceIndexes[index] as number] ?? ('' as DeviceId);
+}
+
+function readIds(bytes: Buffer, from: number, to: number): number[] {
+  const ids: number[] = [];
+  for (let at = from; at + 2 <= to; at += 2) ids.push(bytes.readUInt16LE(at));
+  return ids;
+}
+
+const NO_PROPERTIES = Object.freeze({});
+
+/** The message of a record. Its body is a view of the chunk, not a copy. */
+export function decodeRecord(chunk: Chunk, index: number): StoredMessage {
+  const { bytes, epoch } = chunk;
+  const frame = frameOf(chunk, index);
+  const deviceId = deviceOf(chunk, index);
+  const seq = chunk.seqs[index] as number;
+  let { bootId } = chunk.time;
+  let hubId: string | undefined;
+  let moduleId: string | undefined;
+  let properties: Record<string, string> = NO_PROPERTIES;
+  let propertyName = '';
+  let { sharedFrom, sharedTo } = frame;
+  const field = { tag: 0, from: 0, to: frame.fieldsFrom };
+  for (let at = field.to; nextField(bytes, field, frame.fieldsTo); at = field.to) {
+    const { tag, from, to } = field;
+    if (tag >= FIELD.systemProperty && tag < SYSTEM_PROPERTY_END) {
+      if (sharedFrom < 0) [sharedFrom, sharedTo] = [at, frame.fieldsTo];
+    } else if (tag === FIELD.propertyName) propertyName = bytes.toString('utf8', from, to);
+    else if (tag === FIELD.propertyValue) {
+      if (properties === NO_PROPERTIES) properties = {};
+      setProperty(properties, propertyName, bytes.toString('utf8', from, to));
+    } else if (tag === FIELD.bootId) bootId = bytes.toString('utf8', from, to);
+    else if (tag === FIELD.hubId) hubId = bytes.toString('utf8', from, to);
+    else if (tag === FIELD.moduleId) moduleId = bytes.toString('utf8', from, to);
+  }
+  const systemProperties: SystemProperties =
+    sharedFrom < 0 ? NO_PROPERTIES : readSystemProperties(chunk, sharedFrom, sharedTo);
+  const ownId = gatewayMessageId(epoch, deviceId, seq);
+  const givenId = systemProperties.messageId;
+  return {
+    offset: chunk.firstOffset + index,
+    seq,
+    epoch,
+    messageId: givenId ?? ownId,
+    message: {
+      ...(hubId === undefined ? {} : { hubId }),
+      deviceId,
+      ...(moduleId === undefined ? {} : { moduleId }),
+      body: bytes.subarray(frame.bodyFrom, frame.bodyTo),
+      // A message that came with its own id keeps it; ours goes along as a property.
+      properties: givenId === undefined ? properties : { ...properties, [PROPERTY_FIELDPOST_ID]: ownId },
+      systemProperties,
+      time: { bootId, clock: frame.clock, wallMs: frame.wallMs, monotonicMs: frame.monotonicMs },
+      ...(frame.timeAt === undefined ? {} : { stamps: { timeAt: frame.timeAt } }),
+    },
+  };
+}
+
+function setProperty(properties: Record<string, string>, name: string, value: string): void {
+  // An own property even for the name `__proto__`, which a plain assignment would lose.
+  if (name === '__proto__') Object.defineProperty(properties, name, { value, enumerable: true });
+  else properties[name] = value;
+}
+
+/** The system properties that stand together at `at`; shared by the records of the chunk that have the same. */
+function readSystemProperties(chunk: Chunk, at: number, end: number): SystemProperties {
+  const known = chunk.systemProperties.get(at);
+  if (known !== undefined) return known;
+  const { bytes } = chunk;
+  const properties: { -readonly [Name in keyof SystemProperties]: string } = {};
+  const field = { tag: 0, from: at, to: at };
+  while (nextField(bytes, field, end)) {
+    if (field.tag < FIELD.systemProperty || field.tag >= SYSTEM_PROPERTY_END) break;
+    const name = SYSTEM_PROPERTY_CODES[field.tag - FIELD.systemProperty];
+    if (name !== undefined) properties[name] = bytes.toString('utf8', field.from, field.to);
+  }
+  Object.freeze(properties);
+  // Messages with ids of their own have nothing to share.
+  if (properties.messageId === undefined) chunk.systemProperties.set(at, properties);
+  return properties;
+}
