@@ -93,6 +93,7 @@ export function createModbusAdapter(config: ModbusConfig, context: AdapterContex
     lastProgressMs: () => Math.min(clock.monotonicMs(), ...buses.places.map(({ bus }) => bus.lastProgressMs)),
     write: async (write, signal) => service(write.deviceId).write(write, signal),
     identify: async (deviceId, signal) => service(deviceId).identify(signal),
+    lendLine: (target) => buses.places.find(({ bus }) => bus.target === target)?.bus,
     watchFrames(deviceId, on) {
       service(deviceId).place.frameLog.isOn = on;
     },

@@ -9,7 +9,7 @@
 
 import { GatewayError } from '#sdk';
 import { BusConnection, type BusConnectionOptions, type BusState } from './bus-connection.ts';
-import type { ModbusClient } from './client.ts';
+import type { ExchangeOptions, ModbusClient } from './client.ts';
 import { BROADCAST_UNIT, type ModbusRequest } from './pdu.ts';
 
 export interface BusOptions extends BusConnectionOptions {
@@ -21,7 +21,7 @@ export interface BusOptions extends BusConnectionOptions {
   readonly turnaroundMs: number;
 }
 
-export interface BusJob {
+export interface BusJob extends ExchangeOptions {
   readonly unitId: number;
   readonly request: ModbusRequest;
   readonly timeoutMs: number;
@@ -195,7 +195,7 @@ export class Bus {
         job.resolve(client.broadcast(job.unitId, job.request));
         this.#extraGapMs = turnaroundMs;
       } else {
-        job.resolve(await client.exchange(job.unitId, job.request, job.timeoutMs));
+        job.resolve(await client.exchange(job.unitId, job.request, job.timeoutMs, job));
       }
     } catch (error) {
       const endMs = clock.monotonicMs();

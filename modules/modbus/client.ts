@@ -1,7 +1,7 @@
 // One connection to a bus: one exchange at a time over a link, a framer and the codec. Knows neither devices nor retries.
 
 import assert from 'node:assert';
-import type { Clock, GatewayError, Link, LinkOpener } from '#sdk';
+import type { CaptureWriter, Clock, GatewayError, Link, LinkOpener } from '#sdk';
 import { Codec } from './codec.ts';
 import { disconnectedFault, timeoutFault } from './faults.ts';
 import type { FrameLog } from './frame-log.ts';
@@ -15,7 +15,15 @@ export interface ClientOptions {
   readonly frameLog: FrameLog;
 }
 
-interface PendingExchange {
+/** What else is to be known of an exchange. */
+export interface ExchangeOptions {
+  /** Asks whether anybody is there: silence then says nothing of the connection. */
+  readonly isSearch?: boolean | undefined;
+  /** Where its frames are recorded. */
+  readonly capture?: CaptureWriter | undefined;
+}
+
+interface PendingExchange extends ExchangeOptions {
   readonly resolve: (data: Uint8Array) => void;
   readonly reject: (error: unknown) => void;
   readonly cancelTimeout: () => void;
@@ -98,7 +106,12 @@ export class ModbusClient {
    * `timeoutMs` counts from the last character sent to the last character of the answer, less what these take on the line.
    * @throws GatewayError GW_TIMEOUT, GW_MODBUS_EXCEPTION, GW_MODBUS_FRAME, GW_DISCONNECTED.
    */
-  exchange(unitId: number, request: ModbusRequest, timeoutMs: number): Promise<Uint8Array> {
+  exchange(
+    unitId: number,
+    request: ModbusRequest,
+    timeoutMs: number,
+    exchangeOptions: ExchangeOptions = {},
+  ): Promise<Uint8Array> {
     assert(this.#pending === undefined, 'one exchange at a time');
     if (!this.#isOpen || this.#link === undefined) return Promise.reject(this.#lostFault());
     const { clock, opener } = this.#options;
@@ -110,9 +123,10 @@ export class ModbusClient {
     const limitMs = timeoutMs + chars * opener.charMs;
     return new Promise<Uint8Array>((resolve, reject) => {
       const cancelTimeout = clock.after(limitMs, () => this.#onTimeout(limitMs));
-      this.#pending = { resolve, reject, cancelTimeout };
+      this.#pending = { ...exchangeOptions, resolve, reject, cancelTimeout };
       this.#heardSinceRequest = false;
       this.#unaskedBytes = 0;
+      exchangeOptions.capture?.record('tx', bytes);
       this.#send(bytes);
     });
   }
@@ -148,6 +162,7 @@ export class ModbusClient {
     const nowMs = clock.monotonicMs();
     if (this.#isFlood(bytes.length, nowMs)) return;
     frameLog.add(nowMs, 'received', bytes);
+    this.#pending?.capture?.record('rx', bytes);
     this.#lastActivityMs = Math.max(this.#lastActivityMs, nowMs);
     this.#heardSinceRequest = true;
     let answer: Buffer | undefined;
@@ -186,7 +201,8 @@ export class ModbusClient {
   }
 
   #onTimeout(limitMs: number): void {
-    this.#silences = this.#heardSinceRequest ? 0 : this.#silences + 1;
+    if (this.#heardSinceRequest) this.#silences = 0;
+    else if (this.#pending?.isSearch !== true) this.#silences += 1;
     const error = timeoutFault(limitMs, this.#framer.giveUp());
     this.#fail(error);
     this.#closeIfLost(error);

@@ -1,6 +1,7 @@
 // `fieldpost scan TYPE`: searches a wire for devices. A running gateway does it, so that a port which it holds can be
 // scanned between its polls; without one the command does it itself.
 
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { connectControl } from '../admin/control-client.ts';
@@ -11,7 +12,6 @@ import { EXIT_CODES, isGatewayError } from '../core/errors.ts';
 import type { ScanEvent, ScanFinding } from '../core/scan.ts';
 import { createLogger } from '../observe/logger.ts';
 import { SystemClock } from '../platform/clock.ts';
-import { join } from 'node:path';
 import { gatewayFiles, splitFileOptions, usageError, type Command, type CommandContext } from './command.ts';
 
 /** Where nobody watches a terminal, progress is told no more often. */
@@ -75,8 +75,8 @@ function duration(ms: number): string {
 
 function findingText({ place, facts, suggestion }: ScanFinding): string {
   const lines = Object.entries(facts).map(([name, value]) => `  ${name}: ${value}\n`);
-  const yaml = suggestion === undefined ? '' : `  configuration:\n${suggestion.replaceAll(/^(?=.)/gm, '    ')}\n`;
-  return `${place}\n${lines.join('')}${yaml.replace(/\n\n$/, '\n')}`;
+  const yaml = suggestion === undefined ? '' : `  configuration:\n${suggestion.trimEnd().replaceAll(/^/gm, '    ')}\n`;
+  return `${place}\n${lines.join('')}${yaml}`;
 }
 
 /** Shows what a scan tells: findings to the output, the rest beside it. */
