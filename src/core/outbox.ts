@@ -57,6 +57,8 @@ export type Lane = 'live' | 'history';
 export interface TakeLimit {
   readonly maxMessages: number;
   readonly maxBytes: number;
+  /** What was given back (`retry`) below this offset is left for a later take. Default 0. */
+  readonly returnedFrom?: number;
 }
 
 /** How one taken message ended. `retry` gives it back to its place; `rejected` moves it to the quarantine. */

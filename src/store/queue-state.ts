@@ -206,9 +206,9 @@ export class QueueState {
     return { from: Math.max(this.#nextHistory, this.#cursor), to: this.#splitAt };
   }
 
-  /** The lowest offset given back to that lane. */
-  nextReturned(lane: Lane): number | undefined {
-    const next = this.#returned.next(lane === 'live' ? this.#splitAt : 0);
+  /** The lowest offset at or above `from` given back to that lane. */
+  nextReturned(lane: Lane, from: number): number | undefined {
+    const next = this.#returned.next(lane === 'live' ? Math.max(from, this.#splitAt) : from);
     return next !== undefined && (lane === 'live' || next < this.#splitAt) ? next : undefined;
   }
 

@@ -52,7 +52,7 @@ export class LogQueue implements OutboxQueue {
         await this.#core.decided();
         continue;
       }
-      const offset = await this.#next(lane);
+      const offset = await this.#next(lane, limit.returnedFrom ?? 0);
       if (offset === undefined) break;
       if (chunk === undefined || offset < chunk.firstOffset || offset >= chunk.firstOffset + chunk.count) {
         chunk = this.#core.reader.cached(offset) ?? (await this.#load(offset));
@@ -70,9 +70,9 @@ export class LogQueue implements OutboxQueue {
   }
 
   /** The next offset of a lane: the lowest of what was given back and what is fresh. */
-  async #next(lane: Lane): Promise<number | undefined> {
+  async #next(lane: Lane, returnedFrom: number): Promise<number | undefined> {
     for (;;) {
-      const returned = this.#state.nextReturned(lane);
+      const returned = this.#state.nextReturned(lane, returnedFrom);
       const { from, to } = this.#state.fresh(lane);
       const offset = this.#state.nextUntouched(from);
       if (returned !== undefined && (returned < offset || offset >= to)) return returned;

@@ -5,7 +5,8 @@
 //   log. They stay leased: the queue would else give them out again before anything behind them.
 // - Only offsets are kept. A trial gives the lowest back to the queue, which then gives it out again, and lets it pass.
 // - No more than LIMITS.endpoint_held_messages gather, and what was in flight. Past that those of a device that is proven
-//   to be refused alone go to the quarantine, the oldest first; while nothing is proven, nothing more is taken.
+//   to be refused alone go to the quarantine, the oldest first; while nothing is proven, what held devices have beyond
+//   the bound is given back, and the pump looks past it for their neighbours.
 // - All of it ends with the session.
 
 import type { Clock } from '../core/clock.ts';
@@ -84,6 +85,7 @@ export class HeldDevices {
   readonly #holds = new Map<DeviceId, Hold>();
   #messages = 0;
   #passedTotal = 0;
+  #releases = 0;
 
   constructor(options: HeldDevicesOptions) {
     this.#options = options;
@@ -103,16 +105,24 @@ export class HeldDevices {
     return `Messages of ${who} are held back: ${first.reason}`;
   }
 
-  /** Whether a message just taken may be sent. If not, it is kept here and must stay leased. */
-  admit(stored: StoredMessage): boolean {
+  /** Counts the devices let go. What was taken before and comes after has overtaken what was given back: it goes back too. */
+  get releases(): number {
+    return this.#releases;
+  }
+
+  /** Whether a message just taken may be sent. If not, it is to be kept here or given back. */
+  admits(stored: StoredMessage): boolean {
     const hold = this.#holds.get(stored.message.deviceId);
     if (hold === undefined) return true;
-    if (hold.trial.has(stored.offset)) {
-      hold.trial.set(stored.offset, true);
-      return true;
-    }
-    this.#keep(hold, stored);
-    return false;
+    if (!hold.trial.has(stored.offset)) return false;
+    hold.trial.set(stored.offset, true);
+    return true;
+  }
+
+  /** Keeps a message that was not admitted; it must stay leased. */
+  keep(stored: StoredMessage): void {
+    const hold = this.#holds.get(stored.message.deviceId);
+    if (hold !== undefined) this.#keep(hold, stored);
   }
 
   /** Keeps a message that the peer refused; its device is held from now on. */
@@ -130,7 +140,7 @@ export class HeldDevices {
     if (accepted) this.#passedTotal += 1;
     const hold = this.#holds.get(stored.message.deviceId);
     if (hold === undefined || !hold.trial.delete(stored.offset) || hold.head !== stored.offset) return [];
-    this.#holds.delete(hold.deviceId);
+    this.#release(hold);
     this.#messages -= hold.waiting.length;
     // What was refused passes: the others are worth a trial as well.
     if (accepted) for (const other of this.#holds.values()) this.#makeDue(other);
@@ -155,7 +165,7 @@ export class HeldDevices {
         hold.trial.set(offset, false);
         given.push({ offset, outcome: 'retry' });
       }
-      if (next.length === 0) this.#holds.delete(hold.deviceId);
+      if (next.length === 0) this.#release(hold);
     }
     return given;
   }
@@ -185,6 +195,11 @@ export class HeldDevices {
     this.#holds.clear();
     this.#messages = 0;
     return given;
+  }
+
+  #release({ deviceId }: Hold): void {
+    this.#holds.delete(deviceId);
+    this.#releases += 1;
   }
 
   /** Notes a refusal and begins the next wait where it decides. */

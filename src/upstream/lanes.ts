@@ -4,17 +4,22 @@
 // - Fresh messages never wait for history: history leaves a reserve of the window free. History is owed a tenth of what
 //   the live lane sends.
 // - No more than the endpoint's window is unanswered.
+// - What a look passed over stays passed over until something else comes back (`reopen`).
 
+import type { Clock } from '../core/clock.ts';
 import type { EndpointCapabilities } from '../core/endpoint.ts';
 import type { StoredMessage } from '../core/message.ts';
 import type { Lane, OutboxQueue, TakeLimit } from '../core/outbox.ts';
 
 /** Share of the window that history leaves to fresh messages, and of the traffic that it is owed by them. */
 const LANE_SHARE = 0.1;
+/** Time between two looks past what is given back: the queue cannot tell when there is something new behind it. */
+const LOOK_PERIOD_MS = 1000;
 
 export interface LanesOptions {
   readonly queue: OutboxQueue;
   readonly order: 'live_first' | 'strict';
+  readonly clock: Clock;
   /** Told when a lane that gave nothing has something again. */
   readonly wake: () => void;
 }
@@ -25,6 +30,16 @@ interface LaneState {
   /** `take` would give something, as far as is known. */
   ready: boolean;
   watching: boolean;
+  /** Below it looks have seen everything. */
+  lookedTo: number;
+}
+
+export interface TakeOptions {
+  readonly capabilities: EndpointCapabilities;
+  readonly limit: TakeLimit;
+  /** Passes over what former looks took and the caller gave back. */
+  readonly isLooking: boolean;
+  readonly signal: AbortSignal;
 }
 
 export interface Taken {
@@ -34,8 +49,8 @@ export interface Taken {
 
 export class Lanes {
   readonly #options: LanesOptions;
-  readonly #live: LaneState = { lane: 'live', inFlight: 0, ready: true, watching: false };
-  readonly #history: LaneState = { lane: 'history', inFlight: 0, ready: true, watching: false };
+  readonly #live: LaneState = createLane('live');
+  readonly #history: LaneState = createLane('history');
   /** Messages that the history lane may send although fresh ones wait. */
   #historyCredit = 0;
 
@@ -56,17 +71,20 @@ export class Lanes {
     this.#stateOf(lane).inFlight -= count;
   }
 
-  /** Messages were given back, or the lanes split: either may give something again. */
+  /** Messages were given back, or the lanes split: either may give something again, from its lowest offset. */
   reopen(): void {
-    this.#live.ready = true;
-    this.#history.ready = true;
+    for (const state of [this.#live, this.#history]) {
+      state.ready = true;
+      state.lookedTo = 0;
+    }
   }
 
   /** Leases the next batch; undefined when there is none, or no room for one, before something changes. */
-  async take(capabilities: EndpointCapabilities, limit: TakeLimit, signal: AbortSignal): Promise<Taken | undefined> {
+  async take(options: TakeOptions): Promise<Taken | undefined> {
+    const { capabilities } = options;
     const { window } = capabilities;
     const from = (state: LaneState, windowMessages: number, most?: number): Promise<Taken | undefined> =>
-      this.#takeFrom(state, roomIn(state, capabilities, windowMessages - this.inFlight, most), limit, signal);
+      this.#takeFrom(state, roomIn(state, capabilities, windowMessages - this.inFlight, most), options);
     if (this.#options.order === 'strict') return from(this.#live, window);
     const owed = Math.floor(this.#historyCredit);
     const reserve = window >= 2 ? Math.max(1, Math.floor(window * LANE_SHARE)) : 0;
@@ -82,24 +100,31 @@ export class Lanes {
     return taken;
   }
 
-  async #takeFrom(state: LaneState, room: number, limit: TakeLimit, signal: AbortSignal): Promise<Taken | undefined> {
+  async #takeFrom(state: LaneState, room: number, options: TakeOptions): Promise<Taken | undefined> {
+    const { isLooking, limit, signal } = options;
     if (!state.ready || signal.aborted || room < 1) return undefined;
     const messages = await this.#options.queue.take(state.lane, {
       ...limit,
       maxMessages: Math.min(room, limit.maxMessages),
+      ...(isLooking && { returnedFrom: state.lookedTo }),
     });
-    if (messages.length > 0) return { lane: state.lane, messages };
+    const last = messages.at(-1);
+    if (last !== undefined) {
+      if (isLooking) state.lookedTo = last.offset + 1;
+      return { lane: state.lane, messages };
+    }
     state.ready = false;
-    this.#watch(state, signal);
+    const { clock, queue } = this.#options;
+    if (!state.watching) {
+      this.#watch(state, isLooking ? clock.sleep(LOOK_PERIOD_MS, signal) : queue.available(state.lane, signal));
+    }
     return undefined;
   }
 
   /** Learns when a lane that gave nothing has something again. */
-  #watch(state: LaneState, signal: AbortSignal): void {
-    if (state.watching) return;
+  #watch(state: LaneState, again: Promise<void>): void {
     state.watching = true;
-    this.#options.queue
-      .available(state.lane, signal)
+    again
       .then(() => {
         state.ready = true;
       })
@@ -114,6 +139,10 @@ export class Lanes {
   #stateOf(lane: Lane): LaneState {
     return lane === 'live' ? this.#live : this.#history;
   }
+}
+
+function createLane(lane: Lane): LaneState {
+  return { lane, inFlight: 0, ready: true, watching: false, lookedTo: 0 };
 }
 
 /** How many messages a lane may give now; 0 while it is better to wait. */

@@ -70,6 +70,8 @@ export class Pump {
   #retry: Retry | undefined;
   /** Of the present session. */
   #held: HeldDevices | undefined;
+  /** Devices let go, as far as the lanes know. */
+  #releases = 0;
   #unanswered: number[] = [];
   #failure: Error | undefined;
   #deliveredTotal = 0;
@@ -95,6 +97,7 @@ export class Pump {
     const { signal } = session;
     const held = new HeldDevices({ ...this.#options, signal, wake: () => this.#notify() });
     this.#held = held;
+    this.#releases = held.releases;
     this.#retry = undefined;
     this.#unanswered = [];
     this.#failure = undefined;
@@ -141,23 +144,39 @@ export class Pump {
   /** Takes and sends one batch. False when there is nothing to do before something changes. */
   async #fill(session: Session, held: HeldDevices): Promise<boolean> {
     if (this.#draining || this.#retry !== undefined) return false;
-    await this.#giveBack(held.trials());
-    if (held.room === 0 && !(await this.#evict(held))) return false;
-    if (this.#inFlightBytes >= LIMITS.endpoint_in_flight_bytes) return false;
-    const limit = {
-      maxMessages: Math.max(1, held.room),
-      maxBytes: LIMITS.endpoint_in_flight_bytes - this.#inFlightBytes,
-    };
-    const taken = await this.#lanes.take(this.#options.endpoint.capabilities, limit, session.signal);
-    if (taken === undefined) return false;
-    if (this.#retry !== undefined || this.#draining) {
-      // Meanwhile the endpoint asked for a pause, and what was taken may be the very message that it refused.
-      await this.#options.queue.settle(taken.messages.map(({ offset }) => ({ offset, outcome: 'retry' })));
-      return false;
+    if (held.releases !== this.#releases) {
+      this.#releases = held.releases;
+      this.#lanes.reopen();
     }
-    const batch = taken.messages.filter((stored) => held.admit(stored));
+    await this.#giveBack(held.trials());
+    if (held.room === 0) await this.#evict(held);
+    if (this.#inFlightBytes >= LIMITS.endpoint_in_flight_bytes) return false;
+    // Nothing more may be held and nothing is proven: a neighbour that passes behind it would prove it.
+    const isLooking = held.room === 0;
+    const { capabilities } = this.#options.endpoint;
+    const taken = await this.#lanes.take({
+      capabilities,
+      limit: {
+        maxMessages: isLooking ? capabilities.batchMessages : held.room,
+        maxBytes: LIMITS.endpoint_in_flight_bytes - this.#inFlightBytes,
+      },
+      isLooking,
+      signal: session.signal,
+    });
+    if (taken === undefined) return false;
+    // Meanwhile the endpoint asked for a pause, and what was taken may be the very message that it refused; or a device
+    // was let go, and what it had waiting comes before what was taken.
+    const isStale = this.#retry !== undefined || this.#draining || held.releases !== this.#releases;
+    const batch: StoredMessage[] = [];
+    const givenBack: Settlement[] = [];
+    for (const stored of taken.messages) {
+      if (!isStale && held.admits(stored)) batch.push(stored);
+      else if (isStale || isLooking) givenBack.push({ offset: stored.offset, outcome: 'retry' });
+      else held.keep(stored);
+    }
     if (batch.length > 0) void this.#send(taken.lane, batch, session);
-    return true;
+    await this.#options.queue.settle(givenBack);
+    return this.#retry === undefined;
   }
 
   async #send(lane: Lane, batch: readonly StoredMessage[], session: Session): Promise<void> {
@@ -266,12 +285,11 @@ export class Pump {
     return { offset, outcome: 'rejected', reason };
   }
 
-  /** Makes room among what is held back. False when nothing is proven against any device. */
-  async #evict(held: HeldDevices): Promise<boolean> {
+  /** Makes room among what is held back, as far as anything is proven against a device. */
+  async #evict(held: HeldDevices): Promise<void> {
     const evicted = held.evict();
-    if (evicted.length === 0) return false;
+    if (evicted.length === 0) return;
     await this.#reject(evicted.map((message) => this.#rejected(message, message.deviceId, message.reason)));
-    return true;
   }
 
   async #giveBack(settlements: readonly Settlement[]): Promise<void> {

@@ -188,6 +188,16 @@ export function describeOutbox(start: () => Promise<OutboxSubject>): void {
       expect(queue.stats()).toMatchObject({ messages: 3, inFlight: 3, acceptedTotal: 1 });
     });
 
+    it('passes over what was given back below an offset, and gives it later', async () => {
+      const queue = await open();
+      await outbox.append(['a', 'b', 'c', 'd'].map((name) => entry(name)));
+      const offsets = (await take(queue, 3)).map(({ offset }) => offset);
+      await queue.settle(offsets.map((offset) => ({ offset, outcome: 'retry' })));
+      const look = { maxMessages: 10, maxBytes: 1e9, returnedFrom: (offsets[1] ?? 0) + 1 };
+      expect((await queue.take('live', look)).map(text)).toEqual(['c', 'd']);
+      expect((await take(queue)).map(text)).toEqual(['a', 'b']);
+    });
+
     it('gives at least one message however small the limit', async () => {
       const queue = await open();
       await outbox.append([entry('x'.repeat(1000)), entry('y')]);

@@ -6,7 +6,7 @@ import { parseDeviceId } from '../../src/core/device.ts';
 import type { Clock } from '../../src/core/clock.ts';
 import type { Logger } from '../../src/core/log.ts';
 import type { Message } from '../../src/core/message.ts';
-import type { Outbox, OutboxSettings } from '../../src/core/outbox.ts';
+import type { Outbox, OutboxQueue, OutboxSettings } from '../../src/core/outbox.ts';
 import type { EventName, Telemetry } from '../../src/observe/events.ts';
 import { SystemClock } from '../../src/platform/clock.ts';
 import { systemRandom } from '../../src/platform/random.ts';
@@ -94,6 +94,7 @@ export function startRig(
   endpoint: Endpoint,
   order: 'live_first' | 'strict' = 'live_first',
   runnerClock: Clock = clock,
+  throughQueue: (queue: OutboxQueue) => OutboxQueue = (queue) => queue,
 ): UpstreamRig {
   const outbox = memoryOutbox(order);
   const telemetry = recordingTelemetry();
@@ -101,7 +102,7 @@ export function startRig(
   const runner = createEndpointRunner({
     name: '$upstream',
     endpoint,
-    queue,
+    queue: throughQueue(queue),
     order,
     clockOffset: (bootId) => outbox.clockOffset(bootId),
     clock: runnerClock,

@@ -5,7 +5,7 @@ import { parseDeviceId } from '../../../../src/core/device.ts';
 import { GatewayError } from '../../../../src/core/errors.ts';
 import { LIMITS } from '../../../../src/core/limits.ts';
 import { message } from '../../../support/builders.ts';
-import { ScriptedEndpoint } from '../../../support/scripted-endpoint.ts';
+import { ScriptedEndpoint, textOf } from '../../../support/scripted-endpoint.ts';
 import { hastyClock, startRig } from '../../../support/upstream-rig.ts';
 import { waitFor } from '../../../support/wait.ts';
 
@@ -141,6 +141,33 @@ describe('sending', () => {
     expect(oldest).toMatchObject({ reason: 'not this topic', stored: { message: { deviceId: 'bad' } } });
     expect(rig.outbox.queue('$upstream').stats().inFlight).toBeLessThanOrEqual(LIMITS.endpoint_held_messages + 256);
   });
+
+  it.each(['live_first', 'strict'] as const)(
+    'finds neighbours behind more of a refused device than may be held (%s)',
+    async (order) => {
+      const endpoint = new ScriptedEndpoint();
+      endpoint.capabilities = { negativeAcknowledgement: true, window: 256, batchMessages: 64 };
+      let allowed = false;
+      endpoint.react = (stored) =>
+        stored.message.deviceId === 'bad' && !allowed
+          ? { status: 'retry', kind: 'unauthorized', reason: 'not this topic' }
+          : { status: 'accepted' };
+      await using rig = startRig(endpoint, order);
+      const bad = await rig.append(LIMITS.endpoint_held_messages * 3, 'b', { deviceId: parseDeviceId('bad') });
+      await waitFor(() => rig.telemetry.of('delivery_retried').length > 1);
+      // Beyond every message that may be leased, too.
+      bad.push(...(await rig.append(LIMITS.queue_in_flight_messages, 'c', { deviceId: parseDeviceId('bad') })));
+      const good = await rig.append(500, 'g', { deviceId: parseDeviceId('good') });
+      const texts = (prefix: string): string[] => endpoint.accepted.filter((text) => text.startsWith(prefix));
+      await waitFor(() => texts('g').length === good.length, { what: 'the neighbour to be delivered' });
+      expect(texts('g')).toEqual(good);
+      allowed = true;
+      await rig.drained();
+      const quarantined = await rig.outbox.quarantined({ limit: LIMITS.quarantine_messages });
+      const arrived = [...quarantined.map(({ stored }) => textOf(stored)), ...texts('b'), ...texts('c')];
+      expect(arrived).toEqual(bad);
+    },
+  );
 
   it('corrects times once the clock of their boot is known', async () => {
     const endpoint = new ScriptedEndpoint();
