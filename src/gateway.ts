@@ -1,7 +1,7 @@
 // The composition root: builds every part in boot order and stops them in reverse. Nothing else constructs parts.
 //
-// Boot order: the outbox (nothing may come in before it can be stored), ingress, adapters (values flow), endpoints (values
-// leave), then what people look at. Stop order: adapters, ingress, endpoints, outbox.
+// Boot order: the outbox (nothing may come in before it can be stored), the state store, ingress, adapters (values flow), endpoints (values
+// leave), then what people look at. Stop order: adapters, ingress, endpoints, state store, outbox.
 
 import type { GatewayConfig } from './config/config.ts';
 import type { Adapter } from './core/adapter.ts';
@@ -23,12 +23,15 @@ import { Ingress } from './pipeline/ingress.ts';
 import type { Router } from './pipeline/route.ts';
 import { createTransform } from './pipeline/transform.ts';
 import type { Random } from './platform/random.ts';
+import type { StateStore } from './store/state/state-store.ts';
 
 export interface GatewayOptions {
   readonly config: GatewayConfig;
   readonly modules: ModuleList;
   /** Opens the outbox with the queues of the routes. */
   readonly openOutbox: (config: GatewayConfig, router: Router) => Promise<Outbox>;
+  /** Never rejects: a state store that does not open is shown as such. */
+  readonly openState: () => Promise<StateStore>;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Logger;
@@ -43,6 +46,7 @@ const STOP_MS = 10_000;
 
 export class Gateway {
   readonly outbox: Outbox;
+  readonly state: StateStore;
   readonly registry: DeviceRegistry;
   readonly points: PointCache;
   readonly dispatcher: Dispatcher;
@@ -56,12 +60,13 @@ export class Gateway {
   #applying: Promise<void> = Promise.resolve();
   #stopping: Promise<void> | undefined;
 
-  private constructor(options: GatewayOptions, outbox: Outbox, router: Router) {
+  private constructor(options: GatewayOptions, outbox: Outbox, state: StateStore, router: Router) {
     const { clock, random, log, telemetry, meters, modules, config } = options;
     const transform = createTransform();
     this.#options = options;
     this.#config = config;
     this.outbox = outbox;
+    this.state = state;
     this.registry = createDeviceRegistry(clock, telemetry);
     this.points = createPointCache();
     this.#ingress = new Ingress({ outbox, router, transform, clock, telemetry });
@@ -75,6 +80,7 @@ export class Gateway {
       log,
       telemetry,
       captureDirectory: options.captureDirectory,
+      stateOf: (adapterId) => state.space(`adapter/${adapterId}`),
     });
     this.dispatcher = createDispatcher({
       registry: this.registry,
@@ -89,7 +95,7 @@ export class Gateway {
   static async start(options: GatewayOptions): Promise<Gateway> {
     const router = routerFor(options.config);
     const outbox = await options.openOutbox(options.config, router);
-    const gateway = new Gateway(options, outbox, router);
+    const gateway = new Gateway(options, outbox, await options.openState(), router);
     const { clock, telemetry, config } = options;
     gateway.#clockWatch = watchClock({ clock, outbox, telemetry });
     await Promise.all([
@@ -197,6 +203,7 @@ export class Gateway {
     await step('ingress', () => this.#ingress.stop(deadline));
     this.#running.abort();
     await step('endpoints', () => this.#endpoints.stop(deadline));
+    await step('state store', () => this.state.close());
     await step('outbox', () => this.outbox.close());
   }
 

@@ -8,6 +8,8 @@ import type { Message } from './message.ts';
 import type { PointValue, Quality, ReadingBatch } from './reading.ts';
 import type { HealthReport } from './service.ts';
 import type { DeviceShape, PointShape } from './shape.ts';
+import type { StateSpace } from './state.ts';
+import type { WriteRules } from './write-rules.ts';
 
 /** What an adapter tells about one point before there is a value. */
 export interface PointInfo {
@@ -18,11 +20,15 @@ export interface PointInfo {
   readonly writable: boolean;
   /** What the pipeline makes of its values. Default: the device's `shape.pointDefaults`. */
   readonly shape?: PointShape;
+  /** What of a writable point may be written; the dispatcher sees to it. */
+  readonly writeRules?: WriteRules | undefined;
 }
 
 export interface DeviceInfo {
   readonly deviceId: DeviceId;
   readonly points: readonly PointInfo[];
+  /** Names of the actions that the device can be told to do, beside being written. */
+  readonly actions?: readonly string[];
   readonly shape?: DeviceShape;
 }
 
@@ -36,6 +42,20 @@ export interface PointWrite {
 export interface WriteResult {
   readonly readBack?: PointValue;
   readonly quality: Quality;
+}
+
+/** Something that a device is told to do. */
+export interface ActionCall {
+  readonly deviceId: DeviceId;
+  readonly action: string;
+  /** What came with the command, any JSON; undefined: nothing. */
+  readonly payload?: unknown;
+}
+
+/** How an action ended. */
+export interface ActionResult {
+  /** What the device answered, any JSON; undefined: it confirmed nothing but the receipt. */
+  readonly payload?: unknown;
 }
 
 /** One exchange on the wire, for metrics and the frame log. */
@@ -66,6 +86,8 @@ export interface AdapterContext {
   readonly log: Logger;
   /** Folder for captures of raw bytes; may not exist yet. */
   readonly captureDirectory: string;
+  /** What this adapter keeps over restarts, durably. It may be out of order for a while: then it throws. */
+  readonly state: StateSpace;
   /** Polled and streamed values: waits for nobody; stored, else counted as lost. */
   publishReadings(batch: ReadingBatch): void;
   /**
@@ -106,6 +128,8 @@ export interface Adapter {
   lastProgressMs?(): number | undefined;
   /** Writes go before reads. @throws GatewayError GW_NOT_FOUND, GW_WRITE_REFUSED, GW_DEVICE_OFFLINE, GW_MODBUS_EXCEPTION, GW_WRITE_VERIFY, … */
   write?(write: PointWrite, signal: AbortSignal): Promise<WriteResult>;
+  /** Has a device do one of its `actions`. @throws GatewayError as `write`. */
+  invoke?(call: ActionCall, signal: AbortSignal): Promise<ActionResult>;
   /**
    * Asks a device who it is; by names such as `vendor_name`, `product_code`, `revision`.
    * @throws GatewayError GW_NOT_FOUND, GW_DEVICE_OFFLINE, GW_MODBUS_EXCEPTION, …

@@ -38,6 +38,11 @@ export const ERROR_CATALOGUE = {
     kind: 'invalid',
   },
   GW_STORE_CLOSED: { meaning: 'The store is closed.', exit: 75, kind: 'transient' },
+  GW_STATE_FULL: {
+    meaning: 'An entry is too large for the state store, or its owner keeps as much as the bound allows.',
+    exit: 75,
+    kind: 'throttled',
+  },
   GW_OUTBOX_FULL: {
     meaning: 'The outbox reached a limit and its policy refuses new messages.',
     exit: 75,

@@ -12,6 +12,7 @@ const STATUS: Partial<Readonly<Record<ErrorCode, number>>> = {
   GW_WRITE_REFUSED: 403,
   GW_THROTTLED: 429,
   GW_OUTBOX_BUSY: 429,
+  GW_STATE_FULL: 507,
   GW_OUTBOX_FULL: 507,
   GW_STORE_WRITE: 503,
   GW_STORE_CLOSED: 503,

@@ -23,6 +23,12 @@ export const LIMITS = {
   /** Quarantined messages; past it the oldest are dropped with an event. */
   quarantine_messages: 10_000,
   quarantine_bytes: 64 * 1024 * 1024,
+  /** State besides messages: of one owner (an adapter, the dispatcher), of one entry, and what may wait for the disk. */
+  state_space_keys: 100_000,
+  state_space_bytes: 64 * 1024 * 1024,
+  state_key_bytes: 512,
+  state_value_bytes: 1024 * 1024,
+  state_waiting_bytes: 16 * 1024 * 1024,
   /** Boots whose clock offset is kept. */
   clock_boots: 64,
   /** Readings that wait for encoding and append when the disk is slow. */

@@ -7,6 +7,7 @@ import type { DeviceId } from '../core/device.ts';
 import { errorText } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
 import type { HealthReport } from '../core/service.ts';
+import type { StateSpace } from '../core/state.ts';
 import type { Telemetry } from '../observe/events.ts';
 import type { FieldMeters } from '../observe/metrics.ts';
 import type { Ingress } from '../pipeline/ingress.ts';
@@ -41,6 +42,8 @@ export interface SupervisorOptions {
   readonly telemetry: Telemetry;
   /** Folder for captures of raw bytes. */
   readonly captureDirectory: string;
+  /** What an adapter keeps over restarts. */
+  readonly stateOf: (adapterId: string) => StateSpace;
 }
 
 const RESTART_FIRST_MS = 1000;
@@ -162,12 +165,14 @@ export class AdapterSupervisor {
   }
 
   #context(adapterId: string): AdapterContext {
-    const { ingress, points, registry, transform, meters, clock, log, telemetry, captureDirectory } = this.#options;
+    const { ingress, points, registry, transform, meters, clock, log, telemetry, captureDirectory, stateOf } =
+      this.#options;
     return {
       adapterId,
       clock,
       log: log.child({ adapter: adapterId }),
       captureDirectory,
+      state: stateOf(adapterId),
       publishReadings(batch) {
         points.update(batch);
         ingress.readings(batch);

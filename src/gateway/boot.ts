@@ -13,6 +13,7 @@ import { makeDirectory } from '../platform/files.ts';
 import { createHostMonitor } from '../platform/host.ts';
 import { systemRandom } from '../platform/random.ts';
 import { openOutbox } from '../store/open.ts';
+import { openStateStore } from '../store/state/open.ts';
 import type { DaemonOptions } from './options.ts';
 
 export type Observed = ReturnType<typeof observe>;
@@ -43,6 +44,8 @@ export function startGateway(options: DaemonOptions, observed: Observed, config:
     telemetry: observed.telemetry,
     meters: observed.meters,
     captureDirectory: join(dataDirectory, 'files', 'captures'),
+    openState: () =>
+      openStateStore({ directory: join(dataDirectory, 'db', 'state'), clock, telemetry: observed.telemetry }),
     openOutbox: ({ gatewayId, outbox }, { queues }) =>
       openOutbox({
         directory: join(dataDirectory, 'db', 'log'),

@@ -209,6 +209,7 @@ export class Daemon {
   #parts(): readonly HealthPart[] {
     const parts: HealthPart[] = [
       { part: 'configuration', essential: false, report: this.#config.health() },
+      { part: 'state store', essential: false, report: this.#gateway.state.health() },
       { part: 'control socket', essential: false, report: this.#controlHealth },
       ...this.#gateway.failedParts(),
     ];

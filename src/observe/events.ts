@@ -189,6 +189,16 @@ export const EVENTS = {
     recent: true,
   },
   outbox_reopened: { level: 'warn', text: 'The outbox was reopened and takes messages again.', recent: true },
+  state_failed: {
+    level: 'error',
+    text: 'The state store failed or does not open; it is being reopened and verified.',
+    counters: [
+      { name: 'fieldpost_state_failures_total', help: 'Failed openings, reads and writes of the state store.' },
+    ],
+    everyMs: 10_000,
+    recent: true,
+  },
+  state_reopened: { level: 'warn', text: 'The state store was reopened and is in use again.', recent: true },
   store_salvaged: {
     level: 'error',
     text: 'A damaged store was copied aside and what could be read was kept.',

@@ -20,6 +20,7 @@ import { createMemoryOutbox } from '../../../src/store/memory-outbox.ts';
 import { timestamp } from '../../support/builders.ts';
 import { ScriptedEndpoint } from '../../support/scripted-endpoint.ts';
 import { waitFor } from '../../support/wait.ts';
+import { memoryStateStore } from '../../support/state.ts';
 
 interface Made {
   readonly adapters: { readonly id: string; readonly context: AdapterContext; stopped: boolean }[];
@@ -97,6 +98,7 @@ describe('gateway', () => {
         telemetry: { emit: () => {} },
         meters: { exchange: () => {}, poll: () => {} },
         captureDirectory: '/nowhere',
+        openState: memoryStateStore,
       });
       running.push(gateway);
       return gateway;

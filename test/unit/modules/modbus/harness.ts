@@ -8,6 +8,7 @@ import type { AdapterContext, Exchange, PollTiming } from '../../../../src/core/
 import type { LogFields, Logger } from '../../../../src/core/log.ts';
 import { qualityText, type ReadingBatch } from '../../../../src/core/reading.ts';
 import { SystemClock } from '../../../../src/platform/clock.ts';
+import { memorySpace } from '../../../support/state.ts';
 
 export const NEVER = new AbortController().signal;
 
@@ -62,6 +63,7 @@ export function record(fields: Partial<AdapterContext> = {}): Recording {
     ready: () => Promise.resolve(),
     reportDevice: (device, state, reason) => void states.push({ device, state, reason, atMs: clock.monotonicMs() }),
     captureDirectory: '/nowhere',
+    state: memorySpace(),
     reportExchange: (exchange) => void exchanges.push(exchange),
     reportPoll: (timing) => void polls.push(timing),
     ...fields,

@@ -17,6 +17,7 @@ import { systemRandom } from '../../../../src/platform/random.ts';
 import { createMemoryOutbox } from '../../../../src/store/memory-outbox.ts';
 import { timestamp } from '../../../support/builders.ts';
 import { waitFor } from '../../../support/wait.ts';
+import { memorySpace } from '../../../support/state.ts';
 
 const NEVER = new AbortController().signal;
 const meter = parseDeviceId('meter-1');
@@ -122,6 +123,7 @@ describe('adapter supervisor and dispatcher', () => {
       log: silentLogger,
       telemetry,
       captureDirectory: '/nowhere',
+      stateOf: () => memorySpace(),
     });
     const dispatcher = createDispatcher({ registry, adapterOf: (id) => supervisor.adapterOf(id), clock, telemetry });
     const made: TestAdapter[] = [];

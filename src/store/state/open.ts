@@ -1,0 +1,38 @@
+// The state store on LevelDB.
+
+import type { Clock } from '../../core/clock.ts';
+import type { Telemetry } from '../../observe/events.ts';
+import type { LevelFactory } from '../../platform/level-handle.ts';
+import { openLevel } from '../../platform/level.ts';
+import { writeCleanMark } from '../clean-mark.ts';
+import { DiskSpace } from '../space.ts';
+import { openState } from './open-state.ts';
+import { startStateStore, type StateStore } from './state-store.ts';
+
+export interface StateStoreFiles {
+  /** The LevelDB directory, `<data>/db/state`; created when it is not there. */
+  readonly directory: string;
+  readonly clock: Clock;
+  readonly telemetry: Telemetry;
+  /** Free bytes of the file system that holds `directory`. Default: statfs(2). */
+  readonly freeBytes?: () => Promise<number>;
+  /** Opens LevelDB; tests put faults in between. */
+  readonly level?: LevelFactory;
+}
+
+/** Opens, or creates, the state store. Never rejects: what does not open is shown in its health and tried again. */
+export function openStateStore(options: StateStoreFiles): Promise<StateStore> {
+  const { directory, clock, telemetry, level = openLevel } = options;
+  const space = new DiskSpace({
+    directory,
+    ballastPath: `${directory}.ballast`,
+    monotonicMs: () => clock.monotonicMs(),
+    freeBytes: options.freeBytes,
+  });
+  return startStateStore({
+    clock,
+    telemetry,
+    open: (how) => openState({ directory, clock, level, isDiskFull: () => space.isFull() }, how),
+    markClean: (commits) => writeCleanMark(directory, commits),
+  });
+}

@@ -1,0 +1,126 @@
+// What every state store must do, whatever it stands on.
+
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import type { StateSpace } from '../../src/core/state.ts';
+import { LIMITS } from '../../src/core/limits.ts';
+import type { StateStore } from '../../src/store/state/state-store.ts';
+
+export interface StateSubject {
+  create(): Promise<StateStore>;
+  /** Opens what was left; absent where nothing outlives a close. */
+  reopen?(): Promise<StateStore>;
+  end(): Promise<void>;
+}
+
+const bytes = (text: string): Uint8Array => Buffer.from(text);
+
+async function all(space: StateSpace, prefix?: string): Promise<string[]> {
+  const found: string[] = [];
+  for await (const [key, value] of space.entries(prefix)) found.push(`${key}=${Buffer.from(value).toString()}`);
+  return found;
+}
+
+export function describeState(create: () => Promise<StateSubject>): void {
+  let subject: StateSubject;
+  let store: StateStore;
+  beforeEach(async () => {
+    subject = await create();
+    store = await subject.create();
+  });
+  afterEach(async () => {
+    await store.close();
+    await subject.end();
+  });
+
+  it('keeps what was written, replaces and deletes it', async () => {
+    const space = store.space('a');
+    await space.write([
+      { key: 'x', value: bytes('1') },
+      { key: 'y', value: bytes('') },
+    ]);
+    expect([await space.get('x'), await space.get('y'), await space.get('z')].map((one) => one?.length)).toEqual([
+      1,
+      0,
+      undefined,
+    ]);
+    await space.write([{ key: 'x', value: bytes('2') }, { key: 'y' }]);
+    expect(await all(space)).toEqual(['x=2']);
+    expect(store.stats().keys).toBe(1);
+  });
+
+  it('takes the last of several changes of one key in one write', async () => {
+    const space = store.space('a');
+    await space.write([{ key: 'x', value: bytes('1') }, { key: 'x' }, { key: 'x', value: bytes('3') }]);
+    expect(await all(space)).toEqual(['x=3']);
+    expect(store.stats().keys).toBe(1);
+  });
+
+  it('hides the spaces from each other, also where one name begins with the other', async () => {
+    await store.space('a').write([{ key: 'bx', value: bytes('1') }]);
+    await store.space('ab').write([{ key: 'x', value: bytes('2') }]);
+    expect(await all(store.space('a'))).toEqual(['bx=1']);
+    expect(await all(store.space('ab'))).toEqual(['x=2']);
+    expect(await store.space('a').get('x')).toBeUndefined();
+  });
+
+  it('lists by prefix in the order of the bytes, over many pages', async () => {
+    const space = store.space('a');
+    const keys = Array.from({ length: 700 }, (_, index) => `k/${String(index).padStart(4, '0')}`);
+    await space.write([...keys].reverse().map((key) => ({ key, value: bytes('v') })));
+    await space.write(['k', 'k0', 'ä', 'l'].map((key) => ({ key, value: bytes('w') })));
+    expect(await all(space, 'k/')).toEqual(keys.map((key) => `${key}=v`));
+    expect((await all(space)).at(-1)).toBe('ä=w');
+  });
+
+  it('makes concurrent writes in their order', async () => {
+    const space = store.space('a');
+    await Promise.all(Array.from({ length: 200 }, (_, index) => space.write([{ key: 'x', value: bytes(`${index}`) }])));
+    expect(await all(space)).toEqual(['x=199']);
+  });
+
+  it('refuses what is too large, whole, and goes on', async () => {
+    const space = store.space('a');
+    const long = { key: 'k'.repeat(LIMITS.state_key_bytes + 1), value: bytes('1') };
+    const large = { key: 'k', value: new Uint8Array(LIMITS.state_value_bytes + 1) };
+    for (const change of [long, large, { key: '', value: bytes('1') }]) {
+      const refused = space.write([{ key: 'other', value: bytes('1') }, change]);
+      await expect(refused).rejects.toMatchObject({ code: 'GW_STATE_FULL' });
+    }
+    expect(await all(space)).toEqual([]);
+    await space.write([{ key: 'k'.repeat(LIMITS.state_key_bytes), value: bytes('1') }]);
+    expect(store.stats().keys).toBe(1);
+  });
+
+  it('bounds each space by itself, and takes what makes it smaller', async () => {
+    const space = store.space('a');
+    const value = new Uint8Array(LIMITS.state_value_bytes);
+    const fits = Math.floor(LIMITS.state_space_bytes / (LIMITS.state_value_bytes + 64));
+    for (let index = 0; index < fits; index += 8) {
+      const count = Math.min(8, fits - index);
+      await space.write(Array.from({ length: count }, (_, next) => ({ key: `k${index + next}`, value })));
+    }
+    const more = [
+      { key: 'more1', value },
+      { key: 'more2', value },
+    ];
+    await expect(space.write(more)).rejects.toMatchObject({ code: 'GW_STATE_FULL' });
+    expect(await space.get('more1')).toBeUndefined();
+    await store.space('b').write(more);
+    await space.write([{ key: 'k0' }, { key: 'k1' }]);
+    await space.write(more);
+    expect(store.stats().keys).toBe(fits + 2);
+  });
+
+  it('refuses everything once it is closed', async () => {
+    const space = store.space('a');
+    const written = space.write([{ key: 'x', value: bytes('1') }]);
+    await Promise.all([written, store.close(), store.close()]);
+    await expect(space.write([{ key: 'x' }])).rejects.toMatchObject({ code: 'GW_STORE_CLOSED' });
+    await expect(space.get('x')).rejects.toMatchObject({ code: 'GW_STORE_CLOSED' });
+    await expect(all(space)).rejects.toMatchObject({ code: 'GW_STORE_CLOSED' });
+    if (subject.reopen === undefined) return;
+    store = await subject.reopen();
+    expect(await all(store.space('a'))).toEqual(['x=1']);
+    expect(store.stats().keys).toBe(1);
+  });
+}
