@@ -62,14 +62,20 @@ export class Gateway {
 
   private constructor(options: GatewayOptions, outbox: Outbox, state: StateStore, router: Router) {
     const { clock, random, log, telemetry, meters, modules, config } = options;
-    const transform = createTransform();
+    const transform = createTransform({
+      onSuppressed(counts) {
+        for (const [reason, count] of Object.entries(counts)) {
+          if (count > 0) telemetry.emit('readings_suppressed', { reason, count });
+        }
+      },
+    });
     this.#options = options;
     this.#config = config;
     this.outbox = outbox;
     this.state = state;
     this.registry = createDeviceRegistry(clock, telemetry);
     this.points = createPointCache();
-    this.#ingress = new Ingress({ outbox, router, transform, clock, telemetry });
+    this.#ingress = new Ingress({ outbox, router, transform, messages: config.messages, clock, telemetry });
     this.#supervisor = new AdapterSupervisor({
       ingress: this.#ingress,
       transform,
@@ -158,6 +164,7 @@ export class Gateway {
     const changed = <T>(a: T, b: T): boolean => JSON.stringify(a, bigintText) !== JSON.stringify(b, bigintText);
 
     this.outbox.setSettings(next.outbox);
+    this.#ingress.setMessages(next.messages);
     const [adaptersBefore, adaptersNext] = [byId(before.adapters), byId(next.adapters)];
     const goneAdapters = before.adapters.filter(({ id }) => changed(adaptersBefore.get(id), adaptersNext.get(id)));
     await Promise.all(

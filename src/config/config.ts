@@ -2,6 +2,7 @@
 
 import type { DeviceId } from '../core/device.ts';
 import type { QueueName, OutboxSettings } from '../core/outbox.ts';
+import type { MessageShape } from '../core/shape.ts';
 import type { SecretSet } from './secrets.ts';
 
 export interface AdapterConfig {
@@ -47,6 +48,8 @@ export interface GatewayConfig {
   /** Without upstream. */
   readonly endpoints: readonly EndpointConfig[];
   readonly routes: readonly RouteConfig[];
+  /** How polled values become messages, where device and adapter do not say. */
+  readonly messages: MessageShape;
   readonly outbox: OutboxSettings;
   readonly web: WebConfig;
 }

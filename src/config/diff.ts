@@ -9,7 +9,15 @@ import { fieldSchema } from './show.ts';
 
 /** `adapter:bus-1`, `endpoint:cloud-2`, or one of the parts that exist once. `gateway` restarts everything. */
 export type ConfigPart =
-  `adapter:${string}` | `endpoint:${string}` | 'upstream' | 'routes' | 'outbox' | 'web' | 'hub' | 'gateway';
+  | `adapter:${string}`
+  | `endpoint:${string}`
+  | 'upstream'
+  | 'routes'
+  | 'messages'
+  | 'outbox'
+  | 'web'
+  | 'hub'
+  | 'gateway';
 
 export interface ConfigChange {
   /** As in messages: `adapters.bus-1.devices.meter-1.unit_id`. Values are left out: they may be secrets. */
@@ -79,7 +87,7 @@ function partOf(path: ConfigPath): ConfigPart | undefined {
 }
 
 /** Parts that exist once and have the name of their section. */
-const SINGLE_PARTS = ['upstream', 'routes', 'outbox', 'web', 'hub', 'gateway'] as const;
+const SINGLE_PARTS = ['upstream', 'routes', 'messages', 'outbox', 'web', 'hub', 'gateway'] as const;
 
 /** Live when the field, or a part of the file above it, says so. */
 function applyOf(path: ConfigPath, values: unknown, catalogue: ModuleCatalogue): Apply {

@@ -4,6 +4,7 @@ import { dirname, resolve } from 'node:path';
 import { type DeviceId, parseDeviceId } from '../core/device.ts';
 import { UPSTREAM_ENDPOINT } from '../core/endpoint.ts';
 import { GatewayError } from '../core/errors.ts';
+import { messageShape } from '../core/shape-of.ts';
 import { readConfigFile } from './config-file.ts';
 import { checkReferences } from './check.ts';
 import type { AdapterConfig, EndpointConfig, GatewayConfig, LoadedConfig } from './config.ts';
@@ -159,6 +160,7 @@ function assemble(root: RootValues, entries: CheckedEntries, defaultId: DeviceId
     ...(entries.upstream === undefined ? {} : { upstream: endpointConfig(UPSTREAM_ENDPOINT, entries.upstream) }),
     endpoints: [...entries.endpoints].map(([name, entry]) => endpointConfig(name, entry)),
     routes: root.routes,
+    messages: messageShape(root.messages),
     outbox: outboxSettings(root.outbox),
     web,
   };

@@ -11,7 +11,17 @@ interface Row {
   readonly meaning: string;
 }
 
-const SECTIONS = ['gateway', 'adapters', 'upstream', 'routes', 'endpoints', 'outbox', 'hub', 'web'] as const;
+const SECTIONS = [
+  'gateway',
+  'adapters',
+  'upstream',
+  'routes',
+  'endpoints',
+  'messages',
+  'outbox',
+  'hub',
+  'web',
+] as const;
 
 const INTRODUCTION = `Secrets are given by reference: \`!env NAME\` (environment variable), \`!file PATH\` (relative to the configuration file),
 \`!credential NAME\` (systemd credential). Numbers carry their unit in the name: \`_ms\`, \`_secs\`, \`_bytes\`. \`<name>\` stands

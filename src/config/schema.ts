@@ -7,6 +7,7 @@ import { DEVICE_ID_MAX_CHARS, isDeviceId } from '../core/device.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { Apply, ModuleDefinition } from '../core/module.ts';
 import type { OutboxSettings } from '../core/outbox.ts';
+import { messagesSchema } from '../core/shape-fields.ts';
 
 // Without this zod compiles schemas with `new Function`: no code is made from data here, and it takes memory.
 z.config({ jitless: true });
@@ -238,6 +239,7 @@ export const rootSchema = z.strictObject({
     })
     .default({})
     .meta({ title: 'Endpoints', description: 'Further destinations of routes, by a name of your choice.' }),
+  messages: messagesSchema.meta({ ...messagesSchema.meta(), apply: 'live' }).prefault({}),
   outbox: outboxSchema.prefault({}),
   hub: hubSchema.prefault({}),
   web: webSchema.prefault({}),

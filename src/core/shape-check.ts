@@ -1,5 +1,6 @@
 // Faults of shaping that a schema cannot express. A module calls it for each device in its own check.
 
+import { computedOrder } from './computed-order.ts';
 import type { ConfigFault } from './module.ts';
 import { LIMITS } from './limits.ts';
 import type { AdapterShapeConfig, DeviceShapeConfig, PointShapeConfig } from './shape-fields.ts';
@@ -11,11 +12,13 @@ export interface ShapeCheckOptions {
   readonly points: Readonly<Record<string, PointShapeConfig>>;
 }
 
+type Section = readonly [string, Readonly<Record<string, PointShapeConfig>>];
+
 /** Paths are below the device: `['points', NAME, …]`, `['computed', NAME, …]`. */
 export function checkDeviceShape({ device, adapter, points }: ShapeCheckOptions): readonly ConfigFault[] {
   const faults: ConfigFault[] = [];
   const defaults = { ...adapter.point_defaults, ...device.point_defaults };
-  const sections: [string, Readonly<Record<string, PointShapeConfig>>][] = [
+  const sections: readonly Section[] = [
     ['points', points],
     ['computed', device.computed ?? {}],
   ];
@@ -30,6 +33,29 @@ export function checkDeviceShape({ device, adapter, points }: ShapeCheckOptions)
   for (const name of Object.keys(device.computed ?? {})) {
     if (Object.hasOwn(points, name)) {
       faults.push({ path: ['computed', name], message: 'there is a point of this name already.' });
+    }
+  }
+  const expressions = new Map(
+    Object.entries(device.computed ?? {}).map(([name, { expression }]) => [name, expression]),
+  );
+  for (const { name, message } of computedOrder(expressions, (input) => Object.hasOwn(points, input)).faults) {
+    faults.push({ path: ['computed', name, 'expression'], message });
+  }
+  faults.push(...checkNames(sections));
+  return faults;
+}
+
+/** Two points of one name in a message would hide each other. */
+function checkNames(sections: readonly Section[]): ConfigFault[] {
+  const owners = new Map<string, string>();
+  const faults: ConfigFault[] = [];
+  for (const [section, entries] of sections) {
+    for (const [name, { rename = name }] of Object.entries(entries)) {
+      const owner = owners.get(rename);
+      if (owner === undefined) owners.set(rename, name);
+      else if (owner !== name) {
+        faults.push({ path: [section, name], message: `is called "${rename}" in messages, as ${owner} is already.` });
+      }
     }
   }
   return faults;

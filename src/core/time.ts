@@ -22,3 +22,12 @@ export function isoTime(wallMs: number): string {
   const clamped = Math.min(Math.max(Math.trunc(wallMs), -62_167_219_200_000), 253_402_300_799_999);
   return new Date(clamped).toISOString();
 }
+
+/** Length in bytes of `senmlTime`. */
+export const SENML_TIME_BYTES = 14;
+
+/** Seconds since 1970 with three decimals, filled up with blanks in front: a JSON number of fixed width (RFC 8428, 4.5.3). */
+export function senmlTime(wallMs: number): string {
+  const clamped = Math.min(Math.max(wallMs, -99_999_999_999), 9_999_999_999_999);
+  return (clamped / 1000).toFixed(3).padStart(SENML_TIME_BYTES);
+}

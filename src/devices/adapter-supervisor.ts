@@ -87,6 +87,7 @@ export class AdapterSupervisor {
       points.removeDevice(deviceId);
       transform.removeDevice(deviceId);
     }
+    this.#options.ingress.watchWaiting();
     registry.setAdapter(adapterId, []);
     registry.reserve(adapterId, []);
   }
@@ -174,14 +175,16 @@ export class AdapterSupervisor {
       captureDirectory,
       state: stateOf(adapterId),
       publishReadings(batch) {
-        points.update(batch);
-        ingress.readings(batch);
+        const shaped = transform.shape(batch);
+        points.update(shaped);
+        ingress.readings(shaped);
       },
       publishMessages: (messages, signal) => ingress.messages(messages, signal),
       ready: (signal) => ingress.ready(signal),
       storeReadings(batch, signal) {
-        points.update(batch);
-        return ingress.storeReadings(batch, signal);
+        const shaped = transform.shape(batch);
+        points.update(shaped);
+        return ingress.storeReadings(shaped, signal);
       },
       addDevice(device) {
         const known = registry.get(device.deviceId);

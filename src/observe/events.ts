@@ -40,6 +40,18 @@ export const EVENTS = {
       },
     ],
   },
+  readings_suppressed: {
+    level: 'none',
+    text: 'Readings were not worth a message.',
+    counters: [
+      {
+        name: 'fieldpost_readings_suppressed_total',
+        help: 'Readings that no message carries, by reason: deadband, rate (limit) or window (part of its value).',
+        labels: ['reason'],
+        by: 'count',
+      },
+    ],
+  },
   messages_dropped: {
     level: 'error',
     text: 'Messages were lost.',

@@ -12,9 +12,10 @@ import { LIMITS } from '../core/limits.ts';
 import { assertMessageSize, type Message } from '../core/message.ts';
 import type { Loss, Outbox, OutboxEntry } from '../core/outbox.ts';
 import type { ReadingBatch } from '../core/reading.ts';
+import type { MessageShape } from '../core/shape.ts';
 import type { Telemetry } from '../observe/events.ts';
 import { Notifier, throwIfAborted } from '../platform/abort.ts';
-import { encodeReadings } from './encode.ts';
+import { Packer } from './packer.ts';
 import type { Router } from './route.ts';
 import type { Transform } from './transform.ts';
 
@@ -22,6 +23,8 @@ export interface IngressOptions {
   readonly outbox: Pick<Outbox, 'append' | 'reportLost'>;
   readonly router: Router;
   readonly transform: Transform;
+  /** How messages are made of polled values, where device and adapter do not say; default: JSON, one a poll. */
+  readonly messages?: MessageShape;
   readonly clock: Clock;
   readonly telemetry: Telemetry;
 }
@@ -29,10 +32,14 @@ export interface IngressOptions {
 export interface IngressStats {
   readonly waitingBatches: number;
   readonly paused: boolean;
+  /** Bytes of polls that wait to be packed with others. */
+  readonly packingBytes: number;
 }
 
 /** Polled entries in one append: a commit of its own under load, small enough not to hold up acknowledged ones. */
 const POLL_APPEND_ENTRIES = 1024;
+/** What waits in windows, rate limits and packs leaves at most so late. */
+const LOOK_EVERY_MS = 250;
 const RETRY_FIRST_MS = 50;
 const RETRY_LAST_MS = 2000;
 
@@ -43,12 +50,22 @@ export class Ingress {
   #draining: Promise<void> | undefined;
   #paused = false;
   #refused = false;
+  readonly #packer = new Packer();
+  #messageShape: MessageShape;
+  #cancelLook: (() => void) | undefined;
+  #isStopped = false;
   readonly #resumed = new Notifier();
   readonly #stop = new AbortController();
 
   constructor(options: IngressOptions) {
     this.#options = options;
     this.#router = options.router;
+    this.#messageShape = options.messages ?? {};
+  }
+
+  /** How messages are made of polled values, where device and adapter do not say. */
+  setMessages(messages: MessageShape): void {
+    this.#messageShape = messages;
   }
 
   setRouter(router: Router): void {
@@ -57,9 +74,16 @@ export class Ingress {
 
   /** Polled or streamed values: waits for nobody. */
   readings(batch: ReadingBatch): void {
-    const reported = this.#options.transform.apply(batch);
-    if (reported === undefined) return;
-    const message = encodeReadings(reported);
+    const reported = this.#options.transform.report(batch);
+    if (reported !== undefined) this.#pack(reported, this.#options.transform.messages(batch.deviceId));
+    this.watchWaiting();
+  }
+
+  #pack(batch: ReadingBatch, own: MessageShape): void {
+    for (const message of this.#packer.add(batch, { ...this.#messageShape, ...own })) this.#take(message);
+  }
+
+  #take(message: Message): void {
     this.#options.telemetry.emit('messages_received', { count: 1, source: 'poll' });
     const entry = this.#entry(message);
     if (entry === undefined) return;
@@ -73,8 +97,16 @@ export class Ingress {
 
   /** Readings whose sender waits. Resolves after the sync of what of them is due. @throws GatewayError as `messages`. */
   async storeReadings(batch: ReadingBatch, signal?: AbortSignal): Promise<void> {
-    const reported = this.#options.transform.apply(batch);
-    if (reported !== undefined) await this.messages([encodeReadings(reported)], signal);
+    const reported = this.#options.transform.report(batch);
+    this.watchWaiting();
+    if (reported === undefined) return;
+    // Who waits for an acknowledgement cannot wait for others: such readings are never packed.
+    const messages = this.#packer.add(reported, {
+      ...this.#messageShape,
+      ...this.#options.transform.messages(batch.deviceId),
+      pack: 'off',
+    });
+    await this.messages(messages, signal);
   }
 
   /**
@@ -96,17 +128,36 @@ export class Ingress {
   }
 
   stats(): IngressStats {
-    return { waitingBatches: this.#waiting.length, paused: this.#paused };
+    return { waitingBatches: this.#waiting.length, paused: this.#paused, packingBytes: this.#packer.waitingBytes };
   }
 
-  /** Stores what waits, until the signal aborts; what is left then is counted as lost. */
+  /** Stores what waits, in windows and packs too, until the signal aborts; what is left then is counted as lost. */
   async stop(signal: AbortSignal): Promise<void> {
+    this.#isStopped = true;
+    this.#cancelLook?.();
+    this.#takeDue(Number.POSITIVE_INFINITY);
     const giveUp = (): void => this.#stop.abort(signal.reason);
     if (signal.aborted) giveUp();
     signal.addEventListener('abort', giveUp, { once: true });
     while (this.#draining !== undefined) await this.#draining;
     signal.removeEventListener('abort', giveUp);
     this.#stop.abort();
+  }
+
+  /** Looks after what waits in windows, rate limits and packs while there is any; also after a device has changed. */
+  watchWaiting(): void {
+    const { transform, clock } = this.#options;
+    if (this.#cancelLook !== undefined || this.#isStopped || !(transform.waits || this.#packer.waits)) return;
+    this.#cancelLook = clock.after(LOOK_EVERY_MS, () => {
+      this.#cancelLook = undefined;
+      this.#takeDue(clock.monotonicMs());
+      this.watchWaiting();
+    });
+  }
+
+  #takeDue(nowMs: number): void {
+    for (const { batch, messages } of this.#options.transform.due(nowMs)) this.#pack(batch, messages);
+    for (const message of this.#packer.due(nowMs)) this.#take(message);
   }
 
   #lose(entries: readonly OutboxEntry[], reason: Loss['reason']): void {

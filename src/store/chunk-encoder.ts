@@ -1,5 +1,6 @@
 // Encodes chunks: chunk-format.ts has the format.
 
+import { identityText } from '../core/body.ts';
 import { crc32 } from 'node:zlib';
 import type { DeviceId } from '../core/device.ts';
 import type { Message, SystemProperties } from '../core/message.ts';
@@ -78,7 +79,10 @@ export class ChunkEncoder {
     this.#seqs.push(seq);
     let flags = clockCode(message.time.clock) | this.#device(message.deviceId, seq) | this.#time(message);
     const { body, stamps } = message;
-    const identity = stamps?.identityAt === undefined ? '' : `,"epoch":"${this.#header?.epoch ?? ''}","seq":${seq}`;
+    const identity =
+      stamps?.identityAt === undefined
+        ? ''
+        : identityText(message.systemProperties.contentType, this.#header?.epoch ?? '', seq);
     if (stamps?.timeAt !== undefined) {
       flags |= RECORD_FLAG.timeAt;
       writer.varint(stamps.timeAt >= (stamps.identityAt ?? Infinity) ? stamps.timeAt + identity.length : stamps.timeAt);

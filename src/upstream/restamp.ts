@@ -1,11 +1,12 @@
 // Time as it leaves the box. Chunks in the log never change, so what was measured while the clock was unknown is
 // corrected here, on a copy, as soon as the offset of its boot is known.
 
+import { timeText } from '../core/body.ts';
 import type { StoredMessage } from '../core/message.ts';
 import { isoTime } from '../core/time.ts';
 
 /**
- * The message with its time made right: bodies of ours get the corrected `time` at its recorded 24 bytes, bodies that
+ * The message with its time made right: bodies of ours get the corrected time at its recorded bytes, in the words of their format, bodies that
  * are not ours get `creationTimeUtc`, unless their sender set it. The message itself is never changed.
  *
  * @param clockOffset True wall clock minus monotonic clock of a boot in ms (corrected = monotonicMs + offset), whatever the
@@ -19,13 +20,13 @@ export function restamp(stored: StoredMessage, clockOffset: (bootId: string) => 
   if (synced && timeAt !== undefined) return stored;
   const offsetMs = synced ? undefined : clockOffset(time.bootId);
   if (!synced && offsetMs === undefined) return stored;
-  const corrected = isoTime(offsetMs === undefined ? time.wallMs : Math.round(time.monotonicMs + offsetMs));
+  const trueMs = offsetMs === undefined ? time.wallMs : Math.round(time.monotonicMs + offsetMs);
   if (timeAt === undefined) {
     if (message.systemProperties.creationTimeUtc !== undefined) return stored;
-    const systemProperties = { ...message.systemProperties, creationTimeUtc: corrected };
+    const systemProperties = { ...message.systemProperties, creationTimeUtc: isoTime(trueMs) };
     return { ...stored, message: { ...message, systemProperties } };
   }
   const body = Buffer.from(message.body);
-  body.write(corrected, timeAt, 'latin1');
+  body.write(timeText(message.systemProperties.contentType, trueMs), timeAt, 'latin1');
   return { ...stored, message: { ...message, body } };
 }

@@ -6,7 +6,7 @@ import { cp } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { DeviceId } from '../../src/core/device.ts';
 import type { Outbox, QueueDefinition } from '../../src/core/outbox.ts';
-import { encodeReadings } from '../../src/pipeline/encode.ts';
+import { formatOf } from '../../src/pipeline/encode.ts';
 import { SystemClock } from '../../src/platform/clock.ts';
 import { systemRandom } from '../../src/platform/random.ts';
 import { openOutbox } from '../../src/store/open.ts';
@@ -50,7 +50,7 @@ async function write(directory: string): Promise<void> {
   }
   await outbox.append([
     {
-      message: encodeReadings({
+      message: formatOf('json').single({
         deviceId: 'polled' as DeviceId,
         time: timestamp({ bootId: 'a-boot', monotonicMs: 12.5 }),
         readings: [{ point: 'voltage', value: 230.1, quality: { level: 'good' } }],

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { PROPERTY_FIELDPOST_EVENT, PROPERTY_FIELDPOST_ID, type StoredMessage } from '../../src/core/message.ts';
 import type { DeviceId } from '../../src/core/device.ts';
 import type { Lane, Outbox, OutboxEvent, OutboxQueue, OutboxSettings, QueueDefinition } from '../../src/core/outbox.ts';
-import { encodeReadings } from '../../src/pipeline/encode.ts';
+import { formatOf } from '../../src/pipeline/encode.ts';
 import { SystemClock } from '../../src/platform/clock.ts';
 import { systemRandom } from '../../src/platform/random.ts';
 import type { OutboxOptions } from '../../src/store/options.ts';
@@ -118,7 +118,7 @@ export function describeOutbox(start: () => Promise<OutboxSubject>): void {
 
     it('inserts epoch and seq into polled bodies and keeps the place of time', async () => {
       const queue = await open();
-      const polled = encodeReadings({
+      const polled = formatOf('json').single({
         deviceId: 'meter-1' as DeviceId,
         time: timestamp(),
         readings: [{ point: 'voltage', value: 230.1, quality: { level: 'good' } }],

@@ -47,6 +47,7 @@ describe('a good configuration', () => {
       adapters: [],
       endpoints: [],
       routes: [],
+      messages: {},
       outbox: {
         maxBytes: 1_073_741_824,
         maxAgeSecs: 2_592_000,

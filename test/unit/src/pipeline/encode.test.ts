@@ -3,18 +3,18 @@ import { describe, expect, it } from 'vitest';
 import { parseDeviceId } from '../../../../src/core/device.ts';
 import { GOOD, type Reading } from '../../../../src/core/reading.ts';
 import { ISO_TIME_BYTES, isoTime } from '../../../../src/core/time.ts';
-import { encodeReadings } from '../../../../src/pipeline/encode.ts';
+import { formatOf } from '../../../../src/pipeline/encode.ts';
 import { timestamp } from '../../../support/builders.ts';
 
 const deviceId = parseDeviceId("meter-1:$'(x)");
 
 function encode(readings: readonly Reading[], clock: 'synced' | 'restored' = 'synced') {
-  return encodeReadings({ deviceId, time: timestamp({ clock }), readings });
+  return formatOf('json').single({ deviceId, time: timestamp({ clock }), readings });
 }
 
 describe('encodeReadings', () => {
   it('gives the documented form', () => {
-    const message = encodeReadings({
+    const message = formatOf('json').single({
       deviceId: parseDeviceId('meter-1'),
       time: timestamp(),
       readings: [{ point: 'voltage', value: 230.1, quality: GOOD }],
@@ -66,7 +66,7 @@ describe('encodeReadings', () => {
         ),
         fc.double({ min: -1e15, max: 1e15, noNaN: true }),
         (points, wallMs) => {
-          const message = encodeReadings({
+          const message = formatOf('json').single({
             deviceId,
             time: timestamp({ wallMs }),
             readings: points.map(({ point, value }) => ({ point, value, quality: GOOD })),

@@ -115,7 +115,7 @@ describe('ingress', () => {
     await waitFor(() => gate.calls.length === 1);
     for (let value = 1024; value < 1024 + LIMITS.ingress_waiting_batches + 3; value += 1)
       ingress.readings(reading(value));
-    expect(ingress.stats()).toEqual({ waitingBatches: LIMITS.ingress_waiting_batches, paused: false });
+    expect(ingress.stats()).toEqual({ waitingBatches: LIMITS.ingress_waiting_batches, paused: false, packingBytes: 0 });
     expect(lost).toEqual(Array.from({ length: 3 }, () => ({ deviceId: 'meter-1', count: 1, reason: 'busy' })));
     open();
     await waitFor(() => ingress.stats().waitingBatches === 0);

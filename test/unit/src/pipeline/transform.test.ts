@@ -20,7 +20,7 @@ function setup() {
   });
   return (atSecs: number, readings: Reading[]) =>
     transform
-      .apply({ deviceId, time: timestamp({ monotonicMs: atSecs * 1000 }), readings })
+      .report({ deviceId, time: timestamp({ monotonicMs: atSecs * 1000 }), readings })
       ?.readings.map(({ point: name }) => name);
 }
 

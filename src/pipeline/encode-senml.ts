@@ -1,0 +1,77 @@
+// SenML as JSON (RFC 8428): a list of records. The first carries base name and base time; `t` is relative to it.
+// [{"bn":"meter-1:","bt":1767323045.678,"n":"voltage","u":"V","v":230.1},…,{"n":"epoch","vs":"k3f9"},{"n":"seq","v":17}]
+//
+// SenML has no word for quality: a point that is not good has a record NAME:quality beside it, a clock that is not
+// synchronised a record `clock`. Names have letters, digits and - : . / _ only (4.5.1); others are written _uXXXX.
+
+import { SENML_CONTENT_TYPE } from '../core/body.ts';
+import type { Message } from '../core/message.ts';
+import { qualityText, type PointValue, type Reading, type ReadingBatch } from '../core/reading.ts';
+import { senmlTime, type Timestamp } from '../core/time.ts';
+import type { EncodedFormat, Piece } from './body-format.ts';
+
+const PROPERTIES = Object.freeze({ contentType: SENML_CONTENT_TYPE, contentEncoding: 'utf-8' });
+const NO_PROPERTIES = Object.freeze({});
+const SAFE_NAME = /^[A-Za-z0-9\-:./_]*$/;
+
+function senmlName(text: string): string {
+  if (SAFE_NAME.test(text)) return text;
+  return text.replace(/[^A-Za-z0-9\-:./_]/g, (char) => `_u${char.charCodeAt(0).toString(16).padStart(4, '0')}`);
+}
+
+/** A base name must begin with a letter or digit (4.5.1). */
+function baseName(deviceId: string): string {
+  const name = senmlName(deviceId);
+  return /^[A-Za-z0-9]/.test(name) ? name : `d${name}`;
+}
+
+function value(value: PointValue): string {
+  if (typeof value === 'boolean') return `"vb":${value}`;
+  if (typeof value === 'string') return `"vs":${JSON.stringify(value)}`;
+  if (typeof value === 'number') return `"v":${JSON.stringify(value)}`;
+  if (value instanceof Uint8Array) {
+    return `"vd":"${Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('base64url')}"`;
+  }
+  const safe = value <= BigInt(Number.MAX_SAFE_INTEGER) && value >= BigInt(Number.MIN_SAFE_INTEGER);
+  return safe ? `"v":${value}` : `"vs":"${value}"`;
+}
+
+function records(readings: readonly Reading[], offsetMs: number): string {
+  const time = offsetMs === 0 ? '' : `,"t":${offsetMs / 1000}`;
+  const parts: string[] = [];
+  for (const reading of readings) {
+    const name = senmlName(reading.point);
+    if (reading.value !== undefined && reading.quality.level !== 'bad') {
+      const unit = reading.unit === undefined ? '' : `,"u":${JSON.stringify(reading.unit)}`;
+      parts.push(`{"n":"${name}"${unit},${value(reading.value)}${time}}`);
+    }
+    if (reading.quality.level !== 'good') {
+      parts.push(`{"n":"${name}:quality","vs":${JSON.stringify(qualityText(reading.quality))}${time}}`);
+    }
+  }
+  return parts.join(',');
+}
+
+function message(deviceId: Message['deviceId'], time: Timestamp, list: string): Message {
+  const head = `[{"bn":"${baseName(deviceId)}:","bt":`;
+  // The base goes into the first record, whose opening brace stands in the head.
+  const clock = time.clock === 'synced' ? '' : `,{"n":"clock","vs":"${time.clock}"}`;
+  const body = Buffer.from(`${head}${senmlTime(time.wallMs)},${list.slice(1)}${clock}]`, 'utf8');
+  return {
+    deviceId,
+    body,
+    properties: NO_PROPERTIES,
+    systemProperties: PROPERTIES,
+    time,
+    stamps: { timeAt: head.length, identityAt: body.length - 1 },
+  };
+}
+
+export const senmlFormat: EncodedFormat = {
+  single: (batch: ReadingBatch) => message(batch.deviceId, batch.time, records(batch.readings, 0)),
+  piece: ({ readings }, offsetMs) => records(readings, offsetMs),
+  packed: (deviceId, time, pieces: readonly Piece[]) => message(deviceId, time, pieces.join(',')),
+  // Base name (six characters for one at worst), base time, identity and clock.
+  overheadBytes: (deviceId) => 160 + deviceId.length * 6,
+  separatorBytes: 1,
+};
