@@ -45,8 +45,9 @@ export async function refreshHead(state: LogState, reader: LogReader): Promise<C
   const located = cached === undefined ? await reader.locate(head, state.tail) : { chunk: cached };
   if (!('chunk' in located)) return undefined;
   const { chunk } = located;
-  // Settlements may have moved it on meanwhile: what was found is then a safe lower bound.
-  if (chunk.firstOffset >= state.head.first) {
+  // Settlements may have moved it on meanwhile: what was found is then a safe lower bound. A commit that failed may have
+  // moved it back: then it is none, and what stands below it is still wanted.
+  if (chunk.firstOffset >= state.head.first && chunk.firstOffset <= headOffset(state)) {
     state.head = { first: chunk.firstOffset, logBytes: chunk.logBytesBefore, shelfMs: chunk.shelfMs };
   }
   return chunk;
@@ -85,6 +86,8 @@ function dropOffset(context: DropContext, queue: QueueState, offset: number, byt
 
 function dropMessage(context: DropContext, queue: QueueState, chunk: Chunk, index: number, reason: DropReason): void {
   const offset = chunk.firstOffset + index;
+  // Settled while the walk was waiting for the disk: delivered, not lost.
+  if (queue.isDone(offset)) return;
   const { deviceId, seq } = decodeIdentity(chunk, index);
   const routed = queue.segmentAt(offset).takes === 'routed';
   context.ledger.add({ deviceId, seq, epoch: chunk.epoch, reason, queue: queue.name, routed });
