@@ -6,6 +6,7 @@ import type { Clock } from '../core/clock.ts';
 import { EXIT_CODES, errorText } from '../core/errors.ts';
 import { Daemon } from '../gateway/daemon.ts';
 import { createLogger, type LogLevel } from '../observe/logger.ts';
+import { probeSynchronised } from '../platform/clock-probe.ts';
 import { SystemClock } from '../platform/clock.ts';
 import { giveBackMemory } from '../platform/memory.ts';
 import { createServiceManager } from '../platform/systemd.ts';
@@ -55,7 +56,7 @@ async function run(args: readonly string[], { modules, web, version, env, out, e
 
   const log = createLogger({ level: level as LogLevel, format, write: (line) => void out(line) });
   const files = gatewayFiles(values, env);
-  const clock = new SystemClock();
+  const clock = new SystemClock({ probe: () => probeSynchronised() });
   // From the first moment on: a signal that nobody has asked for yet ends the process at once.
   const running: { daemon?: Daemon; edited: boolean } = { edited: false };
   const reload = (): void => {

@@ -8,11 +8,16 @@ import { abortError } from './abort.ts';
 
 /** Touched by systemd-timesyncd at each synchronisation; not removed when it is lost later (systemd-timesyncd.service). */
 const TIMESYNC_FILE = '/run/systemd/timesync/synchronized';
-/** Written by chronyd; a box that runs chrony is taken to be synchronised by it. */
-const CHRONY_PID_FILE = '/run/chrony/chronyd.pid';
 const RTC_FOLDER = '/sys/class/rtc/rtc0';
 /** Quality is looked up at most this often. */
 const QUALITY_AGE_MS = 1000;
+/** The time service is asked after so long, twice as long each time that it is not synchronised, … */
+const PROBE_FIRST_MS = 5000;
+const PROBE_LAST_MS = 300_000;
+/** … and so seldom once it is. */
+const PROBE_SYNCED_MS = 3_600_000;
+/** A wall clock before this was never set: 2025-01-01. */
+const NEVER_SET_BEFORE_MS = 1_735_689_600_000;
 
 function exists(path: string): boolean {
   try {
@@ -32,19 +37,39 @@ function readBootId(): string {
   }
 }
 
-function detectQuality(): ClockQuality {
-  // FIELDPOST_CLOCK_QUALITY lets a container, which sees neither service, say what its host knows.
+/** FIELDPOST_CLOCK_QUALITY lets a container, which sees no time service, say what its host knows. */
+function toldQuality(): ClockQuality | undefined {
   const told = process.env['FIELDPOST_CLOCK_QUALITY'];
-  if (told === 'synced' || told === 'rtc' || told === 'restored' || told === 'unknown') return told;
-  if (exists(TIMESYNC_FILE) || exists(CHRONY_PID_FILE)) return 'synced';
+  return told === 'synced' || told === 'rtc' || told === 'restored' || told === 'unknown' ? told : undefined;
+}
+
+function detectQuality(isSynchronised: boolean): ClockQuality {
+  const told = toldQuality();
+  if (told !== undefined) return told;
+  if (isSynchronised || exists(TIMESYNC_FILE)) return 'synced';
+  if (Date.now() < NEVER_SET_BEFORE_MS) return 'unknown';
   if (exists(RTC_FOLDER)) return 'rtc';
   return 'restored';
+}
+
+export interface SystemClockOptions {
+  /** Asks the time service where no mark tells (`probeSynchronised`); without it only the mark counts. */
+  readonly probe?: () => Promise<boolean | undefined>;
 }
 
 export class SystemClock implements Clock {
   readonly bootId = readBootId();
   #quality: ClockQuality = 'unknown';
   #qualityAtMs = Number.NEGATIVE_INFINITY;
+  readonly #probe: SystemClockOptions['probe'];
+  #isProbing = false;
+  #isSynchronised = false;
+  #nextProbeMs = Number.NEGATIVE_INFINITY;
+  #probeDelayMs = PROBE_FIRST_MS;
+
+  constructor(options: SystemClockOptions = {}) {
+    this.#probe = options.probe;
+  }
 
   wallMs(): number {
     return Date.now();
@@ -59,10 +84,25 @@ export class SystemClock implements Clock {
   quality(): ClockQuality {
     const now = this.monotonicMs();
     if (now - this.#qualityAtMs >= QUALITY_AGE_MS) {
-      this.#quality = detectQuality();
+      this.#askService(now);
+      this.#quality = detectQuality(this.#isSynchronised);
       this.#qualityAtMs = now;
     }
     return this.#quality;
+  }
+
+  /** In the background: the answer counts from the next look on. */
+  #askService(nowMs: number): void {
+    if (this.#probe === undefined || this.#isProbing || nowMs < this.#nextProbeMs) return;
+    if (toldQuality() !== undefined || exists(TIMESYNC_FILE)) return;
+    this.#isProbing = true;
+    void this.#probe().then((isSynchronised) => {
+      this.#isProbing = false;
+      this.#isSynchronised = isSynchronised === true;
+      const delayMs = this.#isSynchronised ? PROBE_SYNCED_MS : this.#probeDelayMs;
+      this.#probeDelayMs = this.#isSynchronised ? PROBE_FIRST_MS : Math.min(this.#probeDelayMs * 2, PROBE_LAST_MS);
+      this.#nextProbeMs = this.monotonicMs() + delayMs;
+    });
   }
 
   now(): Timestamp {

@@ -13,6 +13,7 @@ export class ManualClock implements Clock {
   bootId = 'boot-1';
   #monotonicMs = 1_000_000;
   #wallMs = Date.UTC(2026, 0, 2, 3, 4, 5);
+  #quality: ClockQuality = 'synced';
   readonly #timers = new Set<Timer>();
 
   /** Timers not yet due. */
@@ -35,6 +36,12 @@ export class ManualClock implements Clock {
     this.#monotonicMs = endMs;
   }
 
+  /** Moves the wall clock alone, as setting it does. */
+  step(ms: number, quality: ClockQuality = this.#quality): void {
+    this.#wallMs += ms;
+    this.#quality = quality;
+  }
+
   wallMs(): number {
     return this.#wallMs;
   }
@@ -44,7 +51,7 @@ export class ManualClock implements Clock {
   }
 
   quality(): ClockQuality {
-    return 'synced';
+    return this.#quality;
   }
 
   now() {
