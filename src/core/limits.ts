@@ -53,6 +53,24 @@ export const LIMITS = {
   /** One capture of raw bytes, and what of it may wait for the disk. */
   capture_bytes: 64 * 1024 * 1024,
   capture_waiting_bytes: 1024 * 1024,
+  /** Clients of one broker for leaf devices. */
+  mqtt_connections: 4096,
+  mqtt_packet_bytes: 1024 * 1024,
+  /** Sessions of absent clients, retained messages and wills that one broker keeps. */
+  mqtt_sessions: 1024,
+  mqtt_session_messages: 1000,
+  mqtt_session_bytes: 1024 * 1024,
+  mqtt_subscriptions_per_client: 128,
+  mqtt_retained_messages: 10_000,
+  mqtt_retained_bytes: 16 * 1024 * 1024,
+  /** Bytes that wait for one subscriber; past it the subscriber is dropped. */
+  mqtt_subscriber_bytes: 1024 * 1024,
+  /** Writes to MQTT devices that wait for a confirmation. */
+  mqtt_waiting_writes: 256,
+  /** Points that one device may show. */
+  mqtt_device_points: 1000,
+  /** Passwords that wait for their slow hash. */
+  password_checks_waiting: 256,
   /** Frames kept per bus for the frame log. */
   frame_log_frames: 512,
   /** Numbered generations of the configuration kept on disk. */

@@ -4,7 +4,7 @@
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type * as MqttLibrary from 'mqtt';
-import type { IClientOptions, IConnackPacket, MqttClient } from 'mqtt';
+import type { IClientOptions, IConnackPacket, MqttClient, Packet } from 'mqtt';
 import type { Clock } from '../core/clock.ts';
 import { errorText, GatewayError } from '../core/errors.ts';
 import { abortError } from '../platform/abort.ts';
@@ -32,12 +32,26 @@ export interface MqttConnectOptions {
   /** 0: none. */
   readonly keepAliveSecs: number;
   readonly will?: MqttWill;
+  /** Default true. False: the server keeps subscriptions, and messages meanwhile, under the client id (MQTT 3.1.1, 3.1.2.4). */
+  readonly cleanSession?: boolean;
+  /** What subscriptions bring; a QoS 1 message is acknowledged once the promise resolves, and ends the connection if it rejects. */
+  readonly onMessage?: (message: MqttMessage) => Promise<void>;
   /** WebSocket handshake and CONNACK. */
   readonly timeoutMs: number;
   readonly signal: AbortSignal;
   readonly clock: Clock;
   /** What a CONNACK that refuses means. */
   readonly refused: (reasonCode: number) => GatewayError;
+}
+
+/** A message from a subscription. */
+export interface MqttMessage {
+  readonly topic: string;
+  readonly payload: Buffer;
+  readonly qos: 0 | 1 | 2;
+  /** The server had kept it; not sent just now. */
+  readonly retain: boolean;
+  readonly properties: MqttPublishProperties | undefined;
 }
 
 /** What the server promised in its CONNACK; absent in MQTT 3.1.1 and where it did not say. */
@@ -76,6 +90,10 @@ export interface MqttConnection {
     properties: MqttPublishProperties | undefined,
     done: (reasonCode: number | undefined) => void,
   ): void;
+  /** Publishes with QoS 0, never retained: for what must not be kept or repeated. */
+  publishOnce(topic: string, payload: Uint8Array): void;
+  /** @throws GatewayError GW_PROTOCOL when the server refuses one of them, GW_DISCONNECTED. */
+  subscribe(filters: readonly string[], qos: 0 | 1): Promise<void>;
   /** DISCONNECT, then close; at once when the peer does not take it. */
   end(): Promise<void>;
   /** Cuts the connection, for a reason that `closed` then gives. */
@@ -84,6 +102,10 @@ export interface MqttConnection {
 
 /** Longest wait for an orderly end. */
 const END_MS = 1000;
+/** Return code of a SUBACK for a subscription that is refused (MQTT 3.1.1, 3.9.3). */
+const SUBACK_FAILURE = 0x80;
+/** Messages that may be on their way to their store at once. */
+const UNACKNOWLEDGED_MESSAGES = 1024;
 /** The packet, the same in MQTT 3.1.1 (3.14) and 5 (3.14, reason code 0 left out). */
 const DISCONNECT = Buffer.from([0xe0, 0x00]);
 
@@ -103,6 +125,8 @@ export async function connectMqtt(options: MqttConnectOptions): Promise<MqttConn
       return;
     }
     const client = createClient(library, options);
+    // Before CONNACK: a session that was kept sends its messages right behind it.
+    if (options.onMessage !== undefined) takeMessages(client, options.onMessage);
     // Errors before the CONNACK; the first one says most.
     let failure: Error | undefined;
     const end = (error: GatewayError): void => {
@@ -155,7 +179,7 @@ function createClient(library: typeof MqttLibrary.default, options: MqttConnectO
     reschedulePings: false,
     // Ours comes first.
     connectTimeout: options.timeoutMs * 2,
-    clean: true,
+    clean: options.cleanSession ?? true,
     reconnectPeriod: 0,
     resubscribe: false,
     // The cache holds a buffer for each 16-bit number, some megabytes.
@@ -206,6 +230,23 @@ function createConnection(client: MqttClient, options: MqttConnectOptions, conna
         (error) => done(error instanceof Error ? reasonCodeOf(error) : 0),
       );
     },
+    publishOnce: (topic, payload) => void client.publish(topic, payload as Buffer, { qos: 0, retain: false }, () => {}),
+    subscribe: (filters, qos) =>
+      new Promise<void>((resolve, reject) => {
+        client.subscribe([...filters], { qos }, (error, granted = []) => {
+          const refused = granted.find((grant) => grant.qos >= SUBACK_FAILURE)?.topic;
+          if (error === null && refused === undefined) resolve();
+          else if (refused !== undefined || reasonCodeOf(error ?? new Error()) !== undefined) {
+            reject(
+              new GatewayError(
+                'GW_PROTOCOL',
+                `${options.host} refused the subscription to ${refused ?? filters.join(', ')}.`,
+              ),
+            );
+          } else
+            reject(new GatewayError('GW_DISCONNECTED', `${options.host} closed the connection during a subscription.`));
+        });
+      }),
     end: async () => {
       why ??= { reason: 'Closed by Fieldpost.' };
       if (client.connected) {
@@ -225,6 +266,55 @@ function createConnection(client: MqttClient, options: MqttConnectOptions, conna
       client.end(true);
       socket.destroy();
     },
+  };
+}
+
+/**
+ * The library acknowledges when its handler calls back, and hands over the next message only then. Here it goes on at
+ * once, and the acknowledgement waits until the message is taken: many are under way, and still answered in order
+ * (MQTT 3.1.1, 4.6).
+ */
+function takeMessages(client: MqttClient, onMessage: (message: MqttMessage) => Promise<void>): void {
+  const inner = client as unknown as { _sendPacket: (packet: Packet, ...rest: unknown[]) => void };
+  const send = inner._sendPacket.bind(client);
+  /** Settles when all before it are taken. */
+  let taken: Promise<void> = Promise.resolve();
+  let waiting = 0;
+  const waiters: (() => void)[] = [];
+  client.handleMessage = (packet, callback) => {
+    const { topic, qos, retain, properties } = packet;
+    const payload = typeof packet.payload === 'string' ? Buffer.from(packet.payload) : packet.payload;
+    const stored = onMessage({
+      topic,
+      payload,
+      qos,
+      retain,
+      properties: properties as MqttPublishProperties | undefined,
+    });
+    waiting += 1;
+    const before = taken;
+    taken = stored.then(() => before);
+    const done = (): void => {
+      waiting -= 1;
+      waiters.shift()?.();
+    };
+    taken.then(done, (error: Error) => {
+      done();
+      // Without an acknowledgement the server sends it again, on the next connection.
+      if (qos > 0) client.stream.destroy(error);
+    });
+    if (waiting < UNACKNOWLEDGED_MESSAGES) callback();
+    else waiters.push(() => callback());
+  };
+  inner._sendPacket = (packet, ...rest) => {
+    if (packet.cmd !== 'puback') return send(packet, ...rest);
+    const whenTaken = taken;
+    const sent = rest.find((item) => typeof item === 'function') as (() => void) | undefined;
+    whenTaken.then(
+      () => send(packet),
+      () => {},
+    );
+    sent?.();
   };
 }
 

@@ -1,0 +1,138 @@
+// The adapter: configured devices, the dialects, and what carries them, a broker of our own or the connection to another.
+
+import {
+  errorText,
+  GatewayError,
+  type Adapter,
+  type AdapterContext,
+  type DeviceId,
+  type DeviceInfo,
+  type HealthReport,
+  type PointWrite,
+  type WriteResult,
+} from '#sdk';
+import { createAuthenticator } from './authenticator.ts';
+import { Broker } from './broker.ts';
+import type { MqttConfig } from './config.ts';
+import { createConfiguredDialect } from './configured-dialect.ts';
+import { Devices } from './devices.ts';
+import type { Dialect, Publish } from './dialect.ts';
+import { createIntake } from './intake.ts';
+import { createPreset } from './presets/presets.ts';
+import { RemoteBroker } from './remote-broker.ts';
+import { Writer } from './writer.ts';
+
+/** What carries the traffic. */
+interface Carrier {
+  /** Resolves when it listens, or is on its way to another broker. */
+  start(): Promise<unknown>;
+  stop(signal: AbortSignal): Promise<void>;
+  publish(publish: Publish): Promise<void>;
+  health?(): HealthReport;
+}
+
+/** How often silent devices are looked for, as a part of the time that they may be silent. */
+const SILENCE_LOOKS = 4;
+
+export function createMqttAdapter(config: MqttConfig, context: AdapterContext): Adapter {
+  return new MqttAdapter(config, context);
+}
+
+class MqttAdapter implements Adapter {
+  readonly #config: MqttConfig;
+  readonly #context: AdapterContext;
+  readonly #infos: readonly DeviceInfo[];
+  readonly #devices: Devices;
+  readonly #writer: Writer;
+  readonly #carrier: Carrier;
+  #health: HealthReport = { status: 'stopped' };
+  #cancelLooks: () => void = () => {};
+  #stopped: Promise<void> | undefined;
+
+  constructor(config: MqttConfig, context: AdapterContext) {
+    this.#config = config;
+    this.#context = context;
+    const configured = createConfiguredDialect(config);
+    const dialects: readonly Dialect[] = [configured, ...config.presets.map((name) => createPreset(name))];
+    this.#devices = new Devices(context);
+    const publish = (message: Publish): Promise<void> => this.#carrier.publish(message);
+    this.#writer = new Writer(context.clock, publish);
+    const intake = createIntake({
+      context,
+      dialects,
+      devices: this.#devices,
+      witness: this.#writer,
+      ask: (message) => {
+        publish(message).catch((error: unknown) =>
+          context.log.debug({ topic: message.topic, error: errorText(error) }, 'A request to a device was not sent.'),
+        );
+      },
+      configuredPoints: configured.points,
+    });
+    this.#infos = Object.keys(config.devices).map((id) => ({ deviceId: id as DeviceId, points: configured.points }));
+    const { devices } = { devices: this.#devices };
+    this.#carrier =
+      config.connect === undefined
+        ? new Broker({
+            config,
+            context,
+            state: context.state,
+            authenticator: createAuthenticator(config, context.log),
+            intake,
+            devices,
+          })
+        : new RemoteBroker({ config: config.connect, context, dialects, intake, devices });
+  }
+
+  devices(): readonly DeviceInfo[] {
+    return this.#infos;
+  }
+
+  health(): HealthReport {
+    return this.#health.status === 'running' ? (this.#carrier.health?.() ?? this.#health) : this.#health;
+  }
+
+  async start(): Promise<void> {
+    if (this.#stopped !== undefined) return;
+    this.#health = { status: 'starting' };
+    await this.#carrier.start();
+    this.#health = { status: 'running' };
+    this.#lookForSilence();
+  }
+
+  stop(signal: AbortSignal): Promise<void> {
+    this.#stopped ??= this.#stop(signal);
+    return this.#stopped;
+  }
+
+  write(write: PointWrite, signal: AbortSignal): Promise<WriteResult> {
+    return this.#writer.write(this.#devices.get(write.deviceId), write, signal);
+  }
+
+  identify(deviceId: DeviceId): Promise<Readonly<Record<string, string>>> {
+    const device = this.#devices.get(deviceId);
+    if (device === undefined || device.lastHeardMs === 0) {
+      return Promise.reject(new GatewayError('GW_DEVICE_OFFLINE', `"${deviceId}" was not heard since the start.`));
+    }
+    return Promise.resolve({
+      ...device.identity,
+      spoken: device.dialect.name,
+      last_heard: new Date(device.lastHeardWallMs).toISOString(),
+    });
+  }
+
+  async #stop(signal: AbortSignal): Promise<void> {
+    this.#cancelLooks();
+    await this.#carrier.stop(signal);
+    this.#health = { status: 'stopped' };
+  }
+
+  #lookForSilence(): void {
+    const silentMs = this.#config.silent_after_secs * 1000;
+    if (silentMs === 0) return;
+    this.#cancelLooks = this.#context.clock.after(silentMs / SILENCE_LOOKS, () => {
+      this.#devices.expire(silentMs);
+      this.#lookForSilence();
+    });
+  }
+}

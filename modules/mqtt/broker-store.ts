@@ -1,0 +1,317 @@
+// What the broker keeps for its clients: retained messages, wills, sessions and the messages that wait for absent
+// subscribers. In memory for speed, in the state store for restarts.
+//
+// Invariants
+// - What a method promises is synced before its promise settles, so SUBACK and PUBACK come after it.
+// - Every table is bounded (LIMITS.mqtt_…); what does not fit is refused and counted, and never costs the rest.
+
+import { LIMITS, type StateChange, type StateSpace } from '#sdk';
+import { FilterTrie } from './filter-trie.ts';
+import { decodePacket, encodePacket, type KeptPacket } from './kept-packet.ts';
+
+/** The longest key of the state store is 512 bytes. */
+const KEY_MAX_BYTES = 480;
+const RETAINED = 'retained/';
+const SESSION = 'session/';
+const QUEUE = 'queue/';
+const WILL = 'will/';
+/** Digits of a position in a queue, so that keys sort like numbers. */
+const POSITION_DIGITS = 12;
+
+export interface KeptSubscription {
+  readonly topic: string;
+  readonly qos: 0 | 1;
+}
+
+interface Queued {
+  readonly position: number;
+  readonly packet: KeptPacket;
+  readonly bytes: number;
+}
+
+interface Session {
+  /** Who made it; nobody else may take it over. */
+  readonly username: string | undefined;
+  readonly subscriptions: Map<string, 0 | 1>;
+  readonly queue: Map<number, Queued>;
+  queueBytes: number;
+  nextPosition: number;
+}
+
+export class BrokerStore {
+  readonly #state: StateSpace;
+  readonly #refused: (reason: string, fields?: Readonly<Record<string, unknown>>) => void;
+  readonly #retained = new Map<string, KeptPacket>();
+  #retainedBytes = 0;
+  readonly #sessions = new Map<string, Session>();
+  readonly #wills = new Map<string, KeptPacket>();
+  readonly #offline = new FilterTrie<{ readonly clientId: string; readonly qos: 0 | 1 }>();
+
+  constructor(state: StateSpace, refused: (reason: string, fields?: Readonly<Record<string, unknown>>) => void) {
+    this.#state = state;
+    this.#refused = refused;
+  }
+
+  /** Reads what was kept. What cannot be read is left out and counted. @throws GatewayError GW_STORE_CLOSED. */
+  async load(): Promise<void> {
+    for await (const [key, value] of this.#state.entries(SESSION))
+      this.#loadSession(decodeURIComponent(key.slice(SESSION.length)), value);
+    for await (const [key, value] of this.#state.entries(RETAINED)) {
+      const packet = decodePacket(value);
+      if (packet === undefined) this.#refused('unreadable_state', { key });
+      else this.#keepRetained(packet);
+    }
+    for await (const [key, value] of this.#state.entries(WILL)) {
+      const packet = decodePacket(value);
+      if (packet !== undefined) this.#wills.set(decodeURIComponent(key.slice(WILL.length)), packet);
+    }
+    for await (const [key, value] of this.#state.entries(QUEUE)) this.#loadQueued(key, value);
+  }
+
+  #loadSession(clientId: string, value: Uint8Array): void {
+    try {
+      const kept = JSON.parse(Buffer.from(value).toString()) as {
+        username?: string;
+        subscriptions: Record<string, 0 | 1>;
+      };
+      const session = this.#newSession(clientId, kept.username);
+      for (const [topic, qos] of Object.entries(kept.subscriptions)) this.#subscribe(clientId, session, { topic, qos });
+    } catch {
+      this.#refused('unreadable_state', { clientId });
+    }
+  }
+
+  #loadQueued(key: string, value: Uint8Array): void {
+    const [client = '', position = ''] = key.slice(QUEUE.length).split('/');
+    const session = this.#sessions.get(decodeURIComponent(client));
+    const packet = decodePacket(value);
+    if (session === undefined || packet === undefined) {
+      this.#refused('unreadable_state', { key });
+      return;
+    }
+    const bytes = value.byteLength;
+    session.queue.set(Number(position), { position: Number(position), packet, bytes });
+    session.queueBytes += bytes;
+    session.nextPosition = Number(position) + 1;
+  }
+
+  #newSession(clientId: string, username: string | undefined): Session {
+    const session: Session = { username, subscriptions: new Map(), queue: new Map(), queueBytes: 0, nextPosition: 1 };
+    this.#sessions.set(clientId, session);
+    return session;
+  }
+
+  #subscribe(clientId: string, session: Session, { topic, qos }: KeptSubscription): void {
+    const before = session.subscriptions.get(topic);
+    if (before === 1) this.#offline.remove(topic, (entry) => entry.clientId === clientId);
+    if (qos === 1) this.#offline.add(topic, { clientId, qos });
+    session.subscriptions.set(topic, qos);
+  }
+
+  // Sessions
+
+  hasSession(clientId: string): boolean {
+    return this.#sessions.has(clientId);
+  }
+
+  /** Whether the session is somebody else's. */
+  isForeign(clientId: string, username: string | undefined): boolean {
+    const session = this.#sessions.get(clientId);
+    return session !== undefined && session.username !== username;
+  }
+
+  /** Whether a session more may be kept. */
+  get full(): boolean {
+    return this.#sessions.size >= LIMITS.mqtt_sessions;
+  }
+
+  get sessions(): number {
+    return this.#sessions.size;
+  }
+
+  subscriptionsOf(clientId: string): KeptSubscription[] {
+    const { subscriptions } = this.#sessions.get(clientId) ?? {};
+    return [...(subscriptions ?? [])].map(([topic, qos]) => ({ topic, qos }));
+  }
+
+  async addSubscriptions(
+    clientId: string,
+    username: string | undefined,
+    subscriptions: readonly KeptSubscription[],
+  ): Promise<void> {
+    const session = this.#sessions.get(clientId) ?? this.#newSession(clientId, username);
+    for (const subscription of subscriptions) this.#subscribe(clientId, session, subscription);
+    await this.#state.write([this.#sessionChange(clientId, session)]);
+  }
+
+  async removeSubscriptions(clientId: string, topics: readonly string[]): Promise<void> {
+    const session = this.#sessions.get(clientId);
+    if (session === undefined) return;
+    for (const topic of topics) {
+      if (session.subscriptions.get(topic) === 1) this.#offline.remove(topic, (entry) => entry.clientId === clientId);
+      session.subscriptions.delete(topic);
+    }
+    await this.#state.write([this.#sessionChange(clientId, session)]);
+  }
+
+  /** Forgets the session with all that waits for it. */
+  async endSession(clientId: string): Promise<void> {
+    const session = this.#sessions.get(clientId);
+    if (session === undefined) return;
+    this.#sessions.delete(clientId);
+    for (const [topic, qos] of session.subscriptions) {
+      if (qos === 1) this.#offline.remove(topic, (entry) => entry.clientId === clientId);
+    }
+    await this.#state.write([
+      { key: SESSION + encodeURIComponent(clientId) },
+      ...[...session.queue.keys()].map((position) => ({ key: queueKey(clientId, position) })),
+    ]);
+  }
+
+  #sessionChange(clientId: string, session: Session): StateChange {
+    const { username, subscriptions } = session;
+    const text = JSON.stringify({ username, subscriptions: Object.fromEntries(subscriptions) });
+    return { key: SESSION + encodeURIComponent(clientId), value: Buffer.from(text) };
+  }
+
+  // Messages for subscribers that acknowledge
+
+  /** Sessions with a QoS 1 subscription that matches. */
+  subscribersOf(topic: string): readonly { readonly clientId: string; readonly qos: 0 | 1 }[] {
+    const found = this.#offline.match(topic);
+    if (found.length < 2) return found;
+    return [...new Map(found.map((entry) => [entry.clientId, entry])).values()];
+  }
+
+  /** A full queue takes no more: its subscriber misses the message, which is counted. */
+  async enqueue(clientIds: readonly string[], packet: KeptPacket): Promise<void> {
+    const value = encodePacket(packet);
+    const changes: StateChange[] = [];
+    for (const clientId of clientIds) {
+      const session = this.#sessions.get(clientId);
+      if (session === undefined) continue;
+      const room =
+        session.queue.size < LIMITS.mqtt_session_messages &&
+        session.queueBytes + value.byteLength <= LIMITS.mqtt_session_bytes;
+      if (!room) {
+        this.#refused('session_queue_full', { clientId });
+        continue;
+      }
+      const position = session.nextPosition;
+      session.nextPosition += 1;
+      session.queue.set(position, { position, packet: { ...packet }, bytes: value.byteLength });
+      session.queueBytes += value.byteLength;
+      changes.push({ key: queueKey(clientId, position), value });
+    }
+    if (changes.length > 0) await this.#state.write(changes);
+  }
+
+  queueOf(clientId: string): readonly KeptPacket[] {
+    return [...(this.#sessions.get(clientId)?.queue.values() ?? [])].map(({ packet }) => packet);
+  }
+
+  /** Notes under which packet identifier a message was sent; false when the message does not wait. */
+  assignMessageId(clientId: string, packet: KeptPacket): boolean {
+    const session = this.#sessions.get(clientId);
+    for (const { packet: queued } of session?.queue.values() ?? []) {
+      const same =
+        queued.brokerId === packet.brokerId
+          ? queued.brokerCounter === packet.brokerCounter
+          : queued.messageId === packet.messageId;
+      if (!same) continue;
+      queued.messageId = packet.messageId;
+      return true;
+    }
+    return false;
+  }
+
+  /** The subscriber has acknowledged; returns what it was. Its key goes in the background. */
+  acknowledge(clientId: string, messageId: number | undefined): KeptPacket | undefined {
+    const session = this.#sessions.get(clientId);
+    if (session === undefined || messageId === undefined) return undefined;
+    for (const [position, { packet, bytes }] of session.queue) {
+      if (packet.messageId !== messageId) continue;
+      session.queue.delete(position);
+      session.queueBytes -= bytes;
+      // Lost in a crash it means a duplicate, which QoS 1 allows.
+      this.#state.write([{ key: queueKey(clientId, position) }]).catch(() => this.#refused('state_not_written'));
+      return packet;
+    }
+    return undefined;
+  }
+
+  // Retained messages
+
+  /** An empty payload removes what is retained (MQTT 3.1.1, 3.3.1.3). */
+  async retain(packet: KeptPacket): Promise<void> {
+    const key = RETAINED + packet.topic;
+    if (packet.payload.length === 0) {
+      if (!this.#dropRetained(packet.topic)) return;
+      await this.#state.write([{ key }]);
+      return;
+    }
+    const known = this.#retained.get(packet.topic);
+    const fits =
+      Buffer.byteLength(key) <= KEY_MAX_BYTES &&
+      (known !== undefined || this.#retained.size < LIMITS.mqtt_retained_messages) &&
+      this.#retainedBytes - (known?.payload.length ?? 0) + packet.payload.length <= LIMITS.mqtt_retained_bytes;
+    if (!fits) {
+      this.#refused('retained_full', { topic: packet.topic });
+      return;
+    }
+    this.#keepRetained(packet);
+    await this.#state.write([{ key, value: encodePacket(packet) }]);
+  }
+
+  *retainedFor(filters: readonly string[]): Generator<KeptPacket> {
+    const trie = new FilterTrie<true>();
+    for (const filter of filters) trie.add(filter, true);
+    for (const [topic, packet] of this.#retained) if (trie.match(topic).length > 0) yield packet;
+  }
+
+  get retainedCount(): number {
+    return this.#retained.size;
+  }
+
+  #keepRetained(packet: KeptPacket): void {
+    this.#dropRetained(packet.topic);
+    this.#retained.set(packet.topic, packet);
+    this.#retainedBytes += packet.payload.length;
+  }
+
+  #dropRetained(topic: string): boolean {
+    const known = this.#retained.get(topic);
+    if (known === undefined) return false;
+    this.#retained.delete(topic);
+    this.#retainedBytes -= known.payload.length;
+    return true;
+  }
+
+  // Wills
+
+  async putWill(clientId: string, packet: KeptPacket): Promise<void> {
+    this.#wills.set(clientId, packet);
+    await this.#state.write([{ key: WILL + encodeURIComponent(clientId), value: encodePacket(packet) }]);
+  }
+
+  getWill(clientId: string): KeptPacket | undefined {
+    return this.#wills.get(clientId);
+  }
+
+  async deleteWill(clientId: string): Promise<KeptPacket | undefined> {
+    const will = this.#wills.get(clientId);
+    if (will === undefined) return undefined;
+    this.#wills.delete(clientId);
+    await this.#state.write([{ key: WILL + encodeURIComponent(clientId) }]);
+    return will;
+  }
+
+  /** Those of clients that the last run left connected. */
+  wills(): readonly (readonly [clientId: string, packet: KeptPacket])[] {
+    return [...this.#wills];
+  }
+}
+
+function queueKey(clientId: string, position: number): string {
+  return `${QUEUE}${encodeURIComponent(clientId)}/${String(position).padStart(POSITION_DIGITS, '0')}`;
+}

@@ -1,0 +1,340 @@
+// The broker for leaf devices: who may connect, publish and subscribe, and what is stored before it is acknowledged.
+
+import type { EventEmitter } from 'node:events';
+import type { AuthenticateError, Client, PublishPacket, Subscription } from 'aedes';
+import { abortable, errorText, isGatewayError, LIMITS, type AdapterContext, type StateSpace, systemCode } from '#sdk';
+import type { Authenticator, Principal } from './authenticator.ts';
+import { BrokerStore } from './broker-store.ts';
+import type { MqttConfig } from './config.ts';
+import type { Devices } from './devices.ts';
+import type { Publish } from './dialect.ts';
+import { FieldAedes } from './field-aedes.ts';
+import { guardInput, guardOutput } from './guarded-stream.ts';
+import { refusalReason, type Intake } from './intake.ts';
+import { startListeners, type Incoming, type Listeners } from './listeners.ts';
+import { createPersistence } from './persistence.ts';
+import { TokenBucket } from './rate-limit.ts';
+import { Refusal } from './refusal.ts';
+
+/** From the TCP connection to CONNECT. */
+const CONNECT_MS = 10_000;
+const CLIENT_ID_MAX_BYTES = 128;
+/** How long a client is held whose message could not be stored, so that it does not resend without end. */
+const NOT_STORED_PAUSE_MS = 1000;
+/** CONNACK return codes (MQTT 3.1.1, 3.2.2.3). */
+const UNAVAILABLE = 3;
+const BAD_CREDENTIALS = 4;
+/** Addresses whose connects are counted. */
+const CONNECT_ADDRESSES = 1024;
+const TOPIC_LEVELS = 32;
+
+export interface BrokerOptions {
+  readonly config: MqttConfig;
+  readonly context: AdapterContext;
+  readonly state: StateSpace;
+  readonly authenticator: Authenticator;
+  readonly intake: Intake;
+  readonly devices: Devices;
+}
+
+/** What is known of a connection. */
+interface Connection {
+  readonly remoteAddress: string;
+  principal: Principal | undefined;
+}
+
+export class Broker {
+  readonly #options: BrokerOptions;
+  readonly #store: BrokerStore;
+  readonly #aedes: FieldAedes;
+  readonly #connections = new Map<object, Connection>();
+  readonly #clients = new Map<string, Client>();
+  readonly #connects = new Map<string, TokenBucket>();
+  #listeners: Listeners | undefined;
+  #open = 0;
+  /** A start that failed for its port is tried again. */
+  #started = false;
+
+  constructor(options: BrokerOptions) {
+    this.#options = options;
+    const { context } = options;
+    this.#store = new BrokerStore(options.state, (reason, fields) => context.reportRefusal(reason, fields));
+    const aedes = new FieldAedes(
+      {
+        persistence: createPersistence(
+          this.#store,
+          (clientId) => this.#principalOf(this.#clients.get(clientId))?.username,
+        ),
+        connectTimeout: CONNECT_MS,
+        maxClientsIdLength: CLIENT_ID_MAX_BYTES,
+        maxInflightInbound: 100,
+        maxTopicLevels: TOPIC_LEVELS,
+        // Nobody waits for a subscriber that takes nothing: guardOutput.
+        drainTimeout: 0,
+        preConnect: (client, packet, done) => {
+          const refused = this.#connectFault(packet);
+          if (refused === undefined) {
+            guardOutput(client, () => this.#refuse('slow_subscriber', { client: client.id }));
+            done(null, true);
+          } else done(new Refusal(refused), false);
+        },
+        authenticate: (client, username, password, done) => {
+          void this.#authenticate(client, username, password).then(
+            ([error, accepted]) => done(error, accepted),
+            (error: unknown) => done(Object.assign(new Error(errorText(error)), { returnCode: UNAVAILABLE }), false),
+          );
+        },
+        authorizePublish: (client, packet, done) => this.#takePublish(client, packet, done),
+        authorizeSubscribe: (client, subscription, done) => done(null, this.#grant(client, subscription)),
+      },
+      (topic) => this.#store.subscribersOf(topic).length > 0,
+    );
+    this.#aedes = aedes;
+    aedes.on('client', (client) => this.#clients.set(client.id, client));
+    aedes.on('clientDisconnect', (client) => this.#gone(client));
+    const onError = (client: Client, error: Error): void => this.#tellError(client, error);
+    aedes.on('clientError', onError);
+    aedes.on('connectionError', onError);
+    aedes.on('keepaliveTimeout', (client) => this.#refuse('keepalive_timeout', { client: client.id }));
+    // The store could not be written or read: told by it, and the client that it happened to is gone.
+    (aedes as EventEmitter).on('error', (error: unknown) =>
+      this.#refuse('state_not_written', { error: errorText(error) }),
+    );
+  }
+
+  /** Resolves when it listens. @throws GatewayError GW_PORT_IN_USE, GW_PORT_DENIED, GW_TLS, GW_STORE_CLOSED. */
+  async start(): Promise<readonly string[]> {
+    const { config } = this.#options;
+    if (!this.#started) {
+      await this.#aedes.listen();
+      this.#started = true;
+      await this.#publishLeftWills();
+    }
+    this.#listeners = await startListeners({
+      config,
+      handshakeMs: CONNECT_MS,
+      admit: (address) => this.#admit(address),
+      connected: (incoming) => this.#connected(incoming),
+      failed: (reason) => this.#refuse(reason),
+    });
+    return this.#listeners.urls;
+  }
+
+  /** Sends what is under way, closes every connection. */
+  async stop(signal: AbortSignal): Promise<void> {
+    const closed = new Promise<void>((resolve) => {
+      this.#aedes.close(resolve);
+    });
+    await this.#listeners?.close();
+    await abortable(closed, signal).catch(() => {});
+  }
+
+  /** Passes a message of the gateway to subscribers that are connected; nothing keeps it. */
+  publish({ topic, payload, retain = false }: Publish): Promise<void> {
+    return new Promise<void>((resolve, reject) => {
+      this.#aedes.publish(
+        { cmd: 'publish', topic, payload: Buffer.from(payload), qos: 0, retain, dup: false },
+        (error?: Error | null) => (error === undefined || error === null ? resolve() : reject(error)),
+      );
+    });
+  }
+
+  get connections(): number {
+    return this.#connections.size;
+  }
+
+  // Connections
+
+  #admit(address: string): boolean {
+    const { config, context } = this.#options;
+    if (this.#open >= config.max_connections) {
+      this.#refuse('too_many_connections', { address });
+      return false;
+    }
+    let bucket = this.#connects.get(address);
+    if (bucket === undefined) {
+      if (this.#connects.size >= CONNECT_ADDRESSES) this.#connects.clear();
+      bucket = new TokenBucket(context.clock, config.max_connects_per_sec);
+      this.#connects.set(address, bucket);
+    }
+    if (bucket.spend(1)) return true;
+    this.#refuse('connect_rate', { address });
+    return false;
+  }
+
+  #connected({ stream, destroy, remoteAddress }: Incoming): void {
+    const { config, context } = this.#options;
+    this.#open += 1;
+    stream.on('close', () => {
+      this.#open -= 1;
+      this.#connections.delete(stream);
+    });
+    if (this.#open > config.max_connections) {
+      this.#refuse('too_many_connections', { address: remoteAddress });
+      stream.on('error', () => {});
+      destroy();
+      return;
+    }
+    this.#connections.set(stream, { remoteAddress, principal: undefined });
+    guardInput(stream, {
+      clock: context.clock,
+      maxPacketBytes: config.max_packet_bytes,
+      maxMessagesPerSec: config.max_messages_per_sec,
+      onFault: (fault) => {
+        this.#refuse(fault, { address: remoteAddress });
+        destroy();
+      },
+      onSlowed: () => this.#refuse('slowed_down', { address: remoteAddress }),
+    });
+    this.#aedes.handle(stream);
+  }
+
+  #connectFault(packet: { readonly clientId: string; readonly clean?: boolean | undefined }): string | undefined {
+    if (Buffer.byteLength(packet.clientId) > CLIENT_ID_MAX_BYTES) return 'client_id_too_long';
+    // MQTT 3.1.1, 3.1.3.1: without an id there is no session to keep.
+    if (packet.clientId === '' && packet.clean !== true) return 'no_client_id';
+    if (packet.clean !== true && this.#store.full && !this.#store.hasSession(packet.clientId))
+      return 'too_many_sessions';
+    return undefined;
+  }
+
+  async #authenticate(
+    client: Client,
+    username: string | undefined,
+    password: Buffer | undefined,
+  ): Promise<[AuthenticateError | null, boolean]> {
+    const connection = this.#connections.get(client.conn);
+    if (connection === undefined) return [null, false];
+    try {
+      const principal = await this.#options.authenticator.authenticate({
+        username,
+        password: password?.toString(),
+        remoteAddress: connection.remoteAddress,
+      });
+      if (principal === undefined) return this.#refuseLogin(client, 'bad_credentials', BAD_CREDENTIALS);
+      // Whoever knows an id could else end another client's connection, or read its messages.
+      const live = this.#clients.get(client.id);
+      const foreign =
+        this.#store.isForeign(client.id, principal.username) ||
+        (live !== undefined && this.#principalOf(live)?.username !== principal.username);
+      if (foreign) return this.#refuseLogin(client, 'client_id_in_use', 2);
+      connection.principal = principal;
+      return [null, true];
+    } catch (error) {
+      if (!isGatewayError(error, 'GW_THROTTLED')) throw error;
+      return this.#refuseLogin(client, 'logins_waiting', UNAVAILABLE);
+    }
+  }
+
+  #refuseLogin(client: Client, reason: string, returnCode: number): [AuthenticateError, false] {
+    const address = this.#connections.get(client.conn)?.remoteAddress;
+    this.#refuse(reason, { client: client.id, address });
+    return [Object.assign(new Refusal('told'), { returnCode }), false];
+  }
+
+  #gone(client: Client): void {
+    if (this.#clients.get(client.id) === client) this.#clients.delete(client.id);
+    this.#options.devices.leave(client, 'disconnected');
+  }
+
+  // Messages
+
+  #takePublish(client: Client | null, packet: PublishPacket, done: (error?: Error | null) => void): void {
+    const { intake, devices } = this.#options;
+    const principal = this.#principalOf(client);
+    const refused = this.#publishFault(principal, packet);
+    if (refused !== undefined) {
+      this.#refuse(refused, { client: client?.id, topic: packet.topic });
+      done(new Refusal('told'));
+      return;
+    }
+    const pass = (): void => {
+      // What QoS 1 promises includes what is kept for others: all of it comes before the acknowledgement.
+      if (packet.qos === 1 && client !== null && this.#aedes.concerns(packet)) {
+        this.#aedes.publishFirst(packet, client, done);
+      } else done(null);
+    };
+    const payload = typeof packet.payload === 'string' ? Buffer.from(packet.payload) : packet.payload;
+    const stored = intake.take({ topic: packet.topic, payload, replayed: false }, client ?? devices);
+    if (stored === undefined) pass();
+    else stored.then(pass, (error: unknown) => this.#notStored({ client, packet, error, done, pass }));
+  }
+
+  #publishFault(principal: Principal | undefined, { topic }: PublishPacket): string | undefined {
+    if (topic.startsWith('$')) return 'reserved_topic';
+    // A will that a crash left: its client was asked when it connected.
+    if (principal === undefined || principal.everyDevice) return undefined;
+    const { intake } = this.#options;
+    if (intake.isCommand(topic)) return 'command_topic';
+    const owner = intake.owner(topic);
+    return owner === undefined || principal.mayPublishAs(owner.device) ? undefined : 'not_its_device';
+  }
+
+  #notStored(failed: {
+    readonly client: Client | null;
+    readonly packet: PublishPacket;
+    readonly error: unknown;
+    readonly done: (error?: Error | null) => void;
+    readonly pass: () => void;
+  }): void {
+    const { client, packet, error, done, pass } = failed;
+    const { context } = this.#options;
+    const reason = refusalReason(error);
+    if (!(error instanceof Refusal)) this.#refuse(reason, { client: client?.id, topic: packet.topic });
+    // Nothing is promised for QoS 0: the message is lost, and counted.
+    if (packet.qos === 0) {
+      pass();
+      return;
+    }
+    // No acknowledgement: the connection ends and the client sends it again.
+    context.clock.after(NOT_STORED_PAUSE_MS, () => done(new Refusal('told')));
+  }
+
+  #grant(client: Client, subscription: Subscription): Subscription | null {
+    const refused = this.#subscribeFault(client, subscription);
+    if (refused === undefined) return { ...subscription, qos: subscription.qos === 0 ? 0 : 1 };
+    this.#refuse(refused, { client: client.id, topic: subscription.topic });
+    // SUBACK 0x80 (MQTT 3.1.1, 3.9.3).
+    return null;
+  }
+
+  #subscribeFault(client: Client, { topic }: Subscription): string | undefined {
+    if (topic.startsWith('$')) return 'reserved_topic';
+    const { subscriptions } = client as Client & { readonly subscriptions: Readonly<Record<string, unknown>> };
+    if (subscriptions[topic] !== undefined) return undefined;
+    return Object.keys(subscriptions).length >= LIMITS.mqtt_subscriptions_per_client
+      ? 'too_many_subscriptions'
+      : undefined;
+  }
+
+  /** Their clients were connected when the last run ended without a stop; a server that closes publishes the wills. */
+  async #publishLeftWills(): Promise<void> {
+    for (const [clientId, will] of this.#store.wills()) {
+      await new Promise<void>((resolve) => {
+        const packet = { ...will } as unknown as PublishPacket;
+        this.#takePublish(null, packet, () => this.#aedes.publish(packet, () => resolve()));
+      });
+      await this.#store.deleteWill(clientId);
+    }
+  }
+
+  // What is told
+
+  #principalOf(client: Client | null | undefined): Principal | undefined {
+    return client === null || client === undefined ? undefined : this.#connections.get(client.conn)?.principal;
+  }
+
+  #tellError(client: Client, error: Error): void {
+    if (error instanceof Refusal) {
+      if (error.reason !== 'told') this.#refuse(error.reason, { client: client.id });
+      return;
+    }
+    // A connection that breaks is no refusal.
+    if (systemCode(error) !== undefined || client.conn.destroyed) return;
+    this.#refuse('protocol_error', { client: client.id, error: error.message });
+  }
+
+  #refuse(reason: string, fields: Readonly<Record<string, unknown>> = {}): void {
+    this.#options.context.reportRefusal(reason, fields);
+  }
+}

@@ -1,0 +1,89 @@
+// Faults of a configuration that the schema cannot express.
+
+import { isLoopbackHost, type ConfigFault } from '#sdk';
+import type { MqttConfig } from './config.ts';
+
+export function checkMqtt(config: MqttConfig): readonly ConfigFault[] {
+  const listens = config.listen ?? config.listen_tls ?? config.listen_ws;
+  if (config.connect === undefined && listens === undefined) {
+    return [
+      { path: [], message: 'needs `listen`, `listen_tls` or `listen_ws` to be a broker, or `connect` to use one' },
+    ];
+  }
+  if (config.connect !== undefined && listens !== undefined) {
+    return [{ path: ['connect'], message: 'cannot stand beside `listen`: an adapter is a broker or a client of one' }];
+  }
+  const faults: ConfigFault[] = [];
+  if (config.topics.length === 0 && config.presets.length === 0) {
+    faults.push({ path: ['topics'], message: 'is empty and there are no `presets`: nothing would be taken in' });
+  }
+  if (config.command === undefined) {
+    for (const [index, { points = {} }] of config.topics.entries()) {
+      for (const [name, { writable }] of Object.entries(points)) {
+        if (writable) {
+          faults.push({
+            path: ['topics', index, 'points', name, 'writable'],
+            message: 'needs `command` to be written by',
+          });
+        }
+      }
+    }
+  }
+  return [...faults, ...(config.connect === undefined ? brokerFaults(config) : clientFaults(config))];
+}
+
+function brokerFaults(config: MqttConfig): ConfigFault[] {
+  const faults: ConfigFault[] = [];
+  const { listen, listen_tls: tls, listen_ws: ws } = config;
+  if (tls !== undefined && (tls.certificate === undefined || tls.key === undefined)) {
+    faults.push({ path: ['listen_tls'], message: 'needs `certificate` and `key`' });
+  }
+  if (ws !== undefined && (ws.certificate === undefined) !== (ws.key === undefined)) {
+    faults.push({ path: ['listen_ws'], message: 'needs `certificate` and `key` together' });
+  }
+  const clear = { listen, listen_ws: ws?.certificate === undefined ? ws : undefined };
+  for (const [name, part] of Object.entries(clear)) {
+    if (part === undefined || config.allow_plaintext || isLoopbackHost(part.address)) continue;
+    faults.push({
+      path: [name, 'address'],
+      message: `lets credentials and data cross the network in clear; use TLS, or set \`allow_plaintext: true\``,
+    });
+  }
+  if (config.clients.length === 0 && config.anonymous === 'none') {
+    faults.push({ path: ['clients'], message: 'is empty and `anonymous` is none: nobody could connect' });
+  }
+  const names = new Map<string, number>();
+  for (const [index, client] of config.clients.entries()) {
+    if (names.has(client.username)) {
+      faults.push({ path: ['clients', index, 'username'], message: `stands twice: ${client.username}` });
+    }
+    names.set(client.username, index);
+    if ((client.password === undefined) === (client.password_hash === undefined)) {
+      faults.push({ path: ['clients', index], message: 'needs either `password` or `password_hash`' });
+    }
+  }
+  return faults;
+}
+
+function clientFaults(config: MqttConfig): ConfigFault[] {
+  const { connect } = config;
+  if (connect === undefined) return [];
+  const faults: ConfigFault[] = [];
+  const url = new URL(connect.url);
+  const secure = url.protocol === 'mqtts:' || url.protocol === 'wss:';
+  const fault = (field: string, message: string): void => void faults.push({ path: ['connect', field], message });
+  if (url.hostname === '') fault('url', 'has no host');
+  if (url.username !== '' || url.password !== '')
+    fault('url', 'must not hold credentials; use `username` and `password`');
+  if (!secure && !config.allow_plaintext && !isLoopbackHost(url.hostname)) {
+    fault('url', 'sends credentials and data in clear; use mqtts:// or wss://, or set `allow_plaintext: true`');
+  }
+  if ((connect.certificate === undefined) !== (connect.key === undefined)) {
+    fault(connect.key === undefined ? 'certificate' : 'key', 'needs both `certificate` and `key`');
+  }
+  // MQTT 3.1.1, 3.1.2.9.
+  if (connect.password !== undefined && connect.username === undefined) fault('password', 'needs `username` as well');
+  if (config.clients.length > 0)
+    faults.push({ path: ['clients'], message: 'are for a broker of our own, not for `connect`' });
+  return faults;
+}

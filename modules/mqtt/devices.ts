@@ -1,0 +1,105 @@
+// The devices of one adapter: which there are, how each is, who carries it, what is known of its points.
+
+import {
+  isDeviceId,
+  LIMITS,
+  type AdapterContext,
+  type DeviceId,
+  type DeviceInfo,
+  type DeviceState,
+  type PointInfo,
+} from '#sdk';
+import type { Dialect, Told } from './dialect.ts';
+
+/** What an arrival, or a device in it, was refused for: a stable word that is counted. */
+export type Refused = 'bad_device_id' | 'foreign_device';
+
+/** Anything that devices come through: a session of the broker, the connection to one. */
+export type Carrier = object;
+
+export interface Device {
+  readonly deviceId: DeviceId;
+  readonly dialect: Dialect;
+  info: DeviceInfo;
+  state: DeviceState;
+  carrier: Carrier | undefined;
+  lastHeardMs: number;
+  lastHeardWallMs: number;
+  identity: Readonly<Record<string, string>>;
+}
+
+export class Devices {
+  readonly #context: AdapterContext;
+  readonly #devices = new Map<string, Device>();
+
+  constructor(context: AdapterContext) {
+    this.#context = context;
+  }
+
+  get(deviceId: string): Device | undefined {
+    return this.#devices.get(deviceId);
+  }
+
+  /** The device, taken in when it is new; a reason when its id cannot be used. */
+  admit(id: string, dialect: Dialect, points: readonly PointInfo[]): Device | Refused {
+    const known = this.#devices.get(id);
+    if (known !== undefined) {
+      // Its id may have been configured elsewhere since.
+      return this.#context.addDevice(known.info) ? known : 'foreign_device';
+    }
+    if (!isDeviceId(id)) return 'bad_device_id';
+    const info: DeviceInfo = { deviceId: id, points };
+    if (!this.#context.addDevice(info)) return 'foreign_device';
+    const device: Device = {
+      deviceId: id,
+      dialect,
+      info,
+      state: 'unknown',
+      carrier: undefined,
+      lastHeardMs: 0,
+      lastHeardWallMs: 0,
+      identity: {},
+    };
+    this.#devices.set(id, device);
+    return device;
+  }
+
+  /** Takes in what an arrival told of the device itself; its readings are not looked at. */
+  hear(device: Device, told: Told, carrier: Carrier | undefined): void {
+    const { clock } = this.#context;
+    device.lastHeardMs = clock.monotonicMs();
+    device.lastHeardWallMs = clock.wallMs();
+    if (told.points !== undefined && told.points !== device.info.points) {
+      device.info = { deviceId: device.deviceId, points: told.points.slice(0, LIMITS.mqtt_device_points) };
+      this.#context.addDevice(device.info);
+    }
+    if (told.identity !== undefined) device.identity = { ...device.identity, ...told.identity };
+    if (told.online === undefined) return;
+    device.carrier = told.online ? carrier : undefined;
+    this.#report(device, told.online ? 'good' : 'offline', told.online ? undefined : 'offline');
+  }
+
+  /** The connection is gone, and with it every device that came through it last. */
+  leave(carrier: Carrier, reason: string): void {
+    for (const device of this.#devices.values()) {
+      if (device.carrier !== carrier) continue;
+      device.carrier = undefined;
+      this.#report(device, 'offline', reason);
+    }
+  }
+
+  /** Those not heard for as long are offline. */
+  expire(silentMs: number): void {
+    const now = this.#context.clock.monotonicMs();
+    for (const device of this.#devices.values()) {
+      if (device.state !== 'good' || now - device.lastHeardMs < silentMs) continue;
+      device.carrier = undefined;
+      this.#report(device, 'offline', 'silent');
+    }
+  }
+
+  #report(device: Device, state: DeviceState, reason: string | undefined): void {
+    device.state = state;
+    this.#context.reportDevice(device.deviceId, state, reason);
+  }
+}

@@ -1,0 +1,70 @@
+// How devices of one kind use topics: which device a topic means, what a payload tells, how a point is written. The
+// topics of the configuration are one dialect, each preset is another.
+
+import type { PointInfo, PointValue, Reading } from '#sdk';
+
+export interface Publish {
+  readonly topic: string;
+  readonly payload: Uint8Array;
+  readonly retain?: boolean;
+}
+
+/** A publish as it came in. */
+export interface Arrival {
+  readonly topic: string;
+  readonly payload: Uint8Array;
+  /** Kept by another broker from before: tells a state, but no fresh value. */
+  readonly replayed: boolean;
+}
+
+/** What an arrival told of one device; ids are as in the topic, not yet checked. */
+export interface Told {
+  readonly device: string;
+  readonly online?: boolean;
+  /** Everything known of its points, when that changed. */
+  readonly points?: readonly PointInfo[];
+  readonly readings?: readonly Reading[];
+  /** When the device says it measured, in ms since 1970 UTC. */
+  readonly wallMs?: number;
+  /** Forward the payload as it is. */
+  readonly forward?: { readonly contentType?: string };
+  /** The answer to a write, on a response topic. */
+  readonly answer?: PointValue;
+  /** Facts such as `model` and `firmware`. */
+  readonly identity?: Readonly<Record<string, string>>;
+  /** Why a part of the payload could not be used, as a stable word; counted. */
+  readonly fault?: string;
+}
+
+export interface Understood {
+  readonly told: readonly Told[];
+  /** What to ask the sender for, for example a rebirth. */
+  readonly ask?: readonly Publish[];
+}
+
+/** How a write is sent, and what proves it. */
+export interface WritePlan {
+  readonly publish: readonly Publish[];
+  /** `reading`: the next value of the point; `answer`: what comes on the response topic; `none`: nothing does. */
+  readonly confirmedBy: 'reading' | 'answer' | 'none';
+  /** Longest wait for that. */
+  readonly timeoutMs: number;
+}
+
+export interface Dialect {
+  readonly name: string;
+  /** Subscriptions that cover all its topics. */
+  readonly filters: readonly string[];
+  /** The device that a publisher on the topic speaks for; undefined when the topic is not of this dialect. */
+  owner(topic: string): string | undefined;
+  /** Whether the topic is for commands, which devices receive and must not send. */
+  isCommand(topic: string): boolean;
+  /** Undefined when the topic is not of this dialect. Never throws: faults are told. */
+  understand(arrival: Arrival): Understood | undefined;
+  /** Undefined when the device or the point cannot be written. @throws GatewayError GW_WRITE_REFUSED for the value. */
+  planWrite(device: string, point: string, value: PointValue): WritePlan | undefined;
+  /** To publish once a connection stands. */
+  greetings?(): readonly Publish[];
+  /** Forgets a device that is gone. */
+  forget?(device: string): void;
+}

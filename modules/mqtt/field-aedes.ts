@@ -1,0 +1,51 @@
+// The broker library with two changes. Messages are stored, kept for absent subscribers and passed on before their
+// acknowledgement, where the library acknowledges first; and what nobody subscribes to takes no way through the library.
+
+import { Aedes, type AedesOptions, type AedesPublishPacket, type Client, type PublishPacket } from 'aedes';
+import { FilterTrie } from './filter-trie.ts';
+
+type Done = (error?: Error | null) => void;
+type Deliver = (packet: AedesPublishPacket, callback: () => void) => void;
+/** The library's own `publish`, whose second parameter its types leave out. */
+type LibraryPublish = (packet: PublishPacket, client: Client | null, done: Done) => void;
+
+export class FieldAedes extends Aedes {
+  readonly #live = new FilterTrie<Deliver>();
+  readonly #kept: (topic: string) => boolean;
+  /** Published before their acknowledgement; the library then publishes them a second time. */
+  readonly #published = new WeakSet<object>();
+
+  /** `kept`: whether an absent subscriber waits for the topic. */
+  constructor(options: AedesOptions, kept: (topic: string) => boolean) {
+    super(options);
+    this.#kept = kept;
+  }
+
+  /** Whether anything has to happen for the packet beyond taking it in. */
+  concerns(packet: { readonly topic: string; readonly retain?: boolean }): boolean {
+    return packet.retain === true || this.#live.match(packet.topic).length > 0 || this.#kept(packet.topic);
+  }
+
+  /** Passes a client's message on, ahead of its acknowledgement. */
+  publishFirst(packet: PublishPacket, client: Client | null, done: Done): void {
+    this.#published.add(packet);
+    (super.publish as unknown as LibraryPublish).call(this, packet, client, done);
+  }
+
+  override publish(packet: PublishPacket, ...rest: unknown[]): void {
+    const done = rest.at(-1) as Done;
+    const client = rest.length > 1 ? (rest[0] as Client | null) : null;
+    if (this.#published.has(packet) || !this.concerns(packet)) done(null);
+    else (super.publish as unknown as LibraryPublish).call(this, packet, client, done);
+  }
+
+  override subscribe(topic: string, deliver: Deliver, callback: () => void): void {
+    this.#live.add(topic, deliver);
+    super.subscribe(topic, deliver, callback);
+  }
+
+  override unsubscribe(topic: string, deliver: Deliver, callback: () => void): void {
+    this.#live.remove(topic, (known) => known === deliver);
+    super.unsubscribe(topic, deliver, callback);
+  }
+}

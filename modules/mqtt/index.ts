@@ -1,0 +1,12 @@
+// Local MQTT: the broker for leaf devices, or a client of an existing one.
+
+import { defineAdapter } from '#sdk';
+import { checkMqtt } from './check-config.ts';
+import { mqttConfig } from './config.ts';
+
+export const mqtt = defineAdapter({
+  type: 'mqtt',
+  config: mqttConfig,
+  check: checkMqtt,
+  load: async () => (await import('./adapter.ts')).createMqttAdapter,
+});

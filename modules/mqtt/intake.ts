@@ -1,0 +1,145 @@
+// What comes in, from a client of the broker or from another broker: understood by the first dialect that knows the
+// topic, admitted, stored. Resolves when all of it is stored; only then may the sender be told.
+
+import {
+  isGatewayError,
+  LIMITS,
+  type AdapterContext,
+  type Message,
+  type PointInfo,
+  type PointValue,
+  type ReadingBatch,
+} from '#sdk';
+import type { Carrier, Device, Devices } from './devices.ts';
+import type { Arrival, Dialect, Publish, Told } from './dialect.ts';
+import { createMessageBatch } from './message-batch.ts';
+import { Refusal } from './refusal.ts';
+
+const NO_PROPERTIES = Object.freeze({});
+const NO_POINTS: readonly PointInfo[] = [];
+
+/** Hears of values and answers, to confirm writes. */
+export interface Witness {
+  reading(deviceId: string, point: string, value: PointValue | undefined): void;
+  answer(deviceId: string, value: PointValue): void;
+}
+
+export interface IntakeOptions {
+  readonly context: AdapterContext;
+  readonly dialects: readonly Dialect[];
+  readonly devices: Devices;
+  readonly witness: Witness;
+  /** Asks devices for something; never waits. */
+  readonly ask: (publish: Publish) => void;
+  /** Points of devices that the configuration describes. */
+  readonly configuredPoints: readonly PointInfo[];
+}
+
+export interface Intake {
+  /** The dialect that a topic belongs to, with the device that its publisher speaks for. */
+  owner(topic: string): { readonly dialect: Dialect; readonly device: string } | undefined;
+  isCommand(topic: string): boolean;
+  /**
+   * Undefined when there is nothing to wait for.
+   * @throws Refusal when it is refused for good (in the promise as well), GatewayError when it could not be stored.
+   */
+  take(arrival: Arrival, carrier: Carrier | undefined): Promise<void> | undefined;
+}
+
+/** Ways of a topic that are kept; topics of devices are few and come again and again. */
+const OWNERS = 10_000;
+
+export function createIntake(options: IntakeOptions): Intake {
+  const { context, dialects, devices, witness } = options;
+  const store = createMessageBatch((messages) => context.publishMessages(messages));
+  const owners = new Map<string, { dialect: Dialect; device: string } | undefined>();
+
+  const ownerOf = (topic: string): { dialect: Dialect; device: string } | undefined => {
+    if (owners.has(topic)) return owners.get(topic);
+    let found: { dialect: Dialect; device: string } | undefined;
+    for (const dialect of dialects) {
+      const device = dialect.owner(topic);
+      if (device === undefined) continue;
+      found = { dialect, device };
+      break;
+    }
+    if (owners.size >= OWNERS) owners.clear();
+    owners.set(topic, found);
+    return found;
+  };
+
+  /** What is told of one device: admitted, heard, stored. */
+  const takeTold = (told: Told, arrival: Arrival, dialect: Dialect, carrier: Carrier | undefined): Promise<void>[] => {
+    const points = told.points ?? (dialect.name === 'topics' ? options.configuredPoints : NO_POINTS);
+    const device = devices.admit(told.device, dialect, points);
+    if (typeof device === 'string') {
+      context.reportRefusal(device, { topic: arrival.topic, device: told.device });
+      return [Promise.reject(new Refusal(device))];
+    }
+    if (told.fault !== undefined) {
+      context.reportRefusal(told.fault, { topic: arrival.topic, device: told.device });
+      context.reportExchange({ deviceId: device.deviceId, operation: 'publish', durationMs: 0, outcome: told.fault });
+    }
+    devices.hear(device, told, carrier);
+    if (told.answer !== undefined) witness.answer(device.deviceId, told.answer);
+    const waits: Promise<void>[] = [];
+    if (told.forward !== undefined) waits.push(store(message(device, arrival, told.forward.contentType)));
+    if (told.readings !== undefined && told.readings.length > 0) waits.push(storeReadings(device, told));
+    return waits;
+  };
+
+  const message = (device: Device, { payload }: Arrival, contentType: string | undefined): Message => ({
+    deviceId: device.deviceId,
+    body: payload,
+    properties: NO_PROPERTIES,
+    systemProperties: contentType === undefined ? NO_PROPERTIES : { contentType },
+    time: context.clock.now(),
+  });
+
+  const storeReadings = async (device: Device, { readings = [], wallMs }: Told): Promise<void> => {
+    const time = context.clock.now();
+    const batch: ReadingBatch = {
+      deviceId: device.deviceId,
+      time: wallMs === undefined ? time : { ...time, wallMs },
+      readings: readings.slice(0, LIMITS.mqtt_device_points),
+    };
+    await context.storeReadings(batch);
+    for (const { point, value } of batch.readings) witness.reading(device.deviceId, point, value);
+  };
+
+  return {
+    owner: ownerOf,
+    isCommand: (topic) => dialects.some((dialect) => dialect.isCommand(topic)),
+    take(arrival, carrier) {
+      const owner = ownerOf(arrival.topic);
+      if (owner === undefined) return undefined;
+      const understood = owner.dialect.understand(arrival);
+      if (understood === undefined) return undefined;
+      for (const publish of understood.ask ?? []) options.ask(publish);
+      const waits = understood.told.flatMap((told) => takeTold(told, arrival, owner.dialect, carrier));
+      if (waits.length <= 1) return waits[0];
+      return settle(waits);
+    },
+  };
+}
+
+/** All are tried; what could not be stored for now decides over what never will be. */
+async function settle(waits: readonly Promise<void>[]): Promise<void> {
+  const failures = (await Promise.allSettled(waits)).flatMap((result) =>
+    result.status === 'rejected' ? [result.reason as unknown] : [],
+  );
+  const failure = failures.find((error) => !(error instanceof Refusal));
+  if (failure !== undefined) throw failure as Error;
+  // A bridge that tells of many devices is not refused for one of them, which was counted.
+  if (failures.length > 0 && failures.length === waits.length) throw failures[0] as Error;
+}
+
+/** The stable word for a failure to store. */
+export function refusalReason(error: unknown): string {
+  if (error instanceof Refusal) return error.reason;
+  if (isGatewayError(error, 'GW_OUTBOX_FULL')) return 'outbox_full';
+  if (isGatewayError(error, 'GW_OUTBOX_BUSY')) return 'outbox_busy';
+  if (isGatewayError(error, 'GW_MESSAGE_INVALID')) return 'message_invalid';
+  if (isGatewayError(error)) return 'not_stored';
+  return 'protocol_error';
+}

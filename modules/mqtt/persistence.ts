@@ -1,0 +1,103 @@
+// The broker library's persistence over our store. QoS 2 is taken from publishers; to subscribers QoS 1 is the highest,
+// so nothing but messages ever waits in a queue.
+
+import { Readable } from 'node:stream';
+import { LIMITS } from '#sdk';
+import type { BrokerStore, KeptSubscription } from './broker-store.ts';
+import type { KeptPacket } from './kept-packet.ts';
+
+interface ClientRef {
+  readonly id: string;
+}
+
+/** The username of a client, which owns its session. */
+export type UsernameOf = (clientId: string) => string | undefined;
+
+/** The methods that `aedes` 1.2 calls (its `persistence` option). */
+export interface Persistence {
+  readonly setup: (broker: unknown) => Promise<void>;
+  readonly [method: string]: unknown;
+}
+
+export function createPersistence(store: BrokerStore, usernameOf: UsernameOf): Persistence {
+  /** Packets of QoS 2 that wait for PUBREL, by client; the broker bounds each. */
+  const incoming = new Map<string, Map<number, KeptPacket>>();
+
+  return {
+    // The broker wants an async function here.
+    setup: async () => {
+      await store.load();
+    },
+    storeRetained: (packet: KeptPacket) => store.retain(copyOf(packet)),
+    createRetainedStreamCombi: (filters: readonly string[]) => Readable.from(store.retainedFor(filters)),
+    createRetainedStream: (filter: string) => Readable.from(store.retainedFor([filter])),
+
+    addSubscriptions: (client: ClientRef, subscriptions: readonly KeptSubscription[]) =>
+      store.addSubscriptions(client.id, usernameOf(client.id), subscriptions),
+    removeSubscriptions: (client: ClientRef, topics: readonly string[]) => store.removeSubscriptions(client.id, topics),
+    subscriptionsByClient: (client: ClientRef) => Promise.resolve(store.subscriptionsOf(client.id)),
+    subscriptionsByTopic: (topic: string) => Promise.resolve(store.subscribersOf(topic)),
+    cleanSubscriptions: (client: ClientRef) => store.endSession(client.id),
+
+    outgoingEnqueue: ({ clientId }: { clientId: string }, packet: KeptPacket) =>
+      store.enqueue([clientId], copyOf(packet)),
+    outgoingEnqueueCombi: (subscribers: readonly { clientId: string }[], packet: KeptPacket) =>
+      subscribers.length === 0
+        ? Promise.resolve()
+        : store.enqueue(
+            subscribers.map(({ clientId }) => clientId),
+            copyOf(packet),
+          ),
+    outgoingUpdate: (client: ClientRef, packet: KeptPacket) => {
+      // A queue that was full does not hold it: it is sent all the same, once.
+      store.assignMessageId(client.id, packet);
+      return Promise.resolve();
+    },
+    outgoingClearMessageId: (client: ClientRef, packet: KeptPacket) =>
+      Promise.resolve(store.acknowledge(client.id, packet.messageId)),
+    outgoingStream: (client: ClientRef) => Readable.from(store.queueOf(client.id)),
+
+    incomingStorePacket: (client: ClientRef, packet: KeptPacket) => {
+      const packets = incoming.get(client.id) ?? new Map<number, KeptPacket>();
+      if (!incoming.has(client.id) && incoming.size >= LIMITS.mqtt_connections) incoming.clear();
+      incoming.set(client.id, packets);
+      packets.set(packet.messageId ?? 0, packet);
+      return Promise.resolve();
+    },
+    incomingGetPacket: (client: ClientRef, packet: KeptPacket) => {
+      const found = incoming.get(client.id)?.get(packet.messageId ?? 0);
+      return found === undefined ? Promise.reject(new Error('no such packet')) : Promise.resolve(found);
+    },
+    incomingDelPacket: (client: ClientRef, packet: KeptPacket) => {
+      incoming.get(client.id)?.delete(packet.messageId ?? 0);
+      return Promise.resolve();
+    },
+    cleanIncoming: (client: ClientRef) => {
+      incoming.delete(client.id);
+      return Promise.resolve();
+    },
+
+    putWill: (client: ClientRef, packet: KeptPacket) => store.putWill(client.id, copyOf(packet)),
+    getWill: (client: ClientRef) => Promise.resolve(store.getWill(client.id)),
+    delWill: (client: ClientRef) => store.deleteWill(client.id),
+    // Wills that a crash left are published at the start; the broker need not look for them.
+    streamWill: () => Readable.from([]),
+    destroy: () => Promise.resolve(),
+  };
+}
+
+function copyOf(packet: KeptPacket): KeptPacket {
+  const { topic, qos, retain, brokerId, brokerCounter, clientId } = packet;
+  return {
+    cmd: 'publish',
+    topic,
+    qos,
+    retain,
+    dup: false,
+    // The payload is a view into what the socket read, which may be much larger.
+    payload: Buffer.from(packet.payload),
+    ...(brokerId !== undefined && { brokerId }),
+    ...(brokerCounter !== undefined && { brokerCounter }),
+    ...(clientId !== undefined && { clientId }),
+  };
+}

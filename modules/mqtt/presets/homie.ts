@@ -1,0 +1,144 @@
+// Homie 3 and 4 (https://homieiot.github.io/specification/spec-core-v4_0_0/), base topic `homie`. A point is
+// `NODE/PROPERTY`; attributes tell its type, its unit and whether it can be set. Everything is retained, so values that
+// another broker kept are the present ones.
+
+import { GatewayError, LIMITS, type PointInfo, type PointValue, type Reading } from '#sdk';
+import type { Dialect, Told, Understood, WritePlan } from '../dialect.ts';
+import { parseText, readingOf, type ValueType } from '../json-value.ts';
+import { PointTable } from './point-table.ts';
+
+const BASE = 'homie/';
+const CONFIRM_MS = 5000;
+
+interface Property {
+  readonly datatype: string;
+  readonly unit: string | undefined;
+  readonly settable: boolean;
+}
+
+const UNKNOWN: Property = { datatype: 'string', unit: undefined, settable: false };
+/** Data types (section "Payload"); Homie 3 has `integer`, `float`, `boolean`, `string`, `enum`, `color` as well. */
+const TYPES: Readonly<Record<string, ValueType>> = {
+  integer: 'number',
+  float: 'number',
+  boolean: 'boolean',
+  percent: 'number',
+};
+
+export function createHomie(): Dialect {
+  const table = new PointTable();
+  const properties = new Map<string, Map<string, Property>>();
+
+  const propertyOf = (device: string, point: string): Property => properties.get(device)?.get(point) ?? UNKNOWN;
+
+  const describe = (device: string, point: string, change: Partial<Property>): readonly PointInfo[] | undefined => {
+    let known = properties.get(device);
+    if (known === undefined) {
+      if (properties.size >= LIMITS.devices) return undefined;
+      known = new Map();
+      properties.set(device, known);
+    }
+    if (!known.has(point) && known.size >= LIMITS.mqtt_device_points) return undefined;
+    const property = { ...UNKNOWN, ...known.get(point), ...change };
+    known.set(point, property);
+    const { unit, settable } = property;
+    return table.learn(device, [
+      { name: point, address: point, writable: settable, ...(unit !== undefined && { unit }) },
+    ]);
+  };
+
+  const understand = (levels: readonly string[], text: string): Told | undefined => {
+    const [device, first, second, third] = levels;
+    if (device === undefined || first === undefined) return undefined;
+    if (first.startsWith('$')) return deviceAttribute(device, first, text);
+    if (second === undefined || second.startsWith('$')) return { device };
+    const point = `${first}/${second}`;
+    if (third === undefined) {
+      const points = properties.get(device)?.has(point) === true ? undefined : describe(device, point, {});
+      return {
+        device,
+        readings: [reading(point, text, propertyOf(device, point))],
+        ...(points !== undefined && { points }),
+      };
+    }
+    const change = attributeChange(third, text);
+    if (change === undefined) return { device };
+    const points = describe(device, point, change);
+    return { device, ...(points !== undefined && { points }) };
+  };
+
+  return {
+    name: 'homie',
+    filters: [`${BASE}#`],
+    owner: (topic) => {
+      const device = topic.startsWith(BASE) ? topic.split('/')[1] : undefined;
+      return device === undefined || device === '' || device.startsWith('$') ? undefined : device;
+    },
+    isCommand: (topic) => topic.startsWith(BASE) && topic.endsWith('/set'),
+    understand({ topic, payload }): Understood | undefined {
+      if (!topic.startsWith(BASE) || topic.endsWith('/set')) return undefined;
+      const text = parseText(payload);
+      const levels = topic.slice(BASE.length).split('/');
+      if (text === undefined) return { told: [{ device: levels[0] ?? '', fault: 'payload_not_text' }] };
+      const told = understand(levels, text);
+      return told === undefined ? undefined : { told: [told] };
+    },
+    planWrite(device, point, value): WritePlan | undefined {
+      const property = propertyOf(device, point);
+      if (!property.settable) return undefined;
+      return {
+        publish: [
+          { topic: `${BASE}${device}/${point}/set`, payload: Buffer.from(setText(device, point, value, property)) },
+        ],
+        confirmedBy: 'reading',
+        timeoutMs: CONFIRM_MS,
+      };
+    },
+  };
+}
+
+/** `$state` is `init`, `ready`, `disconnected`, `sleeping`, `lost` or `alert` (section "Device Lifecycle"). */
+function deviceAttribute(device: string, attribute: string, text: string): Told {
+  switch (attribute) {
+    case '$state':
+      if (text === 'ready' || text === 'alert' || text === 'sleeping') return { device, online: true };
+      return text === '' ? { device } : { device, online: false };
+    case '$name':
+      return { device, identity: { name: text.slice(0, 256) } };
+    case '$homie':
+      return { device, identity: { homie: text.slice(0, 32) } };
+    default:
+      return { device };
+  }
+}
+
+function attributeChange(attribute: string, text: string): Partial<Property> | undefined {
+  switch (attribute) {
+    case '$datatype':
+      return { datatype: text };
+    case '$unit':
+      return { unit: text.slice(0, 32) };
+    case '$settable':
+      return { settable: text === 'true' };
+    default:
+      return undefined;
+  }
+}
+
+function reading(point: string, text: string, { datatype, unit }: Property): Reading {
+  return readingOf(point, text, TYPES[datatype] ?? 'string', unit);
+}
+
+function setText(device: string, point: string, value: PointValue, { datatype }: Property): string {
+  const type = TYPES[datatype];
+  const fits =
+    type === 'boolean'
+      ? typeof value === 'boolean'
+      : type === 'number'
+        ? typeof value === 'number' || typeof value === 'bigint'
+        : true;
+  if (!fits || value instanceof Uint8Array) {
+    throw new GatewayError('GW_WRITE_REFUSED', `"${point}" of "${device}" takes a value of type ${datatype}.`);
+  }
+  return String(value);
+}

@@ -1,0 +1,31 @@
+// The points that a device has shown so far, with what is known of each.
+
+import { LIMITS, type PointInfo } from '#sdk';
+
+export class PointTable {
+  readonly #devices = new Map<string, Map<string, PointInfo>>();
+
+  /** All points of the device when something new is among these, else undefined. */
+  learn(device: string, points: readonly PointInfo[]): readonly PointInfo[] | undefined {
+    let known = this.#devices.get(device);
+    if (known === undefined) {
+      if (this.#devices.size >= LIMITS.devices) return undefined;
+      known = new Map();
+      this.#devices.set(device, known);
+    }
+    let news = false;
+    for (const point of points) {
+      const before = known.get(point.name);
+      if (before === undefined && known.size >= LIMITS.mqtt_device_points) continue;
+      if (before?.address === point.address && before.unit === point.unit && before.writable === point.writable)
+        continue;
+      known.set(point.name, point);
+      news = true;
+    }
+    return news ? [...known.values()] : undefined;
+  }
+
+  get(device: string, point: string): PointInfo | undefined {
+    return this.#devices.get(device)?.get(point);
+  }
+}

@@ -1,0 +1,248 @@
+// Shelly. Generation 1 (https://shelly-api-docs.shelly.cloud/gen1/#mqtt): `shellies/ID/relay/0` and the like, one value a
+// topic. Generation 2 and later (https://shelly-api-docs.shelly.cloud/gen2/ComponentsAndServices/Mqtt): `ID/status/…`,
+// `ID/events/rpc` and `ID/rpc`; the topic prefix is the id of the device and begins with `shelly` unless it was changed.
+
+import { GatewayError, type PointInfo, type PointValue, type Reading } from '#sdk';
+import { jsonOf, textFacts } from '../configured-dialect.ts';
+import type { Dialect, Told, Understood, WritePlan } from '../dialect.ts';
+import { isObject, parseJson, parseText, readingOf, type ValueType } from '../json-value.ts';
+import { PointTable } from './point-table.ts';
+
+const CONFIRM_MS = 5000;
+/** Gen 2 devices answer requests on `SRC/rpc`; this is our SRC. */
+const RPC_SOURCE = 'fieldpost';
+const GEN2_ID = /^shelly[a-z0-9]+-[0-9a-fA-F]+$/;
+/** Gen 1 says JSON on `announce` and `info` only. */
+const GEN1_VALUE =
+  /^(relay|light|white|color|roller|emeter|input|sensor|ext_temperature|ext_humidity|temperature|temperature_f|overtemperature|voltage|temperature_status|longpush|input_event)(?:\/|$)/;
+const GEN1_UNITS: Readonly<Record<string, string>> = {
+  power: 'W',
+  reactive_power: 'var',
+  voltage: 'V',
+  current: 'A',
+  // Relays count watt-minutes, meters watt-hours.
+  energy: 'Wmin',
+  total: 'Wh',
+  total_returned: 'Wh',
+  temperature: '°C',
+  temperature_f: '°F',
+  humidity: '%',
+  battery: '%',
+  lux: 'lx',
+  ext_temperature: '°C',
+  ext_humidity: '%',
+};
+const GEN2_UNITS: Readonly<Record<string, string>> = {
+  apower: 'W',
+  act_power: 'W',
+  aprt_power: 'VA',
+  voltage: 'V',
+  current: 'A',
+  freq: 'Hz',
+  tC: '°C',
+  tF: '°F',
+  rh: '%',
+  total: 'Wh',
+  total_act_energy: 'Wh',
+  lux: 'lx',
+  percent: '%',
+};
+/** Facts of a component that are no values of the process. */
+const GEN2_SKIPPED: ReadonlySet<string> = new Set([
+  'id',
+  'source',
+  'by_minute',
+  'minute_ts',
+  'cfg_rev',
+  'errors',
+  'timer_started_at',
+]);
+/** Components of gen 2 whose status holds values. */
+const GEN2_COMPONENT =
+  /^(?:switch|light|cover|input|pm1|em|em1|emdata|em1data|temperature|humidity|voltmeter|devicepower|illuminance|smoke|flood|rgb|rgbw|cct|thermostat|number|boolean|text|enum):\d+$/;
+
+export function createShelly(): Dialect {
+  const table = new PointTable();
+  let requestId = 0;
+  const told = (device: string, readings: readonly Reading[], extra: Partial<Told> = {}): Told => {
+    const points = table.learn(device, readings.map(pointOf));
+    return { device, online: true, readings, ...extra, ...(points !== undefined && { points }) };
+  };
+  return {
+    name: 'shelly',
+    filters: ['shellies/#', '+/online', '+/status/+', '+/events/rpc', `${RPC_SOURCE}/rpc`],
+    owner: ownerOf,
+    isCommand: (topic) =>
+      /^shellies\/[^/]+\/(?:.*\/)?(?:command|set)$/.test(topic) ||
+      (/^[^/]+\/rpc$/.test(topic) && GEN2_ID.test(topic.split('/')[0] ?? '')) ||
+      /^shelly[^/]*-[^/]*\/command(?:\/|$)/.test(topic),
+    understand(arrival): Understood | undefined {
+      const levels = arrival.topic.split('/');
+      if (levels[0] === 'shellies') return gen1(levels, arrival.payload, arrival.replayed, told);
+      return gen2(levels, arrival.payload, arrival.replayed, told);
+    },
+    greetings: () => [{ topic: 'shellies/command', payload: Buffer.from('announce') }],
+    planWrite(device, point, value): WritePlan | undefined {
+      requestId += 1;
+      return GEN2_ID.test(device) && !/^(?:relay|light|roller)\//.test(point)
+        ? planGen2(device, point, value, requestId)
+        : planGen1(device, point, value);
+    },
+  };
+}
+
+function ownerOf(topic: string): string | undefined {
+  const [first = '', second] = topic.split('/');
+  if (first === 'shellies') return second === 'command' || second === 'announce' ? undefined : second;
+  if (!GEN2_ID.test(first)) return undefined;
+  return second === 'online' || second === 'status' || second === 'events' || second === 'rpc' || second === 'command'
+    ? first
+    : undefined;
+}
+
+function gen1(
+  [, device, ...rest]: readonly string[],
+  payload: Uint8Array,
+  replayed: boolean,
+  told: (device: string, readings: readonly Reading[], extra?: Partial<Told>) => Told,
+): Understood | undefined {
+  if (device === undefined) return undefined;
+  const path = rest.join('/');
+  const text = parseText(payload) ?? '';
+  if (path === 'online') {
+    return {
+      told: [
+        text === 'true' || text === 'false'
+          ? { device, online: text === 'true' }
+          : { device, fault: 'unknown_availability' },
+      ],
+    };
+  }
+  if (path === 'announce') {
+    const identity = textFacts(parseJson(payload), { model: 'model', fw_ver: 'firmware', mac: 'mac', ip: 'address' });
+    return { told: [{ device, online: true, identity }] };
+  }
+  // Relays are published with the retain flag; what another broker kept is no fresh value.
+  if (replayed || !GEN1_VALUE.test(path)) return { told: [{ device }] };
+  const document = parseJson(payload);
+  if (isObject(document)) return { told: [told(device, objectReadings(document, path, GEN1_UNITS))] };
+  const name = rest.at(-1) ?? path;
+  const [unit, type] = gen1Kind(path, name);
+  return { told: [told(device, [readingOf(path, document ?? text, type, unit)])] };
+}
+
+function gen1Kind(path: string, name: string): readonly [unit: string | undefined, type: ValueType] {
+  if (/^(?:relay|light|white|color)\/\d+$/.test(path)) return [undefined, 'boolean'];
+  if (/^emeter\/\d+\/energy$/.test(path)) return ['Wmin', 'number'];
+  const parent = path.split('/')[0] ?? '';
+  return [GEN1_UNITS[name] ?? (/^\d+$/.test(name) ? GEN1_UNITS[parent] : undefined), 'any'];
+}
+
+function gen2(
+  [device = '', kind, component]: readonly string[],
+  payload: Uint8Array,
+  replayed: boolean,
+  told: (device: string, readings: readonly Reading[], extra?: Partial<Told>) => Told,
+): Understood | undefined {
+  if (!GEN2_ID.test(device)) return undefined;
+  if (kind === 'online') {
+    const text = parseText(payload);
+    return {
+      told: [
+        text === 'true' || text === 'false'
+          ? { device, online: text === 'true' }
+          : { device, fault: 'unknown_availability' },
+      ],
+    };
+  }
+  if (replayed) return { told: [{ device }] };
+  const document = parseJson(payload);
+  if (!isObject(document)) return { told: [{ device, online: true, fault: 'payload_not_json' }] };
+  if (kind === 'status' && component !== undefined) {
+    return { told: [told(device, componentReadings(component, document))] };
+  }
+  if (kind !== 'events') return { told: [{ device, online: true }] };
+  // NotifyStatus and NotifyFullStatus carry the components in `params`, with the time in seconds as `ts`.
+  const { method, params } = document;
+  if ((method !== 'NotifyStatus' && method !== 'NotifyFullStatus') || !isObject(params))
+    return { told: [{ device, online: true }] };
+  const readings = Object.entries(params).flatMap(([name, status]) =>
+    isObject(status) ? componentReadings(name, status) : [],
+  );
+  const { ts } = params;
+  return {
+    told: [told(device, readings, typeof ts === 'number' && ts > 1e9 ? { wallMs: Math.round(ts * 1000) } : {})],
+  };
+}
+
+function componentReadings(component: string, status: Readonly<Record<string, unknown>>): readonly Reading[] {
+  return GEN2_COMPONENT.test(component) ? objectReadings(status, component, GEN2_UNITS) : [];
+}
+
+/** Scalars of an object and of the objects in it, for example `switch:0.aenergy.total`. */
+function objectReadings(
+  status: Readonly<Record<string, unknown>>,
+  path: string,
+  units: Readonly<Record<string, string>>,
+  depth = 0,
+): readonly Reading[] {
+  return Object.entries(status).flatMap(([name, value]) => {
+    if (GEN2_SKIPPED.has(name) || value === null || Array.isArray(value)) return [];
+    if (isObject(value)) return depth < 2 ? objectReadings(value, `${path}.${name}`, units, depth + 1) : [];
+    return [readingOf(`${path}.${name}`, value, 'any', unitOf(name, units))];
+  });
+}
+
+/** Phases stand before the name: `a_voltage`, `total_current`. */
+function unitOf(name: string, units: Readonly<Record<string, string>>): string | undefined {
+  return units[name] ?? units[name.replace(/^(?:a|b|c|n|total)_/, '')];
+}
+
+const GEN1_SWITCH = /^(relay|light|white|color)\/(\d+)$/;
+const GEN2_WRITABLE = /^(switch|light|cover):(\d+)\.(output|brightness|pos|current_pos)$/;
+
+function pointOf({ point, unit }: Reading): PointInfo {
+  const writable = GEN1_SWITCH.test(point) || GEN2_WRITABLE.test(point);
+  return { name: point, address: point, writable, ...(unit !== undefined && { unit }) };
+}
+
+function planGen1(device: string, point: string, value: PointValue): WritePlan | undefined {
+  if (!GEN1_SWITCH.test(point)) return undefined;
+  if (typeof value !== 'boolean') throw wrongValue(device, point, 'true or false');
+  const publish = [{ topic: `shellies/${device}/${point}/command`, payload: Buffer.from(value ? 'on' : 'off') }];
+  return { publish, confirmedBy: 'reading', timeoutMs: CONFIRM_MS };
+}
+
+/** JSON-RPC 2.0 on `ID/rpc`; the change shows in NotifyStatus. */
+function planGen2(device: string, point: string, value: PointValue, id: number): WritePlan | undefined {
+  const [, component, index, name] = GEN2_WRITABLE.exec(point) ?? [];
+  if (component === undefined) return undefined;
+  const request = gen2Request(component, name ?? '', value);
+  if (request === undefined)
+    throw wrongValue(device, point, name === 'output' ? 'true or false' : 'a number from 0 to 100');
+  const payload = `{"id":${id},"src":"${RPC_SOURCE}","method":"${request.method}","params":{"id":${index},"${request.field}":${jsonOf(value)}}}`;
+  return {
+    publish: [{ topic: `${device}/rpc`, payload: Buffer.from(payload) }],
+    confirmedBy: 'reading',
+    timeoutMs: CONFIRM_MS,
+  };
+}
+
+function gen2Request(
+  component: string,
+  name: string,
+  value: PointValue,
+): { readonly method: string; readonly field: string } | undefined {
+  if (name === 'output') {
+    if (typeof value !== 'boolean') return undefined;
+    return { method: component === 'switch' ? 'Switch.Set' : 'Light.Set', field: 'on' };
+  }
+  if (typeof value !== 'number' || value < 0 || value > 100) return undefined;
+  return component === 'cover'
+    ? { method: 'Cover.GoToPosition', field: 'pos' }
+    : { method: 'Light.Set', field: 'brightness' };
+}
+
+function wrongValue(device: string, point: string, wanted: string): GatewayError {
+  return new GatewayError('GW_WRITE_REFUSED', `"${point}" of "${device}" takes ${wanted}.`);
+}

@@ -1,0 +1,237 @@
+// Sparkplug B (https://sparkplug.eclipse.org/specification/version/3.0/), as a host application without STATE:
+// `spBv1.0/GROUP/NDATA/NODE[/DEVICE]`. Births tell names, aliases, types and units; data without a birth asks for a rebirth.
+// The device id is `GROUP.NODE` for an edge node and `GROUP.NODE.DEVICE` for a device behind it.
+
+import { GatewayError, LIMITS, type PointInfo, type PointValue, type Reading } from '#sdk';
+import type { Arrival, Dialect, Publish, Told, Understood, WritePlan } from '../dialect.ts';
+import {
+  datatypeName,
+  decodeSparkplug,
+  encodeSparkplug,
+  type Metric,
+  type SparkplugPayload,
+} from './sparkplug-codec.ts';
+import { compileTopic } from '../topic-template.ts';
+
+const NODE = compileTopic('spBv1.0/{group}/{type}/{node}');
+const DEVICE = compileTopic('spBv1.0/{group}/{type}/{node}/{device}');
+const REBIRTH = 'Node Control/Rebirth';
+const BIRTH_DEATH = 'bdSeq';
+const CONFIRM_MS = 5000;
+/** Data messages of a node without a birth that pass between two requests for one. */
+const REBIRTH_EVERY = 16;
+
+interface KnownMetric {
+  readonly name: string;
+  readonly datatype: number | undefined;
+  readonly unit: string | undefined;
+}
+
+/** What the last birth of a node or device told. */
+interface Birth {
+  readonly byName: Map<string, KnownMetric>;
+  readonly byAlias: Map<bigint, KnownMetric>;
+  readonly points: readonly PointInfo[];
+}
+
+interface Node {
+  bdSeq: bigint | number | undefined;
+  /** Of the next message, 0 to 255; undefined until a birth. */
+  nextSeq: number | undefined;
+  unborn: number;
+  readonly births: Map<string, Birth>;
+}
+
+interface Address {
+  readonly group: string;
+  readonly type: string;
+  readonly node: string;
+  readonly device: string | undefined;
+}
+
+export function createSparkplug(): Dialect {
+  const nodes = new Map<string, Node>();
+  const addresses = new Map<string, Address>();
+
+  const nodeOf = ({ group, node }: Address): Node | undefined => {
+    const key = `${group}.${node}`;
+    const known = nodes.get(key);
+    if (known !== undefined || nodes.size >= LIMITS.devices) return known;
+    const fresh: Node = { bdSeq: undefined, nextSeq: undefined, unborn: 0, births: new Map() };
+    nodes.set(key, fresh);
+    return fresh;
+  };
+
+  const understand = ({ topic, payload, replayed }: Arrival, address: Address): Understood => {
+    const device = idOf(address);
+    const node = nodeOf(address);
+    const decoded = decodeSparkplug(payload);
+    if (node === undefined) return { told: [{ device, fault: 'too_many_nodes' }] };
+    if (decoded === undefined) return { told: [{ device, fault: 'payload_not_sparkplug' }] };
+    if (addresses.size < LIMITS.devices) addresses.set(device, address);
+    switch (address.type) {
+      case 'NBIRTH':
+        node.births.clear();
+        node.bdSeq = bdSeqOf(decoded);
+        return { told: [birth(node, address, decoded)] };
+      case 'DBIRTH':
+        return { told: [birth(node, address, decoded)] };
+      case 'NDATA':
+      case 'DDATA':
+        return replayed ? { told: [] } : data(node, address, decoded);
+      case 'DDEATH':
+        node.births.delete(device);
+        return { told: [{ device, online: false }] };
+      case 'NDEATH':
+        return { told: death(node, address, decoded) };
+      default:
+        return { told: topic === '' ? [] : [] };
+    }
+  };
+
+  return {
+    name: 'sparkplug',
+    filters: [
+      'spBv1.0/+/NBIRTH/+',
+      'spBv1.0/+/NDATA/+',
+      'spBv1.0/+/NDEATH/+',
+      'spBv1.0/+/DBIRTH/+/+',
+      'spBv1.0/+/DDATA/+/+',
+      'spBv1.0/+/DDEATH/+/+',
+    ],
+    // A node speaks for the devices behind it, in its own name.
+    owner: (topic) => {
+      const address = addressOf(topic);
+      return address === undefined ? undefined : `${address.group}.${address.node}`;
+    },
+    isCommand: (topic) => /^spBv1\.0\/[^/]+\/[ND]CMD\//.test(topic),
+    understand(arrival): Understood | undefined {
+      const address = addressOf(arrival.topic);
+      return address === undefined ? undefined : understand(arrival, address);
+    },
+    planWrite(device, point, value): WritePlan | undefined {
+      const address = addresses.get(device);
+      const metric = address === undefined ? undefined : nodeOf(address)?.births.get(device)?.byName.get(point);
+      const type = metric?.datatype === undefined ? undefined : datatypeName(metric.datatype);
+      if (address === undefined || metric === undefined || type === undefined) return undefined;
+      if (!fits(value, metric.datatype ?? 0)) {
+        throw new GatewayError('GW_WRITE_REFUSED', `"${point}" of "${device}" takes a value of type ${type}.`);
+      }
+      // The time is left to the receiver: 0 would be taken for 1970.
+      const payload = encodeSparkplug(0, { name: point, type, value });
+      return { publish: [{ topic: commandTopic(address), payload }], confirmedBy: 'reading', timeoutMs: CONFIRM_MS };
+    },
+  };
+}
+
+function addressOf(topic: string): Address | undefined {
+  const found = NODE.match(topic) ?? DEVICE.match(topic);
+  const { group, type, node, device } = found ?? {};
+  if (group === undefined || type === undefined || node === undefined || type === 'STATE') return undefined;
+  return { group, type, node, device };
+}
+
+/** Ids take no blanks; names with them are common. */
+function idOf({ group, node, device }: Pick<Address, 'group' | 'node' | 'device'>): string {
+  return [group, node, device]
+    .filter((part) => part !== undefined)
+    .join('.')
+    .replaceAll(/\s/g, '_');
+}
+
+function commandTopic({ group, node, device }: Address): string {
+  return device === undefined ? `spBv1.0/${group}/NCMD/${node}` : `spBv1.0/${group}/DCMD/${node}/${device}`;
+}
+
+function bdSeqOf({ metrics }: SparkplugPayload): bigint | number | undefined {
+  const value = metrics.find(({ name }) => name === BIRTH_DEATH)?.value(undefined);
+  return typeof value === 'number' || typeof value === 'bigint' ? value : undefined;
+}
+
+function birth(node: Node, address: Address, payload: SparkplugPayload): Told {
+  const device = idOf(address);
+  const byName = new Map<string, KnownMetric>();
+  const byAlias = new Map<bigint, KnownMetric>();
+  for (const { name, alias, datatype, unit } of payload.metrics.slice(0, LIMITS.mqtt_device_points)) {
+    if (name === undefined) continue;
+    const metric: KnownMetric = { name, datatype, unit };
+    byName.set(name, metric);
+    if (alias !== undefined) byAlias.set(alias, metric);
+  }
+  const points = [...byName.values()]
+    .filter(({ name }) => name !== BIRTH_DEATH)
+    .map(({ name, unit }): PointInfo => ({ name, address: name, writable: true, ...(unit !== undefined && { unit }) }));
+  const known: Birth = { byName, byAlias, points };
+  node.births.set(device, known);
+  node.unborn = 0;
+  if (payload.seq !== undefined) node.nextSeq = (payload.seq + 1) % 256;
+  return { device, online: true, points, readings: readingsOf(payload.metrics, known), ...wall(payload) };
+}
+
+/** Without its birth, or with a hole in the numbering, nothing is known for sure: the node is asked for its births. */
+function data(node: Node, address: Address, payload: SparkplugPayload): Understood {
+  const device = idOf(address);
+  const known = node.births.get(device);
+  const inOrder = payload.seq === undefined || node.nextSeq === undefined || payload.seq === node.nextSeq;
+  if (payload.seq !== undefined) node.nextSeq = (payload.seq + 1) % 256;
+  const told: Told[] =
+    known === undefined
+      ? [{ device, fault: 'no_birth' }]
+      : [
+          {
+            device,
+            online: true,
+            readings: readingsOf(payload.metrics, known),
+            ...wall(payload),
+            ...(!inOrder && { fault: 'sequence' }),
+          },
+        ];
+  if (known !== undefined && inOrder) return { told };
+  const asks = node.unborn % REBIRTH_EVERY === 0;
+  node.unborn += 1;
+  return { told, ask: asks ? [rebirth(address)] : [] };
+}
+
+/** NCMD with `Node Control/Rebirth` true (6.4.23). */
+function rebirth({ group, node }: Address): Publish {
+  return {
+    topic: `spBv1.0/${group}/NCMD/${node}`,
+    payload: encodeSparkplug(0, { name: REBIRTH, type: 'Boolean', value: true }),
+  };
+}
+
+/** A death counts when its bdSeq is that of the last birth: an older will may come late (6.4.19). */
+function death(node: Node, address: Address, payload: SparkplugPayload): Told[] {
+  const bdSeq = bdSeqOf(payload);
+  if (bdSeq !== undefined && node.bdSeq !== undefined && BigInt(bdSeq) !== BigInt(node.bdSeq)) return [];
+  const gone = [...node.births.keys()];
+  node.births.clear();
+  node.nextSeq = undefined;
+  const own = idOf({ ...address, device: undefined });
+  return [...new Set([own, ...gone])].map((device) => ({ device, online: false }));
+}
+
+function readingsOf(metrics: readonly Metric[], known: Birth): readonly Reading[] {
+  return metrics.flatMap((metric): Reading[] => {
+    const { name, datatype, unit } =
+      (metric.name === undefined ? undefined : known.byName.get(metric.name)) ??
+      (metric.alias === undefined ? undefined : known.byAlias.get(metric.alias)) ??
+      metric;
+    if (name === undefined || name === BIRTH_DEATH || name.startsWith('Node Control/')) return [];
+    const unitPart = unit === undefined ? {} : { unit };
+    if (metric.isNull) return [{ point: name, quality: { level: 'bad', reason: 'null' }, ...unitPart }];
+    const value = metric.value(datatype);
+    return value === undefined ? [] : [{ point: name, value, quality: { level: 'good' }, ...unitPart }];
+  });
+}
+
+function wall({ wallMs }: SparkplugPayload): { readonly wallMs?: number } {
+  return wallMs === undefined || wallMs < 1e12 ? {} : { wallMs };
+}
+
+function fits(value: PointValue, datatype: number): boolean {
+  if (datatype === 11) return typeof value === 'boolean';
+  if (datatype === 12 || datatype >= 14) return typeof value === 'string';
+  if (datatype === 9 || datatype === 10) return typeof value === 'number';
+  return typeof value === 'number' && Number.isInteger(value);
+}

@@ -1,0 +1,166 @@
+// Tasmota (https://tasmota.github.io/docs/MQTT/): `tele/%topic%/…` and `stat/%topic%/…` from the device, `cmnd/%topic%/…`
+// to it, with the default FullTopic `%prefix%/%topic%/`. The device id is %topic%.
+
+import { GatewayError, type PointInfo, type PointValue, type Reading } from '#sdk';
+import type { Arrival, Dialect, Told, Understood, WritePlan } from '../dialect.ts';
+import { isObject, parseJson, parseText, readingOf, type ValueType } from '../json-value.ts';
+import { textFacts } from '../configured-dialect.ts';
+import { compileTopic } from '../topic-template.ts';
+import { PointTable } from './point-table.ts';
+
+const TELE = compileTopic('tele/{device_id}/{kind}');
+const STAT = compileTopic('stat/{device_id}/{kind}');
+const COMMAND = compileTopic('cmnd/{device_id}/#');
+const CONFIRM_MS = 3000;
+
+/** Units by name of a value (https://tasmota.github.io/docs/Sensors/ and …/MQTT/, sections on SENSOR). */
+const UNITS: Readonly<Record<string, string>> = {
+  Total: 'kWh',
+  Yesterday: 'kWh',
+  Today: 'kWh',
+  Power: 'W',
+  ApparentPower: 'VA',
+  ReactivePower: 'var',
+  Voltage: 'V',
+  Current: 'A',
+  Frequency: 'Hz',
+  Humidity: '%',
+  Illuminance: 'lx',
+  CarbonDioxide: 'ppm',
+  Distance: 'cm',
+};
+/** Of the state message; the rest of it (uptimes, Wi-Fi names) is no process value. */
+const STATE_POINT = /^(?:POWER\d{0,2}|Dimmer|CT|Speed|FanSpeed|Vcc|Heap|UptimeSec|LoadAvg)$/;
+const POWER = /^POWER\d{0,2}$/;
+/** Deepest object in a sensor message. */
+const DEPTH = 4;
+
+export function createTasmota(): Dialect {
+  const table = new PointTable();
+
+  const told = (device: string, readings: readonly Reading[]): Told => {
+    const points = table.learn(device, readings.map(pointOf));
+    return { device, online: true, readings, ...(points !== undefined && { points }) };
+  };
+
+  return {
+    name: 'tasmota',
+    filters: ['tele/+/+', 'stat/+/+'],
+    owner: (topic) =>
+      [TELE, STAT, COMMAND].map((template) => template.match(topic)?.['device_id']).find((id) => id !== undefined),
+    isCommand: (topic) => COMMAND.match(topic) !== undefined,
+    understand(arrival): Understood | undefined {
+      const tele = TELE.match(arrival.topic);
+      const found = tele ?? STAT.match(arrival.topic);
+      const { device_id: device, kind } = found ?? {};
+      if (device === undefined || kind === undefined) return undefined;
+      return { told: [understand(arrival, { device, kind, tele: tele !== undefined }, told)] };
+    },
+    planWrite: (device, point, value) => planWrite(device, point, value),
+  };
+}
+
+function understand(
+  { payload, replayed }: Arrival,
+  { device, kind, tele }: { readonly device: string; readonly kind: string; readonly tele: boolean },
+  told: (device: string, readings: readonly Reading[]) => Told,
+): Told {
+  if (tele && kind === 'LWT') {
+    const text = parseText(payload);
+    return text === 'Online' || text === 'Offline'
+      ? { device, online: text === 'Online' }
+      : { device, fault: 'unknown_availability' };
+  }
+  if (replayed) return { device };
+  if (!tele && POWER.test(kind)) return told(device, [readingOf(kind, parseText(payload), 'boolean')]);
+  const document = parseJson(payload);
+  if (!isObject(document)) return { device, online: true, ...(tele && { fault: 'payload_not_json' }) };
+  switch (kind) {
+    case 'SENSOR':
+    case 'STATUS8':
+    case 'STATUS10': {
+      const sensors = isObject(document['StatusSNS']) ? document['StatusSNS'] : document;
+      return told(device, sensorReadings(sensors));
+    }
+    case 'STATE':
+    case 'RESULT':
+    case 'STATUS11': {
+      const state = isObject(document['StatusSTS']) ? document['StatusSTS'] : document;
+      return told(device, stateReadings(state));
+    }
+    case 'INFO1': {
+      const facts = isObject(document['Info1']) ? document['Info1'] : document;
+      return { device, online: true, identity: textFacts(facts, { Module: 'model', Version: 'firmware' }) };
+    }
+    default:
+      return { device, online: true };
+  }
+}
+
+/** `{"ENERGY":{"Power":12}}` is the point `ENERGY.Power`; an array has a point for each phase or channel. */
+function sensorReadings(sensors: Readonly<Record<string, unknown>>): readonly Reading[] {
+  const temperature = sensors['TempUnit'] === 'F' ? '°F' : '°C';
+  const pressure = typeof sensors['PressureUnit'] === 'string' ? sensors['PressureUnit'] : 'hPa';
+  const readings: Reading[] = [];
+  const walk = (value: unknown, path: string, name: string, depth: number): void => {
+    if (Array.isArray(value)) {
+      for (const [index, item] of value.entries()) walk(item, `${path}.${index + 1}`, name, depth + 1);
+    } else if (isObject(value)) {
+      if (depth < DEPTH)
+        for (const [key, item] of Object.entries(value))
+          walk(item, path === '' ? key : `${path}.${key}`, key, depth + 1);
+    } else {
+      const unit = /^(?:Temperature|DewPoint)$/.test(name)
+        ? temperature
+        : /^(?:Pressure|SeaPressure)$/.test(name)
+          ? pressure
+          : UNITS[name];
+      readings.push(readingOf(path, value, typeOf(name), unit));
+    }
+  };
+  for (const [key, value] of Object.entries(sensors)) {
+    if (!/^(?:Time|TempUnit|PressureUnit|SpeedUnit)$/.test(key)) walk(value, key, key, 1);
+  }
+  return readings;
+}
+
+function stateReadings(state: Readonly<Record<string, unknown>>): readonly Reading[] {
+  const readings = Object.entries(state)
+    .filter(([name]) => STATE_POINT.test(name))
+    .map(([name, value]) => readingOf(name, value, typeOf(name)));
+  const wifi = state['Wifi'];
+  if (isObject(wifi)) readings.push(readingOf('Wifi.Signal', wifi['Signal'], 'number', 'dBm'));
+  return readings;
+}
+
+/** Switches (`Switch1`) and relays say ON and OFF. */
+function typeOf(name: string): ValueType {
+  return POWER.test(name) ? 'boolean' : 'any';
+}
+
+function pointOf({ point, unit }: Reading): PointInfo {
+  const writable = POWER.test(point) || WRITABLE.has(point);
+  return { name: point, address: point, writable, ...(unit !== undefined && { unit }) };
+}
+
+const WRITABLE: ReadonlySet<string> = new Set(['Dimmer', 'CT']);
+
+/** The device answers with the new value on `stat/%topic%/RESULT`. */
+function planWrite(device: string, point: string, value: PointValue): WritePlan | undefined {
+  const topic = `cmnd/${device}/${point}`;
+  if (POWER.test(point)) {
+    if (typeof value !== 'boolean') throw wrongValue(device, point, 'true or false');
+    return {
+      publish: [{ topic, payload: Buffer.from(value ? 'ON' : 'OFF') }],
+      confirmedBy: 'reading',
+      timeoutMs: CONFIRM_MS,
+    };
+  }
+  if (!WRITABLE.has(point)) return undefined;
+  if (typeof value !== 'number') throw wrongValue(device, point, 'a number');
+  return { publish: [{ topic, payload: Buffer.from(String(value)) }], confirmedBy: 'reading', timeoutMs: CONFIRM_MS };
+}
+
+function wrongValue(device: string, point: string, wanted: string): GatewayError {
+  return new GatewayError('GW_WRITE_REFUSED', `"${point}" of "${device}" takes ${wanted}.`);
+}

@@ -1,0 +1,173 @@
+// Client mode: attached to a broker that is there already. The session is kept there under one client id, and a message is
+// acknowledged once it is stored, so nothing is lost while the gateway is away.
+
+import { createHash } from 'node:crypto';
+import { hostname } from 'node:os';
+import {
+  connectMqtt,
+  dial,
+  dialTls,
+  errorText,
+  GatewayError,
+  isGatewayError,
+  type AdapterContext,
+  type HealthReport,
+  type MqttConnection,
+  type MqttMessage,
+} from '#sdk';
+import type { ConnectConfig } from './config.ts';
+import type { Devices } from './devices.ts';
+import type { Dialect, Publish } from './dialect.ts';
+import { refusalReason, type Intake } from './intake.ts';
+import { Refusal } from './refusal.ts';
+
+const RETRY_FIRST_MS = 500;
+const RETRY_LAST_MS = 30_000;
+const DEFAULT_PORTS: Readonly<Record<string, number>> = { 'mqtt:': 1883, 'mqtts:': 8883, 'ws:': 80, 'wss:': 443 };
+
+export interface RemoteBrokerOptions {
+  readonly config: ConnectConfig;
+  readonly context: AdapterContext;
+  readonly dialects: readonly Dialect[];
+  readonly intake: Intake;
+  readonly devices: Devices;
+}
+
+export class RemoteBroker {
+  readonly #options: RemoteBrokerOptions;
+  readonly #stopping = new AbortController();
+  #connection: MqttConnection | undefined;
+  #health: HealthReport = { status: 'degraded', reason: 'Not connected yet.' };
+  #running: Promise<void> | undefined;
+
+  constructor(options: RemoteBrokerOptions) {
+    this.#options = options;
+  }
+
+  /** Returns at once: a broker that is away is tried for ever, and shown. */
+  start(): Promise<void> {
+    this.#running ??= this.#run();
+    return Promise.resolve();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    await this.#connection?.end();
+    await this.#running;
+  }
+
+  health(): HealthReport {
+    return this.#health;
+  }
+
+  /** @throws GatewayError GW_DISCONNECTED. */
+  publish({ topic, payload }: Publish): Promise<void> {
+    if (this.#connection === undefined) {
+      return Promise.reject(new GatewayError('GW_DISCONNECTED', 'The broker is not connected; nothing was sent.'));
+    }
+    this.#connection.publishOnce(topic, payload);
+    return Promise.resolve();
+  }
+
+  async #run(): Promise<void> {
+    const { clock, log } = this.#options.context;
+    const { signal } = this.#stopping;
+    let delayMs = RETRY_FIRST_MS;
+    while (!signal.aborted) {
+      let reason: string;
+      try {
+        const connection = await this.#open();
+        delayMs = RETRY_FIRST_MS;
+        this.#health = { status: 'running' };
+        log.info({ url: this.#options.config.url }, 'The adapter is attached to the broker.');
+        ({ reason } = await connection.closed);
+        this.#options.devices.leave(this, 'broker_disconnected');
+      } catch (error) {
+        if (signal.aborted) return;
+        reason = errorText(error);
+      }
+      this.#connection = undefined;
+      if (signal.aborted) return;
+      if (this.#health.reason !== reason)
+        log.warn({ reason }, 'The adapter is not attached to the broker; it is tried again.');
+      this.#health = { status: 'degraded', reason };
+      try {
+        await clock.sleep(delayMs, signal);
+      } catch (error) {
+        if (!isGatewayError(error, 'GW_ABORTED')) throw error;
+      }
+      delayMs = Math.min(delayMs * 2, RETRY_LAST_MS);
+    }
+  }
+
+  /** @throws GatewayError as `dial`, `connectMqtt` and `subscribe`. */
+  async #open(): Promise<MqttConnection> {
+    const { config, context, dialects } = this.#options;
+    const { signal } = this.#stopping;
+    const url = new URL(config.url);
+    const host = url.hostname.replace(/^\[|\]$/g, '');
+    const secure = url.protocol === 'mqtts:' || url.protocol === 'wss:';
+    const dialOptions = {
+      host,
+      port: url.port === '' ? (DEFAULT_PORTS[url.protocol] ?? 1883) : Number(url.port),
+      timeoutMs: config.connect_timeout_ms,
+      signal,
+    };
+    const socket = await (secure ? dialTls({ ...dialOptions, tls: tlsOf(config) }) : dial(dialOptions));
+    const connection = await connectMqtt({
+      socket,
+      ...(url.protocol.startsWith('ws') && { webSocket: { host, path: `${url.pathname}${url.search}` } }),
+      host: `${url.protocol}//${url.host}`,
+      protocolVersion: 4,
+      clientId: config.client_id ?? defaultClientId(context.adapterId),
+      ...(config.username !== undefined && { username: config.username }),
+      ...(config.password !== undefined && { password: config.password }),
+      keepAliveSecs: config.keepalive_secs,
+      cleanSession: false,
+      onMessage: (message) => this.#take(message),
+      timeoutMs: config.connect_timeout_ms,
+      signal,
+      clock: context.clock,
+      refused: (code) => new GatewayError('GW_UNAUTHORIZED', `${url.host} refused the connection (code ${code}).`),
+    });
+    this.#connection = connection;
+    try {
+      await connection.subscribe([...new Set(dialects.flatMap(({ filters }) => filters))], 1);
+    } catch (error) {
+      connection.destroy('The subscriptions were refused.');
+      throw error;
+    }
+    for (const greeting of dialects.flatMap((dialect) => dialect.greetings?.() ?? [])) {
+      connection.publishOnce(greeting.topic, greeting.payload);
+    }
+    return connection;
+  }
+
+  async #take({ topic, payload, qos, retain }: MqttMessage): Promise<void> {
+    const { context, intake } = this.#options;
+    try {
+      await intake.take({ topic, payload, replayed: retain }, this);
+    } catch (error) {
+      // What will never be stored is counted and acknowledged: it would come again for ever.
+      const forGood = error instanceof Refusal || isGatewayError(error, 'GW_MESSAGE_INVALID');
+      if (!(error instanceof Refusal)) context.reportRefusal(refusalReason(error), { topic });
+      if (forGood || qos === 0) return;
+      throw error;
+    }
+  }
+}
+
+/** The same at each start, and another one on another machine. */
+function defaultClientId(adapterId: string): string {
+  const machine = createHash('sha256').update(hostname()).digest('hex').slice(0, 8);
+  return `fieldpost-${adapterId}-${machine}`;
+}
+
+function tlsOf(config: ConnectConfig): Parameters<typeof dialTls>[0]['tls'] {
+  return {
+    ...(config.ca !== undefined && { ca: config.ca }),
+    ...(config.certificate !== undefined && { certificate: config.certificate }),
+    ...(config.key !== undefined && { key: config.key }),
+    ...(config.server_name !== undefined && { serverName: config.server_name }),
+  };
+}

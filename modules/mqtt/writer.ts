@@ -1,0 +1,110 @@
+// Writes to devices: published once, with QoS 0 and never retained, so that no broker keeps a command for later; then the
+// value or answer that proves it is waited for.
+
+import {
+  abortable,
+  GatewayError,
+  GOOD,
+  LIMITS,
+  type Clock,
+  type PointValue,
+  type PointWrite,
+  type WriteResult,
+} from '#sdk';
+import type { Device } from './devices.ts';
+import type { Publish, WritePlan } from './dialect.ts';
+import type { Witness } from './intake.ts';
+
+interface Waiting {
+  readonly deviceId: string;
+  /** Undefined: waits for an answer. */
+  readonly point: string | undefined;
+  readonly settle: (value: PointValue | undefined) => void;
+}
+
+export class Writer implements Witness {
+  readonly #clock: Clock;
+  readonly #publish: (publish: Publish) => Promise<void>;
+  readonly #waiting = new Set<Waiting>();
+
+  constructor(clock: Clock, publish: (publish: Publish) => Promise<void>) {
+    this.#clock = clock;
+    this.#publish = publish;
+  }
+
+  reading(deviceId: string, point: string, value: PointValue | undefined): void {
+    if (this.#waiting.size > 0) this.#settle(deviceId, point, value);
+  }
+
+  answer(deviceId: string, value: PointValue): void {
+    this.#settle(deviceId, undefined, value);
+  }
+
+  /** @throws GatewayError GW_NOT_FOUND, GW_WRITE_REFUSED, GW_DEVICE_OFFLINE, GW_BUS_BUSY, GW_TIMEOUT, GW_DISCONNECTED. */
+  async write(
+    device: Device | undefined,
+    { deviceId, point, value }: PointWrite,
+    signal: AbortSignal,
+  ): Promise<WriteResult> {
+    if (device === undefined) throw new GatewayError('GW_NOT_FOUND', `There is no MQTT device "${deviceId}" yet.`);
+    if (device.state !== 'good') {
+      throw new GatewayError('GW_DEVICE_OFFLINE', `"${deviceId}" is not connected; nothing was sent.`);
+    }
+    const plan = device.dialect.planWrite(deviceId, point, value);
+    if (plan === undefined) {
+      throw new GatewayError('GW_WRITE_REFUSED', `Point "${point}" of "${deviceId}" cannot be written.`);
+    }
+    if (this.#waiting.size >= LIMITS.mqtt_waiting_writes) {
+      throw new GatewayError('GW_BUS_BUSY', 'Too many writes wait for MQTT devices; try again.');
+    }
+    return this.#carryOut(plan, { deviceId, point, signal });
+  }
+
+  async #carryOut(
+    plan: WritePlan,
+    { deviceId, point, signal }: { readonly deviceId: string; readonly point: string; readonly signal: AbortSignal },
+  ): Promise<WriteResult> {
+    if (plan.confirmedBy === 'none') {
+      for (const publish of plan.publish) await this.#publish(publish);
+      return { quality: { level: 'uncertain', reason: 'not_confirmed' } };
+    }
+    let waiting: Waiting | undefined;
+    let cancel: (() => void) | undefined;
+    // Listens before it sends: the answer may be faster than the sending is told.
+    const confirmed = new Promise<PointValue | undefined>((resolve, reject) => {
+      waiting = { deviceId, point: plan.confirmedBy === 'reading' ? point : undefined, settle: resolve };
+      this.#waiting.add(waiting);
+      cancel = this.#clock.after(plan.timeoutMs, () =>
+        reject(
+          new GatewayError(
+            'GW_TIMEOUT',
+            `"${deviceId}" did not confirm the write of "${point}" within ${plan.timeoutMs} ms; it may have been carried out.`,
+          ),
+        ),
+      );
+    });
+    try {
+      const [value] = await abortable(
+        Promise.all([
+          confirmed,
+          (async () => {
+            for (const publish of plan.publish) await this.#publish(publish);
+          })(),
+        ]),
+        signal,
+      );
+      return value === undefined
+        ? { quality: { level: 'bad', reason: 'no_value' } }
+        : { readBack: value, quality: GOOD };
+    } finally {
+      cancel?.();
+      if (waiting !== undefined) this.#waiting.delete(waiting);
+    }
+  }
+
+  #settle(deviceId: string, point: string | undefined, value: PointValue | undefined): void {
+    for (const waiting of this.#waiting) {
+      if (waiting.deviceId === deviceId && waiting.point === point) waiting.settle(value);
+    }
+  }
+}

@@ -1,0 +1,251 @@
+// The broker for leaf devices, with mosquitto's own tools and mqtt.js as devices.
+
+import { connect as connectTcp } from 'node:net';
+import mqtt from 'mqtt';
+import { afterEach, describe, expect, it } from 'vitest';
+import { createMqttAdapter } from '../../modules/mqtt/adapter.ts';
+import { mqttConfig } from '../../modules/mqtt/config.ts';
+
+import { hashPassword } from '../../modules/mqtt/password.ts';
+import type { Adapter, AdapterContext } from '../../src/core/adapter.ts';
+import { parseDeviceId } from '../../src/core/device.ts';
+import { GatewayError } from '../../src/core/errors.ts';
+import type { Message } from '../../src/core/message.ts';
+import { run } from '../support/command.ts';
+import { freePort } from '../support/free-port.ts';
+import { memorySpace } from '../support/state.ts';
+import { waitFor } from '../support/wait.ts';
+import { record, type Recording } from '../unit/modules/mqtt/harness.ts';
+
+const ADDRESS = '127.0.65.1';
+const NEVER = new AbortController().signal;
+const ends: (() => Promise<unknown>)[] = [];
+
+afterEach(async () => {
+  for (const end of ends.splice(0).reverse()) await end();
+});
+
+interface Rig extends Recording {
+  readonly adapter: Adapter;
+  readonly port: number;
+  readonly url: string;
+}
+
+async function startBroker(settings: object = {}, fields: Partial<AdapterContext> = {}, port?: number): Promise<Rig> {
+  const listenPort = port ?? (await freePort(ADDRESS));
+  const recording = record(fields);
+  const config = mqttConfig.parse({
+    listen: { address: ADDRESS, port: listenPort },
+    clients: [
+      { username: 'pump-3', password: 'pump-secret' },
+      { username: 'bridge', password: 'bridge-secret', devices: ['*'] },
+    ],
+    topics: [{ topic: 'sensors/{device_id}/telemetry' }],
+    ...settings,
+  });
+  const adapter = createMqttAdapter(config, recording.context);
+  await adapter.start(NEVER);
+  ends.push(() => adapter.stop(NEVER));
+  return { ...recording, adapter, port: listenPort, url: `mqtt://${ADDRESS}:${listenPort}` };
+}
+
+async function client(rig: Rig, options: mqtt.IClientOptions = {}): Promise<mqtt.MqttClient> {
+  const connected = await mqtt.connectAsync(rig.url, {
+    username: 'bridge',
+    password: 'bridge-secret',
+    reconnectPeriod: 0,
+    ...options,
+  });
+  ends.push(() => connected.endAsync(true));
+  connected.on('error', () => {});
+  return connected;
+}
+
+function publishWith(rig: Rig, ...args: string[]): Promise<string> {
+  return run('mosquitto_pub', ['-h', ADDRESS, '-p', String(rig.port), '-q', '1', ...args]);
+}
+
+const closed = (peer: mqtt.MqttClient): Promise<void> => new Promise((resolve) => peer.once('close', () => resolve()));
+
+describe('publishing', () => {
+  it('passes payloads through byte for byte', async () => {
+    const rig = await startBroker();
+    const payload = Buffer.from([0, 255, 13, 10, 128]);
+    const bridge = await client(rig);
+    await bridge.publishAsync('sensors/tank-1/telemetry', payload, { qos: 1 });
+    await publishWith(rig, '-u', 'pump-3', '-P', 'pump-secret', '-t', 'sensors/pump-3/telemetry', '-m', '{"a":1}');
+    expect(rig.messages.map(({ deviceId, body }) => [deviceId, Buffer.from(body)])).toEqual([
+      ['tank-1', payload],
+      ['pump-3', Buffer.from('{"a":1}')],
+    ]);
+    expect(rig.states.get('tank-1')).toBe('good');
+  });
+
+  it('acknowledges QoS 1 and QoS 2 only after the message is stored', async () => {
+    let store: () => void = () => {};
+    const stored = new Promise<void>((resolve) => (store = resolve));
+    const rig = await startBroker({}, { publishMessages: () => stored });
+    const bridge = await client(rig);
+    let answered = 0;
+    const one = bridge.publishAsync('sensors/a/telemetry', 'x', { qos: 1 }).then(() => (answered += 1));
+    const two = bridge.publishAsync('sensors/a/telemetry', 'x', { qos: 2 }).then(() => (answered += 1));
+    // A message to nobody goes through the same connection only when the ones before it are done.
+    await expect(Promise.race([one, two, new Promise((resolve) => setTimeout(resolve, 200, 'waiting'))])).resolves.toBe(
+      'waiting',
+    );
+    expect(answered).toBe(0);
+    store();
+    await Promise.all([one, two]);
+  });
+
+  it('gives no acknowledgement for what it could not store, and the client sends it again', async () => {
+    let refuse = true;
+    const messages: Message[] = [];
+    const rig = await startBroker(
+      {},
+      {
+        publishMessages: (added) =>
+          refuse
+            ? Promise.reject(new GatewayError('GW_OUTBOX_FULL', 'full', { details: { policy: 'reject' } }))
+            : Promise.resolve(void messages.push(...added)),
+      },
+    );
+    const bridge = await client(rig, { reconnectPeriod: 50, clientId: 'resender', clean: false });
+    const gone = closed(bridge);
+    const acknowledged = bridge.publishAsync('sensors/a/telemetry', 'keep me', { qos: 1 });
+    await gone;
+    expect(rig.refusals).toContain('outbox_full');
+    refuse = false;
+    await acknowledged;
+    expect(messages.map(({ body }) => Buffer.from(body).toString())).toEqual(['keep me']);
+  });
+
+  it('closes the connection of a client that publishes as another device', async () => {
+    const rig = await startBroker({ command: { topic: 'sensors/{device_id}/set' } });
+    for (const topic of ['sensors/tank-1/telemetry', 'sensors/pump-3/set']) {
+      const pump = await client(rig, { username: 'pump-3', password: 'pump-secret' });
+      const gone = closed(pump);
+      pump.publish(topic, 'x', { qos: 1 });
+      await gone;
+    }
+    expect(rig.refusals).toEqual(['not_its_device', 'command_topic']);
+    expect(rig.messages).toEqual([]);
+  });
+
+  it('refuses an id that is configured elsewhere', async () => {
+    const rig = await startBroker({}, { addDevice: ({ deviceId }) => deviceId !== 'meter-1' });
+    const bridge = await client(rig);
+    const gone = closed(bridge);
+    bridge.publish('sensors/meter-1/telemetry', 'x', { qos: 1 });
+    await gone;
+    expect(rig.refusals).toEqual(['foreign_device']);
+    expect(rig.messages).toEqual([]);
+  });
+});
+
+describe('logging in', () => {
+  it('takes hashed passwords, and names each refusal', async () => {
+    const hash = await hashPassword('right');
+    const rig = await startBroker({ clients: [{ username: 'pump-3', password_hash: hash }] });
+    const pump = ['-u', 'pump-3', '-t', 'sensors/pump-3/telemetry', '-m', 'x'];
+    await publishWith(rig, ...pump, '-P', 'right');
+    await expect(publishWith(rig, ...pump, '-P', 'wrong')).rejects.toThrow(/bad user name or password/);
+    await expect(publishWith(rig, '-u', 'nobody', '-P', 'x', '-t', 't', '-m', 'x')).rejects.toThrow(/bad user name/);
+    await expect(publishWith(rig, '-t', 't', '-m', 'x')).rejects.toThrow(/bad user name/);
+    expect(rig.messages).toHaveLength(1);
+    expect(rig.refusals).toEqual(['bad_credentials', 'bad_credentials', 'bad_credentials']);
+  });
+
+  it('lets programs on this machine in without a name when asked to', async () => {
+    const rig = await startBroker({ anonymous: 'loopback' });
+    await publishWith(rig, '-t', 'sensors/lamp/telemetry', '-m', 'x');
+    expect(rig.messages).toHaveLength(1);
+  });
+
+  it('keeps a client id to the user who has it', async () => {
+    const rig = await startBroker();
+    const bridge = await client(rig, { clientId: 'mine' });
+    await expect(client(rig, { clientId: 'mine', username: 'pump-3', password: 'pump-secret' })).rejects.toThrow(
+      /Identifier rejected/i,
+    );
+    expect(bridge.connected).toBe(true);
+    expect(rig.refusals).toEqual(['client_id_in_use']);
+  });
+});
+
+describe('what is kept', () => {
+  it('has retained messages, sessions and their queues again after a restart', async () => {
+    const state = memorySpace();
+    const first = await startBroker({}, { state });
+    const reader = await client(first, { clientId: 'reader', clean: false });
+    await reader.subscribeAsync('orders/#', { qos: 1 });
+    await reader.endAsync();
+    const bridge = await client(first);
+    await bridge.publishAsync('orders/1', 'first', { qos: 1 });
+    await bridge.publishAsync('notes/1', 'kept', { qos: 1, retain: true });
+    await first.adapter.stop(NEVER);
+
+    const second = await startBroker({}, { state }, first.port);
+    const received: string[] = [];
+    const again = mqtt.connect(second.url, {
+      clientId: 'reader',
+      clean: false,
+      username: 'bridge',
+      password: 'bridge-secret',
+      reconnectPeriod: 0,
+    });
+    ends.push(() => again.endAsync(true));
+    again.on('message', (topic, payload) => received.push(`${topic} ${payload.toString()}`));
+    await waitFor(() => received.length === 1, { what: 'the message that waited' });
+    again.subscribe('notes/#', { qos: 1 });
+    await waitFor(() => received.length === 2, { what: 'the retained message' });
+    expect(received).toEqual(['orders/1 first', 'notes/1 kept']);
+    await again.endAsync();
+    // What was acknowledged does not come again.
+    await second.adapter.stop(NEVER);
+    const third = await startBroker({}, { state }, first.port);
+    const late = await client(third, { clientId: 'reader', clean: false });
+    late.on('message', (topic) => received.push(topic));
+    await late.publishAsync('orders/2', 'x', { qos: 1 });
+    await waitFor(() => received.length > 2, { what: 'the next message' });
+    expect(received.slice(2)).toEqual(['orders/2']);
+  });
+});
+
+describe('bad input', () => {
+  it.each([
+    ['no_connect', Buffer.from('GET / HTTP/1.1\r\n\r\n')],
+    ['packet_too_large', Buffer.from([0x10, 0xff, 0xff, 0xff, 0x7f])],
+    ['malformed_packet', Buffer.from([0x10, 0xff, 0xff, 0xff, 0xff, 0x7f])],
+  ])('disconnects whoever sends %s', async (reason, bytes) => {
+    const rig = await startBroker();
+    const socket = connectTcp({ host: ADDRESS, port: rig.port });
+    socket.on('error', () => {});
+    socket.write(bytes);
+    await new Promise((resolve) => socket.once('close', resolve));
+    expect(rig.refusals).toEqual([reason]);
+  });
+});
+
+it('writes to a device and takes the next value for the confirmation', async () => {
+  const rig = await startBroker({
+    topics: [
+      {
+        topic: 'pumps/{device_id}/state',
+        points: { running: { pointer: '/running', type: 'boolean', writable: true } },
+      },
+    ],
+    command: { topic: 'pumps/{device_id}/set', timeout_ms: 2000 },
+  });
+  const pump = await client(rig, { username: 'pump-3', password: 'pump-secret' });
+  const id = parseDeviceId('pump-3');
+  const write = (value: boolean) => rig.adapter.write?.({ deviceId: id, point: 'running', value }, NEVER);
+  await expect(write(true)).rejects.toMatchObject({ code: 'GW_NOT_FOUND' });
+  await pump.publishAsync('pumps/pump-3/state', '{"running":false}', { qos: 1 });
+  await pump.subscribeAsync('pumps/pump-3/set', { qos: 1 });
+  pump.on('message', (_topic, payload) => pump.publish('pumps/pump-3/state', payload, { qos: 1 }));
+  await expect(write(true)).resolves.toEqual({ readBack: true, quality: { level: 'good' } });
+  await pump.endAsync();
+  await waitFor(() => rig.states.get('pump-3') === 'offline', { what: 'the device to be offline' });
+  await expect(write(true)).rejects.toMatchObject({ code: 'GW_DEVICE_OFFLINE' });
+});
