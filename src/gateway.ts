@@ -28,6 +28,8 @@ import type { StateStore } from './store/state/state-store.ts';
 export interface GatewayOptions {
   readonly config: GatewayConfig;
   readonly modules: ModuleList;
+  /** Simulates every configured device. */
+  readonly simulate?: boolean;
   /** Opens the outbox with the queues of the routes. */
   readonly openOutbox: (config: GatewayConfig, router: Router) => Promise<Outbox>;
   /** Never rejects: a state store that does not open is shown as such. */
@@ -190,9 +192,9 @@ export class Gateway {
   }
 
   async #addAdapters(adapters: GatewayConfig['adapters']): Promise<void> {
-    const { modules } = this.#options;
+    const { modules, simulate } = this.#options;
     const enabled = adapters.filter(({ enabled: on }) => on);
-    await Promise.all(enabled.map((adapter) => this.#supervisor.add(adapterPlan(adapter, modules))));
+    await Promise.all(enabled.map((adapter) => this.#supervisor.add(adapterPlan(adapter, modules, simulate))));
   }
 
   async #stop(deadline: AbortSignal): Promise<void> {

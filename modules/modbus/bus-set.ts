@@ -1,6 +1,14 @@
 // The buses that a configuration asks for: one a serial port, one a TCP server, or one a device.
 
-import { type Clock, type GatewayError, type LinkOpener, type Logger, type Random, serialLink } from '#sdk';
+import {
+  capturePath,
+  type Clock,
+  type GatewayError,
+  type LinkOpener,
+  type Logger,
+  type Random,
+  serialLink,
+} from '#sdk';
 import { Bus } from './bus.ts';
 import type { TransportConfig } from './config-transport.ts';
 import type { DeviceConfig, ModbusConfig } from './config.ts';
@@ -9,6 +17,7 @@ import { AsciiFramer } from './framer-ascii.ts';
 import { MbapFramer } from './framer-mbap.ts';
 import { RtuFramer } from './framer-rtu.ts';
 import type { Framer } from './framer.ts';
+import { replayLink } from './link-replay.ts';
 import { tcpLink } from './link-tcp.ts';
 import { ProbeTurn } from './probe-turn.ts';
 
@@ -28,6 +37,8 @@ export interface BusListener {
 }
 
 export interface BusParts {
+  /** Folder of the captures that devices replay. */
+  readonly captureDirectory: string;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Logger;
@@ -81,14 +92,16 @@ export class BusSet {
 
   #create(device: DeviceConfig): BusPlace {
     const { transport } = this.#config;
-    const opener = openerOf(transport, device, this.#parts.clock);
+    const opener = openerOf(transport, device, this.#parts);
     const frameLog = new FrameLog();
     const listeners = new Set<BusListener>();
     const bus = new Bus({
       opener,
       createFramer: FRAMERS[transport.kind],
-      hasTransactionIds: transport.kind === 'tcp' || transport.kind === 'tls',
-      ...this.#parts,
+      hasTransactionIds: hasTransactionIds(transport),
+      clock: this.#parts.clock,
+      random: this.#parts.random,
+      log: this.#parts.log,
       frameLog,
       gapMs: frameGapMs(transport, opener.charMs),
       turnaroundMs: this.#config.turnaround_ms,
@@ -106,7 +119,12 @@ export class BusSet {
   }
 }
 
+function hasTransactionIds({ kind }: TransportConfig): boolean {
+  return kind === 'tcp' || kind === 'tls';
+}
+
 function busKey(transport: TransportConfig, deviceId: string, device: DeviceConfig): string {
+  if (device.replay !== undefined) return `replay ${deviceId}`;
   if (transport.kind === 'rtu' || transport.kind === 'ascii') return transport.path;
   const place = `${hostOf(transport.host, device)}:${device.port ?? transport.port}`;
   return transport.connections === 'per_device' ? `${place} ${deviceId}` : place;
@@ -117,7 +135,12 @@ function hostOf(host: string | undefined, device: DeviceConfig): string {
   return device.host ?? host ?? 'localhost';
 }
 
-function openerOf(transport: TransportConfig, device: DeviceConfig, clock: Clock): LinkOpener {
+function openerOf(transport: TransportConfig, device: DeviceConfig, parts: BusParts): LinkOpener {
+  const { clock, captureDirectory } = parts;
+  if (device.replay !== undefined) {
+    const path = capturePath(captureDirectory, device.replay.file);
+    return replayLink({ path, hasTransactionIds: hasTransactionIds(transport), clock });
+  }
   if (transport.kind === 'rtu' || transport.kind === 'ascii') {
     return serialLink({
       path: transport.path,

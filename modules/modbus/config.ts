@@ -5,7 +5,14 @@ import { z } from 'zod';
 import { pointSchema, pollIntervalSchema } from './config-point.ts';
 import { hostSchema, portSchema, transportSchema } from './config-transport.ts';
 import { READ_BITS_MAX, READ_REGISTERS_MAX } from './pdu.ts';
-import { adapterShapeFields, deviceShapeFields, POINT_NAME_PATTERN, POINT_NAME_RULE } from '#sdk';
+import {
+  adapterShapeFields,
+  deviceShapeFields,
+  POINT_NAME_PATTERN,
+  POINT_NAME_RULE,
+  captureFields,
+  simulateFields,
+} from '#sdk';
 
 const DAY_MS = 86_400_000;
 
@@ -93,6 +100,8 @@ export const deviceSchema = z
     }),
     circuit_breaker: breakerSchema.prefault({}),
     ...deviceShapeFields,
+    ...simulateFields,
+    ...captureFields,
     points: z
       .record(z.string().regex(POINT_NAME_PATTERN, { error: POINT_NAME_RULE }), pointSchema)
       .meta({ title: 'Points', description: 'What is read and written, by a name of your choice.' }),

@@ -2,6 +2,8 @@
 
 import {
   type AdapterContext,
+  capturePath,
+  CaptureWriter,
   type DeviceId,
   type DeviceInfo,
   type DeviceState,
@@ -12,6 +14,7 @@ import {
   shapedDevice,
   spread,
   systemRandom,
+  type ValueKind,
   type WriteResult,
 } from '#sdk';
 import type { BusListener, BusPlace } from './bus-set.ts';
@@ -23,6 +26,7 @@ import { BROADCAST_UNIT } from './pdu.ts';
 import { PollGroup } from './poll-group.ts';
 import type { PlanLimits } from './poll-plan.ts';
 import { PointWriter } from './point-writer.ts';
+import { decimalsOf, integerRange } from './values-number.ts';
 import { type CompiledPoint, compilePoint } from './values.ts';
 
 export interface DeviceServiceOptions {
@@ -51,6 +55,7 @@ export class DeviceService implements BusListener {
   readonly #writer: PointWriter;
   readonly #points: ReadonlyMap<string, CompiledPoint>;
   readonly #groups: readonly TimedGroup[];
+  #capturing: Promise<void> | undefined;
   readonly #states = new Map<number, { state: DeviceState; reason: string | undefined }>();
 
   constructor(options: DeviceServiceOptions) {
@@ -78,13 +83,16 @@ export class DeviceService implements BusListener {
     });
     const points = Object.entries(config.points).map(([name, point]) => compilePoint(name, point, config.byte_order));
     this.#points = new Map(points.map((point) => [point.name, point]));
-    this.info = shapedDevice({
-      deviceId,
-      points: points.map(pointInfo),
-      pointConfig: (name) => shapeConfig(config.points[name]),
-      device: config,
-      adapter: defaults,
-    });
+    this.info = {
+      ...shapedDevice({
+        deviceId,
+        points: points.map(pointInfo),
+        pointConfig: (name) => shapeConfig(config.points[name]),
+        device: config,
+        adapter: defaults,
+      }),
+      pollIntervalMs: config.poll_interval_ms,
+    };
     this.#groups = this.#createGroups(points);
     place.listeners.add(this);
   }
@@ -97,14 +105,21 @@ export class DeviceService implements BusListener {
   start(delayMs: number): void {
     const { context, deviceId } = this.#options;
     const firstMs = context.clock.monotonicMs() + delayMs;
-    for (const { periodMs, group } of this.#groups) {
-      group.start({ periodMs, firstMs, phase: spread(`${context.adapterId}/${deviceId}/${periodMs}`) });
-    }
+    const startGroups = (): void => {
+      for (const { periodMs, group } of this.#groups) {
+        group.start({ periodMs, firstMs, phase: spread(`${context.adapterId}/${deviceId}/${periodMs}`) });
+      }
+    };
+    if (this.#options.config.capture === undefined) startGroups();
+    // A capture has the first poll in it: what is read once an hour would else be missing for so long.
+    else this.#capturing = this.#openCapture(this.#options.config.capture).then(startGroups);
   }
 
   /** Resolves when nothing is under way any more, once the stop signal has aborted. */
   async settled(): Promise<void> {
+    await this.#capturing;
     await Promise.all(this.#groups.map(({ group }) => group.settled()));
+    await this.#device.capture?.close();
   }
 
   busConnected(): void {
@@ -126,6 +141,16 @@ export class DeviceService implements BusListener {
   identify(signal: AbortSignal): Promise<DeviceIdentification> {
     const dueMs = this.#options.context.clock.monotonicMs();
     return identifyDevice((request) => this.#device.request(request, { priority: 'read', dueMs }, signal));
+  }
+
+  async #openCapture({ file, max_bytes: maxBytes }: NonNullable<DeviceConfig['capture']>): Promise<void> {
+    const { context, deviceId } = this.#options;
+    this.#device.capture = await CaptureWriter.open({
+      path: capturePath(context.captureDirectory, file),
+      maxBytes,
+      clock: context.clock,
+      onEnd: (reason) => context.log.warn({ device: deviceId, reason }, 'The capture of a device has ended.'),
+    });
   }
 
   #createGroups(points: readonly CompiledPoint[]): readonly TimedGroup[] {
@@ -177,11 +202,26 @@ function shapeConfig(config: PointConfig | undefined): PointShapeConfig | undefi
   return config === undefined ? undefined : { ...config, scale: undefined, offset: undefined, decimals: undefined };
 }
 
-function pointInfo({ name, text, unit, config }: CompiledPoint): PointInfo {
+function pointInfo(point: CompiledPoint): PointInfo {
+  const { name, text, unit, config } = point;
   return {
     name,
     address: text,
     ...(unit === undefined ? {} : { unit }),
     writable: config.writable,
+    values: valueKind(point),
   };
+}
+
+function valueKind({ type, config }: CompiledPoint): ValueKind {
+  if (type === 'bool') return { kind: 'boolean' };
+  if (type === 'string') return { kind: 'text' };
+  if (config.enum !== undefined) return { kind: 'text', texts: Object.values(config.enum) };
+  const bounds = {
+    ...(config.min === undefined ? {} : { min: config.min }),
+    ...(config.max === undefined ? {} : { max: config.max }),
+  };
+  if (integerRange(type) === undefined) return { kind: 'number', decimals: config.decimals ?? 2, ...bounds };
+  const decimals = config.decimals ?? Math.max(decimalsOf(config.scale ?? 1), decimalsOf(config.offset ?? 0));
+  return decimals === 0 ? { kind: 'integer', ...bounds } : { kind: 'number', decimals, ...bounds };
 }

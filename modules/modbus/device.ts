@@ -1,6 +1,14 @@
 // One leaf device on a bus: its requests with retries, its circuit breaker and its state as people see it.
 
-import { type AdapterContext, Breaker, type DeviceId, type DeviceState, isGatewayError, type Random } from '#sdk';
+import {
+  type AdapterContext,
+  type CaptureWriter,
+  Breaker,
+  type DeviceId,
+  type DeviceState,
+  isGatewayError,
+  type Random,
+} from '#sdk';
 import type { Bus } from './bus.ts';
 import { exceptionOf, reasonOf } from './faults.ts';
 import { FUNCTION_NAMES, type ModbusRequest } from './pdu.ts';
@@ -43,6 +51,8 @@ export class ModbusDevice {
   #state: DeviceState = 'unknown';
   #reason: string | undefined;
   #silence = 'timeout';
+  /** Where its frames are recorded, while they are. */
+  capture: CaptureWriter | undefined;
 
   constructor(
     settings: DeviceSettings,
@@ -150,6 +160,7 @@ export class ModbusDevice {
           gapMs: requestGapMs,
           priority: options.priority,
           dueMs: options.dueMs,
+          capture: this.capture,
           onSent: (nowMs) => {
             sentMs = nowMs;
             options.onSent?.(nowMs);

@@ -82,7 +82,12 @@ export async function lentLine(
 /** Opens a line for the scan alone. Does not throw: what cannot be opened is told by the first exchange. */
 export function ownLine(plan: LinePlan, options: ScanOptions, context: ScanContext): ScanLine {
   const config = modbusConfig.parse({ transport: plan.transport, timeout_ms: options.timeout_ms, devices: {} });
-  const buses = new BusSet(config, { clock: context.clock, random: systemRandom, log: context.log });
+  const buses = new BusSet(config, {
+    clock: context.clock,
+    random: systemRandom,
+    log: context.log,
+    captureDirectory: '',
+  });
   const { bus } = buses.of('scan', deviceSchema.parse({ points: {} }));
   bus.start();
   return { ...lineOn(bus, options, context), text: plan.text, transport: plan.transport, close: () => bus.stop() };

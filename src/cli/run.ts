@@ -47,6 +47,7 @@ async function run(args: readonly string[], { modules, web, version, env, out, e
       data: { type: 'string' },
       'log-level': { type: 'string', default: 'info' },
       'log-format': { type: 'string' },
+      simulate: { type: 'boolean', default: false },
     },
   });
   const level = values['log-level'];
@@ -69,6 +70,7 @@ async function run(args: readonly string[], { modules, web, version, env, out, e
   const daemon = await Daemon.start({
     ...files,
     modules,
+    simulate: values.simulate,
     web,
     starter: starterConfig,
     version,
@@ -91,8 +93,8 @@ async function run(args: readonly string[], { modules, web, version, env, out, e
 
 export const runCommand: Command = {
   name: 'run',
-  usage: 'run [--config FILE] [--data DIR] [--log-level LEVEL] [--log-format lines|json]',
+  usage: 'run [--config FILE] [--data DIR] [--log-level LEVEL] [--log-format lines|json] [--simulate]',
   summary:
-    'Runs the gateway until SIGINT or SIGTERM; without a configuration it writes a starter with a simulated site.',
+    'Runs the gateway until SIGINT or SIGTERM; without a configuration it writes a starter with a simulated site. --simulate makes up the values of every configured device.',
   run,
 };

@@ -10,6 +10,8 @@ export interface AdapterConfig {
   readonly id: string;
   readonly type: string;
   readonly enabled: boolean;
+  /** All its devices are simulated, but those that replay a capture. */
+  readonly simulate: boolean;
   /** What the module's schema gave; handed to the module's `create`. */
   readonly settings: Readonly<Record<string, unknown>>;
 }

@@ -13,6 +13,7 @@ export interface CheckedEntry {
   readonly common: {
     readonly type: string;
     readonly enabled: boolean;
+    readonly simulate?: boolean;
     readonly order?: 'live_first' | 'strict';
     readonly max_bytes?: number | undefined;
   };

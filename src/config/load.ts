@@ -155,6 +155,7 @@ function assemble(root: RootValues, entries: CheckedEntries, defaultId: DeviceId
       id,
       type: common.type,
       enabled: common.enabled,
+      simulate: common.simulate ?? false,
       settings,
     })),
     ...(entries.upstream === undefined ? {} : { upstream: endpointConfig(UPSTREAM_ENDPOINT, entries.upstream) }),

@@ -61,6 +61,10 @@ export const adapterCommonSchema = z.strictObject({
     title: 'Enabled',
     description: '`false` stops the adapter; its configuration is still checked.',
   }),
+  simulate: z.boolean().default(false).meta({
+    title: 'Simulate',
+    description: 'Simulates all configured devices, but those that replay a capture; nothing is connected for them.',
+  }),
 });
 
 /** Fields of `upstream` and of every endpoint; the rest comes from its module. */

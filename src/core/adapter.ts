@@ -11,6 +11,14 @@ import type { DeviceShape, PointShape } from './shape.ts';
 import type { StateSpace } from './state.ts';
 import type { WriteRules } from './write-rules.ts';
 
+/** What values a point can have, as far as its adapter knows. */
+export type ValueKind =
+  | { readonly kind: 'boolean' }
+  /** One of `texts`, else any text. */
+  | { readonly kind: 'text'; readonly texts?: readonly string[] }
+  | { readonly kind: 'integer'; readonly min?: number; readonly max?: number }
+  | { readonly kind: 'number'; readonly min?: number; readonly max?: number; readonly decimals?: number };
+
 /** What an adapter tells about one point before there is a value. */
 export interface PointInfo {
   readonly name: string;
@@ -18,6 +26,7 @@ export interface PointInfo {
   readonly address: string;
   readonly unit?: string;
   readonly writable: boolean;
+  readonly values?: ValueKind;
   /** What the pipeline makes of its values. Default: the device's `shape.pointDefaults`. */
   readonly shape?: PointShape;
   /** What of a writable point may be written; the dispatcher sees to it. */
@@ -30,6 +39,8 @@ export interface DeviceInfo {
   /** Names of the actions that the device can be told to do, beside being written. */
   readonly actions?: readonly string[];
   readonly shape?: DeviceShape;
+  /** How often it is read, where it is polled. */
+  readonly pollIntervalMs?: number;
 }
 
 export interface PointWrite {

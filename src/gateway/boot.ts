@@ -38,6 +38,7 @@ export function startGateway(options: DaemonOptions, observed: Observed, config:
   return Gateway.start({
     config,
     modules,
+    simulate: options.simulate ?? false,
     clock,
     random: systemRandom,
     log,

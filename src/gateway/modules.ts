@@ -6,20 +6,53 @@ import type { AdapterConfig, EndpointConfig, GatewayConfig } from '../config/con
 import type { Endpoint, EndpointContext } from '../core/endpoint.ts';
 import type { ModuleDefinition } from '../core/module.ts';
 import type { AdapterPlan } from '../devices/adapter-supervisor.ts';
+import { withSimulatedDevices } from '../devices/simulated-devices.ts';
 import { createRouter, type Router } from '../pipeline/route.ts';
 
 export type ModuleList = readonly ModuleDefinition[];
 
-/** The plan of one adapter. The configuration has been checked against the same list, so its module is there. */
-export function adapterPlan(config: AdapterConfig, modules: ModuleList): AdapterPlan {
+/**
+ * The plan of one adapter. The configuration has been checked against the same list, so its module is there.
+ * @param simulateAll simulates every device that is configured, unless it replays a capture
+ */
+export function adapterPlan(config: AdapterConfig, modules: ModuleList, simulateAll = false): AdapterPlan {
   const definition = modules.find((module) => module.kind === 'adapter' && module.type === config.type);
   assert(definition?.kind === 'adapter', `no adapter module of type ${config.type}`);
   return {
     adapterId: config.id,
     type: config.type,
     deviceIds: Object.keys(config.settings['devices'] ?? {}),
-    create: async (context: AdapterContext): Promise<Adapter> => (await definition.load())(config.settings, context),
+    create: async (context: AdapterContext): Promise<Adapter> => {
+      const build = await definition.load();
+      const { simulated, others } = splitSimulated(config, simulateAll);
+      if (simulated === undefined) return build(config.settings, context);
+      const inner = others === undefined ? undefined : build(others, context);
+      return withSimulatedDevices(inner, build(simulated, context).devices(), context);
+    },
   };
+}
+
+interface SplitSettings {
+  /** Settings with the devices that are simulated; undefined when none is. */
+  readonly simulated: Readonly<Record<string, unknown>> | undefined;
+  /** Settings with the other devices; undefined when all are simulated. */
+  readonly others: Readonly<Record<string, unknown>> | undefined;
+}
+
+/** What every adapter's devices have that can be simulated (`simulateFields` and `captureFields` of the sdk). */
+interface StandInSettings {
+  readonly simulate?: boolean;
+  readonly replay?: unknown;
+}
+
+function splitSimulated({ settings, simulate }: AdapterConfig, simulateAll: boolean): SplitSettings {
+  const devices = Object.entries((settings['devices'] ?? {}) as Readonly<Record<string, StandInSettings>>);
+  const isSimulated = ([, device]: [string, StandInSettings]): boolean =>
+    device.simulate === true || ((simulate || simulateAll) && device.replay === undefined);
+  const [on, off] = [devices.filter(isSimulated), devices.filter((device) => !isSimulated(device))];
+  const having = (chosen: typeof devices): SplitSettings['others'] =>
+    chosen.length === 0 ? undefined : { ...settings, devices: Object.fromEntries(chosen) };
+  return { simulated: having(on), others: having(off) };
 }
 
 /** Builds the endpoint of one entry of `upstream` or `endpoints`. */

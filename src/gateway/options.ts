@@ -28,6 +28,8 @@ export interface DaemonOptions {
   readonly dataDirectory: string;
   readonly controlSocket: string;
   readonly modules: ModuleList;
+  /** Simulates every configured device (`run --simulate`). */
+  readonly simulate?: boolean;
   readonly web: WebDefinition;
   /** Text of the configuration when there is none yet. */
   readonly starter: () => string;

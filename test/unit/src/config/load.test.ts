@@ -66,7 +66,9 @@ adapters: { a: { type: listener, port: 5, enabled: false } }
 upstream: { type: broker, url: "tls://x", order: strict }
 endpoints: { b: { type: archive, folder: y, max_bytes: 70000 } }
 routes: [{ name: r, endpoint: b }]`);
-    expect(config.adapters).toEqual([{ id: 'a', type: 'listener', enabled: false, settings: { port: 5, tags: [] } }]);
+    expect(config.adapters).toEqual([
+      { id: 'a', type: 'listener', enabled: false, simulate: false, settings: { port: 5, tags: [] } },
+    ]);
     expect(config.upstream).toEqual({
       name: '$upstream',
       type: 'broker',

@@ -1,0 +1,142 @@
+import { describe, expect, it } from 'vitest';
+import { modbus } from '../../../../modules/modbus/index.ts';
+import type { AdapterConfig } from '../../../../src/config/config.ts';
+import type { Adapter, PointInfo, ValueKind } from '../../../../src/core/adapter.ts';
+import { parseDeviceId } from '../../../../src/core/device.ts';
+import { simulatedValue } from '../../../../src/devices/simulated-value.ts';
+import { adapterPlan } from '../../../../src/gateway/modules.ts';
+import { ManualClock } from '../../../support/manual-clock.ts';
+import { NEVER, record, type Recording } from '../../modules/modbus/harness.ts';
+
+const METER = parseDeviceId('meter');
+
+const points = {
+  voltage: { register: 'input:0', type: 'float32', unit: 'V' },
+  energy: { register: 'input:2', type: 'uint32', scale: 0.1, unit: 'kWh' },
+  relay: { register: 'coil:0', writable: true },
+  setpoint: { register: 'holding:0', type: 'int16', scale: 0.5, min: 10, max: 30, unit: '°C', writable: true },
+  state: { register: 'holding:1', enum: { 0: 'off', 1: 'on' } },
+  serial: { register: 'holding:2', type: 'string', length_registers: 4 },
+};
+
+function config(devices: Record<string, object>, simulate = false): AdapterConfig {
+  const settings = modbus.config.parse({
+    transport: { kind: 'tcp', host: '127.0.67.1', port: 9 },
+    devices,
+  });
+  return { id: 'bus-1', type: 'modbus', enabled: true, simulate, settings };
+}
+
+async function build(adapter: AdapterConfig, recording: Recording, simulateAll = false): Promise<Adapter> {
+  return adapterPlan(adapter, [modbus], simulateAll).create(recording.context);
+}
+
+describe('a simulated device', () => {
+  it('gives values of the right kinds at the rate of its polls, and never touches the wire', async () => {
+    const clock = new ManualClock();
+    const recording = record({ clock });
+    const adapter = await build(config({ meter: { simulate: true, poll_interval_ms: 500, points } }), recording);
+    await adapter.start(NEVER);
+    for (let step = 0; step < 4; step += 1) clock.advance(500);
+    expect(recording.batches).toHaveLength(5);
+    expect(recording.exchanges).toEqual([]);
+    expect(recording.states).toMatchObject([{ device: 'meter', state: 'good', reason: 'simulated' }]);
+    expect(adapter.health()).toEqual({ status: 'degraded', reason: '1 of its devices is simulated.' });
+    expect(adapter.devices()).toMatchObject([
+      { deviceId: 'meter', points: [{ name: 'voltage', unit: 'V' }, {}, {}, {}, {}, {}] },
+    ]);
+    const values = (name: string) =>
+      recording.batches.map(({ readings }) => readings.find(({ point }) => point === name)?.value);
+    for (const volts of values('voltage')) expect(Math.abs(Number(volts) - 230)).toBeLessThan(5);
+    expect(new Set(values('voltage')).size).toBeGreaterThan(1);
+    const energy = values('energy').map(Number);
+    expect(energy).toEqual(energy.toSorted((a, b) => a - b));
+    expect(values('relay')).toEqual([false, false, false, false, false]);
+    expect(['off', 'on']).toContain(values('state')[0]);
+    expect(typeof values('serial')[0]).toBe('string');
+    await adapter.stop(NEVER);
+    clock.advance(10_000);
+    expect(recording.batches).toHaveLength(5);
+    expect(adapter.health()).toEqual({ status: 'stopped' });
+  });
+
+  it('keeps what is written, and refuses what a real one would', async () => {
+    const clock = new ManualClock();
+    const recording = record({ clock });
+    const adapter = await build(config({ meter: { simulate: true, points } }), recording);
+    await adapter.start(NEVER);
+    const write = (point: string, value: number | boolean | string) =>
+      adapter.write?.({ deviceId: METER, point, value }, NEVER);
+    expect(await write('relay', true)).toEqual({ readBack: true, quality: { level: 'good' } });
+    expect(await write('setpoint', 21.5)).toMatchObject({ readBack: 21.5 });
+    clock.advance(1000);
+    expect(recording.value('meter', 'relay')).toBe(true);
+    expect(recording.value('meter', 'setpoint')).toBe(21.5);
+    await expect(write('setpoint', 31)).rejects.toMatchObject({
+      code: 'GW_WRITE_REFUSED',
+      message: expect.stringContaining('at most 30'),
+    });
+    await expect(write('setpoint', 9)).rejects.toMatchObject({ code: 'GW_WRITE_REFUSED' });
+    await expect(write('relay', 1)).rejects.toMatchObject({ code: 'GW_WRITE_REFUSED' });
+    await expect(write('voltage', 1)).rejects.toMatchObject({ code: 'GW_WRITE_REFUSED' });
+    await expect(write('absent', 1)).rejects.toMatchObject({ code: 'GW_NOT_FOUND' });
+    await adapter.stop(NEVER);
+  });
+
+  it('stands beside real ones', async () => {
+    const recording = record();
+    const adapter = await build(config({ made_up: { simulate: true, points }, real: { points } }), recording);
+    expect(
+      adapter
+        .devices()
+        .map(({ deviceId }) => deviceId)
+        .toSorted(),
+    ).toEqual(['made_up', 'real']);
+    await adapter.stop(NEVER);
+  });
+
+  it.each([
+    ['the adapter', true, false],
+    ['the gateway', false, true],
+  ])('is every device when %s says so, but one that replays', async (_who, ofAdapter, ofGateway) => {
+    const recording = record();
+    const devices = { a: { points }, b: { points }, c: { replay: { file: 'c.jsonl' }, points } };
+    const adapter = await build(config(devices, ofAdapter), recording, ofGateway);
+    await adapter.start(NEVER);
+    expect(recording.states.map(({ device, reason }) => [device, reason])).toEqual([
+      ['a', 'simulated'],
+      ['b', 'simulated'],
+    ]);
+    expect(adapter.health().reason).toContain('2 of its devices are simulated.');
+    await adapter.stop(NEVER);
+  });
+});
+
+describe('a simulated value', () => {
+  const point = (fields: { unit?: string; values?: ValueKind; writable?: boolean }): PointInfo => ({
+    name: 'x',
+    address: '',
+    writable: false,
+    ...fields,
+  });
+  const year = Array.from({ length: 200 }, (_, index) => Date.UTC(2026, 2, 1) + index * 17_000);
+
+  it.each([
+    [{ unit: 'Hz' }, 49.9, 50.1],
+    [{ unit: '°C', values: { kind: 'integer' } as const }, 18, 26],
+    [{ unit: 'l', values: { kind: 'number', min: 0, max: 100 } as const }, 0, 100],
+    [{ unit: 'V', values: { kind: 'number', min: 23, max: 25 } as const }, 23, 25],
+    [{ values: { kind: 'number', max: 10 } as const }, -1000, 10],
+  ])('of %j stays within %d and %d, and moves', (fields, min, max) => {
+    const values = year.map((atMs) => Number(simulatedValue(point(fields), 'meter', atMs)));
+    expect(Math.min(...values)).toBeGreaterThanOrEqual(min);
+    expect(Math.max(...values)).toBeLessThanOrEqual(max);
+    if (min > -1000) expect(new Set(values).size).toBeGreaterThan(3);
+  });
+
+  it('differs from device to device, and is the same again at the same time', () => {
+    const at = (device: string) => simulatedValue(point({ unit: 'W' }), device, year[0] ?? 0);
+    expect(at('a')).toBe(at('a'));
+    expect(at('a')).not.toBe(at('b'));
+  });
+});
