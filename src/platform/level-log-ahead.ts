@@ -1,7 +1,7 @@
 // Zeros ahead of LevelDB's log. A sync of a file that has grown costs a transaction of the file system's journal, about
 // 25 KB on ext4 whatever was written; a sync of bytes that the file had already costs those bytes. So while commits are
-// small, the log is made longer from time to time and LevelDB writes over the zeros. And a commit that nearly fills its
-// last page is made to fill it, by a delete of a key that nobody has, so that the next one does not write it again.
+// small, the log is made longer from time to time and LevelDB writes over the zeros. And a commit of any size that nearly
+// fills its last page is made to fill it, by a delete of a key that nobody has, so that the next one does not write it again.
 //
 // Why that is safe
 // - LevelDB writes its log at the position of its own descriptor (fopen "w", env_posix.cc), never with O_APPEND, so that
@@ -28,6 +28,8 @@ const ZEROS = Buffer.alloc(256 * 1024);
 const PAGE_BYTES = 4096;
 /** More padding than this costs more, in zeros and in tables, than the page that is written once less. */
 const PAD_MAX_BYTES = 1024;
+/** The same for commits that no zeros are written for: padding costs itself in the log and in a table. */
+const LARGE_PAD_MAX_BYTES = 1536;
 
 /** LevelDB's framing (log_format.h): blocks of 32 KB, seven bytes before each piece of a record. */
 const BLOCK_BYTES = 32 * 1024;
@@ -116,8 +118,8 @@ export class LogAhead {
   }
 
   /**
-   * To be called before a batch is written and synced; resolves with what to write. While commits are small, one that
-   * ends shortly before a page does is made to end with it. Never rejects.
+   * To be called before a batch is written and synced; resolves with what to write. One that ends shortly before a page
+   * does is made to end with it. Never rejects.
    */
   prepare(writes: readonly LevelWrite[]): Promise<readonly LevelWrite[]> {
     const prepared = this.#busy.then(() => this.#prepare(writes));
@@ -131,7 +133,10 @@ export class LogAhead {
     try {
       if (this.#stale) await this.#useNewest();
       const small = bytes <= SMALL_COMMIT_BYTES && this.#descriptor !== undefined;
-      const pad = small ? this.#paddingFor(writes, bytes) : undefined;
+      const pad =
+        this.#descriptor === undefined
+          ? undefined
+          : this.#paddingFor(writes, bytes, small ? PAD_MAX_BYTES : LARGE_PAD_MAX_BYTES);
       if (pad !== undefined) {
         padded = [...writes, pad];
         bytes = batchBytes(padded);
@@ -146,10 +151,10 @@ export class LogAhead {
     return padded;
   }
 
-  #paddingFor(writes: readonly LevelWrite[], bytes: number): LevelWrite | undefined {
+  #paddingFor(writes: readonly LevelWrite[], bytes: number, maxBytes: number): LevelWrite | undefined {
     const last = writes.at(-1);
     const missing = PAGE_BYTES - (this.#end(bytes) % PAGE_BYTES);
-    return last !== undefined && missing <= PAD_MAX_BYTES ? padding(missing, last.key) : undefined;
+    return last !== undefined && missing <= maxBytes ? padding(missing, last.key) : undefined;
   }
 
   #end(bytes: number): number {

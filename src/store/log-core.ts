@@ -39,6 +39,9 @@ import type { Space } from './space.ts';
 const SNAPSHOT_BYTES = 16 * 1024 * 1024;
 /** What was settled is in a checkpoint after this long, if no commit takes one along before. */
 const CHECKPOINT_MS = 1000;
+/** Commits follow each other faster than a checkpoint in each would be worth. */
+const CHECKPOINT_WITH_COMMIT_MS = 100;
+
 export interface LogCoreOptions {
   readonly level: LevelHandle;
   readonly state: LogState;
@@ -70,6 +73,8 @@ export class LogCore {
   #level: LevelHandle;
   #dirty = false;
   #dirtySinceMs = 0;
+  /** When the newest one was written. */
+  #checkpointMs = Number.NEGATIVE_INFINITY;
   #recovering: Promise<void> | undefined;
   #committing: Promise<void> = Promise.resolve();
   readonly #house: Housekeeping;
@@ -241,9 +246,12 @@ export class LogCore {
     if (snapshot) {
       batch.writes.push({ key: logKey(first, RECORD.snapshot), value: seal(snapshotOf(state)) });
     }
-    const checkpoint = batch.checkpoint || snapshot || this.#dirty;
-    this.#dirty = false;
+    const nowMs = this.clock.monotonicMs();
+    const due = this.#dirty && nowMs - this.#checkpointMs >= CHECKPOINT_WITH_COMMIT_MS;
+    const checkpoint = batch.checkpoint || snapshot || due;
     if (checkpoint) {
+      this.#dirty = false;
+      this.#checkpointMs = nowMs;
       batch.writes.push({
         key: logKey(first, RECORD.checkpoint),
         value: seal(checkpointOf(state, this.clock)),

@@ -71,6 +71,17 @@ describe('zeros ahead of the log', () => {
     await level.close();
   });
 
+  it('are not needed for a large commit to end with its page', async () => {
+    const level = await openLevel(path, TUNING);
+    for (let count = 1; count <= 6; count += 1) {
+      // With the framing of the record this ends about a kilobyte before a page does.
+      await put(level, 68_586);
+      expect(logLength()).toBe(count * 17 * 4096);
+    }
+    await level.close();
+    expect(await countEntries(path)).toBe(6);
+  });
+
   it('follow LevelDB to its next log', async () => {
     const level = await openLevel(path, TUNING);
     const count = 150;
