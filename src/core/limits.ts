@@ -8,7 +8,7 @@ export const LIMITS = {
   /** One group commit, and so one chunk. */
   chunk_messages: 4096,
   chunk_bytes: 512 * 1024,
-  /** Decoded chunks kept for the queues that read at about the same place. */
+  /** Chunks kept for the queues that read at about the same place, with their decoded messages where several read. */
   chunk_cache_bytes: 4 * 1024 * 1024,
   /** Devices whose next `seq` is kept in memory. */
   outbox_devices: 100_000,

@@ -42,6 +42,7 @@ export function decodeChunk(bytes: Buffer, firstOffset: number): Chunk | undefin
     version,
     bytes,
     systemProperties: new Map(),
+    messages: [],
     count,
     firstOffset,
     epoch: texts.get(HEADER_FIELD.epoch) ?? '',

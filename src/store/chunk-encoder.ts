@@ -202,6 +202,7 @@ export class ChunkEncoder {
       deviceIndexes: Uint32Array.from(this.#deviceIndexes),
       seqs: Float64Array.from(this.#seqs),
       systemProperties: new Map(),
+      messages: [],
     };
   }
 }

@@ -17,7 +17,7 @@
 // does not know.
 
 import type { DeviceId } from '../core/device.ts';
-import type { SystemProperties } from '../core/message.ts';
+import type { StoredMessage, SystemProperties } from '../core/message.ts';
 import type { ClockQuality, Timestamp } from '../core/time.ts';
 
 export const MAGIC = 0x48_43_50_46;
@@ -108,6 +108,8 @@ export interface Chunk extends ChunkHeader {
   readonly seqs: Float64Array;
   /** Those decoded so far, by position. */
   readonly systemProperties: Map<number, SystemProperties>;
+  /** By place: messages that several queues want, once one of them has decoded it. */
+  readonly messages: (StoredMessage | undefined)[];
 }
 
 /** The records of a chunk: where they are and whose. */
@@ -144,8 +146,12 @@ export function recordBytes(chunk: Chunk, index: number): number {
   return (chunk.positions[index + 1] ?? 0) - (chunk.positions[index] ?? 0);
 }
 
-/** Bytes that a chunk keeps in memory: its value and what was found in it. */
-export function chunkMemoryBytes(chunk: Chunk): number {
-  const { bytes, positions, deviceIndexes, seqs } = chunk;
-  return bytes.length + positions.byteLength + deviceIndexes.byteLength + seqs.byteLength;
+/** A decoded message without its body, which is the chunk's: objects and texts, rounded up. */
+const DECODED_MESSAGE_BYTES = 512;
+
+/** Bytes that a chunk keeps in memory: its value, what was found in it, and its messages when they are `shared`. */
+export function chunkMemoryBytes(chunk: Chunk, shared: boolean): number {
+  const { bytes, positions, deviceIndexes, seqs, count } = chunk;
+  const found = positions.byteLength + deviceIndexes.byteLength + seqs.byteLength;
+  return bytes.length + found + (shared ? count * DECODED_MESSAGE_BYTES : 0);
 }

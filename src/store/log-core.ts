@@ -91,7 +91,7 @@ export class LogCore {
     this.clock = options.clock;
     this.settings = options.settings;
     this.space = options.space;
-    this.reader = new LogReader(options.level);
+    this.reader = new LogReader(options.level, () => options.state.queues.size > 1);
     this.lastCommitAnsweredMs = options.clock.monotonicMs();
     this.line = new GroupCommit({
       clock: options.clock,

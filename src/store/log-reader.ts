@@ -2,8 +2,9 @@
 // the chunks just committed and read nothing from LevelDB.
 
 import { LIMITS } from '../core/limits.ts';
+import type { StoredMessage } from '../core/message.ts';
 import type { LevelHandle } from '../platform/level-handle.ts';
-import { decodeChunk } from './chunk-decoder.ts';
+import { decodeChunk, decodeRecord } from './chunk-decoder.ts';
 import { chunkMemoryBytes, type Chunk } from './chunk-format.ts';
 import { LOG_END, logFrom, logKey, parseLogKey, RECORD } from './keys.ts';
 import type { SnapshotRecord } from './log-state.ts';
@@ -37,9 +38,12 @@ export class LogReader {
   /** First offsets of the cached chunks, sorted. */
   readonly #firsts: number[] = [];
   #cachedBytes = 0;
+  readonly #isShared: () => boolean;
 
-  constructor(level: LevelHandle) {
+  /** `isShared`: several queues read, so that it is worth keeping what one of them has decoded. */
+  constructor(level: LevelHandle, isShared: () => boolean) {
     this.#level = level;
+    this.#isShared = isShared;
   }
 
   /** After a reopening. */
@@ -54,7 +58,7 @@ export class LogReader {
   /** Remembers a chunk; `references` when it was just committed. */
   remember(chunk: Chunk, references?: ReadonlyMap<number, readonly number[]>): void {
     if (this.#cache.has(chunk.firstOffset)) return;
-    const bytes = chunkMemoryBytes(chunk) + CHUNK_OVERHEAD_BYTES;
+    const bytes = chunkMemoryBytes(chunk, this.#isShared()) + CHUNK_OVERHEAD_BYTES;
     this.#cache.set(chunk.firstOffset, { chunk, references, bytes });
     this.#cachedBytes += bytes;
     if (this.#firsts.length === 0 || (this.#firsts.at(-1) as number) < chunk.firstOffset) {
@@ -99,6 +103,12 @@ export class LogReader {
     if (first === undefined) return undefined;
     const cached = this.#cache.get(first);
     return cached !== undefined && offset < first + cached.chunk.count ? cached : undefined;
+  }
+
+  /** The message of a record. Its body is a view of the chunk. */
+  message(chunk: Chunk, index: number): StoredMessage {
+    if (!this.#isShared()) return decodeRecord(chunk, index);
+    return (chunk.messages[index] ??= decodeRecord(chunk, index));
   }
 
   /** The chunk that holds an offset, when it is cached. */

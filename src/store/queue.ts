@@ -4,7 +4,6 @@ import { GatewayError } from '../core/errors.ts';
 import type { StoredMessage } from '../core/message.ts';
 import type { Lane, OutboxQueue, QueueName, QueueStats, Settlement, TakeLimit } from '../core/outbox.ts';
 import { throwIfAborted } from '../platform/abort.ts';
-import { decodeRecord } from './chunk-decoder.ts';
 import { recordBytes, type Chunk } from './chunk-format.ts';
 import type { LogCore } from './log-core.ts';
 import type { ReferenceBlock } from './log-reader.ts';
@@ -52,7 +51,8 @@ export class LogQueue implements OutboxQueue {
         await this.#core.decided();
         continue;
       }
-      const offset = await this.#next(lane, limit.returnedFrom ?? 0);
+      const next = this.#next(lane, limit.returnedFrom ?? 0);
+      const offset = next instanceof Promise ? await next : next;
       if (offset === undefined) break;
       if (chunk === undefined || offset < chunk.firstOffset || offset >= chunk.firstOffset + chunk.count) {
         chunk = this.#core.reader.cached(offset) ?? (await this.#load(offset));
@@ -62,28 +62,36 @@ export class LogQueue implements OutboxQueue {
       const index = offset - chunk.firstOffset;
       const size = recordBytes(chunk, index);
       if (taken.length > 0 && bytes + size > limit.maxBytes) break;
-      taken.push(decodeRecord(chunk, index));
+      taken.push(this.#core.reader.message(chunk, index));
       this.#state.lease(lane, offset, size);
       bytes += size;
     }
     return taken;
   }
 
-  /** The next offset of a lane: the lowest of what was given back and what is fresh. */
-  async #next(lane: Lane, returnedFrom: number): Promise<number | undefined> {
-    for (;;) {
-      const returned = this.#state.nextReturned(lane, returnedFrom);
-      const { from, to } = this.#state.fresh(lane);
-      const offset = this.#state.nextUntouched(from);
-      if (returned !== undefined && (returned < offset || offset >= to)) return returned;
-      if (offset >= to) return undefined;
-      const segment = this.#state.segmentAt(offset);
-      if (segment.takes === 'all') return offset;
-      const reference = await this.#nextReference(offset, Math.min(to, segment.to));
-      if (reference === offset) return offset;
-      // Nothing between is ours (what is leased or was given back is a reference too): the cursor may pass it.
-      this.#state.skip(offset, reference);
-    }
+  /** The next offset of a lane: the lowest of what was given back and what is fresh. Waits only for references. */
+  #next(lane: Lane, returnedFrom: number): number | undefined | Promise<number | undefined> {
+    const returned = this.#state.nextReturned(lane, returnedFrom);
+    const { from, to } = this.#state.fresh(lane);
+    const offset = this.#state.nextUntouched(from);
+    if (returned !== undefined && (returned < offset || offset >= to)) return returned;
+    if (offset >= to) return undefined;
+    const segment = this.#state.segmentAt(offset);
+    return segment.takes === 'all'
+      ? offset
+      : this.#nextRouted(lane, returnedFrom, { offset, to: Math.min(to, segment.to) });
+  }
+
+  async #nextRouted(
+    lane: Lane,
+    returnedFrom: number,
+    { offset, to }: { readonly offset: number; readonly to: number },
+  ): Promise<number | undefined> {
+    const reference = await this.#nextReference(offset, to);
+    if (reference === offset) return offset;
+    // Nothing between is ours (what is leased or was given back is a reference too): the cursor may pass it.
+    this.#state.skip(offset, reference);
+    return this.#next(lane, returnedFrom);
   }
 
   /** The first reference at or above `offset`; `to` when there is none below it. */
