@@ -4,6 +4,7 @@ import { createBufferAdmin } from '../admin/buffer-admin.ts';
 import { BUFFER_USAGE, runBufferCommand } from '../admin/buffer-commands.ts';
 import { connectControl } from '../admin/control-client.ts';
 import { isGatewayError } from '../core/errors.ts';
+import type { SalvageReport } from '../core/outbox.ts';
 import { openStoppedOutbox } from '../gateway/stopped-outbox.ts';
 import { gatewayFiles, splitFileOptions, type Command } from './command.ts';
 
@@ -21,7 +22,12 @@ export const bufferCommand: Command = {
     } catch (error) {
       if (!isGatewayError(error, 'GW_NOT_RUNNING')) throw error;
     }
-    const outbox = await openStoppedOutbox({ ...paths, env, modules });
+    const outbox = await openStoppedOutbox({
+      ...paths,
+      env,
+      modules,
+      onSalvaged: (report) => err(salvageText(report)),
+    });
     try {
       return await runBufferCommand(rest, { out, err, buffer: createBufferAdmin(outbox) });
     } finally {
@@ -29,3 +35,8 @@ export const bufferCommand: Command = {
     }
   },
 };
+
+/** Nobody else tells it: a gateway that starts later finds the store sound. */
+function salvageText({ reason, copiedTo, messagesKept, messagesLost }: SalvageReport): string {
+  return `The outbox was damaged (${reason}) and has been repaired: ${messagesKept} messages kept, ${messagesLost} lost. It stands as it was found in ${copiedTo}; remove that when it is not needed any more.\n`;
+}

@@ -5,7 +5,7 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ConfigStore } from '../config/config-store.ts';
 import { errorText, GatewayError, systemCode } from '../core/errors.ts';
-import type { Outbox } from '../core/outbox.ts';
+import type { Outbox, SalvageReport } from '../core/outbox.ts';
 import { silentLogger } from '../observe/logger.ts';
 import { checkCondition } from '../pipeline/condition.ts';
 import { SystemClock } from '../platform/clock.ts';
@@ -19,6 +19,8 @@ export interface StoppedOutboxOptions {
   readonly dataDirectory: string;
   readonly modules: ModuleList;
   readonly env: Readonly<Record<string, string | undefined>>;
+  /** The store was damaged, and was repaired to open it. */
+  readonly onSalvaged: (report: SalvageReport) => void;
 }
 
 /**
@@ -41,6 +43,9 @@ export async function openStoppedOutbox(options: StoppedOutboxOptions): Promise<
       random: systemRandom,
       settings: config.outbox,
       queues: routerFor(config).queues,
+      onEvent: (event) => {
+        if (event.kind === 'salvaged') options.onSalvaged(event.report);
+      },
       log,
     });
     const close = outbox.close.bind(outbox);

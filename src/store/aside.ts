@@ -91,6 +91,8 @@ export async function keepAside(directory: string, wallMs: number): Promise<stri
   }
   const date = new Date(wallMs).toISOString().slice(0, 10);
   const kept = join(parent, `${prefix}${highest + 1}-${date}`);
+  // Somebody may have removed it: then the store as it stands is the best there is.
+  if (!existsSync(openingPath(directory))) await setAside(directory);
   await rename(openingPath(directory), kept);
   await syncDirectory(kept);
   await syncDirectory(parent);

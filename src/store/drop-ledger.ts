@@ -42,11 +42,14 @@ export class DropLedger {
   readonly #runs: Run[] = [];
   /** The newest run of each device, epoch, reason and queue. */
   readonly #open = new Map<string, Run>();
-  readonly #told: ToldLoss[] = [];
+  /** Told before, joined by device, epoch, reason and queue: a long outage makes one news message of many. */
+  readonly #told = new Map<string, ToldLoss>();
   /** Device, epoch and reason of all of them. */
   readonly #sources = new Set<string>();
+  #messages = 0;
 
   add(lost: LostMessage): void {
+    this.#messages += 1;
     const key = `${lost.reason} ${lost.queue} ${lost.epoch} ${lost.deviceId}`;
     const open = this.#open.get(key);
     if (open !== undefined && (open.to + 1 === lost.seq || (lost.routed === true && open.to < lost.seq))) {
@@ -62,13 +65,16 @@ export class DropLedger {
 
   /** A run that is known as a whole: `count` messages within the numbers `from` to `to`. */
   addRange(lost: Omit<LostMessage, 'seq'>, range: { from: number; to: number; count: number }): void {
+    this.#messages += range.count;
     this.#sources.add(`${lost.reason} ${lost.epoch} ${lost.deviceId}`);
     this.#runs.push({ lost: { ...lost, seq: range.from }, ...range });
   }
 
   /** Keeps the news of an event message that is lost: it is told again, with what follows it. */
   tellAgain(loss: ToldLoss): void {
-    this.#told.push(loss);
+    const key = `${loss.reason} ${loss.queue ?? ''} ${loss.epoch} ${loss.deviceId}`;
+    const before = this.#told.get(key) ?? loss;
+    this.#told.set(key, { ...loss, from: Math.min(before.from, loss.from), to: Math.max(before.to, loss.to) });
     this.#sources.add(`${loss.reason} ${loss.epoch} ${loss.deviceId}`);
   }
 
@@ -79,6 +85,11 @@ export class DropLedger {
 
   get size(): number {
     return this.#runs.length;
+  }
+
+  /** Messages lost by this commit, counted for each queue. */
+  get messages(): number {
+    return this.#messages;
   }
 
   /** What this commit loses; one event without `queue` where each of the queues named loses the same. */
@@ -104,9 +115,9 @@ export class DropLedger {
    * message, however often its message is lost.
    */
   news(events: readonly DropEvent[]): DropEvent[] {
-    if (this.#told.length === 0) return [...events];
+    if (this.#told.size === 0) return [...events];
     const ranges = new Map<string, DropEvent[]>();
-    const told = this.#told.map(({ deviceId, epoch, reason, queue, from, to }): DropEvent => {
+    const told = [...this.#told.values()].map(({ deviceId, epoch, reason, queue, from, to }): DropEvent => {
       const lost = { kind: 'dropped', reason, deviceId, epoch, from, to, count: to - from + 1 } as const;
       return queue === undefined ? lost : { ...lost, queue };
     });

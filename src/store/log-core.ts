@@ -20,6 +20,7 @@ import { checkpointOf, headOffset, liveBytes, snapshotOf, type LogState } from '
 import type { QueueState } from './queue-state.ts';
 import { encodeReferences } from './references.ts';
 import {
+  ageStepMs,
   dropFromHead,
   dropFromQueue,
   dropGap,
@@ -384,7 +385,7 @@ export class LogCore {
     const { shelfMs } = this.state.head;
     const { maxAgeSecs } = this.settings;
     if (maxAgeSecs <= 0 || shelfMs === undefined || headOffset(this.state) === this.state.tail) return false;
-    return this.state.shelf.nowMs() - shelfMs > maxAgeSecs * 1000;
+    return this.state.shelf.nowMs() - shelfMs > maxAgeSecs * 1000 + ageStepMs(maxAgeSecs);
   }
 
   // -- failure

@@ -35,13 +35,14 @@ import type {
 } from '../core/outbox.ts';
 import { abortable, throwIfAborted } from '../platform/abort.ts';
 import { decodeIdentity, decodeRecord } from './chunk-decoder.ts';
+import type { CommitBatch } from './commit-batch.ts';
 import { metaKey } from './keys.ts';
 import type { LogCore } from './log-core.ts';
 import { headOffset, liveBytes } from './log-state.ts';
 import { Quarantine } from './quarantine.ts';
 import { QueueState } from './queue-state.ts';
 import { LogQueue, tellMissing } from './queue.ts';
-import { purgeQueue } from './retention.ts';
+import { purgeQueue, type DropContext } from './retention.ts';
 import { seal } from './sealed.ts';
 
 /** What a record takes in a chunk beside what `messageBytes` counts. */
@@ -218,16 +219,20 @@ export class LogOutbox implements Outbox {
     const { state } = this.#core;
     const queue = state.queues.get(name);
     if (queue === undefined) throw noQueue(name);
+    // What comes in meanwhile stays, unless the queue goes with it.
+    const to = queue.detached ? Number.MAX_SAFE_INTEGER : state.tail;
     let count = 0;
-    await this.#core.change({
-      prepare: async (batch, context) => {
+    const step = {
+      prepare: async (batch: CommitBatch, context: DropContext): Promise<void> => {
         batch.checkpoint = true;
-        count = await purgeQueue(context, queue);
-        if (!queue.detached) return;
+        count += await purgeQueue(context, queue, to);
+        if (!queue.detached || queue.messages > 0) return;
         state.queues.delete(name);
         batch.onUndo(() => state.queues.set(name, queue));
       },
-    });
+    };
+    do await this.#core.change(step);
+    while (queue.messages > 0 && queue.cursor < to);
     if (!state.queues.has(name)) this.#queues.delete(name);
     this.#core.wakeAll();
     return count;

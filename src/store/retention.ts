@@ -22,13 +22,25 @@ export interface DropContext {
   unreadable(queue: QueueState, messages: number): void;
 }
 
-/** A chunk lost by a quota takes a bit more with it, so that the events of many small losses do not fill the log again. */
-const STEP_FRACTION = 1 / 128;
+/**
+ * A quota that is reached takes this much more, so that what keeps coming in is lost in long ranges with one event for
+ * each, and not message by message.
+ */
+const STEP_FRACTION = 1 / 20;
+/** The age limit waits as long for the same reason: it loses nothing early. */
+const AGE_STEP_MAX_MS = 600_000;
 /** Room for the events of a drop. */
 const STEP_MIN_BYTES = 512;
+/** Messages that one commit drops, give or take a chunk: what is over the limits then goes with the next ones. */
+const DROP_MESSAGES = 65_536;
 
 export function dropStepBytes(quotaBytes: number): number {
   return Math.max(STEP_MIN_BYTES, Math.floor(quotaBytes * STEP_FRACTION));
+}
+
+/** How much older than the limit the oldest message gets before all that is too old goes at once. */
+export function ageStepMs(maxAgeSecs: number): number {
+  return Math.min(maxAgeSecs * 1000 * STEP_FRACTION, AGE_STEP_MAX_MS);
 }
 
 /**
@@ -121,8 +133,7 @@ async function dropChunk(
   for (const offset of [...losers.keys()].sort((a, b) => a - b)) {
     const index = offset - chunk.firstOffset;
     for (const queue of losers.get(offset) ?? []) dropMessage(context, queue, chunk, index, reason);
-    // News that was too old for the age limit is old news; news that a quota takes is told again.
-    if (reason !== 'max_age') keepNews(context, chunk, index);
+    keepNews(context, chunk, index);
   }
   for (const queue of queues) passGap(queue, chunk.firstOffset, end);
 }
@@ -190,7 +201,7 @@ export async function dropFromHead(
       logBytes: located.chunk.logBytesBefore,
       shelfMs: located.chunk.shelfMs,
     };
-    if (enough(located.chunk)) return;
+    if (enough(located.chunk) || context.ledger.messages >= DROP_MESSAGES) return;
     await dropChunk(context, queues, located.chunk, Number.MAX_SAFE_INTEGER, reason);
   }
   await refreshHead(state, reader);
@@ -210,16 +221,22 @@ export async function dropToQuota(
 
 /** A queue over its own quota loses its own oldest, never another's. */
 export async function dropFromQueue(context: DropContext, queue: QueueState, targetBytes: number): Promise<void> {
-  while (queue.bytes + context.ledger.newsBytes > targetBytes && queue.messages > 0) {
+  const { ledger } = context;
+  while (queue.bytes + ledger.newsBytes > targetBytes && queue.messages > 0 && ledger.messages < DROP_MESSAGES) {
     await dropOldestOfQueue(context, queue, targetBytes, 'queue_max_bytes');
   }
 }
 
-/** Drops everything that a queue holds. Returns how many messages. */
-export async function purgeQueue(context: DropContext, queue: QueueState): Promise<number> {
+/**
+ * Drops what a queue holds below `to`, at most a commit's share of it: `queue.cursor` tells how far it came. Returns how
+ * many messages.
+ */
+export async function purgeQueue(context: DropContext, queue: QueueState, to: number): Promise<number> {
   const before = queue.messages;
-  while (queue.messages > 0) await dropOldestOfQueue(context, queue, 0, 'purged');
-  return before;
+  while (queue.messages > 0 && queue.cursor < to && context.ledger.messages < DROP_MESSAGES) {
+    await dropOldestOfQueue(context, queue, 0, 'purged');
+  }
+  return before - queue.messages;
 }
 
 async function dropOldestOfQueue(
