@@ -8,6 +8,7 @@ import { startMosquitto } from '../support/mosquitto.ts';
 import { serialLine } from '../unit/modules/modbus/pty.ts';
 import { atLeast, type BenchContext, type BenchRow } from './bench.ts';
 import { spawnDaemon } from './daemon.ts';
+import { floatPoints, isListening, modbusConfiguration } from './modbus-config.ts';
 
 const ADDRESS = '127.0.80.4';
 const BAUD_RATE = 19_200;
@@ -24,10 +25,6 @@ interface LineReport {
 
 function isLineReport(report: unknown): report is LineReport {
   return typeof report === 'object' && report !== null && 'usedShare' in report;
-}
-
-function isListening(report: unknown): report is { listening: number } {
-  return typeof report === 'object' && report !== null && 'listening' in report;
 }
 
 export async function run(context: BenchContext): Promise<readonly BenchRow[]> {
@@ -71,25 +68,13 @@ async function lineReport(server: Child): Promise<LineReport> {
 }
 
 function configuration(path: string, points: number, url: string, webPort: number): string {
-  const list = Array.from(
-    { length: points },
-    (_, index) => `p${index}: { register: input:${index * 2}, type: float32 }`,
-  );
-  const devices = Array.from(
-    { length: UNITS },
-    (_, index) =>
-      `      meter-${index}: { unit_id: ${index + 1}, poll_interval_ms: 20, points: { ${list.join(', ')} } }`,
-  );
-  return `
-gateway: { id: plant-7 }
-adapters:
-  bus:
-    type: modbus
-    transport: { kind: rtu, path: ${path}, baud_rate: ${BAUD_RATE}, parity: none }
-    devices:
-${devices.join('\n')}
-upstream: { type: mqtt, url: "${url}" }
-outbox: { min_free_bytes: 0 }
-web: { address: ${ADDRESS}, port: ${webPort} }
-`;
+  return modbusConfiguration({
+    transport: `{ kind: rtu, path: ${path}, baud_rate: ${BAUD_RATE}, parity: none }`,
+    devices: Array.from(
+      { length: UNITS },
+      (_, index) => `meter-${index}: { unit_id: ${index + 1}, poll_interval_ms: 20, points: ${floatPoints(points)} }`,
+    ),
+    url,
+    web: { address: ADDRESS, port: webPort },
+  });
 }

@@ -10,6 +10,7 @@ import { waitFor } from '../support/wait.ts';
 import { atLeast, atMost, type BenchContext, type BenchRow } from './bench.ts';
 import { calibrate } from './calibration.ts';
 import { spawnDaemon, type BenchDaemon } from './daemon.ts';
+import { floatPoints, isListening, modbusConfiguration } from './modbus-config.ts';
 import { cpuPercentDuring, rssMb } from './process-meter.ts';
 
 const ADDRESS = '127.0.80.3';
@@ -32,32 +33,17 @@ function isSpacing(report: unknown): report is Spacing {
   return typeof report === 'object' && report !== null && 'onTimeShare' in report;
 }
 
-function isListening(report: unknown): report is { listening: number } {
-  return typeof report === 'object' && report !== null && 'listening' in report;
-}
-
 function configuration(port: number, url: string, webPort: number): string {
-  const points = Array.from(
-    { length: POINTS },
-    (_, index) => `p${index}: { register: input:${index * 2}, type: float32 }`,
-  );
-  const devices = Array.from(
-    { length: DEVICES },
-    (_, index) =>
-      `      meter-${index}: { unit_id: 1, host: ${siteHost(index)}, poll_interval_ms: ${PERIOD_MS}, points: { ${points.join(', ')} } }`,
-  );
-  return `
-gateway: { id: plant-7 }
-adapters:
-  field:
-    type: modbus
-    transport: { kind: tcp, port: ${port} }
-    devices:
-${devices.join('\n')}
-upstream: { type: mqtt, url: "${url}" }
-outbox: { min_free_bytes: 0 }
-web: { address: ${ADDRESS}, port: ${webPort} }
-`;
+  return modbusConfiguration({
+    transport: `{ kind: tcp, port: ${port} }`,
+    devices: Array.from(
+      { length: DEVICES },
+      (_, index) =>
+        `meter-${index}: { unit_id: 1, host: ${siteHost(index)}, poll_interval_ms: ${PERIOD_MS}, points: ${floatPoints(POINTS)} }`,
+    ),
+    url,
+    web: { address: ADDRESS, port: webPort },
+  });
 }
 
 export async function run(context: BenchContext): Promise<readonly BenchRow[]> {

@@ -5,7 +5,8 @@ import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Level } from 'level';
 import { atLeast, interleave, median, perSecond, ratioOf, whole, type BenchContext, type BenchRow } from './bench.ts';
-import { createBlockDevice, probeSync } from './block-device.ts';
+import { createBlockDevice } from '../support/block-device.ts';
+import { probeSync } from './sync-probe.ts';
 import { consume } from './store-consumer.ts';
 import { openBenchOutbox, payloads, polledEntry } from './store-load.ts';
 
@@ -42,7 +43,7 @@ async function rate(
 }
 
 export async function run(context: BenchContext): Promise<readonly BenchRow[]> {
-  await using device = await createBlockDevice(context.directory, DEVICE_BYTES);
+  await using device = await createBlockDevice({ bytes: DEVICE_BYTES });
   const rounds = context.quick ? 3 : 7;
   const roundMs = context.quick ? 1000 : 2000;
   const fresh = (): string => join(device.path, `store-${(directories += 1)}`);

@@ -9,7 +9,8 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Outbox } from '../../src/core/outbox.ts';
 import { atMost, whole, type BenchContext, type BenchRow } from './bench.ts';
-import { createBlockDevice, probeSync, type BlockDevice } from './block-device.ts';
+import { createBlockDevice, type BlockDevice } from '../support/block-device.ts';
+import { probeSync } from './sync-probe.ts';
 import { consume } from './store-consumer.ts';
 import { openBenchOutbox, payloads, polledEntry } from './store-load.ts';
 
@@ -27,7 +28,7 @@ const FLUSH_MARGIN_STEPS = 15;
 const FLUSHES_BEFORE = 3;
 
 export async function run(context: BenchContext): Promise<readonly BenchRow[]> {
-  await using device = await createBlockDevice(context.directory, DEVICE_BYTES);
+  await using device = await createBlockDevice({ bytes: DEVICE_BYTES });
   const sync = probeSync(device.path);
   const directory = join(device.path, 'log');
   const outbox = await openBenchOutbox(directory, { queues: ['out'], settings: INTERVALS });

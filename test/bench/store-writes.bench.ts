@@ -6,7 +6,8 @@ import type { Outbox } from '../../src/core/outbox.ts';
 import { run as runProgram } from '../support/command.ts';
 import { waitFor } from '../support/wait.ts';
 import { atMost, whole, type BenchContext, type BenchRow } from './bench.ts';
-import { createBlockDevice, probeSync } from './block-device.ts';
+import { createBlockDevice } from '../support/block-device.ts';
+import { probeSync } from './sync-probe.ts';
 import { consume, drain } from './store-consumer.ts';
 import { jsonPayloads, openBenchOutbox, payloads, polledEntry } from './store-load.ts';
 
@@ -48,7 +49,7 @@ export async function run(context: BenchContext): Promise<readonly BenchRow[]> {
 }
 
 async function measure(context: BenchContext, each: Case, totalBytes: number): Promise<BenchRow> {
-  await using device = await createBlockDevice(context.directory, 4 * GIB);
+  await using device = await createBlockDevice({ bytes: 4 * GIB });
   const sync = probeSync(device.path);
   const directory = join(device.path, 'log');
   const outbox = await openBenchOutbox(directory, { queues: ['out'] });

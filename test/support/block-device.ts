@@ -14,10 +14,11 @@ export interface BlockDeviceOptions {
 export interface BlockDevice extends AsyncDisposable {
   /** Where it is mounted. */
   readonly path: string;
-  /** Bytes written to the device since it was made, metadata and journal included; 0 for tmpfs. */
-  bytesWritten(): number;
-  /** Writes everything out, so that `bytesWritten` has it. */
-  flush(): Promise<void>;
+  /**
+   * Bytes that reached the device since it was made, metadata and journal included; 0 for tmpfs. All dirty pages are
+   * written before this resolves.
+   */
+  bytesWritten(): Promise<number>;
   remount(mode: 'ro' | 'rw'): Promise<void>;
 }
 
@@ -46,11 +47,11 @@ export async function createBlockDevice(options: BlockDeviceOptions): Promise<Bl
   const statistics = device === undefined ? undefined : `/sys/block/${basename(device)}/stat`;
   return {
     path: mountPoint,
-    // Field 7 of the kernel's block statistics: sectors of 512 bytes written.
-    bytesWritten: () =>
-      statistics === undefined ? 0 : Number(readFileSync(statistics, 'utf8').trim().split(/\s+/)[6]) * 512,
-    flush: async () => {
-      await run('sync', ['-f', mountPoint]);
+    bytesWritten: async () => {
+      if (statistics === undefined) return 0;
+      await run('sync', ['--file-system', mountPoint]);
+      // Documentation/block/stat.rst: the seventh number is sectors written, of 512 bytes whatever the device's own.
+      return Number(readFileSync(statistics, 'utf8').trim().split(/\s+/)[6]) * 512;
     },
     remount: async (mode) => {
       await run('mount', ['-o', `remount,${mode}`, mountPoint]);
