@@ -1,7 +1,7 @@
 // Bundles the daemon for release: `dist/main.mjs` and what it starts as processes of their own. Native addons and
 // packages that find files beside themselves stay outside, in node_modules.
 
-import { rmSync } from 'node:fs';
+import { cpSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { build as bundle, type Plugin } from 'esbuild';
 
@@ -56,3 +56,6 @@ await bundle({
   },
   logLevel: 'warning',
 });
+
+// Found beside the bundle, as they are beside the module in the sources.
+cpSync(join(ROOT, 'modules', 'modbus', 'profiles'), join(ROOT, 'dist', 'profiles'), { recursive: true });

@@ -50,6 +50,17 @@ export const deviceSchema = z
       description: "Name or address of this device's server. TCP, TLS and RTU over TCP only. Default: the transport's.",
     }),
     port: portSchema.optional().meta({ title: 'Port', description: "Default: the transport's." }),
+    profile: z
+      .string()
+      .min(1)
+      .max(128)
+      .optional()
+      .meta({
+        title: 'Profile',
+        description:
+          'Type of the device: points and quirks of the file NAME.yaml in `profiles` of the data directory, else of a shipped one (`fieldpost profiles` lists them). Own fields and points go before it.',
+        examples: ['eastron-sdm630'],
+      }),
     poll_interval_ms: pollIntervalSchema.default(1000).meta({
       title: 'Poll interval',
       description: 'Start to start of two polls. Polls that do not fit are missed and counted, never queued.',

@@ -1,5 +1,6 @@
 // `fieldpost check FILE` and `fieldpost schema`.
 
+import { join } from 'node:path';
 import { readConfigFile } from '../config/config-file.ts';
 import { configJsonSchema } from '../config/json-schema.ts';
 import { formatFault } from '../config/fault.ts';
@@ -7,20 +8,22 @@ import { loadConfigText } from '../config/load.ts';
 import { ModuleCatalogue } from '../config/schema.ts';
 import { EXIT_CODES } from '../core/errors.ts';
 import { checkCondition } from '../pipeline/condition.ts';
-import { usageError, type Command } from './command.ts';
+import { gatewayFiles, splitFileOptions, usageError, type Command } from './command.ts';
 
 export const checkCommand: Command = {
   name: 'check',
-  usage: 'check FILE',
+  usage: 'check FILE [--data DIR]',
   summary: 'Checks a configuration and prints every fault as file:line: path: what is wrong, what is allowed.',
   async run(args, { modules, out, err, env }) {
-    const [file, ...rest] = args;
+    const { files, rest: operands } = splitFileOptions(args);
+    const [file, ...rest] = operands;
     if (file === undefined || rest.length > 0) throw usageError('check takes one file.');
     const result = loadConfigText(readConfigFile(file), {
       catalogue: new ModuleCatalogue(modules),
       file,
       checkCondition,
       env,
+      profileDirectory: join(gatewayFiles(files, env).dataDirectory, 'profiles'),
     });
     if (!result.ok) {
       for (const fault of result.faults) err(`${formatFault(fault)}\n`);

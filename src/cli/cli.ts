@@ -6,6 +6,7 @@ import { checkCommand, schemaCommand } from './check.ts';
 import { usageError, type Command, type CommandContext } from './command.ts';
 import { configCommand } from './config.ts';
 import { identifyCommand } from './identify.ts';
+import { profilesCommand } from './profiles.ts';
 import { runCommand } from './run.ts';
 import { scanCommand } from './scan.ts';
 import { writeCommand } from './write.ts';
@@ -29,6 +30,7 @@ const COMMANDS: readonly Command[] = [
   writeCommand,
   identifyCommand,
   scanCommand,
+  profilesCommand,
   versionCommand,
 ];
 

@@ -22,7 +22,10 @@ import { configInvalidError, loadConfigText, type LoadOptions, type LoadResult }
 import { ModuleCatalogue } from './schema.ts';
 import { decideAtStart, isTakenBack } from './start.ts';
 
-export interface ConfigStoreOptions extends Omit<LoadOptions, 'catalogue' | 'file' | 'secretsBeside'> {
+export interface ConfigStoreOptions extends Omit<
+  LoadOptions,
+  'catalogue' | 'file' | 'secretsBeside' | 'profileDirectory'
+> {
   /** The file that people edit. */
   readonly configPath: string;
   /** Generations are kept in its folder `config-generations`. */
@@ -327,8 +330,10 @@ export class ConfigStore {
 
   #check(text: string, file: string): LoadResult {
     // `!file` references of a generation are relative to the file that it was made from.
-    const { configPath } = this.#options;
-    return loadConfigText(text, { ...this.#options, catalogue: this.catalogue, file, secretsBeside: configPath });
+    const { configPath, dataDirectory } = this.#options;
+    const profileDirectory = join(dataDirectory, 'profiles');
+    const places = { file, secretsBeside: configPath, profileDirectory };
+    return loadConfigText(text, { ...this.#options, ...places, catalogue: this.catalogue });
   }
 
   /** One change at a time, in the order of the calls. */

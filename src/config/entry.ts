@@ -5,6 +5,7 @@ import { isRecord } from './describe.ts';
 import { type Explained, explainIssues, sentence } from './explain.ts';
 import type { ConfigPath } from './fault.ts';
 import { nearest } from './nearest.ts';
+import type { ProfileShelf } from './profiles.ts';
 import { commonSchema, type ModuleCatalogue, type ModuleSection } from './schema.ts';
 import type { SecretSet } from './secrets.ts';
 import { isDoubtful, soundPart } from './sound-part.ts';
@@ -23,6 +24,7 @@ export interface CheckedEntry {
 export interface EntryContext {
   readonly catalogue: ModuleCatalogue;
   readonly secrets: SecretSet;
+  readonly profiles: ProfileShelf;
   /** Where faults are put. */
   readonly found: Explained[];
 }
@@ -61,7 +63,8 @@ export function checkEntry(
     found.push(unknownType(section, path, type, types));
     return undefined;
   }
-  const settings = Object.fromEntries(fields.filter((field) => !isCommon(field)));
+  const written = Object.fromEntries(fields.filter((field) => !isCommon(field)));
+  const settings = module.kind === 'adapter' ? context.profiles.expand(module, written, path, found) : written;
   const result = module.config.safeParse(settings);
   if (!result.success) {
     const explained = { schema: module.config, value: settings, prefix: path, secrets, moreKeys: commonKeys };

@@ -10,15 +10,18 @@ import { checkReferences } from './check.ts';
 import type { AdapterConfig, EndpointConfig, GatewayConfig, LoadedConfig } from './config.ts';
 import { type ConfigDocument, type DocumentMigration, parseConfigText } from './document.ts';
 import { isRecord } from './describe.ts';
-import { checkEntry, type CheckedEntry } from './entry.ts';
+import { checkEntry, type CheckedEntry, type EntryContext } from './entry.ts';
 import { type Explained, explainIssues } from './explain.ts';
 import { formatFault, type LocatedFault, sortFaults } from './fault.ts';
 import { defaultGatewayId } from './machine-id.ts';
 import { type ModuleCatalogue, outboxSettings, rootSchema, type RootValues } from './schema.ts';
+import { ProfileShelf } from './profiles.ts';
 import { plainSecrets } from './show.ts';
 
 export interface LoadOptions {
   readonly catalogue: ModuleCatalogue;
+  /** The user's own folder of device profiles; the shipped ones come after it. */
+  readonly profileDirectory?: string;
   /** What faults call the file. */
   readonly file: string;
   /** The file at whose folder relative `!file` references start. Default: `file`. */
@@ -62,10 +65,11 @@ export function loadConfigText(text: string, options: LoadOptions): LoadResult {
     );
   }
   // Entries are checked even when the rest has faults, so that a person sees all of them at once.
-  const entries = checkEntries(values, document, options.catalogue, found);
+  const profiles = new ProfileShelf(options.profileDirectory);
+  const entries = checkEntries(values, { document, catalogue: options.catalogue, profiles, found });
   found.push(...checkReferences(values, entries, options));
 
-  const located = locate(found, document, options.file);
+  const located = [...locate(found, document, options.file), ...profiles.faults];
   if (!parsed.success || located.length > 0 || document.faults.length > 0) {
     const faults = sortFaults([...document.faults, ...located]);
     // One line about a secret that cannot be read is enough: what stood in for it is not the user's.
@@ -112,12 +116,10 @@ export interface CheckedEntries {
 
 function checkEntries(
   values: unknown,
-  document: ConfigDocument,
-  catalogue: ModuleCatalogue,
-  found: Explained[],
+  { document, ...rest }: Omit<EntryContext, 'secrets'> & { readonly document: ConfigDocument },
 ): CheckedEntries {
   const root = isRecord(values) ? values : {};
-  const context = { catalogue, secrets: document.secrets, found };
+  const context: EntryContext = { ...rest, secrets: document.secrets };
   const section = (name: 'adapters' | 'endpoints'): Map<string, CheckedEntry> => {
     const checked = new Map<string, CheckedEntry>();
     const entries = root[name];

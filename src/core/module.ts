@@ -14,6 +14,15 @@ export interface AdapterDefinition<Schema extends z.ZodObject = z.ZodObject> {
   /** Faults that a schema cannot express (two points of one name, …): path below the adapter and sentence. */
   readonly check?: (config: z.output<Schema>) => readonly ConfigFault[];
   readonly load: () => Promise<(config: z.output<Schema>, context: AdapterContext) => Adapter>;
+  /** Profiles of types of devices, taken into a device by its field `profile`. */
+  readonly profiles?: {
+    /** Where the shipped ones are, as `NAME.yaml`. */
+    readonly folder: string;
+    /** Of a file: `device` with fields of a device, `points`, and what else the module wants to know. */
+    readonly schema: z.ZodObject;
+    /** Faults that the schema cannot express, in values that it took. */
+    readonly check?: (values: unknown) => readonly ConfigFault[];
+  };
   /** How to search for devices that this adapter could serve. */
   readonly scan?: ScanDefinition;
 }
