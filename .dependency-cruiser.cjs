@@ -44,7 +44,8 @@ module.exports = {
     { name: 'no-circular', severity: 'error', from: {}, to: { circular: true } },
     {
       name: 'core-is-pure',
-      comment: 'core has types and rules only: no node modules; zod for module definitions and shared fields, jsep, which only parses.',
+      comment:
+        'core has types and rules only: no node modules; zod for module definitions and shared fields, jsep, which only parses.',
       severity: 'error',
       from: { path: '^src/core/' },
       to: { pathNot: '^src/core/|node_modules/(zod|jsep)/' },

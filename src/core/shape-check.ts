@@ -2,6 +2,7 @@
 
 import { computedOrder } from './computed-order.ts';
 import type { ConfigFault } from './module.ts';
+import { windowOutputs } from './shape.ts';
 import { LIMITS } from './limits.ts';
 import type { AdapterShapeConfig, DeviceShapeConfig, PointShapeConfig } from './shape-fields.ts';
 
@@ -41,20 +42,22 @@ export function checkDeviceShape({ device, adapter, points }: ShapeCheckOptions)
   for (const { name, message } of computedOrder(expressions, (input) => Object.hasOwn(points, input)).faults) {
     faults.push({ path: ['computed', name, 'expression'], message });
   }
-  faults.push(...checkNames(sections));
+  faults.push(...checkNames(sections, defaults));
   return faults;
 }
 
 /** Two points of one name in a message would hide each other. */
-function checkNames(sections: readonly Section[]): ConfigFault[] {
+function checkNames(sections: readonly Section[], defaults: PointShapeConfig): ConfigFault[] {
   const owners = new Map<string, string>();
   const faults: ConfigFault[] = [];
   for (const [section, entries] of sections) {
-    for (const [name, { rename = name }] of Object.entries(entries)) {
-      const owner = owners.get(rename);
-      if (owner === undefined) owners.set(rename, name);
-      else if (owner !== name) {
-        faults.push({ path: [section, name], message: `is called "${rename}" in messages, as ${owner} is already.` });
+    for (const [name, own] of Object.entries(entries)) {
+      const { rename = name, window } = { ...defaults, ...own };
+      for (const called of windowOutputs(rename, [...new Set(window?.functions)])) {
+        const owner = owners.get(called);
+        if (owner === undefined) owners.set(called, name);
+        else
+          faults.push({ path: [section, name], message: `is called "${called}" in messages, as ${owner} is already.` });
       }
     }
   }

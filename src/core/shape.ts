@@ -23,6 +23,11 @@ export interface WindowShape {
   readonly functions: readonly WindowFunction[];
 }
 
+/** The names under which a point stands in messages: its own, or one for each of several functions of its window. */
+export function windowOutputs(name: string, functions: readonly WindowFunction[] = []): readonly string[] {
+  return functions.length <= 1 ? [name] : functions.map((called) => `${name}_${called}`);
+}
+
 /** Everything about one point; what is undefined does not happen. */
 export interface PointShape {
   /** Value × scale + offset, rounded to `decimals`. Only for adapters whose decoding does not scale. */

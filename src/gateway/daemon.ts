@@ -202,7 +202,14 @@ export class Daemon {
       parts: () => this.#parts(),
       stalled: () => this.#watchdog?.stalled() ?? [],
       started: () => this.#started,
-      inUse: () => ({ ingress_waiting_batches: gateway.ingress().waitingBatches, points: gateway.points.size }),
+      inUse: () => {
+        const { waitingBatches, packingBytes } = gateway.ingress();
+        return {
+          ingress_waiting_batches: waitingBatches,
+          packing_bytes: packingBytes,
+          points: gateway.points.size,
+        };
+      },
     });
   }
 

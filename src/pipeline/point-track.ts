@@ -1,10 +1,10 @@
 // What of one point's readings becomes part of a message: its window, then the rule of each value that comes out of it.
 
 import type { Reading } from '../core/reading.ts';
-import type { PointShape } from '../core/shape.ts';
+import { type PointShape, windowOutputs } from '../core/shape.ts';
 import type { Timestamp } from '../core/time.ts';
 import { reportRule, type ReportRule, type Suppressed } from './report-rule.ts';
-import { MovingWindow, TumblingWindow, windowOutputs } from './window.ts';
+import { MovingWindow, TumblingWindow } from './window.ts';
 
 /** A reading with a time of its own, because it waited. */
 export interface LateReading {
@@ -27,7 +27,7 @@ export class PointTrack {
     this.canWait = window?.mode === 'tumbling' || shape.minIntervalMs !== undefined;
     if (window?.mode === 'tumbling') this.#tumbling = new TumblingWindow(rename, window);
     if (window?.mode === 'moving') this.#moving = new MovingWindow(rename, window);
-    const outputs = window === undefined ? [rename] : windowOutputs(rename, window);
+    const outputs = windowOutputs(rename, window?.functions);
     const rules = outputs.map((output) => [output, reportRule(shape)] as const);
     const ruled = rules.filter((rule): rule is readonly [string, ReportRule] => rule[1] !== undefined);
     if (ruled.length > 0) this.#rules = new Map(ruled);

@@ -3,7 +3,7 @@
 
 import type { PointValue, Quality, Reading } from '../core/reading.ts';
 import { GOOD } from '../core/reading.ts';
-import type { WindowFunction, WindowShape } from '../core/shape.ts';
+import { type WindowFunction, windowOutputs, type WindowShape } from '../core/shape.ts';
 import type { Timestamp } from '../core/time.ts';
 import { LIMITS } from '../core/limits.ts';
 
@@ -25,11 +25,6 @@ interface Sample {
   readonly atMs: number;
 }
 
-/** Names of what comes out, in the order of the functions. */
-export function windowOutputs(name: string, { functions }: WindowShape): readonly string[] {
-  return functions.length === 1 ? [name] : functions.map((called) => `${name}_${called}`);
-}
-
 export class TumblingWindow {
   readonly #shape: WindowShape;
   readonly #outputs: readonly string[];
@@ -46,7 +41,7 @@ export class TumblingWindow {
   /** @param name of the point in messages */
   constructor(name: string, shape: WindowShape) {
     this.#shape = shape;
-    this.#outputs = windowOutputs(name, shape);
+    this.#outputs = windowOutputs(name, shape.functions);
   }
 
   /** Monotonic ms at which it ends by itself; undefined while nothing is in it or only samples end it. */
@@ -139,7 +134,7 @@ export class MovingWindow {
   /** @param name of the point in messages */
   constructor(name: string, shape: WindowShape) {
     this.#shape = shape;
-    this.#outputs = windowOutputs(name, shape);
+    this.#outputs = windowOutputs(name, shape.functions);
   }
 
   add(reading: Reading, time: Timestamp): readonly Reading[] {

@@ -51,7 +51,7 @@ describe('a clock that is set late', () => {
     return {
       clock,
       poll,
-      async sent(): Promise<readonly StoredMessage[]> {
+      sent: async (): Promise<readonly StoredMessage[]> => {
         await ingress.stop(new AbortController().signal);
         watch.stop();
         const taken = await stored.queue('$upstream').take('live', { maxMessages: 1000, maxBytes: 1e8 });

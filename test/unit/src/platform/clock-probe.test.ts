@@ -51,7 +51,7 @@ describe('whether the clock is synchronised', () => {
 describe('the system clock', () => {
   it('asks in the background, one question at a time, and believes the answer', async () => {
     let asked = 0;
-    let answer = (_: boolean): void => {};
+    let answer: (isSynchronised: boolean) => void = () => {};
     const clock = new SystemClock({
       probe: () => {
         asked += 1;
