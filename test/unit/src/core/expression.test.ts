@@ -7,7 +7,9 @@ import type { PointValue } from '../../../../src/core/reading.ts';
 
 function value(source: string, points: Record<string, PointValue> = {}): PointValue | undefined {
   const expression = compileExpression(source);
-  return expression.evaluate(expression.inputs.map((name) => points[name] as PointValue));
+  return expression.evaluate(
+    expression.inputs.map((name) => (Object.hasOwn(points, name) ? points[name] : 0) as PointValue),
+  );
 }
 
 describe('an expression', () => {
