@@ -207,6 +207,13 @@ describe('packing', () => {
         expect(messages.flatMap(pollsOf)).toEqual(
           batches.map(({ time, readings: [reading] }) => ({ atMs: time.monotonicMs, values: { v: reading?.value } })),
         );
+        // A poll before a step of the wall clock and one after it are never told by the same clock.
+        const wallMs = messages.flatMap((message) =>
+          pollsOf(message).map(({ atMs }) => message.time.wallMs + atMs - message.time.monotonicMs),
+        );
+        for (const [index, { time }] of batches.entries()) {
+          expect(Math.abs((wallMs[index] ?? Number.NaN) - time.wallMs)).toBeLessThanOrEqual(1000);
+        }
         for (const message of messages) {
           expect(message.body.byteLength).toBeLessThanOrEqual(maxBytes);
           const polls = pollsOf(message);
