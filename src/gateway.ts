@@ -40,6 +40,7 @@ export interface GatewayOptions {
   readonly telemetry: Telemetry;
   readonly meters: FieldMeters;
   /** Folder for captures of raw bytes. */
+  readonly dataDirectory: string;
   readonly captureDirectory: string;
 }
 
@@ -87,6 +88,7 @@ export class Gateway {
       clock,
       log,
       telemetry,
+      dataDirectory: options.dataDirectory,
       captureDirectory: options.captureDirectory,
       stateOf: (adapterId) => state.space(`adapter/${adapterId}`),
     });

@@ -95,6 +95,8 @@ export interface AdapterContext {
   readonly adapterId: string;
   readonly clock: Clock;
   readonly log: Logger;
+  /** The data directory; for paths of the configuration that are not absolute. */
+  readonly dataDirectory: string;
   /** Folder for captures of raw bytes; may not exist yet. */
   readonly captureDirectory: string;
   /** What this adapter keeps over restarts, durably. It may be out of order for a while: then it throws. */

@@ -41,6 +41,7 @@ export interface SupervisorOptions {
   readonly log: Logger;
   readonly telemetry: Telemetry;
   /** Folder for captures of raw bytes. */
+  readonly dataDirectory: string;
   readonly captureDirectory: string;
   /** What an adapter keeps over restarts. */
   readonly stateOf: (adapterId: string) => StateSpace;
@@ -166,12 +167,24 @@ export class AdapterSupervisor {
   }
 
   #context(adapterId: string): AdapterContext {
-    const { ingress, points, registry, transform, meters, clock, log, telemetry, captureDirectory, stateOf } =
-      this.#options;
+    const {
+      ingress,
+      points,
+      registry,
+      transform,
+      meters,
+      clock,
+      log,
+      telemetry,
+      dataDirectory,
+      captureDirectory,
+      stateOf,
+    } = this.#options;
     return {
       adapterId,
       clock,
       log: log.child({ adapter: adapterId }),
+      dataDirectory,
       captureDirectory,
       state: stateOf(adapterId),
       publishReadings(batch) {

@@ -44,6 +44,7 @@ export function startGateway(options: DaemonOptions, observed: Observed, config:
     log,
     telemetry: observed.telemetry,
     meters: observed.meters,
+    dataDirectory,
     captureDirectory: join(dataDirectory, 'files', 'captures'),
     openState: () =>
       openStateStore({ directory: join(dataDirectory, 'db', 'state'), clock, telemetry: observed.telemetry }),

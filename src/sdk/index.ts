@@ -33,6 +33,7 @@ export * from '../wire/dial.ts';
 export * from '../wire/link.ts';
 export * from '../wire/mqtt.ts';
 export * from '../wire/serial-link.ts';
+export * from '../wire/serial-ports.ts';
 export * from './breaker.ts';
 export * from './define.ts';
 export * from './poll-grid.ts';

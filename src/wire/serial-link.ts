@@ -13,9 +13,11 @@ import type { Link, LinkEvents, LinkOpener } from './link.ts';
 export interface SerialLinkOptions {
   readonly path: string;
   readonly baudRate: number;
-  readonly dataBits: 7 | 8;
+  readonly dataBits: 5 | 6 | 7 | 8;
   readonly parity: 'none' | 'even' | 'odd';
   readonly stopBits: 1 | 2;
+  /** Default: none. */
+  readonly flowControl?: 'none' | 'rts_cts' | 'xon_xoff';
 }
 
 /** What a path names: the file system and inode of the device file. */
@@ -25,7 +27,8 @@ interface DeviceFile {
 }
 
 export function serialLink(options: SerialLinkOptions): LinkOpener {
-  const { path, baudRate, dataBits, parity, stopBits } = options;
+  const { path, baudRate, dataBits, parity, stopBits, flowControl = 'none' } = options;
+  const flow = { rtscts: flowControl === 'rts_cts', xon: flowControl === 'xon_xoff', xoff: flowControl === 'xon_xoff' };
   let opened: DeviceFile | undefined;
   return {
     target: path,
@@ -41,7 +44,7 @@ export function serialLink(options: SerialLinkOptions): LinkOpener {
       // Loaded with the first serial port, so that a bus over TCP does not pay for it; by its default export, which is all
       // that a bundle gives of a CommonJS package.
       const { default: library } = await import('serialport');
-      const port = new library.SerialPort({ path, baudRate, dataBits, parity, stopBits, autoOpen: false });
+      const port = new library.SerialPort({ path, baudRate, dataBits, parity, stopBits, ...flow, autoOpen: false });
       await new Promise<void>((resolve, reject) => {
         port.open((error) => {
           if (error === null) resolve();

@@ -97,6 +97,7 @@ describe('gateway', () => {
         log: silentLogger,
         telemetry: { emit: () => {} },
         meters: { exchange: () => {}, poll: () => {} },
+        dataDirectory: '/nowhere',
         captureDirectory: '/nowhere',
         openState: memoryStateStore,
       });

@@ -62,6 +62,7 @@ export function record(fields: Partial<AdapterContext> = {}): Recording {
     reportRefusal: () => {},
     ready: () => Promise.resolve(),
     reportDevice: (device, state, reason) => void states.push({ device, state, reason, atMs: clock.monotonicMs() }),
+    dataDirectory: '/nowhere',
     captureDirectory: '/nowhere',
     state: memorySpace(),
     reportExchange: (exchange) => void exchanges.push(exchange),

@@ -29,6 +29,7 @@ export function record(fields: Partial<AdapterContext> = {}): Recording {
     adapterId: 'field-broker',
     clock: new SystemClock(),
     log: SILENT,
+    dataDirectory: '/nowhere',
     captureDirectory: '',
     state: memorySpace(),
     publishReadings: (batch) => void batches.push(batch),

@@ -122,6 +122,7 @@ describe('adapter supervisor and dispatcher', () => {
       clock,
       log: silentLogger,
       telemetry,
+      dataDirectory: '/nowhere',
       captureDirectory: '/nowhere',
       stateOf: () => memorySpace(),
     });
