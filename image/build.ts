@@ -49,7 +49,7 @@ await bundle({
   plugins: [englishOnly, modbusCodecOnly],
   keepNames: true,
   legalComments: 'none',
-  external: ['classic-level', '@serialport/bindings-cpp', 'systeminformation', 'pino', 'thread-stream'],
+  external: ['classic-level', 're2js', '@serialport/bindings-cpp', 'systeminformation', 'pino', 'thread-stream'],
   // Bundled CommonJS packages call require() for built-in modules.
   banner: {
     js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",

@@ -4,6 +4,7 @@
 import { readFileSync } from 'node:fs';
 import { modbus } from '../modules/modbus/index.ts';
 import { mqtt } from '../modules/mqtt/index.ts';
+import { serial } from '../modules/serial/index.ts';
 import { simulator } from '../modules/simulator/index.ts';
 import { upstreamLocal } from '../modules/upstream-local/index.ts';
 import { upstreamMqtt } from '../modules/upstream-mqtt/index.ts';
@@ -11,7 +12,7 @@ import { runCli } from './cli/cli.ts';
 import { EXIT_CODES } from './core/errors.ts';
 import type { ModuleDefinition } from './core/module.ts';
 
-export const MODULES: readonly ModuleDefinition[] = [modbus, mqtt, simulator, upstreamLocal, upstreamMqtt];
+export const MODULES: readonly ModuleDefinition[] = [modbus, mqtt, serial, simulator, upstreamLocal, upstreamMqtt];
 
 /** `src/main.ts` and `dist/main.mjs` both stand one folder below package.json. */
 function version(): string {

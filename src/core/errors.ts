@@ -79,6 +79,11 @@ export const ERROR_CATALOGUE = {
     exit: 70,
     kind: 'transient',
   },
+  GW_SERIAL_ANSWER: {
+    meaning: 'An answer on a serial line was cut off, had a wrong checksum, could not be decoded, or was a refusal.',
+    exit: 70,
+    kind: 'transient',
+  },
   GW_BUS_BUSY: { meaning: 'More writes wait for the bus than the bound allows.', exit: 70, kind: 'throttled' },
   GW_CAPTURE_INVALID: { meaning: 'A capture of raw bytes cannot be read, or is none.', exit: 1, kind: 'invalid' },
   GW_WRITE_REFUSED: { meaning: 'A value may not be written to this point.', exit: 2, kind: 'invalid' },

@@ -71,6 +71,8 @@ export const LIMITS = {
   mqtt_device_points: 1000,
   /** Passwords that wait for their slow hash. */
   password_checks_waiting: 256,
+  /** Longest frame of a serial line. */
+  serial_frame_bytes: 16_384,
   /** Frames kept per bus for the frame log. */
   frame_log_frames: 512,
   /** Numbered generations of the configuration kept on disk. */

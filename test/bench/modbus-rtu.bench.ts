@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { startChild, type Child } from '../support/child.ts';
 import { freePort } from '../support/free-port.ts';
 import { startMosquitto } from '../support/mosquitto.ts';
-import { serialLine } from '../unit/modules/modbus/pty.ts';
+import { serialLine } from '../support/serial-line.ts';
 import { atLeast, type BenchContext, type BenchRow } from './bench.ts';
 import { spawnDaemon } from './daemon.ts';
 import { floatPoints, isListening, modbusConfiguration } from './modbus-config.ts';

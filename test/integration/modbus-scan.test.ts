@@ -14,7 +14,7 @@ import { SystemClock } from '../../src/platform/clock.ts';
 import { freePort } from '../support/free-port.ts';
 import { waitFor } from '../support/wait.ts';
 import { adapterFor, NEVER, record } from '../unit/modules/modbus/harness.ts';
-import { serialLine } from '../unit/modules/modbus/pty.ts';
+import { serialLine } from '../support/serial-line.ts';
 
 const HOST = '127.0.67.1';
 const FACTS_1 = {

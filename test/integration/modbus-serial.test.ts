@@ -12,7 +12,7 @@ import { isGatewayError } from '../../src/core/errors.ts';
 import { type Misbehaviour, ModbusServer } from '../sim/modbus-server.ts';
 import { waitFor } from '../support/wait.ts';
 import { adapterFor, NEVER, record, type Recording } from '../unit/modules/modbus/harness.ts';
-import { closeEnd, type Line, openEnd, serialLine } from '../unit/modules/modbus/pty.ts';
+import { closeEnd, type Line, openEnd, serialLine } from '../support/serial-line.ts';
 
 const METER = 'meter' as DeviceId;
 const FAST = { timeout_ms: 200, retries: 0 };

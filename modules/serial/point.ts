@@ -1,0 +1,66 @@
+// One point of a device: from what decoding found to a reading, and from a value to what a template takes.
+
+import { GatewayError, GOOD, type PointInfo, type PointValue, type Reading } from '#sdk';
+import type { PointConfig, WriteConfig } from './config.ts';
+import type { Decoded } from './decoded.ts';
+import { scaled, type Scaling, unscaled } from './scaling.ts';
+
+export interface Point {
+  readonly name: string;
+  readonly info: PointInfo;
+  readonly write: WriteConfig | undefined;
+  /** What was decoded as a reading. */
+  read(decoded: Decoded): Reading;
+  /** No value, for that reason. */
+  bad(reason: string): Reading;
+  /** What a template takes for a value. @throws GatewayError GW_WRITE_REFUSED. */
+  raw(value: PointValue): PointValue;
+}
+
+export interface PointOptions {
+  readonly name: string;
+  /** Where it stands, in words. */
+  readonly address: string;
+  readonly config: PointConfig | undefined;
+  /** A scale that stands with its place in the frame. */
+  readonly scale: number | undefined;
+}
+
+export function createPoint({ name, address, config, scale }: PointOptions): Point {
+  const scaling: Scaling = { scale: config?.scale ?? scale, offset: config?.offset, decimals: config?.decimals };
+  const unit = config?.unit === undefined ? {} : { unit: config.unit };
+  const bad = (reason: string): Reading => ({ point: name, quality: { level: 'bad', reason }, ...unit });
+  const isInside = (value: number | bigint): boolean =>
+    value >= (config?.min ?? Number.NEGATIVE_INFINITY) && value <= (config?.max ?? Number.POSITIVE_INFINITY);
+  return {
+    name,
+    info: { name, address, ...unit, writable: config?.write !== undefined },
+    write: config?.write,
+    bad,
+    read(decoded) {
+      if ('bad' in decoded) return bad(decoded.bad);
+      const value = typeof decoded.value === 'number' ? scaled(decoded.value, scaling) : decoded.value;
+      const isNumber = typeof value === 'number' || typeof value === 'bigint';
+      return isNumber && !isInside(value) ? bad('out_of_range') : { point: name, value, quality: GOOD, ...unit };
+    },
+    raw(value) {
+      const choices = config?.write?.values;
+      if (choices !== undefined) {
+        const chosen = Object.hasOwn(choices, String(value)) ? choices[String(value)] : undefined;
+        if (chosen !== undefined) return chosen;
+        throw refused(name, `${String(value)} is none of ${Object.keys(choices).join(', ')}`);
+      }
+      if (typeof value === 'number' || typeof value === 'bigint') {
+        if (!isInside(value)) throw refused(name, `${value} is outside ${config?.min ?? '…'} to ${config?.max ?? '…'}`);
+        return typeof value === 'number' ? unscaled(value, scaling) : value;
+      }
+      const isNumeric = [config?.min, config?.max, scaling.scale, scaling.offset].some((field) => field !== undefined);
+      if (isNumeric) throw refused(name, 'it takes a number');
+      return value;
+    },
+  };
+}
+
+export function refused(point: string, why: string): GatewayError {
+  return new GatewayError('GW_WRITE_REFUSED', `Point "${point}" does not take the value: ${why}.`);
+}

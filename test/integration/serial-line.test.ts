@@ -1,0 +1,252 @@
+// The serial adapter on pseudo-terminals, with an instrument paced at its baud rate on the far end.
+
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { Adapter } from '../../src/core/adapter.ts';
+import type { DeviceId } from '../../src/core/device.ts';
+import { SerialInstrument } from '../sim/serial-instrument.ts';
+import { type Line, openEnd, closeEnd, serialLine } from '../support/serial-line.ts';
+import { waitFor } from '../support/wait.ts';
+import { NEVER, record, type Recording } from '../unit/modules/modbus/harness.ts';
+import { serialAdapter } from '../unit/modules/serial/harness.ts';
+
+const WEIGHT = { kind: 'regex', pattern: '^W (?<weight>[-0-9.]+) kg$', types: { weight: 'number' } };
+const SCALE = {
+  request: 'W\r\n',
+  decode: WEIGHT,
+  poll_interval_ms: 50,
+  timeout_ms: 300,
+  circuit_breaker: { failures: 2, probe_interval_min_ms: 100, probe_interval_max_ms: 200 },
+};
+
+let line: Line;
+let recording: Recording;
+let captures: string;
+let running: Adapter[];
+
+beforeEach(async () => {
+  line = await serialLine();
+  captures = await mkdtemp(join(tmpdir(), 'fieldpost-captures-'));
+  recording = record({ captureDirectory: captures });
+  running = [];
+});
+
+afterEach(async () => {
+  await Promise.all(running.map((adapter) => adapter.stop(NEVER)));
+  await line[Symbol.asyncDispose]();
+  await rm(captures, { recursive: true, force: true });
+});
+
+async function start(config: object): Promise<Adapter> {
+  const adapter = serialAdapter({ path: line.near, ...config }, recording);
+  running.push(adapter);
+  await adapter.start(NEVER);
+  // What is said before is heard by nobody.
+  await waitFor(
+    () => recording.logs.some(({ sentence }) => /^The serial port is|capture/.test(sentence)) || 'replay' in config,
+  );
+  return adapter;
+}
+
+const write = (adapter: Adapter, point: string, value: number | boolean | string) =>
+  adapter.write?.({ deviceId: 'scale' as DeviceId, point, value }, NEVER);
+
+/** A scale that weighs, keeps a limit, and knows nothing else. */
+function scale(): (request: string) => string {
+  let limit = '000.00';
+  return (request) => {
+    if (request === 'W') return 'W 12.5 kg\r\n';
+    if (request === 'L?') return `L ${limit}\r\n`;
+    if (!/^L\d{3}\.\d\d$/.test(request)) return 'ERR 7\r\n';
+    limit = request.slice(1);
+    return 'OK\r\n';
+  };
+}
+
+describe('a polled instrument', () => {
+  it('is asked and its answer decoded', async () => {
+    await using instrument = await SerialInstrument.open({ path: line.far, answer: scale() });
+    await start({ devices: { scale: SCALE } });
+    await waitFor(() => recording.value('scale', 'weight') === 12.5);
+    expect(recording.state('scale')).toBe('good');
+    expect(instrument.requests[0]).toBe('W');
+    await waitFor(() => recording.polls.length > 2);
+    expect(recording.exchanges[0]).toMatchObject({ deviceId: 'scale', operation: 'poll', outcome: 'ok' });
+  });
+
+  it('takes writes, confirms them by its answer and by reading back, and refuses what does not fit', async () => {
+    await using instrument = await SerialInstrument.open({ path: line.far, answer: scale() });
+    const limitDecode = { kind: 'regex', pattern: '^L (?<limit>[0-9.]+)$', types: { limit: 'number' } };
+    const adapter = await start({
+      devices: {
+        scale: {
+          ...SCALE,
+          request: undefined,
+          decode: undefined,
+          requests: [
+            { request: 'W\r\n', decode: WEIGHT },
+            { request: 'L?\r\n', decode: limitDecode },
+          ],
+          points: {
+            limit: { min: 0, max: 150, write: { template: 'L{value:06.2f}\r\n', response: '^OK' } },
+            mode: { write: { template: 'M{value}\r\n', response: '^OK' } },
+          },
+        },
+      },
+    });
+    await waitFor(() => recording.state('scale') === 'good');
+    await expect(write(adapter, 'limit', 42.25)).resolves.toEqual({ readBack: 42.25, quality: { level: 'good' } });
+    expect(instrument.requests).toContain('L042.25');
+    await expect(write(adapter, 'limit', 151)).rejects.toMatchObject({ code: 'GW_WRITE_REFUSED' });
+    await expect(write(adapter, 'limit', 1.125)).rejects.toMatchObject({ code: 'GW_WRITE_REFUSED' });
+    await expect(write(adapter, 'mode', '1\r\nL000.00')).rejects.toMatchObject({ code: 'GW_WRITE_REFUSED' });
+    await expect(write(adapter, 'mode', '1')).rejects.toMatchObject({
+      code: 'GW_SERIAL_ANSWER',
+      details: { answer: 'ERR 7' },
+    });
+    await expect(write(adapter, 'weight', 1)).rejects.toMatchObject({ code: 'GW_WRITE_REFUSED' });
+    await expect(write(adapter, 'nothing', 1)).rejects.toMatchObject({ code: 'GW_NOT_FOUND' });
+    expect(instrument.requests.filter((request) => request === 'L000.00')).toEqual([]);
+  });
+
+  it('that falls silent is offline, and good again when it answers', async () => {
+    await using instrument = await SerialInstrument.open({ path: line.far, answer: scale() });
+    await start({ devices: { scale: SCALE } });
+    await waitFor(() => recording.state('scale') === 'good');
+    instrument.answer = () => undefined;
+    await waitFor(() => recording.quality('scale', 'weight') === 'bad:timeout');
+    expect(recording.state('scale')).toBe('offline');
+    instrument.answer = () => 'W 3 kg\r\n';
+    await waitFor(() => recording.value('scale', 'weight') === 3);
+    expect(recording.state('scale')).toBe('good');
+  });
+
+  it('with wrong checksums is bad for that reason and harms no other on the line', async () => {
+    const reply = (text: string, sum: number): Buffer =>
+      Buffer.from(`${text}*${sum.toString(16).padStart(2, '0')}\r\n`);
+    const xor = (text: string): number => Buffer.from(text).reduce((total, byte) => total ^ byte, 0);
+    await using _instrument = await SerialInstrument.open({
+      path: line.far,
+      answer: (request) => (request === '1' ? reply('$A,1', 0) : reply('$A,2', xor('A,2'))),
+    });
+    const decode = { kind: 'delimited', fields: [null, 'level'], types: { level: 'integer' } };
+    const device = { ...SCALE, request: '{address}\r\n', decode };
+    await start({
+      checksum: { kind: 'nmea' },
+      devices: { broken: { ...device, address: '1' }, sound: { ...device, address: '2' } },
+    });
+    await waitFor(() => recording.quality('broken', 'level') === 'bad:checksum');
+    await waitFor(() => recording.value('sound', 'level') === 2);
+    const polls = recording.exchanges.filter(
+      ({ deviceId, outcome }) => deviceId === 'sound' && outcome === 'ok',
+    ).length;
+    await waitFor(
+      () =>
+        recording.exchanges.filter(({ deviceId, outcome }) => deviceId === 'sound' && outcome === 'ok').length >
+        polls + 5,
+    );
+    expect(recording.state('broken')).toBe('offline');
+    expect(recording.exchanges.find(({ deviceId }) => deviceId === 'broken')?.outcome).toBe('checksum');
+  });
+
+  it('whose answer never ends is cut off at the bound', async () => {
+    await using instrument = await SerialInstrument.open({
+      path: line.far,
+      baudRate: 115_200,
+      answer: () => 'x'.repeat(200),
+    });
+    await start({ framing: { kind: 'readline', max_frame_bytes: 64 }, devices: { scale: SCALE } });
+    await waitFor(() => recording.quality('scale', 'weight') === 'bad:oversized');
+    instrument.answer = () => '\r\nW 1 kg\r\n';
+    await waitFor(() => recording.value('scale', 'weight') === 1);
+  });
+});
+
+describe('instruments that speak by themselves', () => {
+  const device = (id: string) => ({
+    match: `^${id}`,
+    decode: { kind: 'delimited', fields: [null, 'level'], types: { level: 'number' } },
+    silent_after_ms: 400,
+    bad_after_frames: 2,
+  });
+
+  it('are told apart by their frames, and silence is told of the silent one only', async () => {
+    await using instrument = await SerialInstrument.open({ path: line.far, answer: () => undefined });
+    await start({ devices: { a: device('A'), b: device('B') } });
+    await instrument.say('garb\xffge\r\nA,1\r\nB,2\r\n');
+    await waitFor(() => recording.value('a', 'level') === 1 && recording.value('b', 'level') === 2);
+    await waitFor(async () => {
+      await instrument.say('A,3\r\n');
+      return recording.quality('b', 'level') === 'bad:timeout';
+    });
+    expect(recording.quality('a', 'level')).toBe('good');
+    expect(recording.state('b')).toBe('offline');
+    await instrument.say('B,4\r\n');
+    await waitFor(() => recording.state('b') === 'good');
+  });
+
+  it('count as bad after some faulty frames in a row', async () => {
+    await using instrument = await SerialInstrument.open({ path: line.far, answer: () => undefined });
+    await start({
+      framing: { kind: 'start_stop', start: '<', stop: '>' },
+      checksum: { kind: 'sum8', encoding: 'hex', from_byte: 1, after_bytes: 1 },
+      devices: { a: { ...device('A'), match: undefined } },
+    });
+    await instrument.say('<A,191>'.replace('91', (0x41 + 0x2c + 0x31).toString(16).slice(-2)));
+    await waitFor(() => recording.value('a', 'level') === 1);
+    await instrument.say('<A,100><A,200>');
+    await waitFor(() => recording.quality('a', 'level') === 'bad:checksum');
+    expect(recording.state('a')).toBe('degraded');
+  });
+});
+
+describe('the port', () => {
+  it('may be pulled and put back', async () => {
+    const first = await SerialInstrument.open({ path: line.far, answer: scale() });
+    const adapter = await start({ devices: { scale: SCALE } });
+    await waitFor(() => recording.state('scale') === 'good');
+    await line.unplug();
+    await first[Symbol.asyncDispose]();
+    await waitFor(() => recording.quality('scale', 'weight') === 'bad:disconnected');
+    expect(adapter.health()).toMatchObject({ status: 'degraded' });
+    await expect(write(adapter, 'weight', 1)).rejects.toMatchObject({ code: 'GW_WRITE_REFUSED' });
+    await line.plug();
+    await using _second = await SerialInstrument.open({ path: line.far, answer: scale() });
+    await waitFor(() => recording.state('scale') === 'good');
+    expect(adapter.health()).toEqual({ status: 'running' });
+  });
+
+  it('that another program holds is told and opened when it is free', async () => {
+    await using _instrument = await SerialInstrument.open({ path: line.far, answer: scale() });
+    const holder = await openEnd(line.near);
+    const adapter = await start({ devices: { scale: SCALE } });
+    await waitFor(() => adapter.health().reason?.includes('is held by'));
+    await closeEnd(holder);
+    await waitFor(() => recording.state('scale') === 'good');
+  });
+});
+
+describe('a capture', () => {
+  it('is played through the same decoder, and gives the same values', async () => {
+    let weight = 0;
+    const instrument = await SerialInstrument.open({ path: line.far, answer: () => `W ${(weight += 1)} kg\r\n` });
+    const adapter = await start({ capture: { file: 'scale.jsonl' }, devices: { scale: SCALE } });
+    await waitFor(() => recording.batches.length >= 5);
+    await adapter.stop(NEVER);
+    await instrument[Symbol.asyncDispose]();
+    const text = await readFile(join(captures, 'scale.jsonl'), 'utf8');
+    expect(text).toContain('"dir":"tx","hex":"570d0a"');
+    const values = (batches: Recording['batches']): unknown[] => batches.map(({ readings }) => readings[0]?.value);
+    const recorded = values(recording.batches);
+    recording = record({ captureDirectory: captures });
+    await start({
+      path: undefined,
+      replay: { file: 'scale.jsonl', pace: 'fast', repeat: false },
+      devices: { scale: SCALE },
+    });
+    await waitFor(() => recording.quality('scale', 'weight') === 'bad:disconnected');
+    expect(values(recording.batches).slice(0, recorded.length)).toEqual(recorded);
+  });
+});
