@@ -95,10 +95,21 @@ export class Gateway {
     this.dispatcher = createDispatcher({
       registry: this.registry,
       adapterOf: (deviceId) => this.#supervisor.adapterOf(deviceId),
+      commands: state.space('commands'),
+      audit: state.space('audit'),
       clock,
       telemetry,
     });
-    this.#endpoints = new EndpointSet({ outbox, gatewayId: config.gatewayId, modules, clock, random, log, telemetry });
+    this.#endpoints = new EndpointSet({
+      outbox,
+      dispatcher: this.dispatcher,
+      gatewayId: config.gatewayId,
+      modules,
+      clock,
+      random,
+      log,
+      telemetry,
+    });
   }
 
   /** @throws GatewayError GW_STORE_OPEN, GW_STORE_FORMAT, GW_DATA_LOCKED, GW_DATA_DIRECTORY from the outbox; nothing else. */

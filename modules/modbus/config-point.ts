@@ -1,7 +1,7 @@
 // Configuration of one point: where its value stands, how it is read, what is reported of it.
 
 import { z } from 'zod';
-import { isGatewayError, pointShapeFields, unitField } from '#sdk';
+import { isGatewayError, pointShapeFields, unitField, writeFields } from '#sdk';
 import { parseRegister } from './address.ts';
 import { BYTE_ORDER_PATTERN } from './byte-order.ts';
 import { READ_REGISTERS_MAX } from './pdu.ts';
@@ -115,6 +115,7 @@ export const pointSchema = z
       .boolean()
       .default(false)
       .meta({ title: 'Writable', description: 'Whether commands may write it. Coils and holding registers only.' }),
+    ...writeFields,
     write_verification: z.enum(['read_back', 'read_write', 'none']).default('read_back').meta({
       title: 'Write verification',
       description:

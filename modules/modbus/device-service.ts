@@ -16,6 +16,7 @@ import {
   systemRandom,
   type ValueKind,
   type WriteResult,
+  writeRulesOf,
 } from '#sdk';
 import type { BusListener, BusPlace } from './bus-set.ts';
 import type { DeviceConfig, ModbusConfig } from './config.ts';
@@ -210,6 +211,7 @@ function pointInfo(point: CompiledPoint): PointInfo {
     ...(unit === undefined ? {} : { unit }),
     writable: config.writable,
     values: valueKind(point),
+    writeRules: writeRulesOf(config),
   };
 }
 

@@ -15,8 +15,22 @@ export interface LocalBroker {
   close(): Promise<void>;
 }
 
-/** @throws GatewayError GW_PORT_IN_USE, GW_PORT_DENIED. */
-export async function startLocalBroker(address: string, port: number): Promise<LocalBroker> {
+/** What a client published. */
+export interface LocalPublish {
+  readonly topic: string;
+  readonly payload: Uint8Array;
+  readonly retain: boolean;
+}
+
+/**
+ * `onPublish` says whether it takes what a client publishes; whose publish is not taken is disconnected.
+ * @throws GatewayError GW_PORT_IN_USE, GW_PORT_DENIED.
+ */
+export async function startLocalBroker(
+  address: string,
+  port: number,
+  onPublish: (message: LocalPublish) => boolean,
+): Promise<LocalBroker> {
   const sockets = new Set<Socket>();
   const broker = await Aedes.createBroker({
     drainTimeout: SLOW_SUBSCRIBER_MS,
@@ -26,7 +40,13 @@ export async function startLocalBroker(address: string, port: number): Promise<L
       packet.clean = true;
       callback(null, sockets.size <= LIMITS.local_broker_clients);
     },
-    authorizePublish: (_client, _packet, callback) => callback(new Error('This broker is for subscribers only.')),
+    authorizePublish: (_client, packet, callback) => {
+      const { topic, payload, retain } = packet;
+      const taken = onPublish({ topic, payload: Buffer.from(payload), retain });
+      // Nothing is kept for those who come later: a retained command would be an old one.
+      packet.retain = false;
+      callback(taken ? null : new Error('This broker is for subscribers only.'));
+    },
   });
   const server = createServer({ noDelay: true }, (socket) => {
     sockets.add(socket);

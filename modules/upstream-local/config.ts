@@ -15,6 +15,11 @@ export const localUpstreamConfig = z
       })
       .prefault({})
       .meta({ title: 'Listen', description: 'Where the broker listens.' }),
+    commands: z.boolean().default(false).meta({
+      title: 'Commands',
+      description:
+        'Whether commands are taken, on `fieldpost/{gateway_id}/{device_id}/command/write`. This broker asks for no password: every program on this machine may then write the points with `writable: true`.',
+    }),
   })
   .meta({
     title: 'Local broker',

@@ -3,6 +3,7 @@
 import { isIP } from 'node:net';
 import { z } from 'zod';
 import { type ConfigFault, LIMITS, PEM_PATTERN, PEM_RULE, isLoopbackHost } from '#sdk';
+import { commandTemplateFault } from './command-topics.ts';
 import { topicTemplateFault } from './topic-template.ts';
 
 const DEFAULT_PORTS: Readonly<Record<string, number>> = { 'mqtt:': 1883, 'mqtts:': 8883, 'ws:': 80, 'wss:': 443 };
@@ -33,6 +34,39 @@ const willSchema = z
     retain: z.boolean().default(false).meta({ title: 'Retain', description: 'Whether the broker keeps the will.' }),
   })
   .meta({ title: 'Will', description: 'A message that the broker publishes when the connection breaks.' });
+
+const commandTopic = z.string().superRefine((template, context) => {
+  const fault = topicTemplateFault(template, ['gateway_id', 'device_id', 'command']) ?? commandTemplateFault(template);
+  if (fault !== undefined) context.addIssue({ code: 'custom', message: fault });
+});
+
+const responseTopic = z.string().superRefine((template, context) => {
+  const fault = topicTemplateFault(template, ['gateway_id', 'device_id', 'id']);
+  if (fault !== undefined) context.addIssue({ code: 'custom', message: fault });
+});
+
+const commandsSchema = z
+  .strictObject({
+    enabled: z.boolean().default(true).meta({
+      title: 'Enabled',
+      description:
+        'Whether commands are taken. Whoever may publish to the command topics may write every point with `writable: true`: let the broker allow that to few.',
+    }),
+    topic: commandTopic.default('fieldpost/{gateway_id}/{device_id}/command/{command}').meta({
+      title: 'Topic',
+      description:
+        'Where commands come from; must hold {device_id} and {command} (`write` or an action) as whole levels.',
+    }),
+    response_topic: responseTopic.default('fieldpost/{gateway_id}/{device_id}/response/{id}').meta({
+      title: 'Response topic',
+      description:
+        'Where answers go; may hold {gateway_id}, {device_id} and {id}, the id of the command. A response topic that comes with a command (MQTT 5) goes before.',
+    }),
+  })
+  .meta({
+    title: 'Commands',
+    description: 'The way down: writing points and invoking actions. Only under `upstream`.',
+  });
 
 const proxySchema = z
   .strictObject({
@@ -108,6 +142,7 @@ export const mqttUpstreamConfig = z
       title: 'Acknowledgement timeout',
       description: 'A broker that leaves the oldest message unanswered this long is taken for dead.',
     }),
+    commands: commandsSchema.prefault({}),
     will: willSchema.optional(),
     proxy: proxySchema.optional(),
   })

@@ -2,8 +2,9 @@
 
 import { LIMITS, type DeviceId } from '#sdk';
 
-const PLACEHOLDERS = ['gateway_id', 'device_id'] as const;
-type Placeholder = (typeof PLACEHOLDERS)[number];
+/** `id` is a command's. */
+type Placeholder = 'gateway_id' | 'device_id' | 'command' | 'id';
+const PLACEHOLDERS: readonly Placeholder[] = ['gateway_id', 'device_id'];
 
 /** MQTT 1.5.3: a UTF-8 string has at most this many bytes. */
 const TOPIC_MAX_BYTES = 65_535;
@@ -35,11 +36,15 @@ export function topicTemplateFault(
 /** Fills a template that has no fault. An id holds no character with a meaning in topics, so the result is a topic. */
 export function fillTopic(
   template: string,
-  ids: { readonly gatewayId: DeviceId; readonly deviceId?: DeviceId },
+  ids: { readonly gatewayId: DeviceId; readonly deviceId?: string; readonly command?: string; readonly id?: string },
 ): string {
-  return template.replaceAll(PLACEHOLDER_PATTERN, (_whole, name: string) =>
-    name === 'gateway_id' ? ids.gatewayId : (ids.deviceId ?? ''),
-  );
+  const texts: Readonly<Record<string, string | undefined>> = {
+    gateway_id: ids.gatewayId,
+    device_id: ids.deviceId,
+    command: ids.command,
+    id: ids.id,
+  };
+  return template.replaceAll(PLACEHOLDER_PATTERN, (_whole, name: string) => texts[name] ?? '');
 }
 
 /** The topic of each device, made once. */

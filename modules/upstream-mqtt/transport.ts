@@ -1,6 +1,7 @@
 // The MQTT upstream transport: one connection at a time, made when told, never by itself.
 
 import {
+  type CommandReceiver,
   connectMqtt,
   dial,
   dialTls,
@@ -9,12 +10,17 @@ import {
   UPSTREAM_ENDPOINT,
   type EndpointClosed,
   type EndpointContext,
+  errorText,
   type MqttConnection,
+  type MqttMessage,
+  type OutgoingAnswer,
+  type IncomingCommand,
   type StoredMessage,
   type UpstreamCapabilities,
   type UpstreamTransport,
 } from '#sdk';
 import { brokerAddress, type MqttUpstreamConfig } from './config.ts';
+import { createCommandTopics } from './command-topics.ts';
 import { wrapBody } from './envelope.ts';
 import { propertiesFault, publishPacketBytes, publishProperties } from './properties.ts';
 import { Publisher, type Outgoing } from './publisher.ts';
@@ -23,6 +29,8 @@ import { createTopicCache, fillTopic } from './topic-template.ts';
 
 /** Messages that go well into one `send`: enough to share a write to the socket, few enough to refill the window early. */
 const BATCH_MESSAGES = 64;
+/** Reason codes of a PUBACK from here on are refusals (MQTT 5, 3.4.2.1). */
+const FAILURE = 0x80;
 const NEVER_OPENED: EndpointClosed = { kind: 'transient', reason: 'There is no connection.' };
 
 interface Opened {
@@ -32,11 +40,14 @@ interface Opened {
 }
 
 export function createMqttTransport(config: MqttUpstreamConfig, context: EndpointContext): UpstreamTransport {
-  const { clock, gatewayId } = context;
+  const { clock, gatewayId, endpointName } = context;
   const address = brokerAddress(config.url);
   const { target } = address;
   const protocolVersion = config.protocol_version === 5 ? 5 : 4;
   const topicOf = createTopicCache(config.topic, gatewayId);
+  const topics = createCommandTopics(config.commands, gatewayId);
+  const takesCommands = config.commands.enabled && endpointName === UPSTREAM_ENDPOINT;
+  let receiver: CommandReceiver | undefined;
   let opened: Opened | undefined;
   let window = config.window;
 
@@ -66,7 +77,9 @@ export function createMqttTransport(config: MqttUpstreamConfig, context: Endpoin
 
   const adopt = (connection: MqttConnection): Opened => {
     const { limits } = connection;
-    window = Math.min(config.window, limits.receiveMaximum ?? config.window);
+    // One of what the server takes at once is kept for answers to commands (MQTT 5, 4.9).
+    const most = (limits.receiveMaximum ?? Number.POSITIVE_INFINITY) - (takesCommands ? 1 : 0);
+    window = Math.max(1, Math.min(config.window, most));
     const publisher = new Publisher({
       connection,
       window,
@@ -82,6 +95,58 @@ export function createMqttTransport(config: MqttUpstreamConfig, context: Endpoin
     return { connection, publisher, closed };
   };
 
+  const receive = (message: MqttMessage): void => {
+    const addressed = topics.parse(message.topic);
+    if (receiver === undefined || addressed === undefined) return;
+    if (message.retain) {
+      receiver.onIgnored('retained', { topic: message.topic });
+      return;
+    }
+    const { responseTopic, correlationData } = message.properties ?? {};
+    // MQTT 5, 3.3.2.3.5: no wildcards; a server that does not look would end the connection over the answer.
+    const topic = responseTopic !== undefined && /^[^+#\0]+$/.test(responseTopic) ? responseTopic : undefined;
+    const reply =
+      topic === undefined ? undefined : { topic, ...(correlationData !== undefined && { correlationData }) };
+    receiver.onCommand({ ...addressed, payload: message.payload, ...(reply !== undefined && { reply }) });
+  };
+
+  /** Without the right to subscribe there are no commands; messages go on all the same. */
+  const subscribe = async ({ connection }: Opened): Promise<void> => {
+    try {
+      await connection.subscribe([topics.filter], 1, 'fresh');
+    } catch (error) {
+      receiver?.onIgnored('not_subscribed', { error: errorText(error) });
+    }
+  };
+
+  /** Answers go one at a time, beside the window of messages. */
+  let answered: Promise<unknown> = Promise.resolve();
+  const publishAnswer = (command: IncomingCommand, { id, body }: OutgoingAnswer): Promise<boolean> =>
+    new Promise((resolve) => {
+      if (opened === undefined) {
+        resolve(false);
+        return;
+      }
+      const { reply, deviceId } = command;
+      const correlationData = reply?.correlationData;
+      const properties =
+        protocolVersion === 4
+          ? undefined
+          : {
+              contentType: 'application/json',
+              ...(correlationData !== undefined && { correlationData: Buffer.from(correlationData) }),
+            };
+      const topic = reply === undefined ? topics.answerTopic(deviceId, id) : reply.topic;
+      if (
+        publishPacketBytes(topic, body.byteLength, properties) >
+        (opened.connection.limits.maximumPacketBytes ?? Number.POSITIVE_INFINITY)
+      ) {
+        resolve(false);
+        return;
+      }
+      opened.connection.publish(topic, body, properties, (code) => resolve(code !== undefined && code < FAILURE));
+    });
+
   return {
     target,
     get capabilities(): UpstreamCapabilities {
@@ -93,7 +158,7 @@ export function createMqttTransport(config: MqttUpstreamConfig, context: Endpoin
         multiplexesIdentities: false,
         twins: false,
         methods: false,
-        commands: false,
+        commands: takesCommands,
       };
     },
     probe: (signal) => probeDial(dialOptions(signal)),
@@ -114,6 +179,7 @@ export function createMqttTransport(config: MqttUpstreamConfig, context: Endpoin
         signal,
         clock,
         refused: (reasonCode) => connackError(reasonCode, target),
+        onMessage: (message) => Promise.resolve(receive(message)),
       });
       if ((connection.limits.maximumQos ?? 2) < 1) {
         await connection.end();
@@ -126,7 +192,19 @@ export function createMqttTransport(config: MqttUpstreamConfig, context: Endpoin
         );
       }
       opened = adopt(connection);
+      // Nobody waits: a server that does not answer must not hold up the messages.
+      if (takesCommands && receiver !== undefined) void subscribe(opened);
     },
+    ...(takesCommands && {
+      receiveCommands: (given: CommandReceiver) => {
+        receiver = given;
+      },
+      answer: (command: IncomingCommand, answer: OutgoingAnswer) => {
+        const sent = answered.then(() => publishAnswer(command, answer));
+        answered = sent;
+        return sent;
+      },
+    }),
     closed: () => opened?.closed ?? Promise.resolve(NEVER_OPENED),
     send: (batch, signal) =>
       opened?.publisher.send(batch, signal) ??

@@ -4,7 +4,7 @@
 import type { Clock } from './clock.ts';
 import type { DeliveryResult, FailureKind } from './delivery.ts';
 import type { DeviceId } from './device.ts';
-import type { Logger } from './log.ts';
+import type { LogFields, Logger } from './log.ts';
 import type { StoredMessage } from './message.ts';
 
 export interface EndpointCapabilities {
@@ -72,8 +72,44 @@ export interface UpstreamCapabilities extends EndpointCapabilities {
   readonly commands: boolean;
 }
 
+/** Where the answer to a command goes, when whoever sent it asked for a place of its own. */
+export interface CommandReply {
+  readonly topic: string;
+  /** Goes back as it came. */
+  readonly correlationData?: Uint8Array;
+}
+
+/** A command as it came down: nothing of it is checked but that it is fresh. Plain data. */
+export interface IncomingCommand {
+  readonly deviceId: string;
+  /** `write`, or the name of an action. */
+  readonly command: string;
+  readonly payload: Uint8Array;
+  readonly reply?: CommandReply;
+}
+
+export interface OutgoingAnswer {
+  /** Of the command; undefined when it had none that could be used. */
+  readonly id: string | undefined;
+  readonly body: Uint8Array;
+}
+
+export interface CommandReceiver {
+  /** Called for each fresh command; must be quick. */
+  readonly onCommand: (command: IncomingCommand) => void;
+  /** A command was left alone (`retained`, …), or commands cannot be received at all (`not_subscribed`). */
+  readonly onIgnored: (reason: string, fields: LogFields) => void;
+}
+
 export interface UpstreamTransport extends Endpoint {
   readonly capabilities: UpstreamCapabilities;
+  /**
+   * Has commands received from the next `open` on. Never what is retained, and never what was sent while there was no
+   * connection. A peer that does not let us subscribe goes on taking messages.
+   */
+  receiveCommands?(receiver: CommandReceiver): void;
+  /** Sends the answer to a command; resolves whether the peer has it. Never rejects. */
+  answer?(command: IncomingCommand, answer: OutgoingAnswer): Promise<boolean>;
 }
 
 /** The queue that feeds the upstream transport. */

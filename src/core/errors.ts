@@ -88,6 +88,16 @@ export const ERROR_CATALOGUE = {
   GW_CAPTURE_INVALID: { meaning: 'A capture of raw bytes cannot be read, or is none.', exit: 1, kind: 'invalid' },
   GW_WRITE_REFUSED: { meaning: 'A value may not be written to this point.', exit: 2, kind: 'invalid' },
   GW_WRITE_VERIFY: { meaning: 'The value read back is not the value written.', exit: 70, kind: 'transient' },
+  GW_COMMAND_EXPIRED: {
+    meaning: 'A command came, or would have been done, past its deadline.',
+    exit: 70,
+    kind: 'invalid',
+  },
+  GW_COMMAND_UNKNOWN: {
+    meaning: 'The gateway ended while it carried out a command; nobody knows whether the device did it.',
+    exit: 70,
+    kind: 'invalid',
+  },
   GW_DEVICE_OFFLINE: { meaning: 'The device does not answer.', exit: 70, kind: 'transient' },
 } as const satisfies Record<string, { meaning: string; exit: number; kind: FailureKind }>;
 

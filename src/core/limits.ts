@@ -48,6 +48,16 @@ export const LIMITS = {
   routes: 256,
   /** Characters of a route's condition. */
   condition_chars: 4096,
+  /** Commands that wait for one device, for all, and those taken from one upstream and not yet answered. */
+  device_waiting_commands: 32,
+  waiting_commands: 1024,
+  downlink_commands: 256,
+  /** Bytes of one command, and values that it writes. */
+  command_bytes: 64 * 1024,
+  command_values: 64,
+  /** Commands of the last 24 h that are remembered, so that none is done twice. */
+  command_records: 90_000,
+  audit_records: 10_000,
   /** Writes that may wait on one bus. */
   bus_waiting_writes: 256,
   /** One capture of raw bytes, and what of it may wait for the disk. */

@@ -1,58 +1,167 @@
-// The one door down: every write to a device, whoever asks, passes here, so that it is checked, bounded in time and told.
+// The one door down: whatever a device is told to do, whoever asks, passes here, so that it is checked, done at most once,
+// bounded in time, answered by what the device says, and told.
+//
+// Invariants
+// - Nothing is delivered to a device that is not good, and nothing past its deadline.
+// - A command with an id is marked durably before it is begun: while it is under way its duplicates wait for its answer,
+//   later ones are answered from its record for 24 h; one that was begun when the gateway ended is never done again.
+// - Several values are checked before the first is written; they are written one after the other, and the first failure
+//   ends that.
 
-import type { Adapter, PointWrite, WriteResult } from '../core/adapter.ts';
+import type { Adapter, PointInfo, PointWrite, WriteResult } from '../core/adapter.ts';
+import type { JsonValue } from '../core/admin.ts';
 import type { Clock } from '../core/clock.ts';
-import type { DeviceId } from '../core/device.ts';
+import {
+  answerOf,
+  type AuditRecord,
+  type CommandAnswer,
+  type CommandOptions,
+  type CommandStatus,
+  type DeviceCommand,
+} from '../core/command.ts';
+import { isDeviceId, type DeviceId } from '../core/device.ts';
 import { errorText, GatewayError } from '../core/errors.ts';
+import { qualityText, type PointValue } from '../core/reading.ts';
+import type { StateSpace } from '../core/state.ts';
+import { isoTime } from '../core/time.ts';
 import type { Telemetry } from '../observe/events.ts';
+import { encodeValue } from '../pipeline/encode-json.ts';
+import { createAudit } from './audit.ts';
+import { createCommandLedger } from './command-ledger.ts';
 import type { DeviceRegistry } from './device-registry.ts';
+import { createDeviceQueue } from './device-queue.ts';
+import { checkValue } from './write-check.ts';
 
 export interface DispatcherOptions {
   readonly registry: DeviceRegistry;
   readonly adapterOf: (deviceId: DeviceId) => Adapter | undefined;
   readonly clock: Clock;
   readonly telemetry: Telemetry;
+  /** Where records of commands are kept. */
+  readonly commands: StateSpace;
+  /** Where the audit is kept. */
+  readonly audit: StateSpace;
 }
 
 export interface Dispatcher {
+  /** Carries a command out, or answers why not. Never rejects. */
+  run(command: DeviceCommand, options: CommandOptions): Promise<CommandAnswer>;
   /**
-   * Writes a value and reads it back. `actor` says who asked, for the log.
-   * @throws GatewayError GW_NOT_FOUND, GW_WRITE_REFUSED, GW_DEVICE_OFFLINE, GW_TIMEOUT, GW_MODBUS_EXCEPTION, GW_WRITE_VERIFY.
+   * Writes one value and reads it back.
+   * @throws GatewayError GW_NOT_FOUND, GW_WRITE_REFUSED, GW_DEVICE_OFFLINE, GW_TIMEOUT, GW_THROTTLED, GW_MODBUS_EXCEPTION,
+   * GW_WRITE_VERIFY, …
    */
-  write(write: PointWrite, options: { readonly actor: string; readonly timeoutMs?: number }): Promise<WriteResult>;
+  write(write: PointWrite, options: CommandOptions): Promise<WriteResult>;
+  /** Writes each value of a desired patch by itself; by the names of the points, how each ended. Never rejects. */
+  applyDesired(
+    deviceId: string,
+    patch: Readonly<Record<string, PointValue>>,
+    options: Omit<CommandOptions, 'id'>,
+  ): Promise<Readonly<Record<string, CommandAnswer>>>;
   /** Asks a device who it is. @throws GatewayError GW_NOT_FOUND, GW_DEVICE_OFFLINE, GW_TIMEOUT, GW_MODBUS_EXCEPTION. */
   identify(deviceId: DeviceId): Promise<Readonly<Record<string, string>>>;
+  /** Commands that were carried out or refused, the newest first. @throws GatewayError as `StateSpace.get`. */
+  audit(options: { readonly limit: number; readonly before?: number }): Promise<readonly AuditRecord[]>;
+  /** Commands that wait or are under way. */
+  readonly waiting: number;
 }
 
-const WRITE_TIMEOUT_MS = 30_000;
+const COMMAND_TIMEOUT_MS = 30_000;
 const IDENTIFY_TIMEOUT_MS = 30_000;
+/** Characters of a name or value in the log. */
+const TOLD_CHARS = 128;
+/** Characters of a request in the audit. */
+const AUDIT_REQUEST_CHARS = 1024;
+
+interface Target {
+  readonly deviceId: DeviceId;
+  readonly adapter: Adapter;
+  readonly points: readonly PointInfo[];
+}
+
+/** What was written before a failure is told with it. */
+interface Progress {
+  readonly written: Map<string, WriteResult>;
+  payload?: unknown;
+}
 
 export function createDispatcher(options: DispatcherOptions): Dispatcher {
   const { registry, adapterOf, clock, telemetry } = options;
+  const ledger = createCommandLedger({ space: options.commands, clock });
+  const audit = createAudit(options.audit);
+  const queue = createDeviceQueue();
+  /** Commands with an id that are under way. */
+  const running = new Map<string, Promise<CommandAnswer>>();
+  /** Monotonic ms of the last write of points that may be written only so often; those of devices that went stay, few and small. */
+  const lastWrites = new Map<string, number>();
 
-  function target(write: PointWrite): Adapter & Required<Pick<Adapter, 'write'>> {
-    const device = registry.get(write.deviceId);
-    const adapter = adapterOf(write.deviceId);
+  /** Everything that can be said before the device's turn. */
+  function targetOf(command: DeviceCommand): Target {
+    const device = isDeviceId(command.deviceId) ? registry.get(command.deviceId) : undefined;
+    const adapter = device === undefined ? undefined : adapterOf(device.deviceId);
     if (device === undefined || adapter === undefined) {
-      throw new GatewayError('GW_NOT_FOUND', `There is no running device "${write.deviceId}".`);
+      throw new GatewayError('GW_NOT_FOUND', `There is no running device "${command.deviceId.slice(0, 128)}".`);
     }
-    const point = device.info.points.find(({ name }) => name === write.point);
-    if (point === undefined) {
-      throw new GatewayError('GW_NOT_FOUND', `Device "${write.deviceId}" has no point "${write.point}".`);
+    const { deviceId, info } = device;
+    if (command.kind === 'action') {
+      if (adapter.invoke === undefined || info.actions?.includes(command.action) !== true) {
+        const name = command.action.slice(0, 128);
+        throw new GatewayError('GW_NOT_FOUND', `Device "${deviceId}" has no action "${name}".`);
+      }
+      return { deviceId, adapter, points: [] };
     }
-    if (!point.writable || adapter.write === undefined) {
-      const advice = 'Set `writable: true` on the point in the configuration if it is meant to be written.';
+    const points = Object.entries(command.values).map(([name, value]) => {
+      const point = info.points.find((one) => one.name === name);
+      if (point === undefined) {
+        throw new GatewayError('GW_NOT_FOUND', `Device "${deviceId}" has no point "${name.slice(0, 128)}".`);
+      }
+      checkValue(deviceId, { ...point, writable: point.writable && adapter.write !== undefined }, value);
+      return point;
+    });
+    return { deviceId, adapter, points };
+  }
+
+  function checkDevice({ deviceId }: Target): void {
+    const device = registry.get(deviceId);
+    if (device?.state === 'good') return;
+    const why = device?.reason === undefined ? '' : ` (${device.reason})`;
+    throw new GatewayError(
+      'GW_DEVICE_OFFLINE',
+      `"${deviceId}" is ${device?.state ?? 'gone'}${why}; nothing is delivered to a device that is not good.`,
+    );
+  }
+
+  function checkRate({ deviceId, points }: Target): void {
+    const now = clock.monotonicMs();
+    for (const { name, writeRules } of points) {
+      const last = lastWrites.get(`${deviceId}/${name}`);
+      const everyMs = writeRules?.minIntervalMs;
+      if (everyMs === undefined || last === undefined || now - last >= everyMs) continue;
       throw new GatewayError(
-        'GW_WRITE_REFUSED',
-        `Point "${write.point}" of "${write.deviceId}" is not writable. ${advice}`,
+        'GW_THROTTLED',
+        `Point "${name}" of "${deviceId}" may be written every ${everyMs} ms; ${Math.ceil(everyMs - (now - last))} ms are left.`,
       );
     }
-    return adapter as Adapter & Required<Pick<Adapter, 'write'>>;
+  }
+
+  function checkExpiry(expiresAtMs: number | undefined): void {
+    if (expiresAtMs === undefined) return;
+    const { wallMs, clock: quality } = clock.now();
+    if (quality !== 'synced' && quality !== 'rtc') {
+      const why = 'The gateway does not know the time yet, so it cannot tell whether the command has expired.';
+      throw new GatewayError('GW_COMMAND_EXPIRED', why);
+    }
+    if (wallMs >= expiresAtMs) {
+      throw new GatewayError(
+        'GW_COMMAND_EXPIRED',
+        `The command expired at ${isoTime(expiresAtMs)}; it is ${isoTime(wallMs)}.`,
+      );
+    }
   }
 
   async function within<T>(timeoutMs: number, late: string, act: (signal: AbortSignal) => Promise<T>): Promise<T> {
     const deadline = new AbortController();
-    const cancel = clock.after(timeoutMs, () => deadline.abort());
+    const cancel = clock.after(Math.max(0, timeoutMs), () => deadline.abort());
     try {
       return await act(deadline.signal);
     } catch (error) {
@@ -63,18 +172,168 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     }
   }
 
+  /** Waits for the device's turn and does it. `begin` runs last before the device is touched. @throws GatewayError. */
+  async function perform(
+    command: DeviceCommand,
+    { expiresAtMs, timeoutMs = COMMAND_TIMEOUT_MS }: CommandOptions,
+    begin: () => Promise<void>,
+    progress: Progress,
+  ): Promise<void> {
+    checkExpiry(expiresAtMs);
+    const { deviceId } = targetOf(command);
+    const deadlineMs = clock.monotonicMs() + timeoutMs;
+    const leftMs = (): number => {
+      checkExpiry(expiresAtMs);
+      const untilExpiryMs = expiresAtMs === undefined ? Number.POSITIVE_INFINITY : expiresAtMs - clock.wallMs();
+      const left = Math.min(deadlineMs - clock.monotonicMs(), untilExpiryMs);
+      if (left > 0) return left;
+      throw new GatewayError(
+        'GW_COMMAND_EXPIRED',
+        `The command waited ${timeoutMs} ms for "${deviceId}" and was not begun.`,
+      );
+    };
+    await queue.run(deviceId, async () => {
+      leftMs();
+      const target = targetOf(command);
+      checkDevice(target);
+      checkRate(target);
+      await begin();
+      // The mark took a sync, which a slow disk may have drawn out.
+      const late = `"${deviceId}" did not answer in time. It may have done it all the same: read it before you try again.`;
+      await within(leftMs(), late, (signal) => act(command, target, signal, progress));
+    });
+  }
+
+  async function act(command: DeviceCommand, target: Target, signal: AbortSignal, progress: Progress): Promise<void> {
+    const { deviceId, adapter, points } = target;
+    if (command.kind === 'action') {
+      const { action, payload } = command;
+      const result = await adapter.invoke?.({ deviceId, action, ...(payload !== undefined && { payload }) }, signal);
+      progress.payload = result?.payload;
+      return;
+    }
+    for (const { name, writeRules } of points) {
+      const value = command.values[name];
+      if (value === undefined) continue;
+      if (writeRules?.minIntervalMs !== undefined) lastWrites.set(`${deviceId}/${name}`, clock.monotonicMs());
+      const result = await adapter.write?.({ deviceId, point: name, value }, signal);
+      if (result !== undefined) progress.written.set(name, result);
+    }
+  }
+
+  /** Tells log, metrics and audit what became of a command. */
+  async function tell(
+    command: DeviceCommand,
+    by: CommandOptions,
+    answer: CommandAnswer,
+    sinceMs: number,
+  ): Promise<void> {
+    telemetry.emit('command_answered', { status: answer.status, device: command.deviceId, actor: by.actor, id: by.id });
+    const done = answer.status === 200;
+    const device = command.deviceId.slice(0, TOLD_CHARS);
+    const failed = done ? {} : { status: answer.status, error: answer.reason };
+    const fields = { key: device, device, actor: by.actor, ...failed };
+    if (command.kind === 'action') {
+      telemetry.emit(done ? 'action_done' : 'action_failed', {
+        ...fields,
+        action: command.action.slice(0, TOLD_CHARS),
+      });
+    } else {
+      for (const [point, value] of Object.entries(command.values)) {
+        const what = { point: point.slice(0, TOLD_CHARS), value: String(value).slice(0, TOLD_CHARS) };
+        if (done) telemetry.emit('point_written', { ...fields, ...what, readBack: String(answer.values?.[point]) });
+        else telemetry.emit('point_write_failed', { ...fields, ...what });
+      }
+    }
+    // What was not taken, and what names no device, would only push out what matters.
+    if (answer.status === 404 || isNotTaken(answer.status)) return;
+    const { wallMs, clock: quality } = clock.now();
+    const record = {
+      time: isoTime(wallMs),
+      clock: quality,
+      actor: by.actor,
+      device: command.deviceId,
+      command: command.kind === 'write' ? 'write' : command.action,
+      ...(by.id !== undefined && { id: by.id }),
+      request: requestText(command).slice(0, AUDIT_REQUEST_CHARS),
+      answer,
+      durationMs: Math.round(clock.monotonicMs() - sinceMs),
+    };
+    await audit.add(record).catch((error: unknown) => {
+      telemetry.emit('command_not_kept', { ...record, error: errorText(error) });
+    });
+  }
+
+  /** One command from its arrival to its answer. */
+  async function carryOut(command: DeviceCommand, by: CommandOptions, key: string | undefined): Promise<CommandAnswer> {
+    const sinceMs = clock.monotonicMs();
+    const progress: Progress = { written: new Map() };
+    let begun = false;
+    let answer: CommandAnswer;
+    try {
+      if (key !== undefined) {
+        const known = await ledger.find(key);
+        if (known !== undefined) return known === 'unknown' ? UNKNOWN : known;
+      }
+      const begin = async (): Promise<void> => {
+        if (key !== undefined) await ledger.begin(key);
+        begun = true;
+      };
+      await perform(command, by, begin, progress);
+      answer = { status: 200, ...progressOf(progress) };
+    } catch (error) {
+      const failure = answerOf(error);
+      // Once begun it is not to be sent again with the same id, whatever the adapter says.
+      const status: CommandStatus = begun && isNotTaken(failure.status) ? 502 : failure.status;
+      answer = { ...failure, status, ...progressOf(progress) };
+    }
+    const kept = key !== undefined && (begun || isOverFor(answer.status));
+    await Promise.all([
+      kept
+        ? ledger.finish(key, answer).catch((error: unknown) => {
+            telemetry.emit('command_not_kept', { device: command.deviceId, id: by.id, error: errorText(error) });
+          })
+        : undefined,
+      tell(command, by, answer, sinceMs),
+    ]);
+    return answer;
+  }
+
+  function run(command: DeviceCommand, by: CommandOptions): Promise<CommandAnswer> {
+    if (by.id === undefined) return carryOut(command, by, undefined);
+    // A device id holds no slash.
+    const key = `${command.deviceId}/${by.id}`;
+    const under = running.get(key);
+    if (under !== undefined) return under;
+    const answered = carryOut(command, by, key).finally(() => running.delete(key));
+    running.set(key, answered);
+    return answered;
+  }
+
   return {
-    async write(write, { actor, timeoutMs = WRITE_TIMEOUT_MS }) {
-      const fields = { device: write.deviceId, point: write.point, value: String(write.value), actor };
-      const late = `Writing "${write.point}" of "${write.deviceId}" took longer than ${timeoutMs} ms. It may have reached the device: read the point before writing again.`;
+    get waiting() {
+      return queue.waiting;
+    },
+    run,
+    async write({ deviceId, point, value }, by) {
+      const command: DeviceCommand = { kind: 'write', deviceId, values: { [point]: value } };
+      const sinceMs = clock.monotonicMs();
+      const progress: Progress = { written: new Map() };
       try {
-        const result = await within(timeoutMs, late, (signal) => target(write).write(write, signal));
-        telemetry.emit('point_written', { ...fields, readBack: String(result.readBack) });
-        return result;
+        await perform(command, by, () => Promise.resolve(), progress);
+        await tell(command, by, { status: 200, ...progressOf(progress) }, sinceMs);
       } catch (error) {
-        telemetry.emit('point_write_failed', { ...fields, error: errorText(error) });
+        await tell(command, by, answerOf(error), sinceMs);
         throw error;
       }
+      return progress.written.get(point) ?? { quality: { level: 'uncertain', reason: 'unconfirmed' } };
+    },
+    async applyDesired(deviceId, patch, by) {
+      const answers: Record<string, CommandAnswer> = {};
+      for (const [point, value] of Object.entries(patch)) {
+        answers[point] = await run({ kind: 'write', deviceId, values: { [point]: value } }, by);
+      }
+      return answers;
     },
     async identify(deviceId) {
       const adapter = adapterOf(deviceId);
@@ -84,5 +343,46 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       const late = `"${deviceId}" did not tell who it is within ${IDENTIFY_TIMEOUT_MS} ms.`;
       return within(IDENTIFY_TIMEOUT_MS, late, (signal) => adapter.identify?.(deviceId, signal) ?? Promise.resolve({}));
     },
+    audit: (page) => audit.list(page),
   };
+}
+
+const UNKNOWN: CommandAnswer = {
+  status: 500,
+  code: 'GW_COMMAND_UNKNOWN',
+  reason:
+    'The gateway ended while it carried this command out, and does not know whether the device did it. Read the device, then send another command with another id.',
+};
+
+/** The command may come again with the same id. */
+function isNotTaken(status: CommandStatus): boolean {
+  return status === 429 || status === 503;
+}
+
+/** Answered for good though it was never begun: past its deadline, or its device was away. */
+function isOverFor(status: CommandStatus): boolean {
+  return status === 408 || status === 504;
+}
+
+function progressOf({ written, payload }: Progress): Pick<CommandAnswer, 'values' | 'quality' | 'payload'> {
+  const values: Record<string, JsonValue> = {};
+  const quality: Record<string, string> = {};
+  for (const [point, result] of written) {
+    if (result.readBack !== undefined) values[point] = JSON.parse(encodeValue(result.readBack)) as JsonValue;
+    if (result.quality.level !== 'good') quality[point] = qualityText(result.quality);
+    else if (result.readBack === undefined) quality[point] = 'uncertain:unconfirmed';
+  }
+  return {
+    ...(written.size > 0 && { values }),
+    ...(Object.keys(quality).length > 0 && { quality }),
+    ...(payload !== undefined && { payload }),
+  };
+}
+
+function requestText(command: DeviceCommand): string {
+  if (command.kind === 'action') return JSON.stringify(command.payload ?? null);
+  const members = Object.entries(command.values).map(
+    ([name, value]) => `${JSON.stringify(name)}:${encodeValue(value)}`,
+  );
+  return `{${members.join(',')}}`;
 }

@@ -3,18 +3,22 @@
 import type { EndpointConfig } from '../config/config.ts';
 import type { Clock } from '../core/clock.ts';
 import type { DeviceId } from '../core/device.ts';
+import { UPSTREAM_ENDPOINT } from '../core/endpoint.ts';
 import { errorText } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
 import type { Outbox } from '../core/outbox.ts';
 import type { HealthReport } from '../core/service.ts';
+import type { Dispatcher } from '../devices/dispatcher.ts';
 import type { Telemetry } from '../observe/events.ts';
 import type { HealthPart } from '../observe/health.ts';
 import type { Random } from '../platform/random.ts';
+import { attachDownlink } from '../upstream/downlink.ts';
 import { createEndpointRunner, type EndpointRunner, type EndpointStatus } from '../upstream/endpoint-runner.ts';
 import { createEndpoint, type ModuleList } from './modules.ts';
 
 export interface EndpointSetOptions {
   readonly outbox: Outbox;
+  readonly dispatcher: Dispatcher;
   readonly gatewayId: DeviceId;
   readonly modules: ModuleList;
   readonly clock: Clock;
@@ -49,7 +53,7 @@ export class EndpointSet {
 
   /** Builds and starts one; its queue must be open. Never rejects for what the endpoint cannot do. */
   async add(config: EndpointConfig, signal: AbortSignal): Promise<void> {
-    const { outbox, gatewayId, modules, clock, random, log, telemetry } = this.#options;
+    const { outbox, dispatcher, gatewayId, modules, clock, random, log, telemetry } = this.#options;
     if (!config.enabled) {
       this.#entries.set(config.name, { config, runner: undefined, hint: undefined, failure: undefined });
       return;
@@ -61,6 +65,7 @@ export class EndpointSet {
         clock,
         log: log.child({ endpoint: config.name }),
       });
+      if (config.name === UPSTREAM_ENDPOINT) attachDownlink(endpoint, { name: config.name, dispatcher, telemetry });
       const runner = createEndpointRunner({
         name: config.name,
         endpoint,

@@ -96,7 +96,40 @@ export const EVENTS = {
   adapter_stopped: { level: 'info', text: 'An adapter stopped.' },
   device_state_changed: { level: 'info', text: 'A leaf device changed its state.', everyMs: 1000, recent: true },
   point_written: { level: 'info', text: 'A value was written to a point.', recent: true },
-  point_write_failed: { level: 'warn', text: 'A value could not be written to a point.', recent: true },
+  point_write_failed: {
+    level: 'warn',
+    text: 'A value could not be written to a point.',
+    everyMs: 1000,
+    recent: true,
+  },
+  action_done: { level: 'info', text: 'A device did an action.', recent: true },
+  action_failed: { level: 'warn', text: 'A device did not do an action.', everyMs: 1000, recent: true },
+  command_answered: {
+    level: 'debug',
+    text: 'A command was answered.',
+    counters: [
+      { name: 'fieldpost_commands_total', help: 'Commands that were answered, by status.', labels: ['status'] },
+    ],
+  },
+  command_ignored: {
+    level: 'warn',
+    text: 'A command was ignored, or its answer could not be sent.',
+    everyMs: 10_000,
+    recent: true,
+    counters: [
+      {
+        name: 'fieldpost_commands_ignored_total',
+        help: 'Commands that were ignored or whose answer was lost, by reason.',
+        labels: ['reason'],
+      },
+    ],
+  },
+  command_not_kept: {
+    level: 'error',
+    text: 'What became of a command could not be stored.',
+    everyMs: 10_000,
+    recent: true,
+  },
   endpoint_connected: {
     level: 'info',
     text: 'An endpoint is connected.',

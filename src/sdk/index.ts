@@ -3,6 +3,7 @@
 export * from '../core/adapter.ts';
 export * from '../core/admin.ts';
 export * from '../core/clock.ts';
+export * from '../core/command.ts';
 export * from '../core/delivery.ts';
 export * from '../core/device.ts';
 export * from '../core/endpoint.ts';

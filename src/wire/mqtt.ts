@@ -49,7 +49,7 @@ export interface MqttMessage {
   readonly topic: string;
   readonly payload: Buffer;
   readonly qos: 0 | 1 | 2;
-  /** The server had kept it; not sent just now. */
+  /** The server had kept it, or, of a `fresh` subscription in MQTT 5, its sender wanted it kept. */
   readonly retain: boolean;
   readonly properties: MqttPublishProperties | undefined;
 }
@@ -72,6 +72,8 @@ export interface MqttClosed {
 export interface MqttPublishProperties {
   readonly contentType?: string;
   readonly correlationData?: Buffer;
+  /** Where the sender wants the answer (MQTT 5, 3.3.2.3.5). */
+  readonly responseTopic?: string;
   readonly payloadFormatIndicator?: boolean;
   readonly userProperties?: Record<string, string>;
 }
@@ -92,8 +94,12 @@ export interface MqttConnection {
   ): void;
   /** Publishes with QoS 0, never retained: for what must not be kept or repeated. */
   publishOnce(topic: string, payload: Uint8Array): void;
-  /** @throws GatewayError GW_PROTOCOL when the server refuses one of them, GW_DISCONNECTED. */
-  subscribe(filters: readonly string[], qos: 0 | 1): Promise<void>;
+  /**
+   * `fresh`: in MQTT 5 without what the server has kept (Retain Handling 2), and the flag as it was sent (Retain As
+   * Published), so that what is meant to be kept can be told in both versions.
+   * @throws GatewayError GW_PROTOCOL when the server refuses one of them, GW_DISCONNECTED.
+   */
+  subscribe(filters: readonly string[], qos: 0 | 1, fresh?: 'fresh'): Promise<void>;
   /** DISCONNECT, then close; at once when the peer does not take it. */
   end(): Promise<void>;
   /** Cuts the connection, for a reason that `closed` then gives. */
@@ -231,9 +237,10 @@ function createConnection(client: MqttClient, options: MqttConnectOptions, conna
       );
     },
     publishOnce: (topic, payload) => void client.publish(topic, payload as Buffer, { qos: 0, retain: false }, () => {}),
-    subscribe: (filters, qos) =>
+    subscribe: (filters, qos, fresh) =>
       new Promise<void>((resolve, reject) => {
-        client.subscribe([...filters], { qos }, (error, granted = []) => {
+        const wanted = { qos, ...(fresh !== undefined && options.protocolVersion === 5 && { rh: 2, rap: true }) };
+        client.subscribe([...filters], wanted, (error, granted = []) => {
           const refused = granted.find((grant) => grant.qos >= SUBACK_FAILURE)?.topic;
           if (error === null && refused === undefined) resolve();
           else if (refused !== undefined || reasonCodeOf(error ?? new Error()) !== undefined) {

@@ -132,6 +132,7 @@ web: { address: ${ADDRESS}, port: ${web.split(':')[1]} }
   it('writes to a point from the command line and reads it back, and refuses what is not writable', async () => {
     await using daemon = await startDaemon({ config, web, directory });
     const data = ['--data', daemon.dataDirectory];
+    await waitFor(async () => (await daemon.status()).adapters[0]?.devices.good === 1, { what: 'the meter' });
     const good = await runFieldpost(['write', ...data, 'meter-1', 'setpoint', '--', '-12.5']);
     expect(good).toMatchObject({ code: 0, out: expect.stringContaining('-12.5') as string });
     expect(meter.requests.some(({ functionCode, address }) => functionCode === 6 && address === 5)).toBe(true);

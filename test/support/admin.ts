@@ -20,6 +20,7 @@ import { createHostMonitor } from '../../src/platform/host.ts';
 import { systemRandom } from '../../src/platform/random.ts';
 import { createMemoryOutbox } from '../../src/store/memory-outbox.ts';
 import { message } from './builders.ts';
+import { memorySpace } from './state.ts';
 
 export interface AdminHarness extends AsyncDisposable {
   readonly admin: AdminApi;
@@ -108,6 +109,8 @@ export function createAdminHarness(overrides: Partial<AdminOptions> = {}): Admin
   ];
   registry.setAdapter('bus-1', devices);
   for (const device of devices) points.setDevice(device);
+  // Nothing is written to a device that is not good.
+  registry.report(PUMP, 'good');
 
   const harness: AdminHarness = {
     outbox,
@@ -146,7 +149,14 @@ export function createAdminHarness(overrides: Partial<AdminOptions> = {}): Admin
       outboxHealth: () => harness.outboxHealth,
       registry,
       points,
-      dispatcher: createDispatcher({ registry, adapterOf: (_deviceId: DeviceId) => adapter, clock, telemetry }),
+      dispatcher: createDispatcher({
+        registry,
+        adapterOf: (_deviceId: DeviceId) => adapter,
+        clock,
+        telemetry,
+        commands: memorySpace(),
+        audit: memorySpace(),
+      }),
       adapters: () => [
         { adapterId: 'bus-1', type: 'modbus', health: { status: 'running' }, lastProgressMs: undefined },
       ],

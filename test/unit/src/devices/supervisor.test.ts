@@ -126,7 +126,14 @@ describe('adapter supervisor and dispatcher', () => {
       captureDirectory: '/nowhere',
       stateOf: () => memorySpace(),
     });
-    const dispatcher = createDispatcher({ registry, adapterOf: (id) => supervisor.adapterOf(id), clock, telemetry });
+    const dispatcher = createDispatcher({
+      registry,
+      adapterOf: (id) => supervisor.adapterOf(id),
+      clock,
+      telemetry,
+      commands: memorySpace(),
+      audit: memorySpace(),
+    });
     const made: TestAdapter[] = [];
     const plan: AdapterPlan = {
       adapterId: 'bus-1',
@@ -192,11 +199,13 @@ describe('adapter supervisor and dispatcher', () => {
   });
 
   it('writes through one door: checked, told, bounded in time', async () => {
-    const { supervisor, dispatcher, plan, made, events } = setup();
+    const { supervisor, dispatcher, registry, plan, made, events } = setup();
     const write = (point: string, value: PointWrite['value'], deviceId = meter) =>
       dispatcher.write({ deviceId, point, value }, { actor: 'test', timeoutMs: 20 });
     await expect(write('setpoint', 1)).rejects.toMatchObject({ code: 'GW_NOT_FOUND' });
     await supervisor.add(plan);
+    await expect(write('setpoint', 1)).rejects.toMatchObject({ code: 'GW_DEVICE_OFFLINE' });
+    registry.report(meter, 'good');
     await expect(write('setpoint', 1)).resolves.toMatchObject({ readBack: 1 });
     await expect(write('missing', 1)).rejects.toMatchObject({ code: 'GW_NOT_FOUND' });
     await expect(write('voltage', 1)).rejects.toMatchObject({ code: 'GW_WRITE_REFUSED' });
@@ -204,6 +213,6 @@ describe('adapter supervisor and dispatcher', () => {
     await expect(write('setpoint', 'hang')).rejects.toMatchObject({ code: 'GW_TIMEOUT' });
     expect(made[0]?.written.map(({ value }) => value)).toEqual([1, 'hang']);
     expect(events.filter(([name]) => name === 'point_written')).toHaveLength(1);
-    expect(events.filter(([name]) => name === 'point_write_failed')).toHaveLength(5);
+    expect(events.filter(([name]) => name === 'point_write_failed')).toHaveLength(6);
   });
 });

@@ -1,0 +1,74 @@
+// The way down of an upstream transport: commands in, answers out. It keeps nothing: whose answer is lost with the link
+// sends the command again, and it is answered from its record.
+
+import { answerOf, type CommandAnswer } from '../core/command.ts';
+import type { IncomingCommand, UpstreamTransport } from '../core/endpoint.ts';
+import type { Endpoint } from '../core/endpoint.ts';
+import { GatewayError } from '../core/errors.ts';
+import { LIMITS } from '../core/limits.ts';
+import type { Dispatcher } from '../devices/dispatcher.ts';
+import type { Telemetry } from '../observe/events.ts';
+import { readCommand, writeAnswer } from './command-message.ts';
+
+export interface DownlinkOptions {
+  /** The endpoint's name, for the audit. */
+  readonly name: string;
+  readonly dispatcher: Pick<Dispatcher, 'run'>;
+  readonly telemetry: Telemetry;
+}
+
+/** Has the transport's commands carried out, where it carries any. */
+export function attachDownlink(endpoint: Endpoint | UpstreamTransport, options: DownlinkOptions): void {
+  const transport: UpstreamTransport | undefined = 'receiveCommands' in endpoint ? endpoint : undefined;
+  if (transport?.receiveCommands === undefined) return;
+  const { name, dispatcher, telemetry } = options;
+  /** Commands taken and not yet carried out; answers on their way, refusals included. */
+  let taken = 0;
+  let answering = 0;
+
+  function ignored(reason: string, fields: Readonly<Record<string, unknown>>): void {
+    telemetry.emit('command_ignored', { key: `${name}:${reason}`, endpoint: name, reason, ...fields });
+  }
+
+  async function answer(command: IncomingCommand, id: string | undefined, what: CommandAnswer): Promise<void> {
+    const { deviceId: device } = command;
+    // A flood is answered as fast as the link takes answers, and no faster.
+    if (answering >= 2 * LIMITS.downlink_commands) {
+      ignored('flood', { device });
+      return;
+    }
+    answering += 1;
+    try {
+      const sent = await transport?.answer?.(command, { id, body: writeAnswer(id, what) });
+      if (sent !== true) ignored('answer_not_sent', { device, id, status: what.status });
+    } finally {
+      answering -= 1;
+    }
+  }
+
+  async function carryOut(command: IncomingCommand): Promise<void> {
+    const { id, parsed } = readCommand(command);
+    if (parsed instanceof GatewayError) {
+      telemetry.emit('command_answered', { status: 400, device: command.deviceId, id, error: parsed.message });
+      await answer(command, id, answerOf(parsed));
+      return;
+    }
+    if (taken >= LIMITS.downlink_commands) {
+      const reason = `${taken} commands are under way already. Send more slowly.`;
+      telemetry.emit('command_answered', { status: 429, device: command.deviceId, id });
+      await answer(command, id, { status: 429, code: 'GW_THROTTLED', reason });
+      return;
+    }
+    taken += 1;
+    let done: CommandAnswer;
+    try {
+      const { expiresAtMs } = parsed;
+      done = await dispatcher.run(parsed.command, { actor: `upstream:${name}`, id, expiresAtMs });
+    } finally {
+      taken -= 1;
+    }
+    await answer(command, id, done);
+  }
+
+  transport.receiveCommands({ onCommand: (command) => void carryOut(command), onIgnored: ignored });
+}

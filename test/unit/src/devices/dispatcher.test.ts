@@ -1,0 +1,246 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import type { Adapter, PointWrite, WriteResult } from '../../../../src/core/adapter.ts';
+import type { CommandOptions, DeviceCommand } from '../../../../src/core/command.ts';
+import { parseDeviceId } from '../../../../src/core/device.ts';
+import { GatewayError } from '../../../../src/core/errors.ts';
+import { LIMITS } from '../../../../src/core/limits.ts';
+import { GOOD, type PointValue } from '../../../../src/core/reading.ts';
+import type { StateSpace } from '../../../../src/core/state.ts';
+import { createDeviceRegistry, type DeviceRegistry } from '../../../../src/devices/device-registry.ts';
+import { createDispatcher, type Dispatcher } from '../../../../src/devices/dispatcher.ts';
+import { ManualClock } from '../../../support/manual-clock.ts';
+import { memorySpace } from '../../../support/state.ts';
+import { waitFor } from '../../../support/wait.ts';
+
+const PUMP = parseDeviceId('pump');
+const DEAD = parseDeviceId('dead');
+const point = (name: string, fields = {}) => ({ name, address: name, writable: true, ...fields });
+
+let clock: ManualClock;
+let registry: DeviceRegistry;
+let commands: StateSpace;
+let dispatcher: Dispatcher;
+let written: PointWrite[];
+let events: string[];
+/** What the device does with a write. */
+let device: (write: PointWrite, signal: AbortSignal) => Promise<WriteResult>;
+
+function build(): Dispatcher {
+  const adapter: Adapter = {
+    devices: () => [],
+    start: () => Promise.resolve(),
+    stop: () => Promise.resolve(),
+    health: () => ({ status: 'running' }),
+    write: (write, signal) => {
+      written.push(write);
+      return device(write, signal);
+    },
+    invoke: ({ payload }) => Promise.resolve({ payload: { got: payload } }),
+  };
+  const telemetry = { emit: (name: string) => void events.push(name) };
+  return createDispatcher({ registry, adapterOf: () => adapter, clock, telemetry, commands, audit: memorySpace() });
+}
+
+const write = (values: Record<string, PointValue>, options: Partial<CommandOptions> = {}, deviceId: string = PUMP) =>
+  dispatcher.run({ kind: 'write', deviceId, values }, { actor: 'test', ...options });
+
+beforeEach(() => {
+  clock = new ManualClock();
+  written = [];
+  events = [];
+  commands = memorySpace();
+  device = ({ value }) => Promise.resolve({ readBack: value, quality: GOOD });
+  registry = createDeviceRegistry(clock, { emit: () => {} });
+  const points = [
+    point('relay'),
+    point('level', { writeRules: { min: 0, max: 100 } }),
+    point('mode', { writeRules: { allowed: [1, 'auto', false] } }),
+    point('valve', { writeRules: { minIntervalMs: 1000 } }),
+    point('counter', { writable: false }),
+  ];
+  registry.setAdapter('bus', [
+    { deviceId: PUMP, points, actions: ['reset'] },
+    { deviceId: DEAD, points: [point('relay')] },
+  ]);
+  registry.report(PUMP, 'good');
+  registry.report(DEAD, 'good');
+  dispatcher = build();
+});
+
+describe('dispatcher', () => {
+  it('writes several points in order and answers what the device holds', async () => {
+    expect(await write({ relay: true, level: 50 })).toEqual({ status: 200, values: { relay: true, level: 50 } });
+    expect(written.map(({ point: name }) => name)).toEqual(['relay', 'level']);
+  });
+
+  it('says what is not confirmed', async () => {
+    device = () => Promise.resolve({ quality: GOOD });
+    expect(await write({ relay: true })).toEqual({
+      status: 200,
+      values: {},
+      quality: { relay: 'uncertain:unconfirmed' },
+    });
+  });
+
+  it.each<[string, Record<string, PointValue>, number]>([
+    ['a point that is not there', { nope: 1 }, 404],
+    ['a point that is not writable', { counter: 1 }, 400],
+    ['below the least', { level: -0.1 }, 400],
+    ['above the most', { level: 100.1 }, 400],
+    ['above the most as text', { level: '101' }, 400],
+    ['no number where limits are for numbers', { level: true }, 400],
+    ['a value that is not allowed', { mode: 2 }, 400],
+    ['a value of another type', { mode: '1x' }, 400],
+    ['one good and one bad point', { relay: true, level: 500 }, 400],
+  ])('refuses %s and writes nothing', async (_what, values, status) => {
+    expect(await write(values)).toMatchObject({ status, reason: expect.any(String) as string });
+    expect(written).toEqual([]);
+  });
+
+  it.each<[Record<string, PointValue>]>([[{ level: 0 }], [{ level: 100n }], [{ mode: 'auto' }], [{ mode: false }]])(
+    'takes %o',
+    async (values) => {
+      expect((await write(values)).status).toBe(200);
+    },
+  );
+
+  it('does not write a point more often than it may be', async () => {
+    expect((await write({ valve: 1 })).status).toBe(200);
+    expect((await write({ valve: 2 }, { id: 'x' })).status).toBe(429);
+    clock.advance(1000);
+    // It was not taken, so the same id is new.
+    expect((await write({ valve: 2 }, { id: 'x' })).status).toBe(200);
+    expect(written).toHaveLength(2);
+  });
+
+  it('delivers nothing to a device that is not good', async () => {
+    for (const state of ['unknown', 'degraded', 'offline'] as const) {
+      registry.report(PUMP, state);
+      expect((await write({ relay: true }, { id: state })).status).toBe(504);
+      registry.report(PUMP, 'good');
+      // It was answered, so it is never done.
+      expect((await write({ relay: true }, { id: state })).status).toBe(504);
+    }
+    expect(written).toEqual([]);
+  });
+
+  it('answers with the own code of a device, and with what was written before', async () => {
+    device = ({ point: name, value }) => {
+      if (name === 'relay') return Promise.resolve({ readBack: value, quality: GOOD });
+      throw new GatewayError('GW_MODBUS_EXCEPTION', 'No.', { details: { reason: 'exception_2' } });
+    };
+    const answer = { status: 502, code: 'exception_2', reason: 'No.', values: { relay: true } };
+    expect(await write({ relay: true, level: 1 }, { id: '1' })).toEqual(answer);
+    expect(await write({ relay: true, level: 1 }, { id: '1' })).toEqual(answer);
+    expect(written).toHaveLength(2);
+  });
+
+  it('does a command with an id once: at once, later, after a restart, for 24 h', async () => {
+    const answers = await Promise.all([1, 2, 3].map((value) => write({ level: value }, { id: 'a' })));
+    expect(answers).toEqual(Array.from({ length: 3 }, () => ({ status: 200, values: { level: 1 } })));
+    dispatcher = build();
+    clock.advance(24 * 3_600_000);
+    expect(await write({ level: 9 }, { id: 'a' })).toEqual({ status: 200, values: { level: 1 } });
+    expect(written).toHaveLength(1);
+    expect((await write({ relay: true }, { id: 'a' }, DEAD)).status).toBe(200);
+    clock.advance(1);
+    expect(await write({ level: 9 }, { id: 'a' })).toEqual({ status: 200, values: { level: 9 } });
+  });
+
+  it('does not do again what was begun when the gateway ended', async () => {
+    device = () => new Promise(() => {});
+    void write({ relay: true }, { id: 'a' });
+    await waitFor(() => written.length === 1);
+    dispatcher = build();
+    expect(await write({ relay: true }, { id: 'a' })).toMatchObject({ status: 500, code: 'GW_COMMAND_UNKNOWN' });
+    expect(written).toHaveLength(1);
+  });
+
+  it('does nothing whose mark cannot be stored', async () => {
+    commands = { ...commands, write: () => Promise.reject(new GatewayError('GW_STORE_WRITE', 'Disk.')) };
+    dispatcher = build();
+    expect((await write({ relay: true }, { id: 'a' })).status).toBe(503);
+    expect(written).toEqual([]);
+    expect((await write({ relay: true })).status).toBe(200);
+  });
+
+  it('refuses what has expired, and whatever expires while the time is unknown', async () => {
+    const expiresAtMs = clock.wallMs() + 1000;
+    clock.quality = () => 'restored';
+    expect((await write({ relay: true }, { expiresAtMs })).status).toBe(408);
+    clock.quality = () => 'synced';
+    expect((await write({ relay: true }, { expiresAtMs })).status).toBe(200);
+    clock.advance(1000);
+    expect((await write({ relay: true }, { expiresAtMs })).status).toBe(408);
+    expect(written).toHaveLength(1);
+  });
+
+  it('does not begin what waited past its deadline, and delays no other device', async () => {
+    let release: (result: WriteResult) => void = () => {};
+    device = ({ deviceId }) =>
+      deviceId === DEAD ? new Promise((resolve) => (release = resolve)) : Promise.resolve({ quality: GOOD });
+    const first = write({ relay: true }, { timeoutMs: 60_000 }, DEAD);
+    await waitFor(() => written.length === 1);
+    const second = write({ relay: false }, { timeoutMs: 500 }, DEAD);
+    const third = write({ relay: false }, { expiresAtMs: clock.wallMs() + 500 }, DEAD);
+    expect((await write({ relay: true })).status).toBe(200);
+    clock.advance(501);
+    release({ quality: GOOD });
+    expect((await first).status).toBe(200);
+    expect([(await second).status, (await third).status]).toEqual([408, 408]);
+    expect(written).toHaveLength(2);
+  });
+
+  it('answers 504 when the device takes too long, and tells the adapter to stop', async () => {
+    let told = false;
+    device = (_write, signal) =>
+      new Promise((_resolve, reject) => {
+        signal.addEventListener('abort', () => {
+          told = true;
+          reject(new GatewayError('GW_ABORTED', 'Stopped.'));
+        });
+      });
+    const answer = write({ relay: true }, { timeoutMs: 100 });
+    await waitFor(() => written.length === 1);
+    clock.advance(100);
+    expect(await answer).toMatchObject({ status: 504, code: 'GW_TIMEOUT' });
+    expect(told).toBe(true);
+  });
+
+  it('bounds what waits for one device', async () => {
+    device = () => new Promise(() => {});
+    const answers: number[] = [];
+    for (let count = 0; count < LIMITS.device_waiting_commands + 3; count += 1) {
+      void write({ relay: true }, {}, DEAD).then(({ status }) => answers.push(status));
+    }
+    await waitFor(() => answers.length === 3);
+    expect(answers).toEqual([429, 429, 429]);
+    expect(dispatcher.waiting).toBe(LIMITS.device_waiting_commands);
+  });
+
+  it('invokes actions that the device has', async () => {
+    const action = (name: string): DeviceCommand => ({ kind: 'action', deviceId: PUMP, action: name, payload: 7 });
+    expect(await dispatcher.run(action('reset'), { actor: 'test' })).toEqual({ status: 200, payload: { got: 7 } });
+    expect((await dispatcher.run(action('explode'), { actor: 'test' })).status).toBe(404);
+  });
+
+  it('writes each value of a desired patch by itself', async () => {
+    const answers = await dispatcher.applyDesired(PUMP, { level: 500, relay: true, nope: 1 }, { actor: 'test' });
+    expect(Object.entries(answers).map(([name, { status }]) => [name, status])).toEqual([
+      ['level', 400],
+      ['relay', 200],
+      ['nope', 404],
+    ]);
+  });
+
+  it('keeps an audit, the newest first', async () => {
+    await write({ relay: true }, { id: 'a', actor: 'cli:root' });
+    await write({ level: 500 });
+    await write({ nope: 1 });
+    const [refused, done, ...more] = await dispatcher.audit({ limit: 10 });
+    expect(more).toEqual([]);
+    expect(refused).toMatchObject({ number: 2, command: 'write', request: '{"level":500}', answer: { status: 400 } });
+    expect(done).toMatchObject({ number: 1, actor: 'cli:root', device: 'pump', id: 'a', answer: { status: 200 } });
+    expect(await dispatcher.audit({ limit: 10, before: 2 })).toEqual([done]);
+  });
+});
