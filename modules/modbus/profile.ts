@@ -1,7 +1,7 @@
 // What a device profile of this adapter may say: the points of a type of device, and the quirks by which it is read.
 
 import { z } from 'zod';
-import { type ConfigFault, POINT_NAME_PATTERN, POINT_NAME_RULE } from '#sdk';
+import { type ConfigFault, POINT_NAME_PATTERN, POINT_NAME_RULE, type ScanProfile } from '#sdk';
 import { checkModbusConfig } from './check-config.ts';
 import { deviceSchema, modbusConfig } from './config.ts';
 import { pointSchema } from './config-point.ts';
@@ -22,6 +22,8 @@ export const profileSchema = z.strictObject({
   title: z.string().min(1).max(128),
   /** The document that the map of registers is from. */
   source: z.string().min(1).max(512),
+  /** What a device of this type says of itself (function 43/14), by `vendor_name`, `product_code`, …: a part of it. */
+  identification: z.record(z.string().regex(/^[a-z_]+\d*$/), z.string().min(1)).optional(),
   /** Quirks: fields of a device. */
   device: deviceSchema.omit(OF_THE_DEVICE).partial().optional(),
   points: z.record(z.string().regex(POINT_NAME_PATTERN, { error: POINT_NAME_RULE }), pointSchema),
@@ -39,4 +41,20 @@ export function checkProfile(values: unknown): readonly ConfigFault[] {
     path: path[0] === 'points' ? path : ['device', ...path],
     message,
   }));
+}
+
+/**
+ * The profile whose identification a device fits, the one that asks for most first; undefined when none asks for what
+ * the device says.
+ */
+export function profileFor(
+  identification: Readonly<Record<string, string>>,
+  profiles: readonly ScanProfile[],
+): string | undefined {
+  const fitting = profiles.flatMap(({ name, values }) => {
+    const wanted = Object.entries((values['identification'] ?? {}) as Readonly<Record<string, string>>);
+    const fits = wanted.every(([field, text]) => identification[field]?.toLowerCase().includes(text.toLowerCase()));
+    return wanted.length > 0 && fits ? [{ name, count: wanted.length }] : [];
+  });
+  return fitting.sort((a, b) => b.count - a.count)[0]?.name;
 }

@@ -1,6 +1,6 @@
 // What one device that answers is: who it says it is, which addresses can be read, and in which order its bytes lie.
 
-import { isGatewayError, type ScanFinding, throwIfAborted } from '#sdk';
+import { isGatewayError, type ScanFinding, type ScanProfile, throwIfAborted } from '#sdk';
 import { isBitTable, type RegisterTable } from './address.ts';
 import { bisect } from './bisect.ts';
 import { exceptionOf } from './faults.ts';
@@ -8,6 +8,7 @@ import { Holes } from './holes.ts';
 import { type DeviceIdentification, identifyDevice } from './identification.ts';
 import { readFunction, type ReadRequest } from './pdu.ts';
 import { type PlannedPoint, requestFor } from './poll-plan.ts';
+import { profileFor } from './profile.ts';
 import type { ScanLine } from './scan-line.ts';
 import type { ScanOptions } from './scan-options.ts';
 import { suggestByteOrder } from './suggest-order.ts';
@@ -26,6 +27,7 @@ export interface DeviceScan {
   readonly unitId: number;
   readonly options: ScanOptions;
   readonly signal: AbortSignal;
+  readonly profiles: readonly ScanProfile[];
   /** Told before each table. */
   readonly onStep: (text: string) => void;
   readonly onNote: (text: string) => void;
@@ -76,10 +78,12 @@ export async function scanDevice(scan: DeviceScan): Promise<ScanFinding> {
   }
   const registers = tables.filter(({ table }) => !isBitTable(table)).flatMap(({ blocks }) => blocks);
   const order = suggestByteOrder(registers);
+  const profile = profileFor(identification, scan.profiles);
   return {
     place: `${line.text}, unit ${unitId}`,
     facts: {
       ...identification,
+      ...(profile === undefined ? {} : { profile }),
       ...Object.fromEntries(
         tables.map(({ table, ranges }) => [`readable ${table}`, rangesText(ranges)]).filter(([, text]) => text !== ''),
       ),
@@ -89,7 +93,7 @@ export async function scanDevice(scan: DeviceScan): Promise<ScanFinding> {
             'byte order': `${order.order} (${order.floats} of ${order.pairs} pairs of registers are ordinary floats so)`,
           }),
     },
-    suggestion: suggestionOf(scan, tables, order?.order),
+    suggestion: suggestionOf(scan, tables, { order: order?.order, profile }),
   };
 }
 
@@ -187,22 +191,29 @@ function rangesText(ranges: TableFindings['ranges']): string {
     : texts.join(', ');
 }
 
-/** An adapter that reads the first readable address of each table, to begin with. */
+interface Guess {
+  readonly order: string | undefined;
+  readonly profile: string | undefined;
+}
+
+/** An adapter that reads the device by its profile, else the first readable address of each table, to begin with. */
 function suggestionOf(
   { line, unitId }: DeviceScan,
   tables: readonly TableFindings[],
-  order: string | undefined,
+  { order, profile }: Guess,
 ): string {
   const points = tables.flatMap(({ table, ranges: [first] }) =>
-    first === undefined ? [] : [`        ${table}_${first[0]}: { register: '${table}:${first[0]}' }`],
+    first === undefined ? [] : [`      ${table}_${first[0]}: { register: '${table}:${first[0]}' }`],
   );
-  const device = [
-    `    device-${unitId}:`,
-    `      unit_id: ${unitId}`,
-    ...(order === undefined || order === 'ABCD' ? [] : [`      byte_order: ${order}`]),
-    ...(points.length === 0 ? ['      points: {}'] : ['      points:', ...points]),
-  ];
-  return ['type: modbus', ...transportText(line), 'devices:', ...device.map((text) => text.slice(2))].join('\n');
+  const read =
+    profile === undefined
+      ? [
+          ...(order === undefined || order === 'ABCD' ? [] : [`    byte_order: ${order}`]),
+          ...(points.length === 0 ? ['    points: {}'] : ['    points:', ...points]),
+        ]
+      : [`    profile: ${profile}`];
+  const device = [`  device-${unitId}:`, `    unit_id: ${unitId}`, ...read];
+  return ['type: modbus', ...transportText(line), 'devices:', ...device].join('\n');
 }
 
 function transportText({ transport }: ScanLine): string[] {

@@ -103,6 +103,7 @@ async function scanUnit(
     unitId,
     options,
     signal: context.signal,
+    profiles: context.profiles(),
     onStep: (text) => progress.tell(`${line.text}, unit ${unitId} answers: ${text}`),
     onNote: (text) => context.report({ kind: 'note', text }),
   });

@@ -1,12 +1,15 @@
 // Runs a scan of a module, for a running gateway and for the command line without one.
 
 import type { z } from 'zod';
+import { listProfiles, readProfile } from '../config/profiles.ts';
 import type { Adapter } from '../core/adapter.ts';
 import { GatewayError } from '../core/errors.ts';
 import type { AdapterDefinition, ModuleDefinition } from '../core/module.ts';
-import type { ScanContext, ScanDefinition, ScanRequest } from '../core/scan.ts';
+import type { ScanContext, ScanDefinition, ScanProfile, ScanRequest } from '../core/scan.ts';
 
-export interface ScanRunnerOptions extends Pick<ScanContext, 'clock' | 'log' | 'profileDirectory'> {
+export interface ScanRunnerOptions extends Pick<ScanContext, 'clock' | 'log'> {
+  /** The user's own folder of device profiles. */
+  readonly profileDirectory: string;
   readonly modules: readonly ModuleDefinition[];
   /** Adapters of a type that run here. */
   readonly running: (type: string) => readonly Adapter[];
@@ -15,6 +18,7 @@ export interface ScanRunnerOptions extends Pick<ScanContext, 'clock' | 'log' | '
 export interface ScannableModule {
   readonly type: string;
   readonly scan: ScanDefinition;
+  readonly module: AdapterDefinition;
 }
 
 type Scan = (request: ScanRequest, watch: Pick<ScanContext, 'signal' | 'report'>) => Promise<void>;
@@ -23,11 +27,18 @@ type Scan = (request: ScanRequest, watch: Pick<ScanContext, 'signal' | 'report'>
 export function scannable(modules: readonly ModuleDefinition[]): readonly ScannableModule[] {
   return modules
     .filter((module): module is AdapterDefinition => module.kind === 'adapter')
-    .flatMap(({ type, scan }) => (scan === undefined ? [] : [{ type, scan }]));
+    .flatMap((module) => (module.scan === undefined ? [] : [{ type: module.type, scan: module.scan, module }]));
+}
+
+function soundProfiles(module: AdapterDefinition, ownDirectory: string): readonly ScanProfile[] {
+  return listProfiles(module, ownDirectory).flatMap(({ name, file }) => {
+    const { values, faults } = readProfile(module, file);
+    return faults.length === 0 ? [{ name, values }] : [];
+  });
 }
 
 /** A function with the contract of `AdminApi.scan`. */
-export function createScanRunner({ modules, running, ...parts }: ScanRunnerOptions): Scan {
+export function createScanRunner({ modules, running, profileDirectory, ...parts }: ScanRunnerOptions): Scan {
   let isBusy = false;
   return async ({ type, options }, watch) => {
     const found = scannable(modules).find((module) => module.type === type);
@@ -41,7 +52,8 @@ export function createScanRunner({ modules, running, ...parts }: ScanRunnerOptio
     isBusy = true;
     try {
       const scan = await found.scan.load();
-      await scan(parsed.data, { ...parts, ...watch, running: running(type) });
+      const profiles = (): readonly ScanProfile[] => soundProfiles(found.module, profileDirectory);
+      await scan(parsed.data, { ...parts, ...watch, running: running(type), profiles });
     } finally {
       isBusy = false;
     }

@@ -25,6 +25,13 @@ export type ScanEvent =
   /** Something to know: a port that could not be opened, a limit that was reached. */
   | { readonly kind: 'note'; readonly text: string };
 
+/** A device profile that a device which is found may fit. */
+export interface ScanProfile {
+  readonly name: string;
+  /** What stands in its file. */
+  readonly values: Readonly<Record<string, unknown>>;
+}
+
 export interface ScanContext {
   readonly clock: Clock;
   readonly log: Logger;
@@ -33,8 +40,8 @@ export interface ScanContext {
   readonly report: (event: ScanEvent) => void;
   /** Adapters of the same module that run in this gateway: their lines are used through `Adapter.lendLine`. */
   readonly running: readonly Adapter[];
-  /** The user's own folder of device profiles. */
-  readonly profileDirectory: string;
+  /** The profiles of the module that have no faults, those of the user first. */
+  readonly profiles: () => readonly ScanProfile[];
 }
 
 /** What a module that can search for devices declares. */

@@ -2,8 +2,9 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import type { ModbusAdapter } from '../../modules/modbus/adapter.ts';
 import { modbus } from '../../modules/modbus/index.ts';
 import { createScanRunner } from '../../src/admin/scan.ts';
@@ -11,6 +12,7 @@ import type { Adapter } from '../../src/core/adapter.ts';
 import type { ScanEvent, ScanFinding } from '../../src/core/scan.ts';
 import { silentLogger } from '../../src/observe/logger.ts';
 import { SystemClock } from '../../src/platform/clock.ts';
+import { createTempDir } from '../support/temp-dir.ts';
 import { freePort } from '../support/free-port.ts';
 import { waitFor } from '../support/wait.ts';
 import { adapterFor, NEVER, record } from '../unit/modules/modbus/harness.ts';
@@ -23,6 +25,9 @@ const FACTS_1 = {
   'readable holding': '0-9, 100-104',
   'readable input': '0-19',
 };
+
+const directory = createTempDir('scan');
+afterAll(() => directory.remove());
 
 let peers: ChildProcess[] = [];
 let adapter: ModbusAdapter | undefined;
@@ -61,7 +66,7 @@ async function scan(
     running: () => running,
     clock: new SystemClock(),
     log: silentLogger,
-    profileDirectory: '/nowhere',
+    profileDirectory: directory.path,
   });
   await run({ type: 'modbus', options }, { signal, report: (event) => events.push(event) });
   return {
@@ -116,6 +121,24 @@ describe('a scan over TCP', () => {
     expect(recording.batches.length).toBeGreaterThan(before + 3);
     expect(recording.states.map(({ state }) => state)).toEqual(['good']);
     expect(recording.quality('seven', 'one')).toBe('good');
+  });
+
+  it('suggests the profile that a device fits by what it says of itself', async () => {
+    const point = 'points: { level: { register: "holding:0" } }';
+    const texts = {
+      'any-fieldpost': `identification: { vendor_name: fieldpost }`,
+      'fw-7': `identification: { vendor_name: fieldpost, product_code: FW-7 }`,
+      other: `identification: { vendor_name: Other }`,
+      broken: `identification: { vendor_name: 7 }`,
+    };
+    for (const [name, text] of Object.entries(texts)) {
+      writeFileSync(directory.file(`${name}.yaml`), `title: ${name}\nsource: test\n${text}\n${point}\n`);
+    }
+    const port = await freePort(HOST);
+    await servePymodbus('tcp', HOST, String(port));
+    const { findings } = await scan({ host: HOST, port, unit_ids: '7', skip_ranges: true });
+    expect(findings[0]?.facts['profile']).toBe('fw-7');
+    expect(findings[0]?.suggestion).toContain('profile: fw-7');
   });
 
   it('says that nobody listens there', async () => {
