@@ -134,6 +134,7 @@ export class Housekeeping {
     const idle = this.#isIdle();
     const short = this.#core.space.isShort(this.#core.settings);
     const dead = this.#deadBytes();
+    const { clearedTo, clearedLogBytes } = state;
     if (dead >= this.#reclaimStep() || ((idle || short) && dead >= RECLAIM_MIN_BYTES)) {
       const { first, logBytes } = state.head;
       // What is deleted must have been given up by a durable checkpoint, and its devices' numbers be in a snapshot.
@@ -150,10 +151,12 @@ export class Housekeeping {
       this.#core.reader.forgetBelow(first);
       this.#uncompactedBytes += dead;
     }
-    const due = this.#uncompactedBytes >= COMPACT_BYTES || ((idle || short) && this.#uncompactedBytes > 0);
-    if (!due) return;
-    this.#uncompactedBytes = 0;
-    await this.#core.read((level) => level.compact(logFrom(0), logFrom(state.clearedTo)));
+    const all = (idle || short) && this.#uncompactedBytes > 0;
+    if (this.#uncompactedBytes < COMPACT_BYTES && !all) return;
+    // Up to the latest step's end, the table that holds it would be written anew for what is alive in it, each time.
+    this.#uncompactedBytes = all ? 0 : state.clearedLogBytes - clearedLogBytes;
+    const to = all ? state.clearedTo : clearedTo;
+    await this.#core.read((level) => level.compact(logFrom(0), logFrom(to)));
     await this.#core.space.refresh(true);
   }
 }
