@@ -1,0 +1,339 @@
+// Payloads as the devices send them, from the documentation that each block names.
+
+import { describe, expect, it } from 'vitest';
+import type { Dialect, Told } from '../../../../modules/mqtt/dialect.ts';
+import { createPreset } from '../../../../modules/mqtt/presets/presets.ts';
+import { decodeSparkplug } from '../../../../modules/mqtt/presets/sparkplug-codec.ts';
+import { get } from 'sparkplug-payload';
+import type { UPayload } from 'sparkplug-payload/lib/sparkplugbpayload.js';
+
+function hear(dialect: Dialect, topic: string, payload: string | Uint8Array, replayed = false) {
+  const bytes = typeof payload === 'string' ? Buffer.from(payload) : payload;
+  return dialect.understand({ topic, payload: bytes, replayed });
+}
+
+function told(dialect: Dialect, topic: string, payload: string | object): Told {
+  const [first] = hear(dialect, topic, typeof payload === 'string' ? payload : JSON.stringify(payload))?.told ?? [];
+  if (first === undefined) throw new Error(`${topic} was not understood`);
+  return first;
+}
+
+/** `name: value unit` of each reading. */
+function values({ readings = [] }: Told): Record<string, unknown> {
+  return Object.fromEntries(
+    readings.map(({ point, value, unit }) => [unit === undefined ? point : `${point} ${unit}`, value]),
+  );
+}
+
+function sent(dialect: Dialect, device: string, point: string, value: number | string | boolean): string[] | undefined {
+  return dialect
+    .planWrite(device, point, value)
+    ?.publish.map(({ topic, payload }) => `${topic} ${Buffer.from(payload).toString()}`);
+}
+
+describe('tasmota', () => {
+  // https://tasmota.github.io/docs/MQTT/ and …/Power-Monitoring/
+  const plug = (): Dialect => createPreset('tasmota');
+
+  it('reads sensors with units', () => {
+    const sensor = {
+      Time: '2026-01-02T03:04:05',
+      ENERGY: {
+        TotalStartTime: '2025-01-01T00:00:00',
+        Total: 3.185,
+        Yesterday: 3.058,
+        Today: 0.127,
+        Power: 9,
+        Factor: 0.41,
+        Voltage: 229,
+        Current: 0.094,
+      },
+      AM2301: { Temperature: 24.6, Humidity: 58.2 },
+      TempUnit: 'C',
+    };
+    expect(values(told(plug(), 'tele/tasmota_4F2A/SENSOR', sensor))).toMatchObject({
+      'ENERGY.Total kWh': 3.185,
+      'ENERGY.Power W': 9,
+      'ENERGY.Voltage V': 229,
+      'AM2301.Temperature °C': 24.6,
+      'AM2301.Humidity %': 58.2,
+    });
+  });
+
+  it('names the phases of a meter', () => {
+    expect(values(told(plug(), 'tele/em/SENSOR', { ENERGY: { Power: [0, 12] } }))).toEqual({
+      'ENERGY.Power.1 W': 0,
+      'ENERGY.Power.2 W': 12,
+    });
+  });
+
+  it('knows relays from their state, their result and their own topic', () => {
+    const dialect = plug();
+    expect(
+      values(
+        told(dialect, 'tele/p/STATE', { Uptime: '1T17:04:28', UptimeSec: 147_868, POWER: 'ON', Wifi: { Signal: -63 } }),
+      ),
+    ).toEqual({
+      UptimeSec: 147_868,
+      POWER: true,
+      'Wifi.Signal dBm': -63,
+    });
+    expect(values(told(dialect, 'stat/p/RESULT', { POWER: 'OFF' }))).toEqual({ POWER: false });
+    expect(values(told(dialect, 'stat/p/POWER2', 'ON'))).toEqual({ POWER2: true });
+  });
+
+  it('takes online from the will', () => {
+    expect(told(plug(), 'tele/p/LWT', 'Online')).toEqual({ device: 'p', online: true });
+    expect(told(plug(), 'tele/p/LWT', 'Offline')).toEqual({ device: 'p', online: false });
+    expect(told(plug(), 'tele/p/LWT', 'Perhaps').fault).toBe('unknown_availability');
+  });
+
+  it('writes with a command and nothing else', () => {
+    const dialect = plug();
+    expect(sent(dialect, 'p', 'POWER', true)).toEqual(['cmnd/p/POWER ON']);
+    expect(sent(dialect, 'p', 'Dimmer', 40)).toEqual(['cmnd/p/Dimmer 40']);
+    expect(sent(dialect, 'p', 'ENERGY.Power', 1)).toBeUndefined();
+    expect(() => sent(dialect, 'p', 'POWER', 'yes')).toThrow(/takes true or false/);
+    expect(dialect.isCommand('cmnd/p/POWER')).toBe(true);
+    expect(dialect.owner('cmnd/p/POWER')).toBe('p');
+  });
+
+  it('tells what is not JSON, and leaves what another broker kept', () => {
+    expect(told(plug(), 'tele/p/SENSOR', '{"ENERGY"').fault).toBe('payload_not_json');
+    expect(hear(plug(), 'tele/p/SENSOR', '{"A":1}', true)?.told).toEqual([{ device: 'p' }]);
+  });
+});
+
+describe('shelly', () => {
+  // https://shelly-api-docs.shelly.cloud/gen1/#shelly1-shelly1pm-mqtt
+  it('reads the topics of generation 1', () => {
+    const dialect = createPreset('shelly');
+    const topic = 'shellies/shelly1pm-B929CC';
+    expect(values(told(dialect, `${topic}/relay/0`, 'on'))).toEqual({ 'relay/0': true });
+    expect(values(told(dialect, `${topic}/relay/0/power`, '12.34'))).toEqual({ 'relay/0/power W': 12.34 });
+    expect(values(told(dialect, `${topic}/relay/0/energy`, '1234'))).toEqual({ 'relay/0/energy Wmin': 1234 });
+    expect(values(told(dialect, `${topic}/ext_temperature/0`, '21.5'))).toEqual({ 'ext_temperature/0 °C': 21.5 });
+    expect(told(dialect, `${topic}/online`, 'false')).toEqual({ device: 'shelly1pm-B929CC', online: false });
+    expect(sent(dialect, 'shelly1pm-B929CC', 'relay/0', false)).toEqual([`${topic}/relay/0/command off`]);
+    expect(dialect.isCommand(`${topic}/relay/0/command`)).toBe(true);
+  });
+
+  // https://shelly-api-docs.shelly.cloud/gen2/ComponentsAndServices/Switch and …/General/Notifications
+  it('reads notifications and states of generation 2', () => {
+    const dialect = createPreset('shelly');
+    const device = 'shellyplus1pm-a8032abe54dc';
+    const status = {
+      id: 0,
+      source: 'button',
+      output: true,
+      apower: 8.9,
+      voltage: 237.5,
+      aenergy: { total: 6.532, by_minute: [45.1], minute_ts: 1_626_935_779 },
+      temperature: { tC: 23.5, tF: 74.4 },
+    };
+    expect(values(told(dialect, `${device}/status/switch:0`, status))).toEqual({
+      'switch:0.output': true,
+      'switch:0.apower W': 8.9,
+      'switch:0.voltage V': 237.5,
+      'switch:0.aenergy.total Wh': 6.532,
+      'switch:0.temperature.tC °C': 23.5,
+      'switch:0.temperature.tF °F': 74.4,
+    });
+    const event = {
+      src: device,
+      dst: `${device}/events`,
+      method: 'NotifyStatus',
+      params: { ts: 1_631_186_545.04, 'switch:0': { id: 0, output: false } },
+    };
+    const heard = told(dialect, `${device}/events/rpc`, event);
+    expect(values(heard)).toEqual({ 'switch:0.output': false });
+    expect(heard.wallMs).toBe(1_631_186_545_040);
+    expect(told(dialect, `${device}/online`, 'true')).toEqual({ device, online: true });
+  });
+
+  it('writes to generation 2 by RPC', () => {
+    const [message = ''] = sent(createPreset('shelly'), 'shellyplus1pm-a8032abe54dc', 'switch:0.output', true) ?? [];
+    const [topic, ...json] = message.split(' ');
+    expect(topic).toBe('shellyplus1pm-a8032abe54dc/rpc');
+    expect(JSON.parse(json.join(' '))).toMatchObject({
+      src: 'fieldpost',
+      method: 'Switch.Set',
+      params: { id: 0, on: true },
+    });
+  });
+});
+
+describe('zigbee2mqtt', () => {
+  // https://www.zigbee2mqtt.io/guide/usage/mqtt_topics_and_messages.html and …/exposes.html
+  const devices = [
+    { ieee_address: '0x00158d00018255df', type: 'Coordinator', friendly_name: 'Coordinator' },
+    {
+      ieee_address: '0x0017880104e45517',
+      type: 'Router',
+      friendly_name: 'hall/my bulb',
+      definition: {
+        model: '9290012573A',
+        vendor: 'Philips',
+        exposes: [
+          {
+            type: 'light',
+            features: [
+              { type: 'binary', name: 'state', property: 'state', access: 7, value_on: 'ON', value_off: 'OFF' },
+              { type: 'numeric', name: 'brightness', property: 'brightness', access: 7, value_min: 0, value_max: 254 },
+            ],
+          },
+          { type: 'numeric', name: 'linkquality', property: 'linkquality', access: 1, unit: 'lqi' },
+        ],
+      },
+    },
+  ];
+
+  it('learns devices, points and units from the bridge, and reads and writes by them', () => {
+    const dialect = createPreset('zigbee2mqtt');
+    const [bulb] = hear(dialect, 'zigbee2mqtt/bridge/devices', JSON.stringify(devices))?.told ?? [];
+    expect(bulb).toMatchObject({ device: 'hall.my_bulb', identity: { vendor: 'Philips', model: '9290012573A' } });
+    expect(bulb?.points?.map(({ name, writable }) => `${name} ${writable}`)).toEqual([
+      'state true',
+      'brightness true',
+      'linkquality false',
+    ]);
+    const state = told(dialect, 'zigbee2mqtt/hall/my bulb', {
+      state: 'ON',
+      brightness: 215,
+      color_temp: null,
+      color: { x: 0.4, y: 0.3 },
+      linkquality: 90,
+    });
+    expect(values(state)).toEqual({
+      state: true,
+      brightness: 215,
+      'color.x': 0.4,
+      'color.y': 0.3,
+      'linkquality lqi': 90,
+    });
+    expect(sent(dialect, 'hall.my_bulb', 'state', false)).toEqual(['zigbee2mqtt/hall/my bulb/set {"state":"OFF"}']);
+    expect(sent(dialect, 'hall.my_bulb', 'linkquality', 1)).toBeUndefined();
+  });
+
+  it('reads availability in both its forms', () => {
+    const dialect = createPreset('zigbee2mqtt');
+    expect(told(dialect, 'zigbee2mqtt/plug/availability', 'offline')).toEqual({ device: 'plug', online: false });
+    expect(told(dialect, 'zigbee2mqtt/plug/availability', { state: 'online' })).toEqual({
+      device: 'plug',
+      online: true,
+    });
+    expect(told(dialect, 'zigbee2mqtt/bridge/state', { state: 'online' }).device).toBe('zigbee2mqtt-bridge');
+  });
+});
+
+describe('homie', () => {
+  // https://homieiot.github.io/specification/spec-core-v4_0_0/
+  it('reads properties by their attributes, in whatever order these come', () => {
+    const dialect = createPreset('homie');
+    const topic = 'homie/super-car';
+    expect(told(dialect, `${topic}/$state`, 'ready')).toEqual({ device: 'super-car', online: true });
+    expect(told(dialect, `${topic}/$state`, 'lost')).toEqual({ device: 'super-car', online: false });
+    expect(values(told(dialect, `${topic}/engine/temperature`, '21.5'))).toEqual({ 'engine/temperature': '21.5' });
+    told(dialect, `${topic}/engine/temperature/$datatype`, 'float');
+    told(dialect, `${topic}/engine/temperature/$unit`, '°C');
+    expect(values(told(dialect, `${topic}/engine/temperature`, '21.5'))).toEqual({ 'engine/temperature °C': 21.5 });
+  });
+
+  it('writes settable properties only', () => {
+    const dialect = createPreset('homie');
+    told(dialect, 'homie/car/lights/intensity/$datatype', 'integer');
+    expect(sent(dialect, 'car', 'lights/intensity', 40)).toBeUndefined();
+    told(dialect, 'homie/car/lights/intensity/$settable', 'true');
+    expect(sent(dialect, 'car', 'lights/intensity', 40)).toEqual(['homie/car/lights/intensity/set 40']);
+    expect(() => sent(dialect, 'car', 'lights/intensity', 'much')).toThrow(/type integer/);
+  });
+});
+
+describe('sparkplug', () => {
+  // https://sparkplug.eclipse.org/specification/version/3.0/documents/sparkplug-specification-3.0.0.pdf, 6.4
+  const codec = get('spBv1.0');
+  const bytes = (payload: object): Uint8Array => codec?.encodePayload(payload as UPayload) ?? new Uint8Array();
+  const birth = bytes({
+    timestamp: 1_767_323_045_000,
+    seq: 0,
+    metrics: [
+      { name: 'bdSeq', type: 'Int64', value: 3 },
+      { name: 'Node Control/Rebirth', type: 'Boolean', value: false },
+      {
+        name: 'Temperature',
+        alias: 7,
+        type: 'Float',
+        value: 21.5,
+        properties: { engUnit: { type: 'String', value: '°C' } },
+      },
+      { name: 'Count', alias: 8, type: 'Int16', value: 5 },
+      { name: 'Relay', alias: 9, type: 'Boolean', value: true },
+    ],
+  });
+  const born = (): Dialect => {
+    const dialect = createPreset('sparkplug');
+    hear(dialect, 'spBv1.0/plant/NBIRTH/edge-1', birth);
+    return dialect;
+  };
+
+  it('learns names, units and values from a birth', () => {
+    const [node] = hear(createPreset('sparkplug'), 'spBv1.0/plant/NBIRTH/edge-1', birth)?.told ?? [];
+    expect(node).toMatchObject({ device: 'plant.edge-1', online: true, wallMs: 1_767_323_045_000 });
+    expect(values(node ?? { device: '' })).toEqual({ 'Temperature °C': 21.5, Count: 5, Relay: true });
+  });
+
+  it('reads data by alias, and negative numbers', () => {
+    const payload = bytes({
+      seq: 1,
+      metrics: [
+        { alias: 7, type: 'Float', value: 22.5 },
+        { alias: 8, type: 'Int16', value: -3 },
+      ],
+    });
+    const heard = hear(born(), 'spBv1.0/plant/NDATA/edge-1', payload);
+    expect(values(heard?.told[0] ?? { device: '' })).toEqual({ 'Temperature °C': 22.5, Count: -3 });
+    expect(heard?.ask).toBeUndefined();
+  });
+
+  it('asks for a rebirth without a birth, and after a hole in the numbering', () => {
+    const data = (seq: number) => bytes({ seq, metrics: [{ alias: 7, type: 'Float', value: 1 }] });
+    for (const dialect of [createPreset('sparkplug'), born()]) {
+      const heard = hear(dialect, 'spBv1.0/plant/NDATA/edge-1', data(9));
+      const [ask] = heard?.ask ?? [];
+      expect(ask?.topic).toBe('spBv1.0/plant/NCMD/edge-1');
+      const [metric] = decodeSparkplug(ask?.payload ?? new Uint8Array())?.metrics ?? [];
+      expect([metric?.name, metric?.value(undefined)]).toEqual(['Node Control/Rebirth', true]);
+    }
+  });
+
+  it('takes a node and its devices for gone at its death, but not at the will of an earlier connection', () => {
+    const dialect = born();
+    hear(
+      dialect,
+      'spBv1.0/plant/DBIRTH/edge-1/pump',
+      bytes({ seq: 1, metrics: [{ name: 'Flow', type: 'Double', value: 1 }] }),
+    );
+    const death = (bdSeq: number) => bytes({ metrics: [{ name: 'bdSeq', type: 'Int64', value: bdSeq }] });
+    expect(hear(dialect, 'spBv1.0/plant/NDEATH/edge-1', death(2))?.told).toEqual([]);
+    expect(hear(dialect, 'spBv1.0/plant/NDEATH/edge-1', death(3))?.told).toEqual([
+      { device: 'plant.edge-1', online: false },
+      { device: 'plant.edge-1.pump', online: false },
+    ]);
+  });
+
+  it('writes by the type of the birth', () => {
+    const dialect = born();
+    const plan = dialect.planWrite('plant.edge-1', 'Relay', false);
+    expect(plan?.publish[0]?.topic).toBe('spBv1.0/plant/NCMD/edge-1');
+    const [metric] = decodeSparkplug(plan?.publish[0]?.payload ?? new Uint8Array())?.metrics ?? [];
+    expect([metric?.name, metric?.datatype, metric?.value(undefined)]).toEqual(['Relay', 11, false]);
+    expect(() => dialect.planWrite('plant.edge-1', 'Relay', 1)).toThrow(/type Boolean/);
+    expect(dialect.planWrite('plant.edge-1', 'Nothing', 1)).toBeUndefined();
+  });
+
+  it('tells what is no payload', () => {
+    expect(hear(born(), 'spBv1.0/plant/NDATA/edge-1', Buffer.from([0xff, 0xff, 0xff]))?.told[0]?.fault).toBe(
+      'payload_not_sparkplug',
+    );
+  });
+});
