@@ -31,6 +31,17 @@ const modbusCodecOnly: Plugin = {
   },
 };
 
+/** The MQTT libraries ask `debug` several times a packet whether to say something; it never does here. */
+const withoutDebug: Plugin = {
+  name: 'without-debug',
+  setup(build) {
+    build.onResolve({ filter: /^debug$/ }, ({ path }) => ({ path, namespace: 'silent' }));
+    build.onLoad({ filter: /.*/, namespace: 'silent' }, () => ({
+      contents: 'const silent = () => {}; silent.enabled = false; module.exports = () => silent;',
+    }));
+  },
+};
+
 rmSync(join(ROOT, 'dist'), { recursive: true, force: true });
 await bundle({
   absWorkingDir: ROOT,
@@ -46,7 +57,7 @@ await bundle({
   // Names stay, so that stacks can be read; the rest is memory: V8 keeps the text of what it has loaded.
   minifyWhitespace: true,
   minifySyntax: true,
-  plugins: [englishOnly, modbusCodecOnly],
+  plugins: [englishOnly, modbusCodecOnly, withoutDebug],
   keepNames: true,
   legalComments: 'none',
   external: ['classic-level', 're2js', '@serialport/bindings-cpp', 'systeminformation', 'pino', 'thread-stream'],

@@ -2,7 +2,16 @@
 
 import type { EventEmitter } from 'node:events';
 import type { AuthenticateError, Client, PublishPacket, Subscription } from 'aedes';
-import { abortable, errorText, isGatewayError, LIMITS, type AdapterContext, type StateSpace, systemCode } from '#sdk';
+import {
+  abortable,
+  coalesceWrites,
+  errorText,
+  isGatewayError,
+  LIMITS,
+  type AdapterContext,
+  type StateSpace,
+  systemCode,
+} from '#sdk';
 import type { Authenticator, Principal } from './authenticator.ts';
 import { BrokerStore } from './broker-store.ts';
 import type { MqttConfig } from './config.ts';
@@ -186,6 +195,7 @@ export class Broker {
       },
       onSlowed: () => this.#refuse('slowed_down', { address: remoteAddress }),
     });
+    coalesceWrites(stream);
     this.#aedes.handle(stream);
   }
 

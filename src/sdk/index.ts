@@ -30,6 +30,7 @@ export * from '../platform/abort.ts';
 export * from '../platform/random.ts';
 export * from '../iothub/system-properties.ts';
 export * from '../wire/capture.ts';
+export * from '../wire/coalesce.ts';
 export * from '../wire/dial.ts';
 export * from '../wire/link.ts';
 export * from '../wire/mqtt.ts';

@@ -8,6 +8,7 @@ import type { IClientOptions, IConnackPacket, MqttClient, Packet } from 'mqtt';
 import type { Clock } from '../core/clock.ts';
 import { errorText, GatewayError } from '../core/errors.ts';
 import { abortError } from '../platform/abort.ts';
+import { coalesceWrites } from './coalesce.ts';
 import { isTlsFailure, tlsError } from './tls.ts';
 
 export interface MqttWill {
@@ -193,7 +194,11 @@ function createClient(library: typeof MqttLibrary.default, options: MqttConnectO
     log: () => {},
     ...(options.will !== undefined && { will: { ...options.will, payload: Buffer.from(options.will.payload) } }),
   };
-  if (webSocket === undefined) return new library.MqttClient(() => socket, clientOptions);
+  // A WebSocket frames what it is given itself.
+  if (webSocket === undefined) {
+    coalesceWrites(socket);
+    return new library.MqttClient(() => socket, clientOptions);
+  }
   return library.connect({
     ...clientOptions,
     protocol: 'ws',

@@ -1,6 +1,6 @@
 // The broker for leaf devices, with mosquitto's own tools and mqtt.js as devices.
 
-import { connect as connectTcp } from 'node:net';
+import { connect as connectTcp, type Socket } from 'node:net';
 import mqtt from 'mqtt';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createMqttAdapter } from '../../modules/mqtt/adapter.ts';
@@ -11,9 +11,11 @@ import type { Adapter, AdapterContext } from '../../src/core/adapter.ts';
 import { parseDeviceId } from '../../src/core/device.ts';
 import { GatewayError } from '../../src/core/errors.ts';
 import type { Message } from '../../src/core/message.ts';
+import { createAuthority } from '../support/certificates.ts';
 import { run } from '../support/command.ts';
 import { freePort } from '../support/free-port.ts';
 import { memorySpace } from '../support/state.ts';
+import { createTempDir } from '../support/temp-dir.ts';
 import { waitFor } from '../support/wait.ts';
 import { record, type Recording } from '../unit/modules/mqtt/harness.ts';
 
@@ -209,6 +211,81 @@ describe('what is kept', () => {
     await late.publishAsync('orders/2', 'x', { qos: 1 });
     await waitFor(() => received.length > 2, { what: 'the next message' });
     expect(received.slice(2)).toEqual(['orders/2']);
+  });
+});
+
+describe('transports', () => {
+  it('takes MQTT over TLS from mosquitto_pub', async () => {
+    const directory = createTempDir('mqtt-tls');
+    ends.push(() => Promise.resolve(directory.remove()));
+    const authority = await createAuthority(directory.path);
+    const { certificate, key } = await authority.issue({ name: 'broker', hosts: [ADDRESS] });
+    const port = await freePort(ADDRESS);
+    const rig = await startBroker({
+      listen_tls: {
+        address: ADDRESS,
+        port,
+        certificate,
+        key,
+      },
+    });
+    const args = ['-h', ADDRESS, '-p', String(port), '-q', '1', '-u', 'bridge', '-P', 'bridge-secret'];
+    const message = ['-t', 'sensors/tls-1/telemetry', '-m', 'sealed'];
+    await run('mosquitto_pub', [...args, ...message, '--cafile', authority.certificatePath]);
+    expect(rig.messages.map(({ deviceId }) => deviceId)).toEqual(['tls-1']);
+  });
+
+  it('takes MQTT over WebSockets', async () => {
+    const port = await freePort(ADDRESS);
+    const rig = await startBroker({ listen_ws: { address: ADDRESS, port, path: '/mqtt' } });
+    const peer = await client({ ...rig, url: `ws://${ADDRESS}:${port}/mqtt` });
+    const payload = Buffer.alloc(100_000, 7);
+    await peer.publishAsync('sensors/ws-1/telemetry', payload, { qos: 1 });
+    expect(Buffer.from(rig.messages[0]?.body ?? []).equals(payload)).toBe(true);
+    const page = await fetch(`http://${ADDRESS}:${port}/`);
+    expect(page.status).toBe(426);
+  });
+});
+
+describe('flooding', () => {
+  it('drops a subscriber that takes nothing, and nobody waits for it', async () => {
+    const rig = await startBroker({ max_messages_per_sec: 0 });
+    const slow = await client(rig, { clientId: 'slow' });
+    await slow.subscribeAsync('noise/#', { qos: 0 });
+    (slow.stream as Socket).pause();
+    const loud = await client(rig);
+    const noise = Buffer.alloc(200_000);
+    for (let count = 0; count < 200 && !rig.refusals.includes('slow_subscriber'); count += 1) {
+      await loud.publishAsync('noise/x', noise, { qos: 1 });
+    }
+    expect(rig.refusals).toContain('slow_subscriber');
+    await loud.publishAsync('sensors/a/telemetry', 'still here', { qos: 1 });
+    expect(rig.messages).toHaveLength(1);
+  });
+
+  it('reads a client that floods more slowly, and loses nothing of it', async () => {
+    const rig = await startBroker({ max_messages_per_sec: 50 });
+    const loud = await client(rig);
+    await Promise.all(Array.from({ length: 100 }, () => loud.publishAsync('sensors/a/telemetry', 'x', { qos: 1 })));
+    // A burst is in debt for a second; what comes next waits for it.
+    const startedMs = performance.now();
+    await loud.publishAsync('sensors/a/telemetry', 'x', { qos: 1 });
+    expect(performance.now() - startedMs).toBeGreaterThan(500);
+    expect(rig.messages).toHaveLength(101);
+    expect(rig.refusals).toEqual(['slowed_down']);
+  });
+
+  it('closes connections beyond the limits, and lets the ones it has go on', async () => {
+    const rig = await startBroker({ max_connections: 3, max_connects_per_sec: 0 });
+    const peer = await client(rig);
+    const sockets = Array.from({ length: 200 }, () => connectTcp({ host: ADDRESS, port: rig.port }));
+    for (const socket of sockets) socket.on('error', () => {});
+    await waitFor(() => rig.refusals.filter((reason) => reason === 'too_many_connections').length === 198, {
+      what: 'all but two to be refused',
+    });
+    await peer.publishAsync('sensors/a/telemetry', 'x', { qos: 1 });
+    for (const socket of sockets) socket.destroy();
+    expect(rig.messages).toHaveLength(1);
   });
 });
 

@@ -1,0 +1,91 @@
+// The adapter as a client of a Mosquitto that is there already.
+
+import { connectAsync } from 'mqtt';
+import { expect, it } from 'vitest';
+import { createMqttAdapter } from '../../modules/mqtt/adapter.ts';
+import { mqttConfig } from '../../modules/mqtt/config.ts';
+import type { AdapterContext } from '../../src/core/adapter.ts';
+import { parseDeviceId } from '../../src/core/device.ts';
+import { GatewayError } from '../../src/core/errors.ts';
+import { startMosquitto } from '../support/mosquitto.ts';
+import { waitFor } from '../support/wait.ts';
+import { record } from '../unit/modules/mqtt/harness.ts';
+
+const ADDRESS = '127.0.65.1';
+const NEVER = new AbortController().signal;
+
+function attach(url: string, fields: Partial<AdapterContext> = {}, settings: object = {}) {
+  const recording = record(fields);
+  const config = mqttConfig.parse({
+    connect: { url, client_id: 'gateway' },
+    topics: [{ topic: 'sensors/{device_id}/telemetry' }],
+    ...settings,
+  });
+  const adapter = createMqttAdapter(config, recording.context);
+  return { ...recording, adapter };
+}
+
+const bodies = (rig: ReturnType<typeof attach>): string[] =>
+  rig.messages.map(({ body }) => Buffer.from(body).toString());
+
+it('gets what was published while it was away, in order, once', async () => {
+  await using broker = await startMosquitto({ address: ADDRESS });
+  const first = attach(broker.url);
+  await first.adapter.start(NEVER);
+  await waitFor(() => first.adapter.health().status === 'running', { what: 'the adapter to be attached' });
+  const device = await connectAsync(broker.url);
+  await device.publishAsync('sensors/a/telemetry', '0', { qos: 1 });
+  await waitFor(() => first.messages.length === 1, { what: 'the first message' });
+  await first.adapter.stop(NEVER);
+  for (let index = 1; index <= 50; index += 1)
+    await device.publishAsync('sensors/a/telemetry', String(index), { qos: 1 });
+  const second = attach(broker.url);
+  await second.adapter.start(NEVER);
+  await waitFor(() => second.messages.length >= 50, { what: 'the messages meanwhile' });
+  expect(bodies(second)).toEqual(Array.from({ length: 50 }, (_, index) => String(index + 1)));
+  await second.adapter.stop(NEVER);
+  await device.endAsync();
+});
+
+it('acknowledges only what is stored: what the outbox refused comes again', async () => {
+  await using broker = await startMosquitto({ address: ADDRESS });
+  let refuse = true;
+  const stored: string[] = [];
+  const rig = attach(broker.url, {
+    publishMessages: (messages) => {
+      if (refuse) return Promise.reject(new GatewayError('GW_OUTBOX_FULL', 'full', { details: { policy: 'reject' } }));
+      stored.push(...messages.map(({ body }) => Buffer.from(body).toString()));
+      return Promise.resolve();
+    },
+  });
+  await rig.adapter.start(NEVER);
+  await waitFor(() => rig.adapter.health().status === 'running', { what: 'the adapter to be attached' });
+  const device = await connectAsync(broker.url);
+  await device.publishAsync('sensors/a/telemetry', 'keep me', { qos: 1 });
+  await waitFor(() => rig.refusals.includes('outbox_full'), { what: 'the refusal' });
+  refuse = false;
+  await waitFor(() => stored.length > 0, { timeoutMs: 15_000, what: 'the message to come again' });
+  expect(stored).toEqual(['keep me']);
+  await rig.adapter.stop(NEVER);
+  await device.endAsync();
+});
+
+it('comes back to a broker that was away, and writes through it', async () => {
+  await using broker = await startMosquitto({ address: ADDRESS });
+  const rig = attach(broker.url, {}, { topics: [], presets: ['tasmota'] });
+  await rig.adapter.start(NEVER);
+  await waitFor(() => rig.adapter.health().status === 'running', { what: 'the adapter to be attached' });
+  await broker.kill();
+  await waitFor(() => rig.adapter.health().status === 'degraded', { what: 'the loss to be noticed' });
+  await broker.start();
+  await waitFor(() => rig.adapter.health().status === 'running', { timeoutMs: 15_000, what: 'the adapter to be back' });
+  const plug = await connectAsync(broker.url);
+  plug.on('message', (_topic, payload) => plug.publish('stat/plug/RESULT', `{"POWER":"${payload.toString()}"}`));
+  await plug.subscribeAsync('cmnd/plug/POWER');
+  await plug.publishAsync('tele/plug/LWT', 'Online', { qos: 1, retain: true });
+  await waitFor(() => rig.states.get('plug') === 'good', { what: 'the plug to be online' });
+  const result = await rig.adapter.write?.({ deviceId: parseDeviceId('plug'), point: 'POWER', value: true }, NEVER);
+  expect(result).toEqual({ readBack: true, quality: { level: 'good' } });
+  await rig.adapter.stop(NEVER);
+  await plug.endAsync();
+});
