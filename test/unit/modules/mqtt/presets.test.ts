@@ -5,7 +5,6 @@ import type { Dialect, Told } from '../../../../modules/mqtt/dialect.ts';
 import { createPreset } from '../../../../modules/mqtt/presets/presets.ts';
 import { decodeSparkplug } from '../../../../modules/mqtt/presets/sparkplug-codec.ts';
 import { get } from 'sparkplug-payload';
-import type { UPayload } from 'sparkplug-payload/lib/sparkplugbpayload.js';
 
 function hear(dialect: Dialect, topic: string, payload: string | Uint8Array, replayed = false) {
   const bytes = typeof payload === 'string' ? Buffer.from(payload) : payload;
@@ -252,7 +251,7 @@ describe('homie', () => {
 describe('sparkplug', () => {
   // https://sparkplug.eclipse.org/specification/version/3.0/documents/sparkplug-specification-3.0.0.pdf, 6.4
   const codec = get('spBv1.0');
-  const bytes = (payload: object): Uint8Array => codec?.encodePayload(payload as UPayload) ?? new Uint8Array();
+  const bytes = (payload: object): Uint8Array => codec?.encodePayload(payload) ?? new Uint8Array();
   const birth = bytes({
     timestamp: 1_767_323_045_000,
     seq: 0,
