@@ -138,10 +138,13 @@ function frameOf(chunk: Chunk, index: number): RecordFrame {
   return chunk.version === 1 ? readFrame1(chunk, index) : readFrame(chunk, index);
 }
 
-/** Device, `seq` and the queues of a record, without the rest of it. */
+/** Whose a record is and its number, without the rest of it. */
 export interface RecordIdentity {
   readonly deviceId: DeviceId;
+  readonly epoch: string;
   readonly seq: number;
+  /** It left the quarantine: its number is an older one, and says nothing of those around it. */
+  readonly again: boolean;
   /** Undefined: every queue that takes all. */
   readonly onlyQueues: readonly number[] | undefined;
 }
@@ -149,12 +152,20 @@ export interface RecordIdentity {
 export function decodeIdentity(chunk: Chunk, index: number): RecordIdentity {
   const { bytes } = chunk;
   const { fieldsFrom, fieldsTo } = frameOf(chunk, index);
+  let epoch: string | undefined;
   let onlyQueues: number[] | undefined;
   const field = { tag: 0, from: 0, to: fieldsFrom };
   while (nextField(bytes, field, fieldsTo)) {
     if (field.tag === FIELD.onlyQueues) onlyQueues = readIds(bytes, field.from, field.to);
+    else if (field.tag === FIELD.againOfEpoch) epoch = bytes.toString('utf8', field.from, field.to);
   }
-  return { deviceId: deviceOf(chunk, index), seq: chunk.seqs[index] as number, onlyQueues };
+  return {
+    deviceId: deviceOf(chunk, index),
+    epoch: epoch ?? chunk.epoch,
+    seq: chunk.seqs[index] as number,
+    again: epoch !== undefined,
+    onlyQueues,
+  };
 }
 
 function deviceOf(chunk: Chunk, index: number): DeviceId {
@@ -171,10 +182,11 @@ const NO_PROPERTIES = Object.freeze({});
 
 /** The message of a record. Its body is a view of the chunk, not a copy. */
 export function decodeRecord(chunk: Chunk, index: number): StoredMessage {
-  const { bytes, epoch } = chunk;
+  const { bytes } = chunk;
   const frame = frameOf(chunk, index);
   const deviceId = deviceOf(chunk, index);
   const seq = chunk.seqs[index] as number;
+  let { epoch } = chunk;
   let { bootId } = chunk.time;
   let hubId: string | undefined;
   let moduleId: string | undefined;
@@ -193,6 +205,7 @@ export function decodeRecord(chunk: Chunk, index: number): StoredMessage {
     } else if (tag === FIELD.bootId) bootId = bytes.toString('utf8', from, to);
     else if (tag === FIELD.hubId) hubId = bytes.toString('utf8', from, to);
     else if (tag === FIELD.moduleId) moduleId = bytes.toString('utf8', from, to);
+    else if (tag === FIELD.againOfEpoch) epoch = bytes.toString('utf8', from, to);
   }
   const systemProperties: SystemProperties =
     sharedFrom < 0 ? NO_PROPERTIES : readSystemProperties(chunk, sharedFrom, sharedTo);

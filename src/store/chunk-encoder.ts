@@ -22,6 +22,14 @@ import {
 /** What is known when a commit begins. */
 export type CommitHeader = Pick<ChunkHeader, 'epoch' | 'shelfMs' | 'time'>;
 
+/** What a message is that stood in the log before. */
+export interface SentAgain {
+  /** Of its `seq` and id. */
+  readonly epoch: string;
+  /** Ids of the only queues that take it. */
+  readonly onlyQueues: readonly number[];
+}
+
 /** A device of the chunk that is being encoded. */
 interface ChunkDevice {
   readonly index: number;
@@ -71,8 +79,8 @@ export class ChunkEncoder {
     writer.setUint16(10, writer.length);
   }
 
-  /** Adds a message with its `seq`; `onlyQueues` when not every queue that takes all takes it. */
-  add(message: Message, seq: number, onlyQueues?: readonly number[]): void {
+  /** Adds a message with its `seq`. */
+  add(message: Message, seq: number, again?: SentAgain): void {
     const writer = this.#writer;
     const start = writer.reserve(1);
     this.#positions.push(start);
@@ -87,7 +95,7 @@ export class ChunkEncoder {
       flags |= RECORD_FLAG.timeAt;
       writer.varint(stamps.timeAt >= (stamps.identityAt ?? Infinity) ? stamps.timeAt + identity.length : stamps.timeAt);
     }
-    flags |= this.#fields(message, onlyQueues);
+    flags |= this.#fields(message, again);
     writer.varint(body.length + identity.length);
     if (stamps?.identityAt === undefined) writer.bytes(body);
     else {
@@ -131,7 +139,7 @@ export class ChunkEncoder {
     return RECORD_FLAG.wall;
   }
 
-  #fields(message: Message, onlyQueues: readonly number[] | undefined): number {
+  #fields(message: Message, again: SentAgain | undefined): number {
     const writer = this.#writer;
     const { properties, systemProperties, hubId, moduleId, time } = message;
     let flags = 0;
@@ -153,10 +161,11 @@ export class ChunkEncoder {
       writer.textField(FIELD.propertyName, name);
       writer.textField(FIELD.propertyValue, properties[name] as string);
     }
-    if (onlyQueues !== undefined) {
+    if (again !== undefined) {
       writer.uint8(FIELD.onlyQueues);
-      writer.varint(onlyQueues.length * 2);
-      for (const id of onlyQueues) writer.setUint16(writer.reserve(2), id);
+      writer.varint(again.onlyQueues.length * 2);
+      for (const id of again.onlyQueues) writer.setUint16(writer.reserve(2), id);
+      writer.textField(FIELD.againOfEpoch, again.epoch);
     }
     return writer.endMeasured(at) > 0 ? flags | RECORD_FLAG.fields : flags;
   }

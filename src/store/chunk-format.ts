@@ -52,6 +52,8 @@ export const FIELD = {
   onlyQueues: 7,
   /** Position in the chunk of an earlier record's system properties, which are the same. */
   sameSystemProperties: 8,
+  /** Of a message that left the quarantine: it stands here again, with the epoch and the `seq` that it had. */
+  againOfEpoch: 9,
   /** Plus the code of the system property. */
   systemProperty: 32,
   body: 127,

@@ -2,10 +2,10 @@
 
 import type { DeviceId } from '../core/device.ts';
 import type { AppendReceipt, OutboxEntry, OutboxEvent } from '../core/outbox.ts';
-import type { Message } from '../core/message.ts';
+import type { Message, StoredMessage } from '../core/message.ts';
 import type { Timestamp } from '../core/time.ts';
 import type { LevelWrite } from '../platform/level-handle.ts';
-import type { ChunkEncoder } from './chunk-encoder.ts';
+import type { ChunkEncoder, SentAgain } from './chunk-encoder.ts';
 import type { LogState } from './log-state.ts';
 
 export class CommitBatch {
@@ -39,20 +39,22 @@ export class CommitBatch {
 
   /** Encodes an entry behind the others. */
   add(entry: OutboxEntry): AppendReceipt {
-    return this.#add(entry.message, entry.queues);
+    return this.#add(entry.message, entry.queues, this.#nextSeq(entry.message.deviceId));
   }
 
-  /** Encodes a message that no queue takes but those named. */
-  addExclusive(message: Message, queues: readonly string[]): AppendReceipt {
-    const ids = queues.flatMap((name) => this.#state.queues.get(name)?.id ?? []);
-    return this.#add(message, queues, ids);
+  /**
+   * Encodes a message of the log once more, for one queue alone. It keeps epoch, `seq` and id: a new number would stand in
+   * no body, and every consumer would miss it.
+   */
+  addAgain({ message, epoch, seq }: StoredMessage, queue: string): void {
+    const id = this.#state.queues.get(queue)?.id;
+    this.#add(message, [queue], seq, { epoch, onlyQueues: id === undefined ? [] : [id] });
   }
 
-  #add(message: Message, queues: readonly string[], onlyQueues?: readonly number[]): AppendReceipt {
+  #add(message: Message, queues: readonly string[], seq: number, again?: SentAgain): AppendReceipt {
     const offset = this.first + this.#encoder.count;
-    const seq = this.#nextSeq(message.deviceId);
-    this.#encoder.add(message, seq, onlyQueues);
-    if (onlyQueues !== undefined) this.exclusive.set(offset, onlyQueues);
+    this.#encoder.add(message, seq, again);
+    if (again !== undefined) this.exclusive.set(offset, again.onlyQueues);
     for (const name of queues) {
       const queue = this.#state.queues.get(name);
       if (queue === undefined || queue.segmentAt(offset).takes === 'all') continue;

@@ -26,6 +26,8 @@ export interface LostMessage {
   readonly queue: QueueName;
   /** The queue takes a part only: what lies between two losses was never its, and ends no run. */
   readonly routed?: boolean;
+  /** It left the quarantine: its number is out of the order of the others. */
+  readonly again?: boolean;
 }
 
 interface Run {
@@ -40,7 +42,7 @@ const NEWS_BYTES = 320;
 
 export class DropLedger {
   readonly #runs: Run[] = [];
-  /** The newest run of each device, epoch, reason and queue. */
+  /** The newest run of each device, epoch, reason and queue; those that left the quarantine apart. */
   readonly #open = new Map<string, Run>();
   /** Told before, joined by device, epoch, reason and queue: a long outage makes one news message of many. */
   readonly #told = new Map<string, ToldLoss>();
@@ -50,9 +52,11 @@ export class DropLedger {
 
   add(lost: LostMessage): void {
     this.#messages += 1;
-    const key = `${lost.reason} ${lost.queue} ${lost.epoch} ${lost.deviceId}`;
+    const again = lost.again === true;
+    const key = `${lost.reason} ${lost.queue} ${lost.epoch} ${lost.deviceId} ${again}`;
     const open = this.#open.get(key);
-    if (open !== undefined && (open.to + 1 === lost.seq || (lost.routed === true && open.to < lost.seq))) {
+    const passesOthers = lost.routed === true && !again;
+    if (open !== undefined && (open.to + 1 === lost.seq || (passesOthers && open.to < lost.seq))) {
       open.to = lost.seq;
       open.count += 1;
       return;

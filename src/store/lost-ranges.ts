@@ -1,5 +1,6 @@
 // Whose messages stood in a hole of the log. `seq` of a device is gap-free and each offset is one message, so the last
 // `seq` before the hole and the first behind it say what each device lost, and the sum of it must be the hole's size.
+// What left the quarantine stands among them with an older number, and proves nothing.
 
 import type { DeviceId } from '../core/device.ts';
 import { decodeIdentity } from './chunk-decoder.ts';
@@ -56,8 +57,8 @@ export async function lostRanges(state: LogState, reader: LogReader, from: numbe
     joined += chunk.count;
     epoch ??= chunk.epoch;
     for (let index = 0; index < chunk.count; index += 1) {
-      const { deviceId, seq } = decodeIdentity(chunk, index);
-      meet(deviceId, seq);
+      const { deviceId, seq, again } = decodeIdentity(chunk, index);
+      if (!again) meet(deviceId, seq);
     }
   }
   if (joined === state.tail && unknown > 0) for (const [deviceId, seq] of state.seqs) meet(deviceId, seq + 1);
@@ -87,8 +88,8 @@ async function seqsBefore(state: LogState, reader: LogReader, from: number): Pro
     epoch ??= chunk.epoch;
     joined = chunk.firstOffset;
     for (let index = chunk.count - 1; index >= 0; index -= 1) {
-      const { deviceId, seq } = decodeIdentity(chunk, index);
-      if (!seqs.has(deviceId)) seqs.set(deviceId, seq);
+      const { deviceId, seq, again } = decodeIdentity(chunk, index);
+      if (!again && !seqs.has(deviceId)) seqs.set(deviceId, seq);
     }
   }
   // Without a chunk in between, the hole begins where the snapshot or the log does.

@@ -147,7 +147,7 @@ export class Quarantine {
     return found;
   }
 
-  /** Appends the messages again for their queue alone; each keeps its message id. */
+  /** Appends the messages again for their queue alone; each keeps its epoch, `seq` and id. */
   async requeue(ids: readonly string[]): Promise<number> {
     const core = this.#core;
     let count = 0;
@@ -160,8 +160,7 @@ export class Quarantine {
         apply: (batch) => {
           for (const { id, queue, stored } of messages) {
             this.#delete(batch, id);
-            const { message, messageId } = stored;
-            batch.addExclusive({ ...message, systemProperties: { ...message.systemProperties, messageId } }, [queue]);
+            batch.addAgain(stored, queue);
           }
         },
       });

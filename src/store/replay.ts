@@ -72,8 +72,8 @@ function readIdentities(
 ): { readonly exclusive: Map<number, readonly number[]> } {
   const exclusive = new Map<number, readonly number[]>();
   for (let index = 0; index < chunk.count; index += 1) {
-    const { deviceId, seq, onlyQueues } = decodeIdentity(chunk, index);
-    if (seq > (seqs.get(deviceId) ?? 0)) seqs.set(deviceId, seq);
+    const { deviceId, seq, again, onlyQueues } = decodeIdentity(chunk, index);
+    if (!again && seq > (seqs.get(deviceId) ?? 0)) seqs.set(deviceId, seq);
     if (onlyQueues !== undefined) exclusive.set(chunk.firstOffset + index, onlyQueues);
   }
   return { exclusive };

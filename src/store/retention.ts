@@ -100,9 +100,9 @@ function dropMessage(context: DropContext, queue: QueueState, chunk: Chunk, inde
   const offset = chunk.firstOffset + index;
   // Settled while the walk was waiting for the disk: delivered, not lost.
   if (queue.isDone(offset)) return;
-  const { deviceId, seq } = decodeIdentity(chunk, index);
+  const { deviceId, epoch, seq, again } = decodeIdentity(chunk, index);
   const routed = queue.segmentAt(offset).takes === 'routed';
-  context.ledger.add({ deviceId, seq, epoch: chunk.epoch, reason, queue: queue.name, routed });
+  context.ledger.add({ deviceId, seq, epoch, reason, queue: queue.name, routed, again });
   dropOffset(context, queue, offset, recordBytes(chunk, index));
 }
 

@@ -244,9 +244,11 @@ export function describeOutbox(start: () => Promise<OutboxSubject>): void {
       expect(await outbox.requeue([quarantined?.id ?? '', 'nonsense', '99'])).toBe(1);
       const again = await take(queue);
       expect(again.map(text)).toEqual(['bad']);
-      expect(again[0]?.messageId).toBe(`${outbox.epoch}.meter-1.1`);
+      expect(again[0]).toMatchObject({ messageId: `${outbox.epoch}.meter-1.1`, seq: 1 });
+      // No number is used up that nobody would ever see.
+      expect(await outbox.append([entry('next')])).toMatchObject([{ seq: 2 }]);
       // For its own queue alone: the other one has the first copy and the event.
-      expect((await take(outbox.queue('second'))).map(({ offset }) => offset)).toEqual([0, 1]);
+      expect((await take(outbox.queue('second'))).map(({ offset }) => offset)).toEqual([0, 1, 3]);
       expect(outbox.stats().quarantined).toBe(0);
       await queue.settle([{ offset: again[0]?.offset ?? -1, outcome: 'rejected', reason: 'schema' }]);
       const [second] = await outbox.quarantined({ limit: 10 });

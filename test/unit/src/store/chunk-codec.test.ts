@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import type { DeviceId } from '../../../../src/core/device.ts';
 import type { Message } from '../../../../src/core/message.ts';
 import { decodeChunk, decodeIdentity, decodeRecord } from '../../../../src/store/chunk-decoder.ts';
-import { ChunkEncoder } from '../../../../src/store/chunk-encoder.ts';
+import { ChunkEncoder, type SentAgain } from '../../../../src/store/chunk-encoder.ts';
 import type { Chunk } from '../../../../src/store/chunk-format.ts';
 import { message, timestamp } from '../../../support/builders.ts';
 
@@ -13,11 +13,11 @@ const AT = { firstOffset: 7, logBytesBefore: 100 };
 function encodeChunk(
   messages: readonly Message[],
   seqOf: (index: number) => number = (index) => index + 1,
-  onlyQueues?: readonly number[],
+  again?: SentAgain,
 ): Chunk {
   const encoder = new ChunkEncoder();
   encoder.start({ epoch: 'epoch', shelfMs: 5, time: timestamp() });
-  messages.forEach((sent, index) => encoder.add(sent, seqOf(index), onlyQueues));
+  messages.forEach((sent, index) => encoder.add(sent, seqOf(index), again));
   return encoder.finish(AT);
 }
 
@@ -88,7 +88,13 @@ describe('chunk codec', () => {
         const chunk = decodeWhole(encodeChunk(messages, (index) => records[index]?.seq ?? 0).bytes);
         expect(messagesOf(chunk)).toEqual(messages);
         expect(records.map((_, index) => decodeIdentity(chunk, index))).toEqual(
-          records.map(({ device, seq }) => ({ deviceId: device, seq, onlyQueues: undefined })),
+          records.map(({ device, seq }) => ({
+            deviceId: device,
+            epoch: 'epoch',
+            seq,
+            again: false,
+            onlyQueues: undefined,
+          })),
         );
       }),
     );
@@ -129,7 +135,8 @@ describe('chunk codec', () => {
 
   it('skips fields that a later release may add, in the header and in a record', () => {
     const systemProperties = { contentType: 'text/plain' };
-    const chunk = encodeChunk([message({ systemProperties }), message({ systemProperties })], undefined, [3, 300]);
+    const again = { epoch: 'earlier', onlyQueues: [3, 300] };
+    const chunk = encodeChunk([message({ systemProperties }), message({ systemProperties })], () => 17, again);
     const { bytes } = chunk;
     const [first = 0] = chunk.positions;
     const fieldsAt = bytes.indexOf(Buffer.from([42 - 5, 10])) - 1;
@@ -146,7 +153,9 @@ describe('chunk codec', () => {
     later.writeUInt16LE(first + unknown.length, 10);
     later.writeUInt32LE(crc32(later.subarray(8)), 4);
     expect(decode(later)).toEqual(decode(bytes));
-    expect(decodeIdentity(decodeWhole(later), 0)).toEqual({ deviceId: 'meter-1', seq: 1, onlyQueues: [3, 300] });
+    const identity = { deviceId: 'meter-1', epoch: 'earlier', seq: 17, again: true, onlyQueues: [3, 300] };
+    expect(decodeIdentity(decodeWhole(later), 0)).toEqual(identity);
+    expect(decodeRecord(decodeWhole(later), 0)).toMatchObject({ epoch: 'earlier', messageId: 'earlier.meter-1.17' });
   });
 
   it('refuses a version that it does not know', () => {
