@@ -86,7 +86,13 @@ class Simulator implements Adapter {
   /** One life of the process; returns what it reported. */
   async #runOnce(): Promise<SiteReport | undefined> {
     const { address, port } = this.#config.listen;
-    const options: SiteOptions = { address, port, startWallMs: this.#context.clock.wallMs() };
+    const { leaf } = this.#config;
+    const options: SiteOptions = {
+      address,
+      port,
+      startWallMs: this.#context.clock.wallMs(),
+      ...(leaf !== undefined && { leaf: { url: leaf.url, deviceId: leaf.device_id } }),
+    };
     const child = fork(ENTRY, [JSON.stringify(options)], {
       // Flags of the gateway (heap size, inspector) are not for its child.
       execArgv: [],

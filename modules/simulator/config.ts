@@ -1,6 +1,7 @@
 // Configuration of the simulated site.
 
 import { z } from 'zod';
+import { isLoopbackHost } from '#sdk';
 
 export const simulatorConfig = z
   .strictObject({
@@ -15,6 +16,23 @@ export const simulatorConfig = z
       })
       .prefault({})
       .meta({ title: 'Listen', description: 'Where the Modbus TCP server of the site listens.' }),
+    leaf: z
+      .strictObject({
+        url: z
+          .url({ protocol: /^mqtt$/, error: 'must be a URL such as mqtt://127.0.0.1:1883' })
+          .refine((url) => isLoopbackHost(new URL(url).hostname), { error: 'must be a broker on this machine' })
+          .meta({ title: 'URL', description: 'The broker that it publishes to, on this machine.' }),
+        device_id: z
+          .string()
+          .regex(/^[A-Za-z0-9_-]{1,64}$/, { error: 'must be 1 to 64 letters, digits, _ or -' })
+          .default('greenhouse-1')
+          .meta({ title: 'Device id', description: 'Its part of the topics `site/ID/state`, `/online` and `/set`.' }),
+      })
+      .optional()
+      .meta({
+        title: 'MQTT leaf device',
+        description: 'A greenhouse that publishes every second. Without it there is none.',
+      }),
   })
   .meta({
     title: 'Simulated site',

@@ -6,6 +6,8 @@ export interface SiteOptions {
   readonly port: number;
   /** Wall clock in ms at which the process was started; the energy counter goes on from there. */
   readonly startWallMs: number;
+  /** The MQTT leaf device, when there is to be one. */
+  readonly leaf?: { readonly url: string; readonly deviceId: string };
 }
 
 /** Told once, over the IPC channel. */

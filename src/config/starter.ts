@@ -6,11 +6,12 @@ const STARTER = `# The configuration of this gateway. Every field is described i
 # gateway: { id: plant-7 }     # its name upstream; default fieldpost- and six digits of this machine
 
 adapters:
-  # A simulated site: a real Modbus TCP server on loopback, in a process of its own, with a meter and a tank. Remove both
-  # entries when you connect devices of your own.
+  # A simulated site: a real Modbus TCP server on loopback, in a process of its own, with a meter and a tank, and a
+  # greenhouse that speaks MQTT. Remove these entries when you connect devices of your own.
   site:
     type: simulator
     listen: { address: 127.0.0.1, port: 5020 }
+    leaf: { url: 'mqtt://127.0.0.1:1883', device_id: greenhouse-1 }
 
   site-bus:
     type: modbus
@@ -34,6 +35,21 @@ adapters:
           temperature: { register: input:2, type: int16, scale: 0.1, unit: °C }
           pump: { register: coil:0, writable: true }
           pump_speed: { register: holding:0, type: uint16, unit: "%", min: 0, max: 100, writable: true }
+
+  # A broker for devices that speak MQTT; so far only the greenhouse of the simulated site does.
+  field-broker:
+    type: mqtt
+    listen: { address: 127.0.0.1, port: 1883 }
+    anonymous: loopback
+    topics:
+      - topic: "site/{device_id}/state"
+        points:
+          temperature: { pointer: /temperature, type: number, unit: °C }
+          humidity: { pointer: /humidity, type: number, unit: "%" }
+          lamp: { pointer: /lamp, type: boolean, writable: true }
+    availability: [{ topic: "site/{device_id}/online", online: "true", offline: "false" }]
+    command: { topic: "site/{device_id}/set" }
+    devices: { greenhouse-1: {} }
 
 # Where everything goes: a broker inside the gateway, for a first look. For a real one:
 #   upstream:
