@@ -4,6 +4,7 @@
 import { z } from 'zod';
 
 export const PATHS = {
+  audit: '/api/audit',
   health: '/health',
   metrics: '/metrics',
   status: '/api/status',
@@ -110,4 +111,16 @@ export const deviceQuerySchema = z.strictObject({
     .transform(Number)
     .pipe(z.int().min(1).max(1000))
     .optional(),
+});
+
+const numberText = z
+  .string()
+  .regex(/^\d{1,15}$/)
+  .transform(Number);
+
+/** A page of PATHS.audit, the newest first. */
+export const auditQuerySchema = z.strictObject({
+  /** The number of the last record of the page before. */
+  before: numberText.optional(),
+  limit: numberText.pipe(z.int().min(1).max(1000)).default(100),
 });

@@ -137,6 +137,7 @@ export function createAdmin(options: AdminOptions): AdminApi {
     config: options.config,
     scan: (request, watch) => options.scan(request, watch),
     identify: async (deviceId) => options.dispatcher.identify(parseDeviceId(deviceId)),
+    audit: (page) => options.dispatcher.audit(page),
     async write(request, actor) {
       const write = { deviceId: parseDeviceId(request.deviceId), point: request.point, value: pointValue(request) };
       return writeView(await options.dispatcher.write(write, { actor }));

@@ -17,6 +17,7 @@ import type {
   WriteRequest,
   WriteView,
 } from '../core/admin.ts';
+import type { AuditRecord } from '../core/command.ts';
 import { GatewayError } from '../core/errors.ts';
 import type { OutboxStats } from '../core/outbox.ts';
 import { answeredError, connectionError } from './control-errors.ts';
@@ -39,6 +40,7 @@ export interface ControlClient {
   health(): Promise<HealthSummary>;
   devices(query?: DeviceQuery): Promise<Page<DeviceView>>;
   write(request: WriteRequest, actor: string): Promise<WriteView>;
+  readonly audit: AdminApi['audit'];
   identify(deviceId: string): Promise<Readonly<Record<string, string>>>;
   readonly scan: AdminApi['scan'];
   readonly buffer: BufferAdmin;
@@ -78,6 +80,7 @@ export function createControlClient(path: string): ControlClient {
     health: () => get('/v1/health'),
     devices: (query = {}) => get('/v1/devices', { ...query }),
     write: (request, actor) => post('/v1/write', { ...request, actor }),
+    audit: (page) => get<readonly AuditRecord[]>('/v1/audit', { ...page }),
     identify: (deviceId) => post('/v1/identify', { deviceId }),
     scan: (request, watch) => scanOverSocket(path, request, watch),
     buffer: {

@@ -29,6 +29,7 @@ const messagesQuery = z.strictObject({
   limit: pageLimit,
 });
 const quarantineQuery = z.strictObject({ afterId: z.string().optional(), limit: pageLimit });
+const auditQuery = z.strictObject({ before: numberText.pipe(z.int()).optional(), limit: pageLimit });
 const idsBody = z.strictObject({ ids: z.array(z.string()).max(PAGE_MESSAGES_MAX) });
 const purgeBody = z.strictObject({ queue: z.string() });
 const actor = z.string().min(1).max(128);
@@ -76,6 +77,10 @@ export function addControlRoutes(app: FastifyInstance, admin: AdminApi): void {
     return admin.write(defined(request), actor);
   });
   app.post('/v1/identify', ({ body }) => admin.identify(parse(deviceBody, body).deviceId));
+  app.get('/v1/audit', ({ query }) => {
+    const { limit = DEFAULT_PAGE, ...rest } = parse(auditQuery, query);
+    return admin.audit({ ...defined(rest), limit });
+  });
   addScanRoute(app, admin);
   addBufferRoutes(app, admin);
   addConfigRoutes(app, admin);

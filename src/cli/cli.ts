@@ -1,6 +1,7 @@
 // The verbs of the command line (design, section 6) and how their errors become exit codes.
 
 import { ERROR_CATALOGUE, errorText, EXIT_CODES, isGatewayError } from '../core/errors.ts';
+import { auditCommand } from './audit.ts';
 import { bufferCommand } from './buffer.ts';
 import { checkCommand, schemaCommand } from './check.ts';
 import { usageError, type Command, type CommandContext } from './command.ts';
@@ -28,6 +29,7 @@ const COMMANDS: readonly Command[] = [
   bufferCommand,
   configCommand,
   writeCommand,
+  auditCommand,
   identifyCommand,
   scanCommand,
   profilesCommand,

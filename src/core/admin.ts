@@ -1,14 +1,15 @@
 // What people and programs may ask of a running gateway: the port behind the web server, the control socket and the
 // command line. Everything here is plain JSON data, ready to be sent; times are ISO 8601 in UTC, ages are measured.
 
+import type { AuditRecord } from './command.ts';
 import type { DeviceState } from './device.ts';
 import type { OutboxStats } from './outbox.ts';
+import type { JsonValue } from './reading.ts';
 import type { ScanEvent, ScanRequest } from './scan.ts';
 import type { HealthReport } from './service.ts';
 import type { ClockQuality } from './time.ts';
 
-/** A value as JSON has it: integers beyond 2^53-1 and bytes (hexadecimal) are strings, as in messages. */
-export type JsonValue = number | boolean | string;
+export type { JsonValue };
 
 /** One part that is not simply running. */
 export interface HealthReason extends HealthReport {
@@ -267,6 +268,8 @@ export interface AdminApi {
    * GW_MODBUS_EXCEPTION, GW_WRITE_VERIFY.
    */
   write(request: WriteRequest, actor: string): Promise<WriteView>;
+  /** What devices were told to do, the newest first; `limit` 1 to 1000, `before` the number of the last one seen. */
+  audit(options: { readonly limit: number; readonly before?: number }): Promise<readonly AuditRecord[]>;
   /** What a device tells of itself. @throws GatewayError GW_NOT_FOUND, GW_DEVICE_OFFLINE, GW_TIMEOUT, GW_MODBUS_EXCEPTION. */
   identify(deviceId: string): Promise<Readonly<Record<string, string>>>;
   /**

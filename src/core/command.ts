@@ -1,9 +1,8 @@
 // Commands: what somebody, near or far, wants a leaf device to do, and how that ended. Commands move machines, so each is
 // done at most once, in time, and answered by what the device says.
 
-import type { JsonValue } from './admin.ts';
 import { isGatewayError, type ErrorCode } from './errors.ts';
-import type { PointValue } from './reading.ts';
+import type { JsonValue, PointValue } from './reading.ts';
 
 /** What a device is to do. `deviceId` may be any text: no such device is an answer like another. */
 export type DeviceCommand =

@@ -6,6 +6,9 @@ import type { Timestamp } from './time.ts';
 /** Integers beyond 2^53-1 are bigint here and strings in JSON; NaN and infinity never occur (they are bad). */
 export type PointValue = number | bigint | boolean | string | Uint8Array;
 
+/** A value as JSON has it: integers beyond 2^53-1 and bytes (hexadecimal) are strings, as in messages. */
+export type JsonValue = number | boolean | string;
+
 /** Stable words behind a quality that is not good: `bad:timeout`, `bad:exception_2`, `uncertain:stale`, … */
 export type QualityReason = string;
 

@@ -9,7 +9,6 @@
 //   ends that.
 
 import type { Adapter, PointInfo, PointWrite, WriteResult } from '../core/adapter.ts';
-import type { JsonValue } from '../core/admin.ts';
 import type { Clock } from '../core/clock.ts';
 import {
   answerOf,
@@ -21,7 +20,7 @@ import {
 } from '../core/command.ts';
 import { isDeviceId, type DeviceId } from '../core/device.ts';
 import { errorText, GatewayError } from '../core/errors.ts';
-import { qualityText, type PointValue } from '../core/reading.ts';
+import { qualityText, type JsonValue, type PointValue } from '../core/reading.ts';
 import type { StateSpace } from '../core/state.ts';
 import { isoTime } from '../core/time.ts';
 import type { Telemetry } from '../observe/events.ts';
