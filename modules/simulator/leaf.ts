@@ -1,5 +1,6 @@
 // The MQTT leaf device of the simulated site: a greenhouse that tells its climate every second and has a lamp to switch.
 
+import { setInterval as every } from 'node:timers/promises';
 import mqtt from 'mqtt';
 
 export interface LeafOptions {
@@ -12,8 +13,8 @@ const RECONNECT_MS = 2000;
 /** One day of the greenhouse, so that something is to be seen. */
 const DAY_MS = 600_000;
 
-/** Tries the broker for ever; while it is away nothing is told. Ends with the process. */
-export function startLeaf({ url, deviceId }: LeafOptions): void {
+/** Tries the broker for ever; while it is away nothing is told. Ends with the process, and never before. */
+export async function runLeaf({ url, deviceId }: LeafOptions): Promise<void> {
   const topic = (name: string): string => `site/${deviceId}/${name}`;
   let lamp = false;
   const client = mqtt.connect(url, {
@@ -25,7 +26,7 @@ export function startLeaf({ url, deviceId }: LeafOptions): void {
     will: { topic: topic('online'), payload: Buffer.from('false'), qos: 1, retain: true },
   });
   const tell = (): void => {
-    if (client.connected) client.publish(topic('state'), JSON.stringify(climate(Date.now(), lamp)), { qos: 1 });
+    if (client.connected) client.publish(topic('state'), JSON.stringify(climate(performance.now(), lamp)), { qos: 1 });
   };
   // The broker may start later than the device.
   client.on('error', () => {});
@@ -38,7 +39,7 @@ export function startLeaf({ url, deviceId }: LeafOptions): void {
     lamp = lampAfter(payload.toString(), lamp);
     tell();
   });
-  setInterval(tell, EVERY_MS);
+  for await (const _ of every(EVERY_MS)) tell();
 }
 
 /** `{"lamp":true}` switches it; anything else leaves it. */
@@ -52,8 +53,8 @@ export function lampAfter(command: string, lamp: boolean): boolean {
 }
 
 /** In °C and percent; the lamp warms. */
-export function climate(wallMs: number, lamp: boolean): { temperature: number; humidity: number; lamp: boolean } {
-  const sun = Math.sin((wallMs / DAY_MS) * 2 * Math.PI);
+export function climate(runMs: number, lamp: boolean): { temperature: number; humidity: number; lamp: boolean } {
+  const sun = Math.sin((runMs / DAY_MS) * 2 * Math.PI);
   const temperature = 21 + 4 * sun + (lamp ? 2.5 : 0);
   return { temperature: Math.round(temperature * 10) / 10, humidity: Math.round(62 - 12 * sun), lamp };
 }

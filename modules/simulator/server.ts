@@ -1,7 +1,7 @@
 // The process of the simulated site: a Modbus TCP server. Started by adapter.ts over an IPC channel and gone with it.
 
 import { ServerTCP } from 'modbus-serial';
-import { startLeaf } from './leaf.ts';
+import { runLeaf } from './leaf.ts';
 import type { SiteOptions, SiteReport } from './protocol.ts';
 import { Site } from './site.ts';
 
@@ -41,7 +41,7 @@ function main(): void {
     const code = error !== null && 'code' in error ? String(error.code) : 'EIO';
     tell({ kind: 'refused', code }, () => process.exit(1));
   });
-  if (options.leaf !== undefined) startLeaf(options.leaf);
+  if (options.leaf !== undefined) void runLeaf(options.leaf);
   // The channel closes when the gateway stops us, and when it dies.
   process.on('disconnect', () => process.exit(0));
   // Ctrl-C goes to the whole group of processes; the gateway stops in order and then ends us.
