@@ -1,6 +1,7 @@
 // `fieldpost buffer …`: looks into the outbox and puts it right, in a running gateway or in a store opened by the command.
 
 import type { BufferAdmin, MessageView, QuarantinedView } from '../core/admin.ts';
+import { counted } from '../core/counted.ts';
 import { EXIT_CODES, GatewayError } from '../core/errors.ts';
 import type { OutboxStats } from '../core/outbox.ts';
 import { parseCommand, usageError, wholeNumber, type CommandOutput } from './command.ts';
@@ -81,7 +82,7 @@ function statsText(found: OutboxStats): string {
   const age = found.oldestAgeMs === undefined ? '' : `, the oldest ${formatAge(found.oldestAgeMs)} old`;
   const disk = `${formatBytes(found.diskBytes)} on disk, ${formatBytes(found.freeBytes)} free`;
   const lines = [
-    `${found.messages} messages wait (${formatBytes(found.bytes)}${age}); ${disk}.`,
+    `${counted(found.messages, 'message waits', 'messages wait')} (${formatBytes(found.bytes)}${age}); ${disk}.`,
     `${found.quarantined} in quarantine, epoch ${found.epoch}, offsets ${found.headOffset} to ${found.tailOffset}.`,
     ...(found.full ? ['A limit of the outbox is reached.'] : []),
   ];
@@ -165,7 +166,9 @@ async function exportAll(options: Options, { buffer, out, err }: BufferCommandPo
   for await (const page of pages) await out(page.map((item) => `${JSON.stringify(item)}\n`).join(''));
   const lost = (await buffer.stats()).droppedTotal - before;
   if (lost > 0)
-    err?.(`${lost} messages are not in this export: they could not be read, or a limit dropped them meanwhile.\n`);
+    err?.(
+      `${counted(lost, 'message is', 'messages are')} not in this export: they could not be read, or a limit dropped them meanwhile.\n`,
+    );
 }
 
 async function* messagePages(buffer: BufferAdmin, options: Options): AsyncGenerator<readonly MessageView[]> {
@@ -213,7 +216,11 @@ async function inPages(ids: readonly string[], act: (ids: readonly string[]) => 
 async function requeue({ ids, all, json }: Options, { buffer, out }: BufferCommandPorts): Promise<void> {
   if (all === ids.length > 0) throw usageError('Give either ids or --all', BUFFER_USAGE);
   const count = await inPages(all ? await allQuarantined(buffer) : ids, (page) => buffer.requeue(page));
-  await out(json ? `${JSON.stringify({ requeued: count })}\n` : `${count} messages wait to be sent again.\n`);
+  await out(
+    json
+      ? `${JSON.stringify({ requeued: count })}\n`
+      : `${counted(count, 'message waits', 'messages wait')} to be sent again.\n`,
+  );
   assertFound(ids, count);
 }
 
@@ -225,13 +232,13 @@ async function purge(options: Options, { buffer, out }: BufferCommandPorts): Pro
     const { queues, quarantined } = await buffer.stats();
     const waiting = queue === undefined ? quarantined : (queues.find(({ name }) => name === queue)?.messages ?? 0);
     const lost = ids.length > 0 ? ids.length : waiting;
-    throw usageError(`This deletes ${lost} messages for good; add --yes to do it`, BUFFER_USAGE);
+    throw usageError(`This deletes ${counted(lost, 'message')} for good; add --yes to do it`, BUFFER_USAGE);
   }
   const count =
     queue === undefined
       ? await inPages(ids.length > 0 ? ids : await allQuarantined(buffer), (page) => buffer.discard(page))
       : await buffer.purge(queue);
-  await out(json ? `${JSON.stringify({ deleted: count })}\n` : `${count} messages deleted.\n`);
+  await out(json ? `${JSON.stringify({ deleted: count })}\n` : `${counted(count, 'message')} deleted.\n`);
   assertFound(ids, count);
 }
 

@@ -6,6 +6,7 @@ import { configJsonSchema } from '../config/json-schema.ts';
 import { formatFault } from '../config/fault.ts';
 import { loadConfigText } from '../config/load.ts';
 import { ModuleCatalogue } from '../config/schema.ts';
+import { counted } from '../core/counted.ts';
 import { EXIT_CODES } from '../core/errors.ts';
 import { checkCondition } from '../pipeline/condition.ts';
 import { gatewayFiles, splitFileOptions, usageError, type Command } from './command.ts';
@@ -32,10 +33,10 @@ export const checkCommand: Command = {
     for (const warning of result.loaded.warnings) err(`warning: ${warning}\n`);
     const { adapters, endpoints, routes, upstream } = result.loaded.config;
     const parts = [
-      `${adapters.length} adapters`,
+      counted(adapters.length, 'adapter'),
       upstream === undefined ? 'no upstream' : `upstream ${upstream.type}`,
-      `${endpoints.length} endpoints`,
-      `${routes.length} routes`,
+      counted(endpoints.length, 'endpoint'),
+      counted(routes.length, 'route'),
     ];
     await out(`${file}: no faults (${parts.join(', ')})\n`);
     return EXIT_CODES.ok;

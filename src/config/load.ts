@@ -13,6 +13,7 @@ import { isRecord } from './describe.ts';
 import { checkEntry, type CheckedEntry, type EntryContext } from './entry.ts';
 import { type Explained, explainIssues } from './explain.ts';
 import { formatFault, type LocatedFault, sortFaults } from './fault.ts';
+import { idleEndpoints } from './idle-endpoints.ts';
 import { defaultGatewayId } from './machine-id.ts';
 import { type ModuleCatalogue, outboxSettings, rootSchema, type RootValues } from './schema.ts';
 import { ProfileShelf } from './profiles.ts';
@@ -82,14 +83,15 @@ export function loadConfigText(text: string, options: LoadOptions): LoadResult {
   const config = assemble(parsed.data, entries, options.defaultGatewayId ?? defaultGatewayId());
   const complete = completeValues(parsed.data, entries);
   const migrated = document.migrated === undefined ? {} : { migrated: document.migrated };
-  const warnings = plainSecrets(complete, options.catalogue, document.secrets).map((path) =>
-    formatFault({
-      file: options.file,
-      line: document.line(path),
+  const unwise = [
+    ...plainSecrets(complete, options.catalogue, document.secrets).map((path) => ({
       path,
+      at: 'value' as const,
       message: 'a secret stands in the file; refer to it with !env NAME, !file PATH or !credential NAME instead.',
-    }),
-  );
+    })),
+    ...idleEndpoints(config),
+  ];
+  const warnings = locate(unwise, document, options.file).map(formatFault);
   return { ok: true, loaded: { config, text, warnings, secrets: document.secrets, values: complete, ...migrated } };
 }
 

@@ -9,6 +9,7 @@ import { createScanRunner } from '../admin/scan.ts';
 import { createControlServer, type ControlServer } from '../admin/control-server.ts';
 import { ConfigStore, type ConfigChangeResult } from '../config/config-store.ts';
 import type { AdminApi } from '../core/admin.ts';
+import { counted } from '../core/counted.ts';
 import { errorText } from '../core/errors.ts';
 import type { HealthReport, Service } from '../core/service.ts';
 import type { Gateway } from '../gateway.ts';
@@ -257,7 +258,7 @@ export class Daemon {
       .map((endpoint) => endpoint.status())
       .map(({ name, state }) => `${name} ${state}`)
       .join(', ');
-    return `${messages} messages wait; ${links === '' ? 'no endpoint' : links}`;
+    return `${counted(messages, 'message waits', 'messages wait')}; ${links === '' ? 'no endpoint' : links}`;
   }
 
   async #closeDoors(): Promise<void> {

@@ -102,7 +102,7 @@ describe('the client', () => {
     expect(new Set(messages.filter(({ deviceId }) => deviceId === 'meter-1').map(({ seq }) => seq)).size).toBe(1499);
     output = '';
     await runBufferCommand(['requeue', '--all'], ports);
-    expect(output).toContain('1 messages wait');
+    expect(output).toContain('1 message waits');
   });
 
   it('says that no gateway runs: no socket, a dead one', async () => {

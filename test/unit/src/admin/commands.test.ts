@@ -70,7 +70,7 @@ describe('buffer', () => {
     expect(quarantined).toMatchObject({ queue: '$upstream', reason: 'too large', message: { body: '{"a":1}' } });
     output = '';
     await buffer('requeue', quarantined?.id ?? '');
-    expect(output).toBe('1 messages wait to be sent again.\n');
+    expect(output).toBe('1 message waits to be sent again.\n');
     expect(harness.outbox.stats().quarantined).toBe(0);
     output = '';
     await buffer('list', '--quarantine');

@@ -152,7 +152,7 @@ describe('secrets', () => {
 
   it('are warned of and hidden when they stand in the file', () => {
     const loaded = load(
-      'upstream: { type: broker, url: "tls://a:b@x", password: hunter2 }\nendpoints: { e: { type: broker, url: "tls://x", password: !env P } }',
+      'upstream: { type: broker, url: "tls://a:b@x", password: hunter2 }\nendpoints: { e: { type: broker, url: "tls://x", password: !env P } }\nroutes: [{ name: e, endpoint: e, condition: x = 1 }]',
       { env: { P: 'from-env' } },
     );
     expect(loaded.warnings).toHaveLength(2);
