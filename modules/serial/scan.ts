@@ -39,7 +39,9 @@ export async function scanSerial(options: ScanOptions, context: ScanContext): Pr
       context.report({ kind: 'progress', doneShare: (doneMs + baudMs) / longestMs, remainingMs, text });
     };
     const guess = options.list_only ? undefined : await guessBaudRate(port.path, options, context, progress);
-    report(port, guess, context);
+    // A port that only the command line names, and that does not open, is no find.
+    if (guess !== 'not opened') report(port, guess, context);
+    else if (port.driver !== undefined) report(port, undefined, context);
   }
 }
 
@@ -49,7 +51,7 @@ async function guessBaudRate(
   options: ScanOptions,
   context: ScanContext,
   progress: (doneMs: number, text: string) => void,
-): Promise<Guess | undefined> {
+): Promise<Guess | 'not opened' | undefined> {
   let best: Guess | undefined;
   for (const [index, baudRate] of options.baud_rates.entries()) {
     throwIfAborted(context.signal);
@@ -60,7 +62,7 @@ async function guessBaudRate(
     } catch (error) {
       if (!isGatewayError(error) || context.signal.aborted) throw error;
       context.report({ kind: 'note', text: error.message });
-      return best;
+      return best ?? 'not opened';
     }
     if (score.bytes > 0 && (best === undefined || isBetter(score, best.score))) best = { baudRate, score };
     // Whole lines of text: no other rate reads better.

@@ -2,6 +2,7 @@
 
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
+import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Adapter, type AdapterContext, type HealthReport, isGatewayError } from '#sdk';
 import type { SimulatorConfig } from './config.ts';
@@ -86,12 +87,13 @@ class Simulator implements Adapter {
   /** One life of the process; returns what it reported. */
   async #runOnce(): Promise<SiteReport | undefined> {
     const { address, port } = this.#config.listen;
-    const { leaf } = this.#config;
+    const { leaf, scale } = this.#config;
     const options: SiteOptions = {
       address,
       port,
       startWallMs: this.#context.clock.wallMs(),
       ...(leaf !== undefined && { leaf: { url: leaf.url, deviceId: leaf.device_id } }),
+      ...(scale === undefined ? {} : { scalePath: resolve(this.#context.dataDirectory, scale.path) }),
     };
     const child = fork(ENTRY, [JSON.stringify(options)], {
       // Flags of the gateway (heap size, inspector) are not for its child.
@@ -105,10 +107,15 @@ class Simulator implements Adapter {
       lastWords = (lastWords + bytes.toString()).slice(-STDERR_BYTES);
     });
     let report: SiteReport | undefined;
+    let withoutScale: string | undefined;
     child.on('message', (message) => {
       if (!isSiteReport(message)) return;
-      report = message;
-      if (message.kind === 'listening') this.#settle({ status: 'running' });
+      if (message.kind === 'no_scale') {
+        withoutScale = `The simulated scale has no pseudo-terminal: ${message.reason}.`;
+        this.#context.log.warn({ reason: message.reason }, 'The simulated scale has no pseudo-terminal.');
+      } else report = message;
+      if (report?.kind !== 'listening') return;
+      this.#settle(withoutScale === undefined ? { status: 'running' } : { status: 'degraded', reason: withoutScale });
     });
     const end = (): void => this.#end(child);
     this.#stopping.signal.addEventListener('abort', end, { once: true });

@@ -33,6 +33,15 @@ export const simulatorConfig = z
         title: 'MQTT leaf device',
         description: 'A greenhouse that publishes every second. Without it there is none.',
       }),
+    scale: z
+      .strictObject({
+        path: z.string().min(1).max(4096).default('site-scale.tty').meta({
+          title: 'Path',
+          description: 'Link to the pseudo-terminal; below the data directory unless it begins with /.',
+        }),
+      })
+      .optional()
+      .meta({ title: 'Scale', description: 'A serial instrument on a pseudo-terminal; needs socat or python3.' }),
   })
   .meta({
     title: 'Simulated site',

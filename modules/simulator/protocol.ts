@@ -8,12 +8,19 @@ export interface SiteOptions {
   readonly startWallMs: number;
   /** The MQTT leaf device, when there is to be one. */
   readonly leaf?: { readonly url: string; readonly deviceId: string };
+  /** Where the pseudo-terminal of the scale is linked; absent: there is no scale. */
+  readonly scalePath?: string;
 }
 
-/** Told once, over the IPC channel. */
-export type SiteReport = { readonly kind: 'listening' } | { readonly kind: 'refused'; readonly code: string };
+/** Told once each, over the IPC channel. */
+export type SiteReport =
+  | { readonly kind: 'listening' }
+  | { readonly kind: 'refused'; readonly code: string }
+  /** The scale has no pseudo-terminal, or none any more. */
+  | { readonly kind: 'no_scale'; readonly reason: string };
 
 export function isSiteReport(value: unknown): value is SiteReport {
   if (typeof value !== 'object' || value === null || !('kind' in value)) return false;
+  if (value.kind === 'no_scale') return 'reason' in value && typeof value.reason === 'string';
   return value.kind === 'listening' || (value.kind === 'refused' && 'code' in value && typeof value.code === 'string');
 }

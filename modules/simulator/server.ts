@@ -3,11 +3,30 @@
 import { ServerTCP } from 'modbus-serial';
 import { runLeaf } from './leaf.ts';
 import type { SiteOptions, SiteReport } from './protocol.ts';
+import { openPseudoTerminal } from './pseudo-terminal.ts';
+import { Scale } from './scale.ts';
 import { Site } from './site.ts';
 
 function tell(report: SiteReport, then: () => void): void {
   if (process.send === undefined) then();
   else process.send(report, then);
+}
+
+/** Longest request of the scale; what goes on beyond is no request. */
+const REQUEST_CHARS = 64;
+
+function serveScale(path: string, wallMs: () => number): void {
+  const scale = new Scale();
+  let pending = '';
+  const terminal = openPseudoTerminal({
+    path,
+    onText(text) {
+      const lines = (pending + text).split(/\r\n|\r|\n/);
+      pending = (lines.pop() ?? '').slice(-REQUEST_CHARS);
+      for (const line of lines) if (line !== '') terminal.write(`${scale.answer(line, wallMs())}\r\n`);
+    },
+    onEnd: (reason) => tell({ kind: 'no_scale', reason }, () => {}),
+  });
 }
 
 function main(): void {
@@ -34,6 +53,9 @@ function main(): void {
     },
     { host: options.address, port: options.port },
   );
+  if (options.scalePath !== undefined) {
+    serveScale(options.scalePath, () => options.startWallMs + performance.now() - bornMs);
+  }
   server.on('initialized', () => tell({ kind: 'listening' }, () => {}));
   // A client that vanishes is its own affair.
   server.on('socketError', () => {});

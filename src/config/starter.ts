@@ -6,12 +6,13 @@ const STARTER = `# The configuration of this gateway. Every field is described i
 # gateway: { id: plant-7 }     # its name upstream; default fieldpost- and six digits of this machine
 
 adapters:
-  # A simulated site: a real Modbus TCP server on loopback, in a process of its own, with a meter and a tank, and a
-  # greenhouse that speaks MQTT. Remove these entries when you connect devices of your own.
+  # A simulated site: a real Modbus TCP server on loopback, in a process of its own, with a meter and a tank, a scale
+  # on a pseudo-terminal, and a greenhouse that speaks MQTT. Remove these entries when you connect devices of your own.
   site:
     type: simulator
     listen: { address: 127.0.0.1, port: 5020 }
     leaf: { url: 'mqtt://127.0.0.1:1883', device_id: greenhouse-1 }
+    scale: { path: site-scale.tty }
 
   site-bus:
     type: modbus
@@ -50,6 +51,22 @@ adapters:
     availability: [{ topic: "site/{device_id}/online", online: "true", offline: "false" }]
     command: { topic: "site/{device_id}/set" }
     devices: { greenhouse-1: {} }
+
+  site-scale:
+    type: serial
+    path: site-scale.tty        # a real one: /dev/serial/by-id/…
+    framing: { kind: readline }
+    devices:
+      scale-1:
+        requests:
+          - request: "W\\r\\n"
+            decode: { kind: regex, pattern: '^W (?<weight>[-0-9.]+) kg$', types: { weight: number } }
+          - request: "L?\\r\\n"
+            decode: { kind: regex, pattern: '^L (?<limit>[0-9.]+) kg$', types: { limit: number } }
+            poll_interval_ms: 10000
+        points:
+          weight: { unit: kg }
+          limit: { unit: kg, min: 0, max: 150, write: { template: "L{value:06.2f}\\r\\n", response: '^OK' } }
 
 # Where everything goes: a broker inside the gateway, for a first look. For a real one:
 #   upstream:

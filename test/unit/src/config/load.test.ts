@@ -117,7 +117,7 @@ web: { port: 8080, address: 127.0.0.1 }
   it('takes the starter, with the modules of this build', () => {
     const { config, warnings } = load(starterConfig(), { catalogue: new ModuleCatalogue(MODULES), checkCondition });
     expect(warnings).toEqual([]);
-    expect(config.adapters.map(({ type }) => type)).toEqual(['simulator', 'modbus', 'mqtt']);
+    expect(config.adapters.map(({ type }) => type)).toEqual(['simulator', 'modbus', 'mqtt', 'serial']);
     expect(config.upstream?.type).toBe('local');
   });
 });
