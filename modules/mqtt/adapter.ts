@@ -3,11 +3,13 @@
 import {
   errorText,
   GatewayError,
+  shapedDevice,
   type Adapter,
   type AdapterContext,
   type DeviceId,
   type DeviceInfo,
   type HealthReport,
+  type PointInfo,
   type PointWrite,
   type WriteResult,
 } from '#sdk';
@@ -54,7 +56,16 @@ class MqttAdapter implements Adapter {
     this.#context = context;
     const configured = createConfiguredDialect(config);
     const dialects: readonly Dialect[] = [configured, ...config.presets.map((name) => createPreset(name))];
-    this.#devices = new Devices(context);
+    const shapes = new Map(config.topics.flatMap(({ points = {} }) => Object.entries(points)));
+    const describe = (deviceId: DeviceId, points: readonly PointInfo[]): DeviceInfo =>
+      shapedDevice({
+        deviceId,
+        points,
+        pointConfig: (name) => shapes.get(name),
+        device: config.devices[deviceId] ?? {},
+        adapter: config,
+      });
+    this.#devices = new Devices(context, describe);
     const publish = (message: Publish): Promise<void> => this.#carrier.publish(message);
     this.#writer = new Writer(context.clock, publish);
     const intake = createIntake({
@@ -69,8 +80,8 @@ class MqttAdapter implements Adapter {
       },
       configuredPoints: configured.points,
     });
-    this.#infos = Object.keys(config.devices).map((id) => ({ deviceId: id as DeviceId, points: configured.points }));
-    const { devices } = { devices: this.#devices };
+    this.#infos = Object.keys(config.devices).map((id) => describe(id as DeviceId, configured.points));
+    const devices = this.#devices;
     this.#carrier =
       config.connect === undefined
         ? new Broker({

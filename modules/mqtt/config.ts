@@ -2,7 +2,15 @@
 // What a schema cannot say is in check-config.ts.
 
 import { z } from 'zod';
-import { LIMITS, PEM_PATTERN, PEM_RULE } from '#sdk';
+import {
+  adapterShapeFields,
+  deviceShapeFields,
+  LIMITS,
+  PEM_PATTERN,
+  PEM_RULE,
+  pointShapeFields,
+  writeFields,
+} from '#sdk';
 import { PASSWORD_HASH_PATTERN, PASSWORD_HASH_RULE } from './password.ts';
 import { parsePointer } from './json-value.ts';
 import { topicTemplateFault } from './topic-template.ts';
@@ -116,6 +124,8 @@ const pointSchema = z
       title: 'Writable',
       description: 'May be written, by the topic of `command`.',
     }),
+    ...pointShapeFields,
+    ...writeFields,
   })
   .meta({ title: 'Point' });
 
@@ -226,7 +236,7 @@ const connectSchema = z
   })
   .meta({ title: 'Connect', description: 'Attaches to a broker that is there already, instead of being one.' });
 
-const deviceSchema = z.strictObject({}).meta({
+const deviceSchema = z.strictObject(deviceShapeFields).meta({
   title: 'Device',
   description: 'A device that is expected; its id is the one of the topics.',
 });
@@ -263,6 +273,7 @@ export const mqttConfig = z
       title: 'Devices',
       description: 'Devices that are expected, so that they show before they are first heard. Others show themselves.',
     }),
+    ...adapterShapeFields,
     silent_after_secs: z.int().min(0).max(604_800).default(0).meta({
       title: 'Silent after',
       description: 'A device that was not heard for this long counts as offline. 0: only wills and sessions decide.',

@@ -1,6 +1,6 @@
 // The dialect of the configuration: `topics`, `availability` and `command`.
 
-import type { PointInfo, PointValue } from '#sdk';
+import { writeRulesOf, type PointInfo, type PointValue } from '#sdk';
 import type { CommandConfig, MqttConfig, TopicConfig } from './config.ts';
 import type { Arrival, Dialect, Told, Understood, WritePlan } from './dialect.ts';
 import {
@@ -61,11 +61,12 @@ export function createConfiguredDialect(
 
 function pointInfos(topics: readonly TopicConfig[]): readonly PointInfo[] {
   return topics.flatMap(({ topic, points = {} }) =>
-    Object.entries(points).map(([name, { pointer, unit, writable }]) => ({
+    Object.entries(points).map(([name, { pointer, unit, writable, write }]) => ({
       name,
       address: `${topic}#${pointer}`,
       writable,
       ...(unit !== undefined && { unit }),
+      writeRules: writeRulesOf({ write }),
     })),
   );
 }

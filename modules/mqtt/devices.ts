@@ -28,12 +28,17 @@ export interface Device {
   identity: Readonly<Record<string, string>>;
 }
 
+/** What the configuration makes of a device's points. */
+export type Describe = (deviceId: DeviceId, points: readonly PointInfo[]) => DeviceInfo;
+
 export class Devices {
   readonly #context: AdapterContext;
   readonly #devices = new Map<string, Device>();
+  readonly #describe: Describe;
 
-  constructor(context: AdapterContext) {
+  constructor(context: AdapterContext, describe: Describe) {
     this.#context = context;
+    this.#describe = describe;
   }
 
   get(deviceId: string): Device | undefined {
@@ -48,7 +53,7 @@ export class Devices {
       return this.#context.addDevice(known.info) ? known : 'foreign_device';
     }
     if (!isDeviceId(id)) return 'bad_device_id';
-    const info: DeviceInfo = { deviceId: id, points };
+    const info = this.#describe(id, points);
     if (!this.#context.addDevice(info)) return 'foreign_device';
     const device: Device = {
       deviceId: id,
@@ -70,7 +75,7 @@ export class Devices {
     device.lastHeardMs = clock.monotonicMs();
     device.lastHeardWallMs = clock.wallMs();
     if (told.points !== undefined && told.points !== device.info.points) {
-      device.info = { deviceId: device.deviceId, points: told.points.slice(0, LIMITS.mqtt_device_points) };
+      device.info = this.#describe(device.deviceId, told.points.slice(0, LIMITS.mqtt_device_points));
       this.#context.addDevice(device.info);
     }
     if (told.identity !== undefined) device.identity = { ...device.identity, ...told.identity };
