@@ -129,6 +129,32 @@ describe('what Mosquitto refuses for one message', () => {
     expect(rig.telemetry.of('endpoint_disconnected')).toEqual([]);
   });
 
+  it('sent again from the quarantine once the broker takes it: as it was, so that no number is missing', async () => {
+    const lines = [...DURABLE.lines, 'max_packet_size 1000'];
+    await using broker = await startMosquitto({ ...DURABLE, lines });
+    await using witness = await subscribe(broker.url);
+    await using rig = startRig(mqttTransport({ url: broker.url }));
+    await rig.append(5);
+    await rig.append(1, 'large', { body: Buffer.alloc(5000) });
+    await rig.append(5);
+    await rig.drained();
+    const quarantined = await rig.outbox.quarantined({ limit: 10 });
+    expect(quarantined).toHaveLength(1);
+    await broker.stop();
+    lines.pop();
+    await broker.start();
+    await rig.outbox.requeue(quarantined.map(({ id }) => id));
+    await rig.append(5);
+    await rig.drained();
+    const ids = (): unknown[] => witness.received.map(({ userProperties }) => userProperties['message-id']);
+    const wanted = Array.from({ length: 16 }, (_, index) => `${rig.outbox.epoch}.meter-1.${index + 1}`);
+    await waitFor(() => wanted.every((id) => ids().includes(id)), { what: 'every number to arrive' });
+    expect(witness.received.find(({ payload }) => payload.length === 5000)?.userProperties['message-id']).toBe(
+      wanted[5],
+    );
+    expect(ids().filter((id) => String(id).includes('.meter-1.') && !wanted.includes(String(id)))).toEqual([]);
+  });
+
   it('too large in MQTT 3.1.1, where it can only drop the connection: found and quarantined', async () => {
     await using broker = await startMosquitto({ address: ADDRESS, maxPacketBytes: 2000 });
     await using witness = await subscribe(broker.url);
