@@ -124,7 +124,8 @@ describe('what it answers', () => {
     expect(value('fieldpost_outbox_messages')).toBe(7);
     expect(value('fieldpost_messages_stored_total')).toBe(7);
     expect(value('fieldpost_ready')).toBe(1);
-    expect(value('fieldpost_devices', { state: 'unknown' })).toBe(2);
+    expect(value('fieldpost_devices', { state: 'unknown' })).toBe(1);
+    expect(value('fieldpost_devices', { state: 'good' })).toBe(1);
     expect(value('fieldpost_memory_rss_bytes')).toBeGreaterThan(1e7);
   });
 
