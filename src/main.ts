@@ -9,6 +9,7 @@ import { simulator } from '../modules/simulator/index.ts';
 import { upstreamLocal } from '../modules/upstream-local/index.ts';
 import { upstreamMqtt } from '../modules/upstream-mqtt/index.ts';
 import { runCli } from './cli/cli.ts';
+import { writeText } from './cli/write-text.ts';
 import { EXIT_CODES } from './core/errors.ts';
 import type { ModuleDefinition } from './core/module.ts';
 
@@ -18,15 +19,6 @@ export const MODULES: readonly ModuleDefinition[] = [modbus, mqtt, serial, simul
 function version(): string {
   const text = readFileSync(new URL('../package.json', import.meta.url), 'utf8');
   return (JSON.parse(text) as { version: string }).version;
-}
-
-/** Resolves when more may be written, so that a slow reader bounds the memory of a long export. */
-function write(stream: NodeJS.WriteStream, text: string): void | Promise<void> {
-  if (stream.write(text) || stream.destroyed) return undefined;
-  return new Promise((resolve) => {
-    stream.once('drain', resolve);
-    stream.once('close', resolve);
-  });
 }
 
 if (import.meta.main) {
@@ -42,7 +34,7 @@ if (import.meta.main) {
     web: { load: async () => (await import('../modules/web/index.ts')).createWebServer },
     version: version(),
     env: process.env,
-    out: (text) => write(process.stdout, text),
+    out: (text) => writeText(process.stdout, text),
     err: (text) => void process.stderr.write(text),
   });
 }

@@ -39,20 +39,27 @@ const BLOCK = 64;
 const TABLE_REQUESTS_MAX = 2000;
 /** Exceptions that say that an address cannot be read: illegal address, illegal value, device failure (section 7). */
 const REFUSALS: ReadonlySet<number> = new Set([2, 3, 4]);
+/** Reads that a device is looked for with, one after the other while nobody answers. */
+export const PRESENCE_FUNCTIONS = [3, 4] as const;
 /** In place of a device, a gateway says that nobody answers it (section 7: 10 and 11). */
 const NOBODY: ReadonlySet<number> = new Set([10, 11]);
 
-/** Whether somebody answers to a unit id: any answer counts but that of a gateway which says that nobody does. */
+/**
+ * Whether somebody answers to a unit id: any answer counts but that of a gateway which says that nobody does. Some devices
+ * are silent to functions that they do not know in place of refusing them, so holding and input registers are both tried.
+ */
 export async function isPresent(line: ScanLine, unitId: number): Promise<boolean> {
-  try {
-    await line.exchange(unitId, { functionCode: 3, address: 0, quantity: 1 });
-    return true;
-  } catch (error) {
-    const exception = exceptionOf(error);
-    if (exception !== undefined) return !NOBODY.has(exception);
-    if (isNoAnswer(error)) return false;
-    throw error;
+  for (const functionCode of PRESENCE_FUNCTIONS) {
+    try {
+      await line.exchange(unitId, { functionCode, address: 0, quantity: 1 });
+      return true;
+    } catch (error) {
+      const exception = exceptionOf(error);
+      if (exception !== undefined) return !NOBODY.has(exception);
+      if (!isNoAnswer(error)) throw error;
+    }
   }
+  return false;
 }
 
 /** Silence, garbage and a server that hangs up say only that nobody sound is there. */

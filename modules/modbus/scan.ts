@@ -1,7 +1,7 @@
 // Searches lines for Modbus devices. Only functions that read are used: 1 to 4 and 43/14.
 
 import { errorText, type GatewayError, isGatewayError, type ScanContext, throwIfAborted } from '#sdk';
-import { isPresent, scanDevice } from './scan-device.ts';
+import { isPresent, PRESENCE_FUNCTIONS, scanDevice } from './scan-device.ts';
 import { lentLine, type LinePlan, linePlans, ownLine, PORT_FAULTS, type ScanLine } from './scan-line.ts';
 import type { ScanOptions } from './scan-options.ts';
 import { BROADCAST_UNIT } from './pdu.ts';
@@ -9,7 +9,7 @@ import { BROADCAST_UNIT } from './pdu.ts';
 /** How often progress is told at most. */
 const PROGRESS_MS = 500;
 
-/** How much is done, against the longest that it can take: each unit id costs a timeout when nobody answers. */
+/** How much is done, against the longest that it can take: each unit id costs its timeouts when nobody answers. */
 class Progress {
   readonly #context: ScanContext;
   readonly #stepMs: number;
@@ -40,12 +40,13 @@ class Progress {
 export async function scanModbus(options: ScanOptions, context: ScanContext): Promise<void> {
   const plans = linePlans(options);
   const steps = plans.length * options.unit_ids.length;
+  const stepMs = PRESENCE_FUNCTIONS.length * options.timeout_ms;
   context.report({
     kind: 'estimate',
-    longestMs: steps * options.timeout_ms,
+    longestMs: steps * stepMs,
     text: `${options.unit_ids.length} unit ids on ${plans.length} ${plans.length === 1 ? 'line' : 'settings of lines'}, and the devices found.`,
   });
-  const progress = new Progress(context, steps, options.timeout_ms);
+  const progress = new Progress(context, steps, stepMs);
   const closed = new Set<string>();
   for (const plan of plans) {
     throwIfAborted(context.signal);

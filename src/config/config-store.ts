@@ -145,7 +145,7 @@ export class ConfigStore {
   }
 
   /**
-   * Looks at the file, for edits by hand: undefined when it is what was last seen. A text with faults is kept as a failed
+   * Looks at the file and the profiles that it names, for edits by hand: undefined when they are what was last seen. A text with faults is kept as a failed
    * generation; what runs goes on, and `faults` tells. A hand edit without faults ends a trial.
    */
   reload(): Promise<ConfigChangeResult | undefined> {
@@ -229,15 +229,16 @@ export class ConfigStore {
     const { generation } = before;
     const text = this.#readFile();
     if (text === undefined) return undefined;
-    if (textHash(text) === generation.sha256) {
+    // A text that was taken back and could not be replaced in the file is not a wish to run it.
+    const last = this.#generations.newestInFile();
+    const isSameText = textHash(text) === generation.sha256;
+    if (!isSameText && last !== undefined && isTakenBack(last) && last.sha256 === textHash(text)) return undefined;
+    const result = this.check(text);
+    if (isSameText && result.ok && !this.#meansOther(before, result.loaded)) {
       if (before.faults.length === 0) return undefined;
       // The person took the faulty text back.
       return this.#change(before, { ...before, faults: [] });
     }
-    // A text that was taken back and could not be replaced in the file is not a wish to run it.
-    const last = this.#generations.newestInFile();
-    if (last !== undefined && isTakenBack(last) && last.sha256 === textHash(text)) return undefined;
-    const result = this.check(text);
     if (!result.ok) {
       const faults = result.faults.map(formatFault);
       if (!this.#isKnown(text)) {
@@ -301,6 +302,11 @@ export class ConfigStore {
     for (const warning of running.loaded.warnings)
       this.#options.log.warn({ warning }, 'The configuration has a warning.');
     return running;
+  }
+
+  /** Whether the same text means something else now: a profile that it names was edited. A trial is left as it is. */
+  #meansOther({ generation, loaded }: RunningConfig, now: LoadedConfig): boolean {
+    return generation.state !== 'trial' && diffConfig(loaded, now, this.catalogue).length > 0;
   }
 
   #change(before: RunningConfig, after: RunningConfig): ConfigChangeResult {

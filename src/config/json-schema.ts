@@ -51,7 +51,10 @@ function moduleJson(
   definitions: Record<string, unknown>,
 ): JsonSchema {
   const common = toJson(commonSchema(section), definitions);
-  const own = toJson(module.config, definitions);
+  const own =
+    module.kind === 'adapter' && module.profiles !== undefined
+      ? withProfiles(toJson(module.config, definitions))
+      : toJson(module.config, definitions);
   const { type, ...rest } = common['properties'] as Record<string, Record<string, unknown>>;
   return {
     ...own,
@@ -59,6 +62,39 @@ function moduleJson(
     required: ['type', ...((own['required'] as string[] | undefined) ?? [])],
     additionalProperties: false,
   };
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+
+/** What a device and its points have to say may come from a profile: with `profile` nothing is required of them. */
+function withProfiles(own: Record<string, unknown>): Record<string, unknown> {
+  const { devices, ...others } = own['properties'] as Record<string, Fields>;
+  const { required, properties, ...device } = devices?.['additionalProperties'] as Fields & {
+    properties: Record<string, Fields>;
+  };
+  const { points, ...fields } = properties;
+  const { required: ofPoints, ...point } = points?.['additionalProperties'] as Fields;
+  const complete = requiring(required, { points: { additionalProperties: requiring(ofPoints) } });
+  return {
+    ...own,
+    properties: {
+      ...others,
+      devices: {
+        ...devices,
+        additionalProperties: {
+          ...device,
+          properties: { ...fields, points: { ...points, additionalProperties: point } },
+          anyOf: [requiring(['profile']), complete],
+        },
+      },
+    },
+  };
+}
+
+/** Names each required field as a property too: strict validators want them side by side. */
+function requiring(names: unknown, properties: Fields = {}): Fields {
+  const required = names as readonly string[];
+  return { required, properties: { ...Object.fromEntries(required.map((name) => [name, {}])), ...properties } };
 }
 
 function toJson(schema: z.ZodType, definitions: Record<string, unknown>): Record<string, unknown> {

@@ -15,7 +15,7 @@ import { SystemClock } from '../../src/platform/clock.ts';
 import { createTempDir } from '../support/temp-dir.ts';
 import { freePort } from '../support/free-port.ts';
 import { waitFor } from '../support/wait.ts';
-import { adapterFor, NEVER, record } from '../unit/modules/modbus/harness.ts';
+import { adapterFor, NEVER, record, serve } from '../unit/modules/modbus/harness.ts';
 import { serialLine } from '../support/serial-line.ts';
 
 const HOST = '127.0.67.1';
@@ -87,13 +87,32 @@ describe('a scan over TCP', () => {
       timeout_ms: 200,
       addresses: '0-399',
     });
-    expect(events[0]).toMatchObject({ kind: 'estimate', longestMs: 1000 });
+    expect(events[0]).toMatchObject({ kind: 'estimate', longestMs: 2000 });
     expect(findings.map(({ place }) => place)).toEqual([1, 7, 42].map((unit) => `tcp://${HOST}:${port}, unit ${unit}`));
     expect(findings[0]?.facts).toMatchObject({ ...FACTS_1, 'byte order': expect.stringContaining('CDAB (') });
     expect(findings[0]?.suggestion).toContain('byte_order: CDAB');
     expect(findings[1]?.facts).toMatchObject({ 'readable holding': '0-299', 'readable coil': '0-15' });
     expect(findings[1]?.facts['byte order']).toBeUndefined();
     expect(findings[2]?.facts).toMatchObject({ 'byte order': expect.stringContaining('ABCD (') });
+  });
+
+  it('finds a device that is silent to function 3 but answers function 4', async () => {
+    const server = await serve(HOST);
+    server.answer = (request) =>
+      request.functionCode === 4 && request.unitId === 2
+        ? { pdu: Buffer.concat([Buffer.from([4, request.quantity * 2]), Buffer.alloc(request.quantity * 2, 7)]) }
+        : undefined;
+    const { findings } = await scan({
+      host: HOST,
+      port: server.port,
+      unit_ids: '1-3',
+      timeout_ms: 100,
+      addresses: '0-20',
+      tables: 'holding,input',
+    });
+    await server.close();
+    expect(findings.map(({ place }) => place)).toEqual([`tcp://${HOST}:${server.port}, unit 2`]);
+    expect(findings[0]?.facts).toEqual({ 'readable input': '0-20' });
   });
 
   it('goes through the line of a running adapter, which goes on polling', async () => {

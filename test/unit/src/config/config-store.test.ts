@@ -2,6 +2,7 @@ import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, unlink, wr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { modbus } from '../../../../modules/modbus/index.ts';
 import { ConfigStore, type ConfigStoreOptions } from '../../../../src/config/config-store.ts';
 import { LIMITS } from '../../../../src/core/limits.ts';
 import { parseDeviceId } from '../../../../src/core/device.ts';
@@ -417,6 +418,33 @@ describe('reload', () => {
     const store = await started();
     expect(await store.reload()).toBeUndefined();
     await unlink(configPath);
+    expect(await store.reload()).toBeUndefined();
+  });
+
+  it('notices a profile that was edited, though the text that names it is the same', async () => {
+    const profile = join(folder, 'profiles', 'mine.yaml');
+    const points = (register: string): string =>
+      `title: Mine\nsource: me\npoints: { a: { register: "${register}" } }\n`;
+    await mkdir(join(folder, 'profiles'));
+    await writeFile(profile, points('input:0'));
+    await writeFile(
+      configPath,
+      'adapters: { bus: { type: modbus, transport: { kind: tcp, host: a }, devices: { meter: { profile: mine } } } }\n',
+    );
+    const store = await started({ modules: [modbus] });
+    expect(await store.reload()).toBeUndefined();
+    await writeFile(profile, points('input:1'));
+    expect((await store.reload())?.changes).toMatchObject([
+      { path: 'adapters.bus.devices.meter.points.a.register', part: 'adapter:bus' },
+    ]);
+    await store.markHealthy(2);
+    expect(states(store)).toEqual(['1 superseded file', '2 healthy file']);
+    await writeFile(profile, points('nowhere:1'));
+    const refused = await store.reload();
+    expect(refused).toMatchObject({ generation: { number: 2 }, changes: [] });
+    expect(refused?.faults.join()).toContain('mine.yaml:3: points.a.register');
+    await writeFile(profile, points('input:1'));
+    expect(await store.reload()).toMatchObject({ faults: [], changes: [] });
     expect(await store.reload()).toBeUndefined();
   });
 

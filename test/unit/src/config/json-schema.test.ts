@@ -49,6 +49,19 @@ describe('the JSON Schema', () => {
     expect(validate({ adapters: { 'a b': { type: 'listener', port: 5 } } })).toBe(false);
   });
 
+  it('lets a profile say what a device and its points have to say', () => {
+    const validate = compile(renderJsonSchema(MODULES));
+    const site = (meter: object): object => ({
+      adapters: { bus: { type: 'modbus', transport: { kind: 'tcp', host: 'a' }, devices: { meter } } },
+    });
+    expect(validate(site({ profile: 'eastron-sdm630' }))).toBe(true);
+    expect(validate(site({ profile: 'eastron-sdm630', points: { voltage_l1: { decimals: 1 } } }))).toBe(true);
+    expect(validate(site({ profile: 'eastron-sdm630', points: { voltage_l1: { decimal: 1 } } }))).toBe(false);
+    expect(validate(site({ points: { a: { register: 'input:0' } } }))).toBe(true);
+    expect(validate(site({ points: { a: { decimals: 1 } } }))).toBe(false);
+    expect(validate(site({ unit_id: 3 }))).toBe(false);
+  });
+
   it('refuses every entry where a build has no module for it', () => {
     const validate = compile(renderJsonSchema([]));
     expect(validate({})).toBe(true);
