@@ -66,29 +66,24 @@ function moduleJson(
 
 type Fields = Readonly<Record<string, unknown>>;
 
+/** A schema of a map, by the schema of its entries. */
+interface MapSchema extends Fields {
+  readonly additionalProperties: Fields;
+}
+
 /** What a device and its points have to say may come from a profile: with `profile` nothing is required of them. */
 function withProfiles(own: Record<string, unknown>): Record<string, unknown> {
-  const { devices, ...others } = own['properties'] as Record<string, Fields>;
-  const { required, properties, ...device } = devices?.['additionalProperties'] as Fields & {
-    properties: Record<string, Fields>;
-  };
-  const { points, ...fields } = properties;
-  const { required: ofPoints, ...point } = points?.['additionalProperties'] as Fields;
+  const adapter = own['properties'] as Fields & { devices: MapSchema };
+  const { required, properties, ...device } = adapter.devices.additionalProperties;
+  const fields = properties as Fields & { points: MapSchema };
+  const { required: ofPoints, ...point } = fields.points.additionalProperties;
   const complete = requiring(required, { points: { additionalProperties: requiring(ofPoints) } });
-  return {
-    ...own,
-    properties: {
-      ...others,
-      devices: {
-        ...devices,
-        additionalProperties: {
-          ...device,
-          properties: { ...fields, points: { ...points, additionalProperties: point } },
-          anyOf: [requiring(['profile']), complete],
-        },
-      },
-    },
+  const relaxed = {
+    ...device,
+    properties: { ...fields, points: { ...fields.points, additionalProperties: point } },
+    anyOf: [requiring(['profile']), complete],
   };
+  return { ...own, properties: { ...adapter, devices: { ...adapter.devices, additionalProperties: relaxed } } };
 }
 
 /** Names each required field as a property too: strict validators want them side by side. */

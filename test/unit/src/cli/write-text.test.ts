@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { writeText } from '../../../../src/cli/write-text.ts';
 
 /** Takes one text at a time, each when it is told to. */
-function slowReader(): { stream: Writable; take(): void } {
+function slowReader(): { stream: Writable; take: () => void } {
   const waiting: (() => void)[] = [];
   const stream = new Writable({ highWaterMark: 1, write: (_chunk, _encoding, done) => void waiting.push(done) });
   return { stream, take: () => waiting.shift()?.() };
