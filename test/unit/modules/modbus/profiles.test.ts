@@ -1,5 +1,6 @@
-// Every shipped profile, played against registers with known contents: requests and answers are recorded from a server
-// that holds them, and replayed through the adapter that is made from the profile.
+// Every shipped profile, played against registers with known contents: a server holds what the case file says (made up from
+// the map, unless the file names a recording), the exchange is captured, and replayed through the adapter that is made from
+// the profile.
 
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -7,7 +8,9 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { createModbusAdapter, type ModbusAdapter } from '../../../../modules/modbus/adapter.ts';
 import type { ModbusConfig } from '../../../../modules/modbus/config.ts';
+import { crcHolds } from '../../../../modules/modbus/crc.ts';
 import { modbus } from '../../../../modules/modbus/index.ts';
+import { compilePoint } from '../../../../modules/modbus/values.ts';
 import { formatFault } from '../../../../src/config/fault.ts';
 import { loadConfigText } from '../../../../src/config/load.ts';
 import { listProfiles, readProfile } from '../../../../src/config/profiles.ts';
@@ -94,6 +97,19 @@ describe('shipped profiles', () => {
     expect(await read(`{ ${common}, capture: { file: frames.jsonl } }`)).toEqual(expected.values);
     await server.close();
     expect(await read(`{ ${common}, replay: { file: frames.jsonl } }`)).toEqual(expected.values);
+  });
+});
+
+describe('an exchange with a real device', () => {
+  // From Nordmanngrowtechnology/Modbus-RTU_SHT-20-MD02-Test, README.md: the sensor showed 26.3 °C.
+  it('xy-md02: the answer to a read of input register 1 is 26.3 °C', () => {
+    const answer = Buffer.from('01 04 02 01 07 f9 62'.replaceAll(' ', ''), 'hex');
+    expect(crcHolds(answer, 0, answer.length)).toBe(true);
+    const meter = settings('{ profile: xy-md02 }').devices['meter'];
+    const config = meter?.points['temperature'];
+    if (meter === undefined || config === undefined) throw new Error('The profile has no temperature.');
+    const point = compilePoint('temperature', config, meter.byte_order);
+    expect(point.read(answer.subarray(3, 5), 1)).toMatchObject({ value: 26.3, unit: '°C', quality: { level: 'good' } });
   });
 });
 
