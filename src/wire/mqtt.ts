@@ -4,11 +4,12 @@
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type * as MqttLibrary from 'mqtt';
-import type { IClientOptions, IConnackPacket, MqttClient, Packet } from 'mqtt';
+import type { IClientOptions, IConnackPacket, MqttClient } from 'mqtt';
 import type { Clock } from '../core/clock.ts';
 import { errorText, GatewayError } from '../core/errors.ts';
 import { abortError } from '../platform/abort.ts';
 import { coalesceWrites } from './coalesce.ts';
+import { takeMessages, type MqttMessage, type MqttPublishProperties } from './mqtt-messages.ts';
 import { isTlsFailure, tlsError } from './tls.ts';
 
 export interface MqttWill {
@@ -45,16 +46,6 @@ export interface MqttConnectOptions {
   readonly refused: (reasonCode: number) => GatewayError;
 }
 
-/** A message from a subscription. */
-export interface MqttMessage {
-  readonly topic: string;
-  readonly payload: Buffer;
-  readonly qos: 0 | 1 | 2;
-  /** The server had kept it, or, of a `fresh` subscription in MQTT 5, its sender wanted it kept. */
-  readonly retain: boolean;
-  readonly properties: MqttPublishProperties | undefined;
-}
-
 /** What the server promised in its CONNACK; absent in MQTT 3.1.1 and where it did not say. */
 export interface MqttServerLimits {
   readonly receiveMaximum?: number;
@@ -67,16 +58,6 @@ export interface MqttClosed {
   readonly reasonCode?: number;
   readonly reason: string;
   readonly cause?: unknown;
-}
-
-/** MQTT 5 properties of a PUBLISH. */
-export interface MqttPublishProperties {
-  readonly contentType?: string;
-  readonly correlationData?: Buffer;
-  /** Where the sender wants the answer (MQTT 5, 3.3.2.3.5). */
-  readonly responseTopic?: string;
-  readonly payloadFormatIndicator?: boolean;
-  readonly userProperties?: Record<string, string>;
 }
 
 export interface MqttConnection {
@@ -111,8 +92,6 @@ export interface MqttConnection {
 const END_MS = 1000;
 /** Return code of a SUBACK for a subscription that is refused (MQTT 3.1.1, 3.9.3). */
 const SUBACK_FAILURE = 0x80;
-/** Messages that may be on their way to their store at once. */
-const UNACKNOWLEDGED_MESSAGES = 1024;
 /** The packet, the same in MQTT 3.1.1 (3.14) and 5 (3.14, reason code 0 left out). */
 const DISCONNECT = Buffer.from([0xe0, 0x00]);
 
@@ -278,55 +257,6 @@ function createConnection(client: MqttClient, options: MqttConnectOptions, conna
       client.end(true);
       socket.destroy();
     },
-  };
-}
-
-/**
- * The library acknowledges when its handler calls back, and hands over the next message only then. Here it goes on at
- * once, and the acknowledgement waits until the message is taken: many are under way, and still answered in order
- * (MQTT 3.1.1, 4.6).
- */
-function takeMessages(client: MqttClient, onMessage: (message: MqttMessage) => Promise<void>): void {
-  const inner = client as unknown as { _sendPacket: (packet: Packet, ...rest: unknown[]) => void };
-  const send = inner._sendPacket.bind(client);
-  /** Settles when all before it are taken. */
-  let taken: Promise<void> = Promise.resolve();
-  let waiting = 0;
-  const waiters: (() => void)[] = [];
-  client.handleMessage = (packet, callback) => {
-    const { topic, qos, retain, properties } = packet;
-    const payload = typeof packet.payload === 'string' ? Buffer.from(packet.payload) : packet.payload;
-    const stored = onMessage({
-      topic,
-      payload,
-      qos,
-      retain,
-      properties: properties as MqttPublishProperties | undefined,
-    });
-    waiting += 1;
-    const before = taken;
-    taken = stored.then(() => before);
-    const done = (): void => {
-      waiting -= 1;
-      waiters.shift()?.();
-    };
-    taken.then(done, (error: Error) => {
-      done();
-      // Without an acknowledgement the server sends it again, on the next connection.
-      if (qos > 0) client.stream.destroy(error);
-    });
-    if (waiting < UNACKNOWLEDGED_MESSAGES) callback();
-    else waiters.push(() => callback());
-  };
-  inner._sendPacket = (packet, ...rest) => {
-    if (packet.cmd !== 'puback') return send(packet, ...rest);
-    const whenTaken = taken;
-    const sent = rest.find((item) => typeof item === 'function') as (() => void) | undefined;
-    whenTaken.then(
-      () => send(packet),
-      () => {},
-    );
-    sent?.();
   };
 }
 
