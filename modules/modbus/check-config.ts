@@ -7,7 +7,7 @@ import type { TransportConfig } from './config-transport.ts';
 import type { DeviceConfig, ModbusConfig } from './config.ts';
 import { WRITE_REGISTERS_MAX } from './pdu.ts';
 import { asTyped, integerRange } from './values-number.ts';
-import { pointQuantity, pointType } from './values-shape.ts';
+import { pointSpan, pointType } from './values-shape.ts';
 
 type Report = (path: readonly (string | number)[], message: string) => void;
 
@@ -73,6 +73,7 @@ function checkPoint(point: PointConfig, device: DeviceConfig, report: Report): v
   if (isBitTable(register.table)) checkBitPoint(point, register, report);
   else checkRegisterPoint(point, type, report);
   checkPlace(point, register, device, report);
+  checkSunspec(point, register, report);
   checkNumberFields(point, type, report);
   checkSentinels(point, type, report);
   if (point.writable && !isWritableTable(register.table)) {
@@ -81,22 +82,39 @@ function checkPoint(point: PointConfig, device: DeviceConfig, report: Report): v
 }
 
 function checkPlace(point: PointConfig, register: RegisterAddress, device: DeviceConfig, report: Report): void {
-  const quantity = pointQuantity(point);
-  const last = register.address + quantity - 1;
+  const { address, quantity } = pointSpan(point);
+  const last = address + quantity - 1;
   if (last > ADDRESS_MAX) {
-    report(
-      ['register'],
-      `${quantity} registers from ${register.address} end at ${last}; the last address is ${ADDRESS_MAX}.`,
-    );
+    report(['register'], `${quantity} registers from ${address} end at ${last}; the last address is ${ADDRESS_MAX}.`);
   }
   if (!isBitTable(register.table) && quantity > device.max_registers) {
     report(
-      [point.length_registers === undefined ? 'type' : 'length_registers'],
+      [sizedBy(point)],
       `needs ${quantity} registers in one request; max_registers of the device is ${device.max_registers}.`,
     );
   }
   if (register.table === 'coil' && device.coils_from_zero && last >= device.max_coils) {
     report(['register'], `with coils_from_zero only coils 0 to ${device.max_coils - 1} can be read (max_coils).`);
+  }
+}
+
+/** The field that makes a point as long as it is. */
+function sizedBy(point: PointConfig): keyof PointConfig {
+  if (point.scale_register !== undefined) return 'scale_register';
+  return point.length_registers === undefined ? 'type' : 'length_registers';
+}
+
+function checkSunspec(point: PointConfig, { table }: RegisterAddress, report: Report): void {
+  if (point.scale_register !== undefined) {
+    const scale = parseRegister(point.scale_register);
+    if (scale.table !== table)
+      report(['scale_register'], `must be in the table of register, ${table}, not ${scale.table}.`);
+  }
+  if (point.sunspec_models !== undefined && table !== 'holding') {
+    report(['register'], `SunSpec models lie in holding registers, not ${table}.`);
+  }
+  for (const field of ['sunspec_models', 'scale_register'] as const) {
+    if (point.writable && point[field] !== undefined) report(['writable'], `a point with ${field} can only be read.`);
   }
 }
 
@@ -131,7 +149,7 @@ function checkRegisterPoint(point: PointConfig, type: PointType, report: Report)
 }
 
 function checkNumberFields(point: PointConfig, type: PointType, report: Report): void {
-  const numberFields = ['scale', 'offset', 'decimals', 'min', 'max', 'deadband'] as const;
+  const numberFields = ['scale', 'scale_register', 'offset', 'decimals', 'min', 'max', 'deadband'] as const;
   const isText = type === 'string' || type === 'bool';
   for (const field of numberFields) {
     if (point[field] === undefined) continue;

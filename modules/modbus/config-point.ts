@@ -50,6 +50,17 @@ export const pointSchema = z
         'Table and zero-based protocol address (`input:0`, `holding:0x156`, `coil:3`, `discrete:3`), or the classic one-based number with its table as first digit (`40001` is `holding:0`; coils in quotes, "00001").',
       examples: ['input:0', 'holding:0x156', 40001],
     }),
+    sunspec_models: z
+      .array(z.int().min(1).max(65_534))
+      .min(1)
+      .max(8)
+      .optional()
+      .meta({
+        title: 'SunSpec models',
+        description:
+          '`register` and `scale_register` are counted from the start of the first of these models that the device has (its id is register 0), wherever that lies. A value that the device has not is `bad:not_available`.',
+        examples: [[103]],
+      }),
     type: z.enum(POINT_TYPES).optional().meta({
       title: 'Type',
       description: 'Default: `bool` for coils, discrete inputs and where `bit` is given, else `uint16`.',
@@ -78,6 +89,11 @@ export const pointSchema = z
       description: 'One bit of a register, 0 being the least significant.',
     }),
     scale: z.number().optional().meta({ title: 'Scale', description: 'Value = raw value × scale + offset.' }),
+    scale_register: registerSchema.optional().meta({
+      title: 'Scale register',
+      description:
+        'Where the power of ten stands that the raw value is multiplied with, -10 to 10 (SunSpec `sunssf`). It is read in one request with the value.',
+    }),
     offset: z.number().optional().meta({ title: 'Offset', description: 'Added after scaling.' }),
     decimals: z.int().min(0).max(15).optional().meta({
       title: 'Decimals',

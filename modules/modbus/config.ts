@@ -101,6 +101,10 @@ export const deviceSchema = z
       title: 'Read coils from zero',
       description: 'For devices that take only address 0 as the start of a read of coils.',
     }),
+    sunspec_base_addresses: z.array(z.int().min(0).max(65_533)).min(1).max(8).default([40_000, 50_000, 0]).meta({
+      title: 'SunSpec base addresses',
+      description: 'Where the mark of a SunSpec map is looked for, for points with `sunspec_models`.',
+    }),
     force_multiple_writes: z.boolean().default(false).meta({
       title: 'Write with functions 15 and 16 only',
       description: 'For devices that do not know functions 5 and 6.',

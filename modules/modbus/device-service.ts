@@ -27,6 +27,7 @@ import { BROADCAST_UNIT } from './pdu.ts';
 import { PollGroup } from './poll-group.ts';
 import type { PlanLimits } from './poll-plan.ts';
 import { PointWriter } from './point-writer.ts';
+import { SunspecPoints } from './sunspec.ts';
 import { decimalsOf, integerRange } from './values-number.ts';
 import { type CompiledPoint, compilePoint } from './values.ts';
 
@@ -169,6 +170,7 @@ export class DeviceService implements BusListener {
         device: this.#device,
         context,
         points,
+        sunspec: sunspecPoints(points, config),
         limits: planLimits(config),
         heartbeatMs: config.heartbeat_secs * 1000,
         stop,
@@ -185,6 +187,11 @@ export class DeviceService implements BusListener {
     }
     this.#device.report(worst.state, worst.reason);
   }
+}
+
+function sunspecPoints(points: readonly CompiledPoint[], config: DeviceConfig): SunspecPoints | undefined {
+  if (points.every((point) => point.config.sunspec_models === undefined)) return undefined;
+  return new SunspecPoints({ points, byteOrder: config.byte_order, baseAddresses: config.sunspec_base_addresses });
 }
 
 function planLimits(config: DeviceConfig): PlanLimits {
@@ -223,7 +230,8 @@ function valueKind({ type, config }: CompiledPoint): ValueKind {
     ...(config.min === undefined ? {} : { min: config.min }),
     ...(config.max === undefined ? {} : { max: config.max }),
   };
-  if (integerRange(type) === undefined) return { kind: 'number', decimals: config.decimals ?? 2, ...bounds };
+  if (integerRange(type) === undefined || config.scale_register !== undefined)
+    return { kind: 'number', decimals: config.decimals ?? 2, ...bounds };
   const decimals = config.decimals ?? Math.max(decimalsOf(config.scale ?? 1), decimalsOf(config.offset ?? 0));
   return decimals === 0 ? { kind: 'integer', ...bounds } : { kind: 'number', decimals, ...bounds };
 }

@@ -19,12 +19,15 @@ import { exceptionOf, reasonOf } from './faults.ts';
 import { Holes } from './holes.ts';
 import { readFunction, type ReadRequest } from './pdu.ts';
 import { type PlanLimits, type PlannedRequest, planRequests } from './poll-plan.ts';
+import { type LocatedPoints, SUNSPEC_REASONS, type SunspecPoints } from './sunspec.ts';
 import type { CompiledPoint } from './values.ts';
 
 export interface PollGroupOptions {
   readonly device: ModbusDevice;
   readonly context: AdapterContext;
   readonly points: readonly CompiledPoint[];
+  /** Where points are that lie in SunSpec models; undefined: they all say it themselves. */
+  readonly sunspec?: SunspecPoints | undefined;
   readonly limits: PlanLimits;
   /** Silence of a failing device between two batches. */
   readonly heartbeatMs: number;
@@ -45,6 +48,7 @@ interface Harvest {
   sentMs: number | undefined;
 }
 
+const NOTHING_MISSING: ReadonlyMap<string, string> = new Map();
 /** Illegal data address (MODBUS Application Protocol V1.1b3, 7). */
 const REFUSED = 2;
 /** Timers count in whole ms and may fire a fraction early. */
@@ -57,6 +61,7 @@ export class PollGroup {
   readonly #holes = new Holes();
   #holesSinceMs = 0;
   #plan: readonly PointRequest[] | undefined;
+  #located: LocatedPoints | undefined;
   #grid: PollGrid | undefined;
   #cancel = (): void => {};
   #due: DuePoll = { dueMs: 0, missed: 0 };
@@ -85,6 +90,7 @@ export class PollGroup {
   /** The bus has a new connection: what was refused may be there now, and what failed is read at once. */
   reconnected(): void {
     this.#forgetHoles();
+    this.#options.sunspec?.forget();
     if (this.#isFailing === true) this.#run();
   }
 
@@ -138,12 +144,18 @@ export class PollGroup {
 
   async #read(harvest: Harvest): Promise<void> {
     const { device, points } = this.#options;
-    if (device.isSuspended && !(await device.probe(probeOf(points), this.#requestOptions(harvest)))) {
+    if (
+      device.isSuspended &&
+      !(await device.probe(probeOf(this.#located?.points ?? points), this.#requestOptions(harvest)))
+    ) {
       noteFailure(points, harvest, device.silence);
       return;
     }
     if (this.#holes.size > 0 && this.#nowMs() - this.#holesSinceMs > HOLES_MAX_AGE_MS) this.#forgetHoles();
-    this.#plan ??= planRequests(points, this.#options.limits, this.#holes);
+    const located = await this.#locate(harvest);
+    if (located === undefined) return;
+    for (const [name, reason] of located.missing) harvest.failures.set(name, reason);
+    this.#plan ??= planRequests(located.points, this.#options.limits, this.#holes);
     for (const request of this.#plan) {
       try {
         if ((await this.#ask(request, harvest)) === 'answered') continue;
@@ -157,6 +169,23 @@ export class PollGroup {
         noteFailure(isAnswer ? request.points : points, harvest, reasonOf(error));
         if (!isAnswer) return;
       }
+    }
+  }
+
+  /** Undefined when the device did not answer: the failures say why. */
+  async #locate(harvest: Harvest): Promise<LocatedPoints | undefined> {
+    const { device, points, sunspec } = this.#options;
+    if (sunspec === undefined) return { points, missing: NOTHING_MISSING };
+    try {
+      const ask = (request: ReadRequest): Promise<Uint8Array> => device.request(request, this.#requestOptions(harvest));
+      const located = await sunspec.locate(ask, this.#nowMs());
+      if (located !== this.#located) this.#plan = undefined;
+      this.#located = located;
+      return located;
+    } catch (error) {
+      if (isGatewayError(error, 'GW_ABORTED')) throw error;
+      noteFailure(points, harvest, reasonOf(error));
+      return undefined;
     }
   }
 
@@ -207,7 +236,8 @@ export class PollGroup {
   #fail(reason: string): void {
     const { device, context, points, heartbeatMs, onState } = this.#options;
     const nowMs = this.#nowMs();
-    onState(reason.startsWith('exception_') && !device.isSuspended ? 'degraded' : 'offline', reason);
+    const isAnswer = reason.startsWith('exception_') || SUNSPEC_REASONS.has(reason);
+    onState(isAnswer && !device.isSuspended ? 'degraded' : 'offline', reason);
     if (this.#isFailing === true && nowMs - this.#publishedMs < heartbeatMs) return;
     this.#isFailing = true;
     this.#publishedMs = nowMs;

@@ -3,6 +3,7 @@
 import { isBitTable, parseRegister } from './address.ts';
 import { swapsBytes } from './byte-order.ts';
 import type { PointConfig, PointType } from './config-point.ts';
+import type { AddressRange } from './holes.ts';
 import { byteShift } from './values-raw.ts';
 
 /** The type of a point that does not say it. */
@@ -28,6 +29,16 @@ export function pointQuantity(config: PointConfig): number {
     default:
       return 1;
   }
+}
+
+/** What has to be read for a point: its value, and where it has one its scale register with all between. */
+export function pointSpan(config: PointConfig): AddressRange {
+  const { address } = parseRegister(config.register);
+  const quantity = pointQuantity(config);
+  if (config.scale_register === undefined) return { address, quantity };
+  const scale = parseRegister(config.scale_register).address;
+  const start = Math.min(address, scale);
+  return { address: start, quantity: Math.max(address + quantity, scale + 1) - start };
 }
 
 /** The bits of a register, as it is sent, that make a bool: the one bit, or all. */

@@ -7,14 +7,14 @@ import type { PointConfig, PointType } from './config-point.ts';
 import { type EncodedWrite, encoderFor } from './values-encode.ts';
 import { asTyped, floatScaler, integerRange, integerScaler, narrow } from './values-number.ts';
 import { numberFormat, type NumberType, type RawNumber, REPLACEMENT, textFormat } from './values-raw.ts';
-import { bitMask, pointQuantity, pointType } from './values-shape.ts';
+import { bitMask, pointSpan, pointType } from './values-shape.ts';
 
 export type { EncodedWrite } from './values-encode.ts';
 
 export interface CompiledPoint {
   readonly name: string;
   readonly table: RegisterTable;
-  /** Zero-based protocol address of the first register or bit. */
+  /** Zero-based protocol address of the first register or bit that is read for it. */
   readonly address: number;
   /** Registers, or bits in the bit tables. */
   readonly quantity: number;
@@ -36,11 +36,19 @@ export interface CompiledPoint {
   holds(write: EncodedWrite, data: Uint8Array, start: number): boolean;
 }
 
+/** `sunssf` of the SunSpec Device Information Model Specification: powers of ten, and one value for none. */
+const SCALE_FACTOR_MAX = 10;
+const NO_SCALE_FACTOR = -0x8000;
+const ABSENT_TYPES: ReadonlySet<NumberType> = new Set(['int16', 'uint16', 'int32', 'uint32', 'int64', 'uint64']);
+
 type Finish<Raw> = (raw: Raw) => Reading;
 
 const BAD_NOT_A_NUMBER: Quality = Object.freeze({ level: 'bad', reason: 'not_a_number' });
 const BAD_NOT_BCD: Quality = Object.freeze({ level: 'bad', reason: 'not_bcd' });
 const BAD_SENTINEL: Quality = Object.freeze({ level: 'bad', reason: 'sentinel' });
+/** SunSpec has a value of each type for it. */
+const BAD_NOT_AVAILABLE: Quality = Object.freeze({ level: 'bad', reason: 'not_available' });
+const BAD_SCALE_FACTOR: Quality = Object.freeze({ level: 'bad', reason: 'scale_factor' });
 const BAD_OUT_OF_RANGE: Quality = Object.freeze({ level: 'bad', reason: 'out_of_range' });
 const BAD_SHORT_ANSWER: Quality = Object.freeze({ level: 'bad', reason: 'short_answer' });
 const UNCERTAIN_ENUM: Quality = Object.freeze({ level: 'uncertain', reason: 'unknown_enum' });
@@ -49,11 +57,14 @@ const UNCERTAIN_TEXT: Quality = Object.freeze({ level: 'uncertain', reason: 'not
 /**
  * Makes a point ready. Takes what `checkModbusConfig` found no fault in.
  * @param deviceByteOrder for points that do not say their own
+ * @param origin address that the point's registers are counted from
  */
-export function compilePoint(name: string, config: PointConfig, deviceByteOrder: string): CompiledPoint {
-  const { table, address } = parseRegister(config.register);
+export function compilePoint(name: string, config: PointConfig, deviceByteOrder: string, origin = 0): CompiledPoint {
+  const { table } = parseRegister(config.register);
   const type = pointType(config);
-  const quantity = pointQuantity(config);
+  const span = pointSpan(config);
+  const address = origin + span.address;
+  const { quantity } = span;
   const order = config.byte_order ?? deviceByteOrder;
   const make = readingMaker(name, config.unit);
   const short = make(undefined, BAD_SHORT_ANSWER);
@@ -80,7 +91,7 @@ export function compilePoint(name: string, config: PointConfig, deviceByteOrder:
       holds: holdsBits(address),
     };
   }
-  const decode = registerDecoder(config, type, order, make);
+  const decode = spanDecoder(config, type, order, make);
   const bytes = quantity * 2;
   return {
     ...shared,
@@ -95,7 +106,10 @@ export function compilePoint(name: string, config: PointConfig, deviceByteOrder:
 function describe(config: PointConfig, order: string): string {
   const register = parseRegister(config.register);
   const type = pointType(config);
-  const words = [registerText(register)];
+  const words =
+    config.sunspec_models === undefined
+      ? [registerText(register)]
+      : [`SunSpec model ${config.sunspec_models.join(' or ')}, register ${register.address}`];
   if (isBitTable(register.table)) return words.join(' ');
   words.push(type);
   if (config.bit !== undefined) words.push(`bit ${config.bit}`);
@@ -115,12 +129,35 @@ function readingMaker(point: string, unit: string | undefined): MakeReading {
   return (value, quality) => (value === undefined ? { point, quality, unit } : { point, value, quality, unit });
 }
 
-function registerDecoder(
-  config: PointConfig,
-  type: PointType,
-  order: string,
-  make: MakeReading,
-): (data: Uint8Array, at: number) => Reading {
+type Decoder = (data: Uint8Array, at: number) => Reading;
+
+/** Reads from the start of what is read for a point. */
+function spanDecoder(config: PointConfig, type: PointType, order: string, make: MakeReading): Decoder {
+  if (config.scale_register === undefined) return registerDecoder(config, type, order, make);
+  const { address } = pointSpan(config);
+  const valueAt = (parseRegister(config.register).address - address) * 2;
+  const powerAt = (parseRegister(config.scale_register).address - address) * 2;
+  const power = numberFormat('int16', order, 'low');
+  // Devices change their scale factors seldom, and there are few.
+  const decoders = new Map<RawNumber, Decoder>();
+  const decoderFor = (exponent: RawNumber): Decoder => {
+    const known = decoders.get(exponent);
+    if (known !== undefined) return known;
+    // The product of two decimals, without the noise of their binary forms.
+    const scale = Number(((config.scale ?? 1) * Number(`1e${exponent}`)).toPrecision(15));
+    const decode = registerDecoder({ ...config, scale }, type, order, make);
+    decoders.set(exponent, decode);
+    return decode;
+  };
+  return (data, at) => {
+    const exponent = power.read(data, at + powerAt);
+    if (exponent === NO_SCALE_FACTOR) return make(undefined, BAD_NOT_AVAILABLE);
+    if (exponent < -SCALE_FACTOR_MAX || exponent > SCALE_FACTOR_MAX) return make(undefined, BAD_SCALE_FACTOR);
+    return decoderFor(exponent)(data, at + valueAt);
+  };
+}
+
+function registerDecoder(config: PointConfig, type: PointType, order: string, make: MakeReading): Decoder {
   if (type === 'string') {
     const { read } = textFormat(config.length_registers ?? 1, order, config.byte, config.encoding ?? 'utf8');
     const finish = textFinish(config, make);
@@ -138,6 +175,7 @@ function registerDecoder(
 function textFinish(config: PointConfig, make: MakeReading): Finish<string> {
   const sentinels = new Set((config.sentinels ?? []).map(String));
   return (text) => {
+    if (text === '' && config.sunspec_models !== undefined) return make(undefined, BAD_NOT_AVAILABLE);
     if (sentinels.has(text)) return make(undefined, BAD_SENTINEL);
     return make(text, text.includes(REPLACEMENT) ? UNCERTAIN_TEXT : GOOD);
   };
@@ -147,10 +185,19 @@ function numberFinish(config: PointConfig, type: NumberType, make: MakeReading):
   const sentinels = numberSentinels(config, type);
   const notANumber = type === 'bcd16' || type === 'bcd32' ? BAD_NOT_BCD : BAD_NOT_A_NUMBER;
   const finish = config.enum === undefined ? scaledFinish(config, type, make) : enumFinish(config.enum, make);
+  const absent = config.sunspec_models === undefined ? undefined : absentValue(type);
   return (raw) => {
+    if (absent !== undefined && Object.is(raw, absent)) return make(undefined, BAD_NOT_AVAILABLE);
     if (typeof raw === 'number' && !Number.isFinite(raw)) return make(undefined, notANumber);
     return sentinels !== undefined && sentinels.has(raw) ? make(undefined, BAD_SENTINEL) : finish(raw);
   };
+}
+
+/** What stands in SunSpec maps for a value that the device has not; accumulators count from 0 and have none. */
+function absentValue(type: NumberType): RawNumber | undefined {
+  const range = ABSENT_TYPES.has(type) ? integerRange(type) : undefined;
+  if (range === undefined) return type.startsWith('float') ? Number.NaN : undefined;
+  return narrow(range.min < 0n ? range.min : range.max);
 }
 
 /** As the type decodes them. */

@@ -15,6 +15,7 @@ import { formatFault } from '../../../../src/config/fault.ts';
 import { loadConfigText } from '../../../../src/config/load.ts';
 import { listProfiles, readProfile } from '../../../../src/config/profiles.ts';
 import { ModuleCatalogue } from '../../../../src/config/schema.ts';
+import { qualityText } from '../../../../src/core/reading.ts';
 import { createTempDir, type TempDir } from '../../../support/temp-dir.ts';
 import { waitFor } from '../../../support/wait.ts';
 import { exception, NEVER, record, serve, type Answer, type ServedRequest } from './harness.ts';
@@ -26,6 +27,7 @@ const names = readdirSync(CASES).map((file) => file.slice(0, -'.yaml'.length));
 interface Case {
   /** By table and first address: registers in hexadecimal. */
   readonly registers: Readonly<Record<string, Readonly<Record<string, string>>>>;
+  /** Or the quality of what has no value. */
   readonly values: Readonly<Record<string, unknown>>;
 }
 
@@ -92,7 +94,8 @@ describe('shipped profiles', () => {
       void adapter.start(NEVER);
       await waitFor(() => recording.batches.length > 0);
       await adapter.stop(NEVER);
-      return Object.fromEntries((recording.batches[0]?.readings ?? []).map(({ point, value }) => [point, value]));
+      const readings = recording.batches[0]?.readings ?? [];
+      return Object.fromEntries(readings.map(({ point, value, quality }) => [point, value ?? qualityText(quality)]));
     };
     expect(await read(`{ ${common}, capture: { file: frames.jsonl } }`)).toEqual(expected.values);
     await server.close();
