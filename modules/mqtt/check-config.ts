@@ -1,6 +1,6 @@
 // Faults of a configuration that the schema cannot express.
 
-import { isLoopbackHost, type ConfigFault } from '#sdk';
+import { checkDeviceShape, isLoopbackHost, type ConfigFault, type PointShapeConfig } from '#sdk';
 import type { MqttConfig } from './config.ts';
 
 export function checkMqtt(config: MqttConfig): readonly ConfigFault[] {
@@ -29,7 +29,34 @@ export function checkMqtt(config: MqttConfig): readonly ConfigFault[] {
       }
     }
   }
+  faults.push(...shapeFaults(config));
   return [...faults, ...(config.connect === undefined ? brokerFaults(config) : clientFaults(config))];
+}
+
+/**
+ * Every device has the points of all topics, so that a fault of one of them is told once, where it stands. What a preset's
+ * devices have is only known when they speak: then an expression may name any point.
+ */
+function shapeFaults(config: MqttConfig): ConfigFault[] {
+  const points: Record<string, PointShapeConfig> = {};
+  const places = new Map<string, ConfigFault['path']>();
+  for (const [index, topic] of config.topics.entries()) {
+    for (const [name, point] of Object.entries(topic.points ?? {})) {
+      points[name] = point;
+      places.set(name, ['topics', index]);
+    }
+  }
+  const faults = new Map<string, ConfigFault>();
+  const hasOpenPoints = config.presets.length > 0;
+  for (const [id, device] of [['', {}] as const, ...Object.entries(config.devices)]) {
+    for (const { path, message } of checkDeviceShape({ device, adapter: config, points, hasOpenPoints })) {
+      const [section, name] = path;
+      const above = section === 'points' ? (places.get(String(name)) ?? []) : ['devices', id];
+      const fault = { path: [...above, ...path], message };
+      faults.set(JSON.stringify(fault), fault);
+    }
+  }
+  return [...faults.values()];
 }
 
 function brokerFaults(config: MqttConfig): ConfigFault[] {

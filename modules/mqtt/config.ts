@@ -9,6 +9,7 @@ import {
   PEM_PATTERN,
   PEM_RULE,
   pointShapeFields,
+  simulateFields,
   writeFields,
 } from '#sdk';
 import { PASSWORD_HASH_PATTERN, PASSWORD_HASH_RULE } from './password.ts';
@@ -236,7 +237,7 @@ const connectSchema = z
   })
   .meta({ title: 'Connect', description: 'Attaches to a broker that is there already, instead of being one.' });
 
-const deviceSchema = z.strictObject(deviceShapeFields).meta({
+const deviceSchema = z.strictObject({ ...simulateFields, ...deviceShapeFields }).meta({
   title: 'Device',
   description: 'A device that is expected; its id is the one of the topics.',
 });

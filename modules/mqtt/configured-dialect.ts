@@ -1,6 +1,6 @@
 // The dialect of the configuration: `topics`, `availability` and `command`.
 
-import { writeRulesOf, type PointInfo, type PointValue } from '#sdk';
+import { writeRulesOf, type PointInfo, type PointValue, type ValueKind } from '#sdk';
 import type { CommandConfig, MqttConfig, TopicConfig } from './config.ts';
 import type { Arrival, Dialect, Told, Understood, WritePlan } from './dialect.ts';
 import {
@@ -59,13 +59,21 @@ export function createConfiguredDialect(
   };
 }
 
+const VALUE_KINDS: Readonly<Record<Exclude<ValueType, 'any'>, ValueKind>> = {
+  number: { kind: 'number' },
+  integer: { kind: 'integer' },
+  boolean: { kind: 'boolean' },
+  string: { kind: 'text' },
+};
+
 function pointInfos(topics: readonly TopicConfig[]): readonly PointInfo[] {
   return topics.flatMap(({ topic, points = {} }) =>
-    Object.entries(points).map(([name, { pointer, unit, writable, write }]) => ({
+    Object.entries(points).map(([name, { pointer, type, unit, writable, write }]) => ({
       name,
       address: `${topic}#${pointer}`,
       writable,
       ...(unit !== undefined && { unit }),
+      ...(type !== 'any' && { values: VALUE_KINDS[type] }),
       writeRules: writeRulesOf({ write }),
     })),
   );

@@ -67,7 +67,13 @@ export function planDevice(config: DeviceConfig, adapter: SerialConfig): DeviceP
     const decoder = createDecoder(ask.decode);
     const scales = ask.decode.kind === 'layout' ? ask.decode.fields : {};
     const own = [...decoder.points].map(([name, place]) =>
-      createPoint({ name, address: place, config: config.points[name], scale: scales[name]?.scale }),
+      createPoint({
+        name,
+        address: place,
+        config: config.points[name],
+        decode: ask.decode,
+        scale: scales[name]?.scale,
+      }),
     );
     for (const point of own) points.set(point.name, point);
     return {
@@ -88,7 +94,10 @@ export function planDevice(config: DeviceConfig, adapter: SerialConfig): DeviceP
   if (sources.length === 0 && config.decode !== undefined) sources.push(sourceOf({ decode: config.decode }, undefined));
   for (const [name, point] of Object.entries(config.points)) {
     if (!points.has(name))
-      points.set(name, createPoint({ name, address: 'write only', config: point, scale: undefined }));
+      points.set(
+        name,
+        createPoint({ name, address: 'write only', config: point, decode: undefined, scale: undefined }),
+      );
   }
   return { sources, points, accepts: matcher(config.match), render };
 }

@@ -50,7 +50,8 @@ export class DeviceService {
     const plan = planDevice(config, adapter);
     const { failures, probe_interval_min_ms: probeMinMs, probe_interval_max_ms: probeMaxMs } = config.circuit_breaker;
     this.#breaker = new Breaker({ failures, probeMinMs, probeMaxMs, random: systemRandom });
-    this.info = shapedDevice({
+    const polledMs = plan.sources.filter(({ request }) => request !== undefined).map(({ periodMs }) => periodMs);
+    const info = shapedDevice({
       deviceId,
       points: [...plan.points.values()].map(({ info }) => info),
       // Decoding scales, so that what is written and read back is in the same unit.
@@ -58,6 +59,7 @@ export class DeviceService {
       device: config,
       adapter,
     });
+    this.info = polledMs.length === 0 ? info : { ...info, pollIntervalMs: Math.min(...polledMs) };
     this.#polled = plan.sources.flatMap((source) => {
       const { request } = source;
       return request === undefined ? [] : [this.#polledSource({ ...source, request })];

@@ -2,8 +2,10 @@
 
 import { GatewayError, GOOD, type PointInfo, type PointValue, type Reading } from '#sdk';
 import type { PointConfig, WriteConfig } from './config.ts';
+import type { DecodeConfig } from './config-decode.ts';
 import type { Decoded } from './decoded.ts';
 import { scaled, type Scaling, unscaled } from './scaling.ts';
+import { valueKind } from './value-kind.ts';
 
 export interface Point {
   readonly name: string;
@@ -22,11 +24,14 @@ export interface PointOptions {
   /** Where it stands, in words. */
   readonly address: string;
   readonly config: PointConfig | undefined;
+  /** What finds it; undefined when it can only be written. */
+  readonly decode: DecodeConfig | undefined;
   /** A scale that stands with its place in the frame. */
   readonly scale: number | undefined;
 }
 
-export function createPoint({ name, address, config, scale }: PointOptions): Point {
+export function createPoint({ name, address, config, decode, scale }: PointOptions): Point {
+  const values = valueKind(name, config, decode);
   const scaling: Scaling = { scale: config?.scale ?? scale, offset: config?.offset, decimals: config?.decimals };
   const unit = config?.unit === undefined ? {} : { unit: config.unit };
   const bad = (reason: string): Reading => ({ point: name, quality: { level: 'bad', reason }, ...unit });
@@ -34,7 +39,7 @@ export function createPoint({ name, address, config, scale }: PointOptions): Poi
     value >= (config?.min ?? Number.NEGATIVE_INFINITY) && value <= (config?.max ?? Number.POSITIVE_INFINITY);
   return {
     name,
-    info: { name, address, ...unit, writable: config?.write !== undefined },
+    info: { name, address, ...unit, writable: config?.write !== undefined, ...(values && { values }) },
     write: config?.write,
     bad,
     read(decoded) {

@@ -11,12 +11,15 @@ export interface ShapeCheckOptions {
   readonly adapter: AdapterShapeConfig;
   /** The points of the device by name. */
   readonly points: Readonly<Record<string, PointShapeConfig>>;
+  /** It may show further points at run time: expressions may name any. */
+  readonly hasOpenPoints?: boolean;
 }
 
 type Section = readonly [string, Readonly<Record<string, PointShapeConfig>>];
 
 /** Paths are below the device: `['points', NAME, …]`, `['computed', NAME, …]`. */
-export function checkDeviceShape({ device, adapter, points }: ShapeCheckOptions): readonly ConfigFault[] {
+export function checkDeviceShape(options: ShapeCheckOptions): readonly ConfigFault[] {
+  const { device, adapter, points, hasOpenPoints = false } = options;
   const faults: ConfigFault[] = [];
   const defaults = { ...adapter.point_defaults, ...device.point_defaults };
   const sections: readonly Section[] = [
@@ -39,7 +42,8 @@ export function checkDeviceShape({ device, adapter, points }: ShapeCheckOptions)
   const expressions = new Map(
     Object.entries(device.computed ?? {}).map(([name, { expression }]) => [name, expression]),
   );
-  for (const { name, message } of computedOrder(expressions, (input) => Object.hasOwn(points, input)).faults) {
+  for (const { name, message } of computedOrder(expressions, (input) => hasOpenPoints || Object.hasOwn(points, input))
+    .faults) {
     faults.push({ path: ['computed', name, 'expression'], message });
   }
   faults.push(...checkNames(sections, defaults));

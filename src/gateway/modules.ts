@@ -26,8 +26,13 @@ export function adapterPlan(config: AdapterConfig, modules: ModuleList, simulate
       const build = await definition.load();
       const { simulated, others } = splitSimulated(config, simulateAll);
       if (simulated === undefined) return build(config.settings, context);
-      const inner = others === undefined ? undefined : build(others, context);
-      return withSimulatedDevices(inner, build(simulated, context).devices(), context);
+      const infos = build(simulated, context).devices();
+      const isSimulated = new Set(infos.map(({ deviceId }) => deviceId));
+      // A device that speaks by itself does not mix its values with those that are made up.
+      const addDevice: AdapterContext['addDevice'] = (device) =>
+        !isSimulated.has(device.deviceId) && context.addDevice(device);
+      const inner = others === undefined ? undefined : build(others, { ...context, addDevice });
+      return withSimulatedDevices(inner, infos, context);
     },
   };
 }

@@ -40,3 +40,28 @@ it.each([
   const faults = checkMqtt(mqttConfig.parse({ topics: [{ topic }], ...settings }));
   expect(faults.map(({ message }) => message).join('; ')).toContain(words);
 });
+
+it('finds faults of shaping once, where they stand', () => {
+  const broker = { listen: {}, anonymous: 'loopback' };
+  const faultsOf = (settings: object): string[] =>
+    checkMqtt(
+      mqttConfig.parse({ ...broker, topics: [{ topic, points: { flow: { pointer: '/flow' } } }], ...settings }),
+    ).map(({ path, message }) => `${path.join('.')}: ${message}`);
+  const devices = { 'pump-3': {}, 'pump-4': { computed: { double: { expression: 'flux * 2' } } } };
+  expect(faultsOf({ devices })).toEqual([
+    expect.stringMatching(/^devices\.pump-4\.computed\.double\.expression: .*"flux"/),
+  ]);
+  // What a preset finds is known when it speaks.
+  expect(faultsOf({ devices, presets: ['tasmota'] })).toEqual([]);
+  const points = { flow: { pointer: '/flow', clamp: { min: 2, max: 1 } } };
+  expect(faultsOf({ devices: { 'pump-3': {}, 'pump-4': {} }, topics: [{ topic, points }] })).toEqual([
+    expect.stringMatching(/^topics\.0\.points\.flow\.clamp\.min: /),
+  ]);
+});
+
+it('tells what values its points have', () => {
+  const points = { a: { pointer: '/a', type: 'integer' }, b: { pointer: '/b' } };
+  const config = mqttConfig.parse({ listen: {}, topics: [{ topic, points }], devices: { 'pump-3': {} } });
+  const [device] = createMqttAdapter(config, record().context).devices();
+  expect(device?.points.map(({ values }) => values)).toEqual([{ kind: 'integer' }, undefined]);
+});

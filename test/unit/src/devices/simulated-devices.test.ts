@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { modbus } from '../../../../modules/modbus/index.ts';
+import { mqtt } from '../../../../modules/mqtt/index.ts';
+import { serial } from '../../../../modules/serial/index.ts';
 import type { AdapterConfig } from '../../../../src/config/config.ts';
-import type { Adapter, PointInfo, ValueKind } from '../../../../src/core/adapter.ts';
+import type { Adapter, AdapterContext, PointInfo, ValueKind } from '../../../../src/core/adapter.ts';
 import { parseDeviceId } from '../../../../src/core/device.ts';
 import { simulatedValue } from '../../../../src/devices/simulated-value.ts';
 import { adapterPlan } from '../../../../src/gateway/modules.ts';
@@ -138,5 +140,68 @@ describe('a simulated value', () => {
     const at = (device: string) => simulatedValue(point({ unit: 'W' }), device, year[0] ?? 0);
     expect(at('a')).toBe(at('a'));
     expect(at('a')).not.toBe(at('b'));
+  });
+});
+
+describe('the other adapters', () => {
+  const decode = { kind: 'regex', pattern: '^W (?<weight>[0-9.]+) kg$', types: { weight: 'number' } };
+  const topics = [
+    { topic: 'site/{device_id}/state', points: { lamp: { pointer: '/lamp', type: 'boolean', writable: true } } },
+  ];
+
+  it('simulates a serial instrument at its pace without its port', async () => {
+    const clock = new ManualClock();
+    const recording = record({ clock });
+    const devices = {
+      scale: { simulate: true, request: 'W', decode, poll_interval_ms: 200, points: { weight: { unit: 'kg' } } },
+    };
+    const settings = serial.config.parse({ path: '/nowhere', devices });
+    const plan = adapterPlan({ id: 'line', type: 'serial', enabled: true, simulate: false, settings }, [serial]);
+    const adapter = await plan.create(recording.context);
+    await adapter.start(NEVER);
+    clock.advance(200);
+    expect(recording.batches.map(({ readings }) => readings)).toMatchObject([
+      [{ point: 'weight', unit: 'kg', quality: { level: 'good' } }],
+      [{ point: 'weight' }],
+    ]);
+    expect(typeof recording.value('scale', 'weight')).toBe('number');
+    await adapter.stop(NEVER);
+  });
+
+  it('simulates one MQTT device beside real ones, which may not speak as it', async () => {
+    const seen: string[] = [];
+    const recording = record({ addDevice: ({ deviceId }) => seen.push(deviceId) > 0 });
+    const devices = { 'greenhouse-1': { simulate: true }, 'greenhouse-2': {} };
+    const settings = mqtt.config.parse({
+      listen: { port: 1 },
+      topics,
+      command: { topic: 'site/{device_id}/set' },
+      devices,
+    });
+    const plan = adapterPlan({ id: 'broker', type: 'mqtt', enabled: true, simulate: false, settings }, [
+      {
+        ...mqtt,
+        load: () =>
+          Promise.resolve((_config: unknown, context: AdapterContext) => ({
+            devices: () =>
+              Object.keys((_config as { devices: object }).devices).map((id) => ({
+                deviceId: parseDeviceId(id),
+                points: [],
+              })),
+            start: () => {
+              for (const id of ['greenhouse-1', 'greenhouse-3'])
+                context.addDevice({ deviceId: parseDeviceId(id), points: [] });
+              return Promise.resolve();
+            },
+            stop: () => Promise.resolve(),
+            health: () => ({ status: 'running' as const }),
+          })),
+      },
+    ]);
+    const adapter = await plan.create(recording.context);
+    await adapter.start(NEVER);
+    expect(seen).toEqual(['greenhouse-3']);
+    expect(adapter.devices().map(({ deviceId }) => deviceId)).toEqual(['greenhouse-2', 'greenhouse-1']);
+    await adapter.stop(NEVER);
   });
 });
