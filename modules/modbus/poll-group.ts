@@ -89,8 +89,7 @@ export class PollGroup {
 
   /** The bus has a new connection: what was refused may be there now, and what failed is read at once. */
   reconnected(): void {
-    this.#forgetHoles();
-    this.#options.sunspec?.forget();
+    this.#forgetLayout();
     if (this.#isFailing === true) this.#run();
   }
 
@@ -144,14 +143,16 @@ export class PollGroup {
 
   async #read(harvest: Harvest): Promise<void> {
     const { device, points } = this.#options;
-    if (
-      device.isSuspended &&
-      !(await device.probe(probeOf(this.#located?.points ?? points), this.#requestOptions(harvest)))
-    ) {
-      noteFailure(points, harvest, device.silence);
-      return;
+    if (device.isSuspended) {
+      const known = this.#located?.points ?? points;
+      if (!(await device.probe(probeOf(known), this.#requestOptions(harvest)))) {
+        noteFailure(points, harvest, device.silence);
+        return;
+      }
+      // It may have been started anew, with other firmware.
+      this.#forgetLayout();
     }
-    if (this.#holes.size > 0 && this.#nowMs() - this.#holesSinceMs > HOLES_MAX_AGE_MS) this.#forgetHoles();
+    if (this.#holes.size > 0 && this.#nowMs() - this.#holesSinceMs > HOLES_MAX_AGE_MS) this.#forgetLayout();
     const located = await this.#locate(harvest);
     if (located === undefined) return;
     for (const [name, reason] of located.missing) harvest.failures.set(name, reason);
@@ -258,7 +259,9 @@ export class PollGroup {
     this.#missed = 0;
   }
 
-  #forgetHoles(): void {
+  /** What was learned of the device is learned again. */
+  #forgetLayout(): void {
+    this.#options.sunspec?.forget();
     if (this.#holes.size === 0) return;
     this.#holes.clear();
     this.#plan = undefined;

@@ -202,11 +202,19 @@ describe('the chain of models', () => {
     expect(server.requests.filter(({ address }) => address === 40_000).length).toBeGreaterThan(1);
   });
 
-  it('is no reason to wait for a device that is silent', async () => {
-    const { recording, server } = await start(40_000, CHAIN, POINTS);
-    for (const socket of server.connections) socket.destroy();
+  it('is followed again when a device that was silent is back, on the same connection', async () => {
+    const circuit = { circuit_breaker: { failures: 1, probe_interval_min_ms: 100, probe_interval_max_ms: 100 } };
+    const { recording, server } = await start(40_000, CHAIN, POINTS, circuit);
+    const { answer } = server;
     server.answer = () => undefined;
     await waitFor(() => recording.quality('inverter', 'volts') === 'bad:timeout');
     await waitFor(() => recording.state('inverter') === 'offline');
+    const asked = server.requests.length;
+    server.answer = answer;
+    await waitFor(() => recording.state('inverter') === 'good');
+    expect(server.requests.slice(asked).some(({ address, quantity }) => address === 40_000 && quantity === 2)).toBe(
+      true,
+    );
+    expect(server.accepted).toBe(1);
   });
 });
