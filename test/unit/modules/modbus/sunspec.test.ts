@@ -115,7 +115,7 @@ describe('the chain of models', () => {
   };
 
   /** Holds registers from an address on and refuses all others. */
-  async function start(base: number, chain: string, points: object, fields: object = {}) {
+  async function start(base: number, chain: string, points: object, fields: object = {}, batches = 3) {
     const words = chain.split(' ');
     const recording = record();
     server = await serve(HOST);
@@ -133,7 +133,7 @@ describe('the chain of models', () => {
       recording,
     );
     void adapter.start(NEVER);
-    await waitFor(() => recording.batches.length >= 3);
+    await waitFor(() => recording.batches.length >= batches);
     return { recording, server };
   }
 
@@ -200,6 +200,12 @@ describe('the chain of models', () => {
     expect(recording.quality('inverter', 'volts')).toBe('bad:not_sunspec');
     expect(recording.state('inverter')).toBe('degraded');
     expect(server.requests.filter(({ address }) => address === 40_000).length).toBeGreaterThan(1);
+  });
+
+  it('may be all that is wanted and not there: the device is not offline', async () => {
+    const { recording } = await start(0, '0000 0000', { volts: POINTS.volts }, {}, 1);
+    expect(recording.quality('inverter', 'volts')).toBe('bad:not_sunspec');
+    expect(recording.state('inverter')).toBe('degraded');
   });
 
   it('is followed again when a device that was silent is back, on the same connection', async () => {
