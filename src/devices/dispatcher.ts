@@ -2,7 +2,7 @@
 // bounded in time, answered by what the device says, and told.
 //
 // Invariants
-// - Nothing is delivered to a device that is not good, and nothing past its deadline.
+// - Nothing is delivered to a device that is not good, and nothing past its deadline: no value of several either.
 // - A command with an id is marked durably before it is begun: while it is under way its duplicates wait for its answer,
 //   later ones are answered from its record for 24 h; one that was begun when the gateway ended is never done again.
 // - Several values are checked before the first is written; they are written one after the other, and the first failure
@@ -214,6 +214,9 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     for (const { name, writeRules } of points) {
       const value = command.values[name];
       if (value === undefined) continue;
+      // The value before may have taken all the time there was, or the device down.
+      signal.throwIfAborted();
+      checkDevice(target);
       if (writeRules?.minIntervalMs !== undefined) lastWrites.set(`${deviceId}/${name}`, clock.monotonicMs());
       const result = await adapter.write?.({ deviceId, point: name, value }, signal);
       if (result !== undefined) progress.written.set(name, result);
