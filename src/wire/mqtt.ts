@@ -10,6 +10,8 @@ import { errorText, GatewayError } from '../core/errors.ts';
 import { abortError } from '../platform/abort.ts';
 import { coalesceWrites } from './coalesce.ts';
 import { takeMessages, type MqttMessage, type MqttPublishProperties } from './mqtt-messages.ts';
+import { MqttPublisher, SubscriptionIds } from './mqtt-publisher.ts';
+import { filterPubacks } from './puback-filter.ts';
 import { isTlsFailure, tlsError } from './tls.ts';
 
 export interface MqttWill {
@@ -110,7 +112,8 @@ export async function connectMqtt(options: MqttConnectOptions): Promise<MqttConn
       reject(abortError(signal));
       return;
     }
-    const client = createClient(library, options);
+    const publisher = new MqttPublisher(options.protocolVersion, (bytes) => void client.stream.write(bytes));
+    const client = createClient(library, options, publisher);
     // Before CONNACK: a session that was kept sends its messages right behind it.
     if (options.onMessage !== undefined) takeMessages(client, options.onMessage);
     // Errors before the CONNACK; the first one says most.
@@ -131,7 +134,7 @@ export async function connectMqtt(options: MqttConnectOptions): Promise<MqttConn
     const onClose = (): void => end(handshakeError(failure, host));
     const onConnect = (packet: IConnackPacket): void => {
       settle();
-      resolve(createConnection(client, options, packet));
+      resolve(createConnection({ client, publisher }, options, packet));
     };
     const cancelTimeout = options.clock.after(options.timeoutMs, () =>
       end(new GatewayError('GW_TIMEOUT', `${host} did not answer the MQTT CONNECT within ${options.timeoutMs} ms.`)),
@@ -153,7 +156,11 @@ export async function connectMqtt(options: MqttConnectOptions): Promise<MqttConn
   });
 }
 
-function createClient(library: typeof MqttLibrary.default, options: MqttConnectOptions): MqttClient {
+function createClient(
+  library: typeof MqttLibrary.default,
+  options: MqttConnectOptions,
+  publisher: MqttPublisher,
+): MqttClient {
   const { socket, webSocket } = options;
   const clientOptions: IClientOptions = {
     protocolVersion: options.protocolVersion,
@@ -168,6 +175,7 @@ function createClient(library: typeof MqttLibrary.default, options: MqttConnectO
     clean: options.cleanSession ?? true,
     reconnectPeriod: 0,
     resubscribe: false,
+    messageIdProvider: new SubscriptionIds(),
     // The cache holds a buffer for each 16-bit number, some megabytes.
     writeCache: false,
     log: () => {},
@@ -176,6 +184,7 @@ function createClient(library: typeof MqttLibrary.default, options: MqttConnectO
   // A WebSocket frames what it is given itself.
   if (webSocket === undefined) {
     coalesceWrites(socket);
+    filterPubacks(socket, (id, reasonCode) => publisher.answered(id, reasonCode));
     return new library.MqttClient(() => socket, clientOptions);
   }
   return library.connect({
@@ -187,7 +196,11 @@ function createClient(library: typeof MqttLibrary.default, options: MqttConnectO
   });
 }
 
-function createConnection(client: MqttClient, options: MqttConnectOptions, connack: IConnackPacket): MqttConnection {
+function createConnection(
+  { client, publisher }: { readonly client: MqttClient; readonly publisher: MqttPublisher },
+  options: MqttConnectOptions,
+  connack: IConnackPacket,
+): MqttConnection {
   const { clock, socket } = options;
   let why: MqttClosed | undefined;
   client.on('error', (error) => (why ??= { reason: errorText(error), cause: error }));
@@ -197,10 +210,15 @@ function createConnection(client: MqttClient, options: MqttConnectOptions, conna
     why = { reasonCode: packet.reasonCode ?? 0, reason: packet.properties?.reasonString ?? 'The server disconnected.' };
     client.end(true);
   });
+  // Those that the filter left: in WebSockets, in pieces, with properties.
+  client.on('packetreceive', (packet) => {
+    if (packet.cmd === 'puback') publisher.answered(packet.messageId ?? 0, packet.reasonCode ?? 0);
+  });
   const closed = new Promise<MqttClosed>((resolve) => {
     client.once('close', () => {
-      // Ends the library's timers and hands every publish that is unanswered its callback.
+      // Ends the library's timers.
       client.end(true);
+      publisher.end();
       resolve(why ?? { reason: 'The connection was closed by the peer.' });
     });
   });
@@ -212,14 +230,7 @@ function createConnection(client: MqttClient, options: MqttConnectOptions, conna
       ...(properties?.maximumQoS !== undefined && { maximumQos: properties.maximumQoS }),
     },
     closed,
-    publish: (topic, payload, properties, done) => {
-      client.publish(
-        topic,
-        payload as Buffer,
-        properties === undefined ? { qos: 1 } : { qos: 1, properties },
-        (error) => done(error instanceof Error ? reasonCodeOf(error) : 0),
-      );
-    },
+    publish: (topic, payload, properties, done) => publisher.publish(topic, payload, properties, done),
     publishOnce: (topic, payload) => void client.publish(topic, payload as Buffer, { qos: 0, retain: false }, () => {}),
     subscribe: (filters, qos, fresh) =>
       new Promise<void>((resolve, reject) => {
@@ -241,7 +252,7 @@ function createConnection(client: MqttClient, options: MqttConnectOptions, conna
     end: async () => {
       why ??= { reason: 'Closed by Fieldpost.' };
       if (client.connected) {
-        // The library would first wait for every PUBACK; the owner has waited as long as it wanted.
+        publisher.flush();
         client.stream.end(DISCONNECT);
         await new Promise<void>((resolve) => {
           const cancel = clock.after(END_MS, resolve);
