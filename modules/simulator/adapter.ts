@@ -69,9 +69,9 @@ class Simulator implements Adapter {
     let pauseMs = RESTART_MIN_MS;
     let said: string | undefined;
     while (!this.#stopping.signal.aborted) {
-      const report = await this.#runOnce();
+      const cameUp = await this.#runOnce();
       if (this.#stopping.signal.aborted) return;
-      pauseMs = report?.kind === 'listening' ? RESTART_MIN_MS : Math.min(pauseMs * 2, RESTART_MAX_MS);
+      pauseMs = cameUp ? RESTART_MIN_MS : Math.min(pauseMs * 2, RESTART_MAX_MS);
       const { reason } = this.#health;
       // Said once: the health report shows it as long as it lasts.
       if (reason !== said) log.warn({ reason, pauseMs }, 'The simulated site ended; it is started again.');
@@ -84,8 +84,8 @@ class Simulator implements Adapter {
     }
   }
 
-  /** One life of the process; returns what it reported. */
-  async #runOnce(): Promise<SiteReport | undefined> {
+  /** One life of the process; returns whether it came so far as to report. */
+  async #runOnce(): Promise<boolean> {
     const { address, port } = this.#config.listen;
     const { leaf, scale } = this.#config;
     const options: SiteOptions = {
@@ -106,29 +106,48 @@ class Simulator implements Adapter {
     child.stderr?.on('data', (bytes: Buffer) => {
       lastWords = (lastWords + bytes.toString()).slice(-STDERR_BYTES);
     });
-    let report: SiteReport | undefined;
-    let withoutScale: string | undefined;
+    const troubles: Partial<Record<'port' | 'scale', string>> = {};
+    let cameUp = false;
     child.on('message', (message) => {
       if (!isSiteReport(message)) return;
-      if (message.kind === 'no_scale') {
-        withoutScale = `The simulated scale has no pseudo-terminal: ${message.reason}.`;
-        this.#context.log.warn({ reason: message.reason }, 'The simulated scale has no pseudo-terminal.');
-      } else report = message;
-      if (report?.kind !== 'listening') return;
-      this.#settle(withoutScale === undefined ? { status: 'running' } : { status: 'degraded', reason: withoutScale });
+      cameUp = true;
+      this.#take(message, troubles);
     });
     const end = (): void => this.#end(child);
     this.#stopping.signal.addEventListener('abort', end, { once: true });
     if (this.#stopping.signal.aborted) end();
     const reason = await lifeOf(child);
     this.#stopping.signal.removeEventListener('abort', end);
-    const refused = report?.kind === 'refused' ? refusal(report.code, address, port) : undefined;
     if (lastWords !== '') this.#context.log.debug({ stderr: lastWords }, 'Last words of the simulated site.');
-    this.#settle({
-      status: 'degraded',
-      reason: refused ?? `The simulated site ended (${reason}); it is started again.`,
-    });
-    return report;
+    this.#settle({ status: 'degraded', reason: `The simulated site ended (${reason}); it is started again.` });
+    return cameUp;
+  }
+
+  /** Each part of the site has troubles of its own; told in the log when they begin. */
+  #take(report: SiteReport, troubles: Partial<Record<'port' | 'scale', string>>): void {
+    const part = report.kind === 'no_scale' ? 'scale' : 'port';
+    const reason = this.#troubleOf(report);
+    if (reason === undefined) delete troubles[part];
+    else if (troubles[part] !== reason) {
+      troubles[part] = reason;
+      this.#context.log.warn({ part, reason }, 'A part of the simulated site does not work.');
+    }
+    const reasons = Object.values(troubles);
+    // Of the port it is always told how it went; the scale alone settles nothing.
+    if (part === 'scale' && this.#health.status === 'starting') return;
+    this.#settle(reasons.length === 0 ? { status: 'running' } : { status: 'degraded', reason: reasons.join(' ') });
+  }
+
+  #troubleOf(report: SiteReport): string | undefined {
+    const { address, port } = this.#config.listen;
+    switch (report.kind) {
+      case 'listening':
+        return undefined;
+      case 'refused':
+        return refusal(report.code, address, port);
+      case 'no_scale':
+        return `The simulated scale has no pseudo-terminal: ${report.reason}.`;
+    }
   }
 
   #settle(health: HealthReport): void {

@@ -12,9 +12,10 @@ export interface SiteOptions {
   readonly scalePath?: string;
 }
 
-/** Told once each, over the IPC channel. */
+/** Told over the IPC channel. */
 export type SiteReport =
   | { readonly kind: 'listening' }
+  /** The port of the Modbus server cannot be had now, for that reason of the system; it is tried again. */
   | { readonly kind: 'refused'; readonly code: string }
   /** The scale has no pseudo-terminal, or none any more. */
   | { readonly kind: 'no_scale'; readonly reason: string };

@@ -1,5 +1,6 @@
-// The process of the simulated site: a Modbus TCP server. Started by adapter.ts over an IPC channel and gone with it.
+// The process of the simulated site: a Modbus TCP server, a scale and an MQTT device, each on its own. Started by adapter.ts over an IPC channel and gone with it.
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import { ServerTCP } from 'modbus-serial';
 import { runLeaf } from './leaf.ts';
 import type { SiteOptions, SiteReport } from './protocol.ts';
@@ -12,6 +13,8 @@ function tell(report: SiteReport, then: () => void): void {
   else process.send(report, then);
 }
 
+/** Pause before a port that was taken is tried again. */
+const LISTEN_AGAIN_MS = 2000;
 /** Longest request of the scale; what goes on beyond is no request. */
 const REQUEST_CHARS = 64;
 
@@ -29,14 +32,17 @@ function serveScale(path: string, wallMs: () => number): void {
   });
 }
 
-function main(): void {
-  const options = JSON.parse(process.argv[2] ?? '{}') as SiteOptions;
-  const site = new Site(options.startWallMs);
-  const bornMs = performance.now();
-  const current = (): Site => {
-    site.advanceTo(options.startWallMs + performance.now() - bornMs);
-    return site;
-  };
+/** Tries again for ever: the scale and the MQTT device live although the port belongs to another program. */
+async function serveModbus({ address, port }: SiteOptions, current: () => Site): Promise<void> {
+  for (;;) {
+    const code = await listen({ address, port }, current);
+    tell({ kind: 'refused', code }, () => {});
+    await sleep(LISTEN_AGAIN_MS);
+  }
+}
+
+/** Resolves with the system's code when the server cannot listen, or does no more. */
+function listen({ address, port }: Pick<SiteOptions, 'address' | 'port'>, current: () => Site): Promise<string> {
   const server = new ServerTCP(
     {
       getCoil: (address: number, unit: number) => current().readBit(unit, 'coil', address),
@@ -51,19 +57,28 @@ function main(): void {
       setCoil: (address: number, state: boolean, unit: number) => current().writeCoil(unit, address, state),
       setRegister: (address: number, value: number, unit: number) => current().writeRegister(unit, address, value),
     },
-    { host: options.address, port: options.port },
+    { host: address, port },
   );
-  if (options.scalePath !== undefined) {
-    serveScale(options.scalePath, () => options.startWallMs + performance.now() - bornMs);
-  }
   server.on('initialized', () => tell({ kind: 'listening' }, () => {}));
   // A client that vanishes is its own affair.
   server.on('socketError', () => {});
-  server.on('serverError', (error) => {
-    const code = error !== null && 'code' in error ? String(error.code) : 'EIO';
-    tell({ kind: 'refused', code }, () => process.exit(1));
+  return new Promise((resolve) => {
+    server.on('serverError', (error) => resolve(error !== null && 'code' in error ? String(error.code) : 'EIO'));
   });
+}
+
+function main(): void {
+  const options = JSON.parse(process.argv[2] ?? '{}') as SiteOptions;
+  const bornMs = performance.now();
+  const wallMs = (): number => options.startWallMs + performance.now() - bornMs;
+  const site = new Site(options.startWallMs);
+  const current = (): Site => {
+    site.advanceTo(wallMs());
+    return site;
+  };
+  if (options.scalePath !== undefined) serveScale(options.scalePath, wallMs);
   if (options.leaf !== undefined) void runLeaf(options.leaf);
+  void serveModbus(options, current);
   // The channel closes when the gateway stops us, and when it dies.
   process.on('disconnect', () => process.exit(0));
   // Ctrl-C goes to the whole group of processes; the gateway stops in order and then ends us.
