@@ -6,16 +6,27 @@ import { copyFile, link, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { systemCode } from '../core/errors.ts';
 import { makeDirectory, syncDirectory } from '../platform/files.ts';
+import { unknownTables } from '../platform/level-manifest.ts';
 
 function openingPath(directory: string): string {
   return `${directory}.opening`;
 }
 
-/** LevelDB goes on writing to its own LOG only; every other file is never changed after its database was closed. */
-export async function setAside(directory: string): Promise<void> {
+/** More than a crash in the middle of a compaction leaves. */
+const COPY_MAX_TABLES = 16;
+
+/**
+ * LevelDB goes on writing to its own LOG only; every other file is never changed after its database was closed, but for
+ * those whose numbers it gives out again: they are copied. Resolves with what is wrong when that would be many, so that
+ * the database must not be opened.
+ */
+export async function setAside(directory: string): Promise<string | undefined> {
   const aside = openingPath(directory);
   await rm(aside, { recursive: true, force: true });
-  await linkFiles(directory, aside);
+  const unknown = await unknownTables(directory);
+  const many = unknown.length > COPY_MAX_TABLES;
+  await linkFiles(directory, aside, new Set(many ? [] : unknown));
+  return many ? `the MANIFEST does not know ${unknown.length} of its tables` : undefined;
 }
 
 /**
@@ -49,7 +60,11 @@ function repairedPath(directory: string): string {
   return `${directory}.repaired`;
 }
 
-async function linkFiles(fromDirectory: string, toDirectory: string): Promise<void> {
+async function linkFiles(
+  fromDirectory: string,
+  toDirectory: string,
+  copied: ReadonlySet<string> = new Set(),
+): Promise<void> {
   let entries;
   try {
     entries = await readdir(fromDirectory, { withFileTypes: true });
@@ -63,7 +78,9 @@ async function linkFiles(fromDirectory: string, toDirectory: string): Promise<vo
     const from = join(fromDirectory, entry.name);
     const to = join(toDirectory, entry.name);
     try {
-      await link(from, to);
+      // The MANIFEST's number may be given out again as well.
+      if (copied.has(entry.name) || entry.name.startsWith('MANIFEST-')) await copyFile(from, to);
+      else await link(from, to);
     } catch (error) {
       if (systemCode(error) === 'ENOENT') continue;
       await copyFile(from, to);

@@ -63,16 +63,18 @@ interface Loaded {
 export async function openLog(options: RecoveryOptions): Promise<OpenedLog> {
   const { directory } = options;
   let shutdown: Shutdown;
+  let unsafe: string | undefined;
   try {
     await endRepair(directory);
     shutdown = await readCleanMark(directory);
-    await setAside(directory);
+    unsafe = await setAside(directory);
   } catch (error) {
     throw unusable(directory, error);
   }
   // A full disk has no room for a salvage, and may be all that is wrong.
-  const known = options.damage === undefined || (await options.isDiskFull()) ? undefined : options.damage;
-  if (known !== undefined) return salvage(options, known, shutdown);
+  const known = unsafe ?? options.damage;
+  if (known !== undefined && !(await options.isDiskFull())) return salvage(options, known, shutdown);
+  if (unsafe !== undefined) throw openError(directory, new Error(`${unsafe}, and there is no room to repair it`));
   const found = await openAsLeft(options, shutdown);
   return typeof found === 'string' ? salvage(options, found, shutdown) : found;
 }

@@ -66,10 +66,11 @@ interface Scan {
 export async function openState(options: StateOpenOptions, how: Reopening): Promise<OpenedState> {
   const { directory, isDiskFull } = options;
   let shutdown: Shutdown;
+  let unsafe: string | undefined;
   try {
     await endRepair(directory);
     shutdown = await readCleanMark(directory);
-    await setAside(directory);
+    unsafe = await setAside(directory);
   } catch (error) {
     throw new GatewayError(
       'GW_DATA_DIRECTORY',
@@ -77,7 +78,9 @@ export async function openState(options: StateOpenOptions, how: Reopening): Prom
       { cause: error },
     );
   }
-  if (how.damage !== undefined && !(await isDiskFull())) return salvage(options, how.damage, shutdown);
+  const known = unsafe ?? how.damage;
+  if (known !== undefined && !(await isDiskFull())) return salvage(options, known, shutdown);
+  if (unsafe !== undefined) throw openError(directory, new Error(`${unsafe}, and there is no room to repair it`));
   let damage: string;
   try {
     const found = await openAsLeft(options, shutdown);
