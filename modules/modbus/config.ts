@@ -16,6 +16,9 @@ import {
 
 const DAY_MS = 86_400_000;
 
+/** Where SunSpec maps begin (SunSpec Device Information Model Specification). */
+export const SUNSPEC_BASE_ADDRESSES = [40_000, 50_000, 0];
+
 const timeoutSchema = z.int().min(10).max(60_000);
 const retriesSchema = z.int().min(0).max(10);
 const gapSchema = z.int().min(0).max(10_000);
@@ -101,7 +104,7 @@ export const deviceSchema = z
       title: 'Read coils from zero',
       description: 'For devices that take only address 0 as the start of a read of coils.',
     }),
-    sunspec_base_addresses: z.array(z.int().min(0).max(65_533)).min(1).max(8).default([40_000, 50_000, 0]).meta({
+    sunspec_base_addresses: z.array(z.int().min(0).max(65_533)).min(1).max(8).default(SUNSPEC_BASE_ADDRESSES).meta({
       title: 'SunSpec base addresses',
       description: 'Where the mark of a SunSpec map is looked for, for points with `sunspec_models`.',
     }),

@@ -58,3 +58,15 @@ export function profileFor(
   });
   return fitting.sort((a, b) => b.count - a.count)[0]?.name;
 }
+
+/** The profile whose every point lies in a model that the device has; undefined without one. */
+export function sunspecProfileFor(models: readonly number[], profiles: readonly ScanProfile[]): string | undefined {
+  const fits = (point: unknown): boolean => {
+    const wanted = (point as { sunspec_models?: readonly number[] }).sunspec_models ?? [];
+    return wanted.some((id) => models.includes(id));
+  };
+  return profiles.find(({ values }) => {
+    const points = Object.values(values['points'] ?? {});
+    return points.length > 0 && points.every(fits);
+  })?.name;
+}

@@ -3,14 +3,16 @@
 import { isGatewayError, type ScanFinding, type ScanProfile, throwIfAborted } from '#sdk';
 import { isBitTable, type RegisterTable } from './address.ts';
 import { bisect } from './bisect.ts';
+import { SUNSPEC_BASE_ADDRESSES } from './config.ts';
 import { exceptionOf } from './faults.ts';
 import { Holes } from './holes.ts';
 import { type DeviceIdentification, identifyDevice } from './identification.ts';
 import { readFunction, type ReadRequest } from './pdu.ts';
 import { type PlannedPoint, requestFor } from './poll-plan.ts';
-import { profileFor } from './profile.ts';
+import { profileFor, sunspecProfileFor } from './profile.ts';
 import type { ScanLine } from './scan-line.ts';
 import type { ScanOptions } from './scan-options.ts';
+import { findModels } from './sunspec.ts';
 import { suggestByteOrder } from './suggest-order.ts';
 
 /** What one table of a device lets be read. */
@@ -76,6 +78,8 @@ export async function scanDevice(scan: DeviceScan): Promise<ScanFinding> {
   const { line, unitId, options, onStep } = scan;
   onStep('identification');
   const identification = await identify(scan);
+  onStep('SunSpec models');
+  const models = await sunspecModels(scan);
   const tables: TableFindings[] = [];
   if (!options.skip_ranges) {
     for (const table of options.tables) {
@@ -85,11 +89,12 @@ export async function scanDevice(scan: DeviceScan): Promise<ScanFinding> {
   }
   const registers = tables.filter(({ table }) => !isBitTable(table)).flatMap(({ blocks }) => blocks);
   const order = suggestByteOrder(registers);
-  const profile = profileFor(identification, scan.profiles);
+  const profile = profileFor(identification, scan.profiles) ?? sunspecProfileFor(models, scan.profiles);
   return {
     place: `${line.text}, unit ${unitId}`,
     facts: {
       ...identification,
+      ...(models.length === 0 ? {} : { 'SunSpec models': models.join(', ') }),
       ...(profile === undefined ? {} : { profile }),
       ...Object.fromEntries(
         tables.map(({ table, ranges }) => [`readable ${table}`, rangesText(ranges)]).filter(([, text]) => text !== ''),
@@ -109,6 +114,17 @@ async function identify({ line, unitId }: DeviceScan): Promise<DeviceIdentificat
     return await identifyDevice((request) => line.exchange(unitId, request));
   } catch (error) {
     if (exceptionOf(error) !== undefined || isNoAnswer(error)) return {};
+    throw error;
+  }
+}
+
+/** Ids of the models of a SunSpec map; none when the device has no map. */
+async function sunspecModels({ line, unitId }: DeviceScan): Promise<readonly number[]> {
+  try {
+    const models = await findModels(SUNSPEC_BASE_ADDRESSES, (request) => line.exchange(unitId, request));
+    return [...(models?.keys() ?? [])];
+  } catch (error) {
+    if (exceptionOf(error) !== undefined || isNoAnswer(error)) return [];
     throw error;
   }
 }

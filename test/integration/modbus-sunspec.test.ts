@@ -7,8 +7,12 @@ import { afterEach, expect, it } from 'vitest';
 import { createModbusAdapter, type ModbusAdapter } from '../../modules/modbus/adapter.ts';
 import type { ModbusConfig } from '../../modules/modbus/config.ts';
 import { modbus } from '../../modules/modbus/index.ts';
+import { createScanRunner } from '../../src/admin/scan.ts';
 import { loadConfigText } from '../../src/config/load.ts';
 import { ModuleCatalogue } from '../../src/config/schema.ts';
+import type { ScanFinding } from '../../src/core/scan.ts';
+import { silentLogger } from '../../src/observe/logger.ts';
+import { SystemClock } from '../../src/platform/clock.ts';
 import { freePort } from '../support/free-port.ts';
 import { waitFor } from '../support/wait.ts';
 import { NEVER, record } from '../unit/modules/modbus/harness.ts';
@@ -25,7 +29,8 @@ afterEach(async () => {
   await once(peer, 'exit');
 });
 
-it.each([40_000, 0])('reads a three-phase inverter whose map is at %i', async (base) => {
+/** Resolves with its port. */
+async function servePymodbus(base: number): Promise<number> {
   const port = await freePort(HOST);
   const script = join(import.meta.dirname, '..', 'sim', 'pymodbus-sunspec.py');
   const server = spawn('/usr/bin/python3', [script, HOST, String(port), String(base)], {
@@ -33,6 +38,30 @@ it.each([40_000, 0])('reads a three-phase inverter whose map is at %i', async (b
   });
   peer = server;
   await once(server.stdout, 'data');
+  return port;
+}
+
+it('is told by a scan, with the profile that fits', async () => {
+  const port = await servePymodbus(50_000);
+  const findings: ScanFinding[] = [];
+  const run = createScanRunner({
+    modules: [modbus],
+    running: () => [],
+    clock: new SystemClock(),
+    log: silentLogger,
+    profileDirectory: '/nowhere',
+  });
+  const options = { host: HOST, port, unit_ids: '126', timeout_ms: 200, skip_ranges: true };
+  await run(
+    { type: 'modbus', options },
+    { signal: NEVER, report: (event) => event.kind === 'found' && findings.push(event.finding) },
+  );
+  expect(findings[0]?.facts).toEqual({ 'SunSpec models': '1, 64001, 103', profile: 'sunspec-inverter' });
+  expect(findings[0]?.suggestion).toContain('profile: sunspec-inverter');
+});
+
+it.each([40_000, 0])('reads a three-phase inverter whose map is at %i', async (base) => {
+  const port = await servePymodbus(base);
   const loaded = loadConfigText(
     `adapters:
   bus:
