@@ -15,8 +15,8 @@ export function greeting(daemon: Daemon, files: GatewayFiles, version: string): 
     `  configuration   ${files.configPath}`,
     `  data            ${files.dataDirectory}`,
     ...(web.enabled && !isDown('web') ? [`  open            http://${host}:${web.port}/`] : []),
-    ...(status?.endpoints ?? []).map(({ hint, target }) =>
-      hint === undefined ? `  delivers to     ${target}` : `  watch           ${hint}`,
+    ...(status?.endpoints ?? []).map(({ name, hint, target }) =>
+      hint === undefined || isDown(`endpoint ${name}`) ? `  delivers to     ${target}` : `  watch           ${hint}`,
     ),
     '  stop            Ctrl+C',
   ];
