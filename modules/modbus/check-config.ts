@@ -79,6 +79,9 @@ function checkPoint(point: PointConfig, device: DeviceConfig, report: Report): v
   if (point.writable && !isWritableTable(register.table)) {
     report(['writable'], `${register.table} registers cannot be written; coils and holding registers can.`);
   }
+  if (!point.writable && point.write !== undefined) {
+    report(['write'], 'limits what may be written, but the point is not `writable: true`.');
+  }
 }
 
 function checkPlace(point: PointConfig, register: RegisterAddress, device: DeviceConfig, report: Report): void {

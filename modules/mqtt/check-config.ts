@@ -17,20 +17,25 @@ export function checkMqtt(config: MqttConfig): readonly ConfigFault[] {
   if (config.topics.length === 0 && config.presets.length === 0) {
     faults.push({ path: ['topics'], message: 'is empty and there are no `presets`: nothing would be taken in' });
   }
-  if (config.command === undefined) {
-    for (const [index, { points = {} }] of config.topics.entries()) {
-      for (const [name, { writable }] of Object.entries(points)) {
-        if (writable) {
-          faults.push({
-            path: ['topics', index, 'points', name, 'writable'],
-            message: 'needs `command` to be written by',
-          });
-        }
+  faults.push(...writeFaults(config), ...shapeFaults(config));
+  return [...faults, ...(config.connect === undefined ? brokerFaults(config) : clientFaults(config))];
+}
+
+function writeFaults({ topics, command }: MqttConfig): ConfigFault[] {
+  const faults: ConfigFault[] = [];
+  for (const [index, { points = {} }] of topics.entries()) {
+    for (const [name, { writable, write }] of Object.entries(points)) {
+      const path = ['topics', index, 'points', name];
+      if (writable && command === undefined) {
+        faults.push({ path: [...path, 'writable'], message: 'needs `command` to be written by' });
+      }
+      if (!writable && write !== undefined) {
+        const message = 'limits what may be written, but the point is not `writable: true`';
+        faults.push({ path: [...path, 'write'], message });
       }
     }
   }
-  faults.push(...shapeFaults(config));
-  return [...faults, ...(config.connect === undefined ? brokerFaults(config) : clientFaults(config))];
+  return faults;
 }
 
 /**

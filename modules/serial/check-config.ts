@@ -135,6 +135,9 @@ function checkPoint(
     }
     return;
   }
+  if (write.min !== undefined && write.max !== undefined && write.min > write.max) {
+    report([...path, 'write', 'min'], `must not be above max (${write.max}).`);
+  }
   const template = checkTemplate(write.template, [...path, 'write', 'template'], { ...context, needsValue: undefined });
   if (template?.hasValue === false && write.values === undefined && found.has(name)) {
     report([...path, 'write', 'template'], 'has no {value}.');

@@ -10,6 +10,7 @@ import {
   scaleFields,
   simulateFields,
   unitField,
+  writeRuleFields,
 } from '#sdk';
 import { decodeSchema, pointNameSchema } from './config-decode.ts';
 import { bytesSchema, checksumSchema, framingSchema } from './config-framing.ts';
@@ -113,6 +114,7 @@ const writeSchema = z
       title: 'Tolerance',
       description: 'How far a number read back may be from the one written.',
     }),
+    ...writeRuleFields,
   })
   .meta({ title: 'Write', description: 'Makes the point writable.' });
 

@@ -1,6 +1,6 @@
 // One point of a device: from what decoding found to a reading, and from a value to what a template takes.
 
-import { GatewayError, GOOD, type PointInfo, type PointValue, type Reading } from '#sdk';
+import { GatewayError, GOOD, writeRulesOf, type PointInfo, type PointValue, type Reading } from '#sdk';
 import type { PointConfig, WriteConfig } from './config.ts';
 import type { DecodeConfig } from './config-decode.ts';
 import type { Decoded } from './decoded.ts';
@@ -39,7 +39,14 @@ export function createPoint({ name, address, config, decode, scale }: PointOptio
     value >= (config?.min ?? Number.NEGATIVE_INFINITY) && value <= (config?.max ?? Number.POSITIVE_INFINITY);
   return {
     name,
-    info: { name, address, ...unit, writable: config?.write !== undefined, ...(values && { values }) },
+    info: {
+      name,
+      address,
+      ...unit,
+      writable: config?.write !== undefined,
+      ...(values && { values }),
+      writeRules: writeRulesOf({ write: config?.write }),
+    },
     write: config?.write,
     bad,
     read(decoded) {

@@ -145,7 +145,12 @@ function mergeProfile(profile: Values, device: Values): Values {
   const points: Record<string, unknown> = { ...(isRecord(profile['points']) ? profile['points'] : {}) };
   for (const [name, point] of Object.entries(isRecord(device['points']) ? device['points'] : {})) {
     const base = points[name];
-    points[name] = isRecord(base) && isRecord(point) ? { ...base, ...point } : point;
+    points[name] = isRecord(base) && isRecord(point) ? { ...base, ...noRules(point), ...point } : point;
   }
   return { ...quirks, ...device, points: isRecord(device['points'] ?? {}) ? points : device['points'] };
+}
+
+/** Who takes the right to write from a point of the profile has not to take its limits too. */
+function noRules(point: Values): Values {
+  return point['writable'] === false ? { write: undefined } : {};
 }

@@ -15,25 +15,28 @@ export interface WriteRules {
 
 const DAY_MS = 86_400_000;
 
-const writeSchema = z
-  .strictObject({
-    min: z.number().optional().meta({ title: 'Smallest value', description: 'A write below it is refused.' }),
-    max: z.number().optional().meta({ title: 'Largest value', description: 'A write above it is refused.' }),
-    allowed: z
-      .array(z.union([z.number(), z.boolean(), z.string().max(256)]))
-      .min(1)
-      .max(64)
-      .optional()
-      .meta({
-        title: 'Allowed values',
-        description: 'A write of any other value is refused.',
-        examples: [[0, 50, 100]],
-      }),
-    min_interval_ms: z.int().min(1).max(DAY_MS).optional().meta({
-      title: 'Shortest interval',
-      description: 'A write that comes sooner after the one before is refused, not delayed.',
+/** For adapters whose `write:` holds more than rules; they check `min` against `max` themselves. */
+export const writeRuleFields = {
+  min: z.number().optional().meta({ title: 'Smallest value', description: 'A write below it is refused.' }),
+  max: z.number().optional().meta({ title: 'Largest value', description: 'A write above it is refused.' }),
+  allowed: z
+    .array(z.union([z.number(), z.boolean(), z.string().max(256)]))
+    .min(1)
+    .max(64)
+    .optional()
+    .meta({
+      title: 'Allowed values',
+      description: 'A write of any other value is refused.',
+      examples: [[0, 50, 100]],
     }),
-  })
+  min_interval_ms: z.int().min(1).max(DAY_MS).optional().meta({
+    title: 'Shortest interval',
+    description: 'A write that comes sooner after the one before is refused, not delayed.',
+  }),
+};
+
+const writeSchema = z
+  .strictObject(writeRuleFields)
   .refine(({ min, max }) => min === undefined || max === undefined || min <= max, {
     error: '`min` is above `max`',
     path: ['min'],

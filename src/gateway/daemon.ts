@@ -205,7 +205,12 @@ export class Daemon {
       started: () => this.#started,
       inUse: () => {
         const { waitingBatches, packingBytes } = gateway.ingress();
+        const { fullest, waitingBytes } = gateway.state.stats();
         return {
+          state_space_keys: fullest.keys,
+          state_space_bytes: fullest.bytes,
+          state_waiting_bytes: waitingBytes,
+          waiting_commands: gateway.dispatcher.waiting,
           ingress_waiting_batches: waitingBatches,
           packing_bytes: packingBytes,
           points: gateway.points.size,

@@ -109,6 +109,7 @@ export function describeState(create: () => Promise<StateSubject>): void {
     await space.write([{ key: 'k0' }, { key: 'k1' }]);
     await space.write(more);
     expect(store.stats().keys).toBe(fits + 2);
+    expect(store.stats().fullest).toMatchObject({ keys: fits });
   });
 
   it('refuses everything once it is closed', async () => {

@@ -33,6 +33,8 @@ import {
 export interface StateStats {
   readonly keys: number;
   readonly bytes: number;
+  /** What the space with the most of each takes of the limits of one space. */
+  readonly fullest: Readonly<SpaceUse>;
   /** Bytes of writes that wait for the disk. */
   readonly waitingBytes: number;
 }
@@ -129,11 +131,14 @@ class LevelStateStore implements StateStore {
   stats(): StateStats {
     let keys = 0;
     let bytes = 0;
+    const fullest = { keys: 0, bytes: 0 };
     for (const use of this.#spaces.values()) {
       keys += use.keys;
       bytes += use.bytes;
+      fullest.keys = Math.max(fullest.keys, use.keys);
+      fullest.bytes = Math.max(fullest.bytes, use.bytes);
     }
-    return { keys, bytes, waitingBytes: this.#waitingBytes };
+    return { keys, bytes, fullest, waitingBytes: this.#waitingBytes };
   }
 
   close(): Promise<void> {

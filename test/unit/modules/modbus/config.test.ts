@@ -135,6 +135,7 @@ describe('the check', () => {
       'devices.d.points.p.writable: input registers cannot be written',
     ],
     [{ point: { register: 'discrete:0', writable: true } }, 'devices.d.points.p.writable: discrete registers cannot'],
+    [{ point: { register: 'coil:0', write: { min_interval_ms: 5 } } }, 'devices.d.points.p.write: limits what may be'],
     [{ point: { register: 'coil:0', bit: 0 } }, 'devices.d.points.p.bit: only for registers'],
     [{ point: { register: 'coil:0', type: 'uint16' } }, 'devices.d.points.p.type: coil is a table of bits'],
     [{ point: { register: 'coil:0', byte_order: 'CDAB' } }, 'devices.d.points.p.byte_order: only for registers'],

@@ -36,6 +36,14 @@ it.each([
   [{ listen: { address: '0.0.0.0' }, anonymous: 'loopback' }, 'in clear'],
   [{ connect: { url: 'mqtt://broker.example' } }, 'in clear'],
   [{ listen: {}, clients: [{ username: 'a' }] }, 'needs either `password`'],
+  [
+    {
+      listen: {},
+      anonymous: 'loopback',
+      topics: [{ topic, points: { flow: { pointer: '/flow', write: { max: 1 } } } }],
+    },
+    'is not `writable: true`',
+  ],
 ])('finds the fault of %j', (settings, words) => {
   const faults = checkMqtt(mqttConfig.parse({ topics: [{ topic }], ...settings }));
   expect(faults.map(({ message }) => message).join('; ')).toContain(words);

@@ -22,6 +22,10 @@ describe('the check', () => {
       { decode: DECODE, points: { v: { write: { template: 'x' } } } },
     ],
     [
+      'devices.d.points.v.write.min: must not be above max (1)',
+      { decode: DECODE, points: { v: { write: { template: '{value}', min: 2, max: 1 } } } },
+    ],
+    [
       'devices.d.decode: gives the point "v"',
       {
         requests: [

@@ -38,6 +38,17 @@ it('tells the values of a point by its type, its scale and its limits', () => {
   });
 });
 
+it('tells what may be written, for the dispatcher to see to', () => {
+  const write = { template: 'S{value}', min: 1, max: 9, allowed: [1, 9], min_interval_ms: 500 };
+  const points = { speed: { write }, note: { write: { template: 'N{value}' } } };
+  const told = device({ request: 'x', decode: { kind: 'regex', pattern: '(?<a>.)' }, points })?.points;
+  expect(told?.find(({ name }) => name === 'speed')).toMatchObject({
+    writable: true,
+    writeRules: { min: 1, max: 9, allowed: [1, 9], minIntervalMs: 500 },
+  });
+  expect(told?.find(({ name }) => name === 'a')?.writeRules).toBeUndefined();
+});
+
 it('tells them of sentences, bytes and JSON too', () => {
   expect(kinds({ decode: { kind: 'nmea', sentences: ['RMC'] } })).toMatchObject({
     utc_time: { kind: 'text' },
