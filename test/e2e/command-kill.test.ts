@@ -48,11 +48,10 @@ web: { address: ${ADDRESS}, port: ${webPort} }
     witness.received
       .filter(({ topic }) => topic === `fieldpost/plant-7/plc/response/${id}`)
       .map(({ text }) => JSON.parse(text) as Answer);
-  const send = (id: string, relay: boolean): Promise<string> =>
-    run('mosquitto_pub', [
-      ...['-h', broker.address, '-p', String(broker.port), '-q', '1'],
-      ...['-t', 'fieldpost/plant-7/plc/command/write', '-m', JSON.stringify({ id, values: { relay } })],
-    ]);
+  const send = (id: string, relay: boolean): Promise<string> => {
+    const where = ['-h', broker.address, '-p', String(broker.port), '-t', 'fieldpost/plant-7/plc/command/write'];
+    return run('mosquitto_pub', [...where, '-q', '1', '-m', JSON.stringify({ id, values: { relay } })]);
+  };
   const ask = async (id: string, relay: boolean): Promise<Answer> => {
     const before = answers(id).length;
     await send(id, relay);
@@ -91,8 +90,8 @@ web: { address: ${ADDRESS}, port: ${webPort} }
 
     const { code, out } = await runFieldpost(['audit', '--json', '--data', second.dataDirectory]);
     expect(code).toBe(0);
-    const records = out.split('\n').filter(Boolean);
-    expect(JSON.parse(records[0] ?? '')).toMatchObject({
+    const newest = JSON.parse(out.slice(0, out.indexOf('\n'))) as unknown;
+    expect(newest).toMatchObject({
       actor: 'upstream:$upstream',
       device: 'plc',
       id: 'fresh',
@@ -103,7 +102,7 @@ web: { address: ${ADDRESS}, port: ${webPort} }
     expect(shown.out).toMatch(/^\S+Z {2}upstream:\$upstream {2}plc {2}write \{"relay":true\} {2}200\n$/);
     expect((await runFieldpost(['audit', '--limit', '0', '--data', second.dataDirectory])).code).toBe(2);
     const page = (await (await second.get('/api/audit?limit=1')).json()) as unknown[];
-    expect(page).toEqual([JSON.parse(records[0] ?? '')]);
+    expect(page).toEqual([newest]);
     expect((await second.get('/api/audit?limit=0')).status).toBe(400);
   } finally {
     await plc.close();
