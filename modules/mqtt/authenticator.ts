@@ -1,8 +1,8 @@
 // Who a client is, and as which devices it may publish.
 
-import { isLoopbackHost, type Logger } from '#sdk';
+import { hashPassword, isLoopbackHost, verifyPassword, type Logger } from '#sdk';
 import type { MqttConfig } from './config.ts';
-import { hashPassword, PasswordMemory, verifyPassword } from './password.ts';
+import { PasswordMemory } from './password-memory.ts';
 
 export interface Principal {
   /** Undefined for an anonymous client. */

@@ -6,13 +6,14 @@ import {
   adapterShapeFields,
   deviceShapeFields,
   LIMITS,
+  PASSWORD_HASH_PATTERN,
+  PASSWORD_HASH_RULE,
   PEM_PATTERN,
   PEM_RULE,
   pointShapeFields,
   simulateFields,
   writeFields,
 } from '#sdk';
-import { PASSWORD_HASH_PATTERN, PASSWORD_HASH_RULE } from './password.ts';
 import { parsePointer } from './json-value.ts';
 import { topicTemplateFault } from './topic-template.ts';
 
@@ -95,7 +96,7 @@ const clientSchema = z
     }),
     password_hash: z.string().regex(PASSWORD_HASH_PATTERN, { error: PASSWORD_HASH_RULE }).optional().meta({
       title: 'Password hash',
-      description: 'Instead of the password: `scrypt$N$r$p$SALT$HASH`, salt and hash in base64.',
+      description: 'Instead of the password: `scrypt$N$r$p$SALT$HASH`, as `fieldpost hash-password` makes it.',
       secret: true,
     }),
     devices: z

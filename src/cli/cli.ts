@@ -6,6 +6,7 @@ import { bufferCommand } from './buffer.ts';
 import { checkCommand, schemaCommand } from './check.ts';
 import { usageError, type Command, type CommandContext } from './command.ts';
 import { configCommand } from './config.ts';
+import { hashPasswordCommand } from './hash-password.ts';
 import { identifyCommand } from './identify.ts';
 import { profilesCommand } from './profiles.ts';
 import { runCommand } from './run.ts';
@@ -33,6 +34,7 @@ const COMMANDS: readonly Command[] = [
   identifyCommand,
   scanCommand,
   profilesCommand,
+  hashPasswordCommand,
   versionCommand,
 ];
 

@@ -27,6 +27,7 @@ export * from '../core/time.ts';
 export * from '../core/write-rules.ts';
 export type { Telemetry } from '../observe/events.ts';
 export * from '../platform/abort.ts';
+export * from '../platform/password.ts';
 export * from '../platform/random.ts';
 export * from '../iothub/system-properties.ts';
 export * from '../wire/capture.ts';

@@ -2,6 +2,7 @@
 
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { verifyPassword } from '../../src/platform/password.ts';
 import { run } from '../support/command.ts';
 import { freePort } from '../support/free-port.ts';
 import type { TempDir } from '../support/temp-dir.ts';
@@ -26,6 +27,19 @@ describe('the command line', () => {
   function config(more = ''): string {
     return `upstream: { type: local, listen: { port: ${local} } }\nweb: { address: ${ADDRESS}, port: ${web.split(':')[1]} }\noutbox: { min_free_bytes: 0 }\n${more}`;
   }
+
+  it('hashes a password that is given on standard input, and prints nothing of it', async () => {
+    const hash = async (): Promise<string> => {
+      const text = await run(process.execPath, ['dist/main.mjs', 'hash-password'], 'secret word\n');
+      return text.trim();
+    };
+    const [first, second] = [await hash(), await hash()];
+    expect(first).not.toBe(second);
+    expect(await verifyPassword('secret word', first)).toBe(true);
+    expect(await verifyPassword('secret', first)).toBe(false);
+    expect((await runFieldpost(['hash-password', 'secret'])).code).toBe(2);
+    await expect(run(process.execPath, ['dist/main.mjs', 'hash-password'], '\n')).rejects.toThrow(/empty/);
+  });
 
   it('tells every fault of a file at once, with line and path', async () => {
     const file = directory.file('bad.yaml');

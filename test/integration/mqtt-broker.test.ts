@@ -5,12 +5,11 @@ import mqtt from 'mqtt';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createMqttAdapter } from '../../modules/mqtt/adapter.ts';
 import { mqttConfig } from '../../modules/mqtt/config.ts';
-
-import { hashPassword } from '../../modules/mqtt/password.ts';
 import type { Adapter, AdapterContext } from '../../src/core/adapter.ts';
 import { parseDeviceId } from '../../src/core/device.ts';
 import { GatewayError } from '../../src/core/errors.ts';
 import type { Message } from '../../src/core/message.ts';
+import { hashPassword } from '../../src/platform/password.ts';
 import { createAuthority } from '../support/certificates.ts';
 import { run } from '../support/command.ts';
 import { freePort } from '../support/free-port.ts';

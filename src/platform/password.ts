@@ -1,7 +1,8 @@
 // Salted password hashes in the form `scrypt$N$r$p$SALT$HASH` (RFC 7914), and checking against them one at a time.
 
-import { createHmac, randomBytes, scrypt, timingSafeEqual, type ScryptOptions } from 'node:crypto';
-import { GatewayError, LIMITS } from '#sdk';
+import { randomBytes, scrypt, timingSafeEqual, type ScryptOptions } from 'node:crypto';
+import { GatewayError } from '../core/errors.ts';
+import { LIMITS } from '../core/limits.ts';
 
 const BASE64 = '[A-Za-z0-9+/]{16,128}={0,2}';
 export const PASSWORD_HASH_PATTERN = new RegExp(
@@ -57,23 +58,4 @@ export async function verifyPassword(password: string, encoded: string): Promise
     p: Number(p),
   });
   return timingSafeEqual(derived, expected);
-}
-
-/** Recognises within this process the passwords of the configured clients, without keeping them. */
-export class PasswordMemory {
-  readonly #key = randomBytes(32);
-  readonly #known = new Map<string, Buffer>();
-
-  remember(username: string, password: string): void {
-    this.#known.set(username, this.#mark(username, password));
-  }
-
-  knows(username: string, password: string): boolean {
-    const known = this.#known.get(username);
-    return known !== undefined && timingSafeEqual(known, this.#mark(username, password));
-  }
-
-  #mark(username: string, password: string): Buffer {
-    return createHmac('sha256', this.#key).update(username).update('\0').update(password).digest();
-  }
 }
