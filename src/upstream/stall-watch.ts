@@ -1,7 +1,8 @@
 // Finds a connection that is dead though nobody was told: packets vanished for a while, the peer is back, but TCP's own
 // retransmission has backed off to many seconds by then. While nothing is answered, bare connects are tried beside the
-// open connection; one that failed, then one that succeeds while still nothing is answered, means: connect anew.
-// A peer that is merely slow or stopped is left alone: its connects succeed from the start.
+// open connection; one that failed, then one that goes through at once while still nothing is answered, means: connect
+// anew. A peer that is merely slow or stopped is left alone: its connects succeed from the start. So is a slow link: its
+// connects are slow every time.
 
 import type { Clock } from '../core/clock.ts';
 import type { Endpoint } from '../core/endpoint.ts';
@@ -35,17 +36,19 @@ export async function watchStall({ clock, endpoint, inFlight, answers, signal }:
   let isBack = false;
   let underWay = 0;
 
-  const probe = async (current: AbortController): Promise<void> => {
+  const probe = async (stallSignal: AbortSignal): Promise<void> => {
     underWay += 1;
     const startMs = clock.monotonicMs();
-    const cancel = clock.after(PROBE_TIMEOUT_MS, () => current.abort());
+    // The end of this probe only: the ones after it find the link's return.
+    const tooLong = new AbortController();
+    const cancel = clock.after(PROBE_TIMEOUT_MS, () => tooLong.abort());
     try {
-      await endpoint.probe(AbortSignal.any([signal, current.signal]));
-      if (current.signal.aborted) return;
+      await endpoint.probe(AbortSignal.any([signal, stallSignal, tooLong.signal]));
+      if (stallSignal.aborted) return;
       if (clock.monotonicMs() - startMs > PROBE_FAILED_MS) wasAway = true;
-      if (wasAway) isBack = true;
+      else if (wasAway) isBack = true;
     } catch {
-      if (!current.signal.aborted || clock.monotonicMs() - startMs >= PROBE_TIMEOUT_MS) wasAway = true;
+      if (!stallSignal.aborted) wasAway = true;
     } finally {
       cancel();
       underWay -= 1;
@@ -64,7 +67,7 @@ export async function watchStall({ clock, endpoint, inFlight, answers, signal }:
         wasAway = false;
         isBack = false;
       } else if (nowMs - quietSinceMs >= STALLED_MS && underWay < PROBES_AT_ONCE) {
-        void probe(stall);
+        void probe(stall.signal);
       }
     }
     return true;
