@@ -13,7 +13,7 @@ import {
   valueAt,
   type ValueType,
 } from './json-value.ts';
-import { compileTopic, fillTopic, type TopicTemplate } from './topic-template.ts';
+import { compileTopic, fillTopic, rememberTopics, type TopicTemplate } from './topic-template.ts';
 
 interface DecodedPoint {
   readonly name: string;
@@ -38,21 +38,23 @@ export function createConfiguredDialect(
     ...config.topics.map(topicRoute),
   ];
   const commands = command === undefined ? undefined : compileTopic(command.topic);
+  const routeOf = rememberTopics((topic) => {
+    for (const route of routes) {
+      const device = route.topic.match(topic)?.['device_id'];
+      if (device !== undefined) return { device, understand: route.understand };
+    }
+    return undefined;
+  });
   const writable = new Set(points.filter((point) => point.writable).map(({ name }) => name));
   return {
     name: 'topics',
     points,
     filters: routes.map(({ topic }) => topic.filter),
-    owner: (topic) =>
-      routes.map((route) => route.topic.match(topic)?.['device_id']).find((device) => device !== undefined) ??
-      commands?.match(topic)?.['device_id'],
+    owner: (topic) => routeOf(topic)?.device ?? commands?.match(topic)?.['device_id'],
     isCommand: (topic) => commands?.match(topic) !== undefined,
     understand(arrival): Understood | undefined {
-      for (const { topic, understand } of routes) {
-        const device = topic.match(arrival.topic)?.['device_id'];
-        if (device !== undefined) return { told: [understand(device, arrival)] };
-      }
-      return undefined;
+      const route = routeOf(arrival.topic);
+      return route === undefined ? undefined : { told: [route.understand(route.device, arrival)] };
     },
     planWrite: (device, point, value) =>
       command === undefined || !writable.has(point) ? undefined : planWrite(command, { device, point, value }),

@@ -14,6 +14,7 @@ import type { Carrier, Device, Devices } from './devices.ts';
 import type { Arrival, Dialect, Publish, Told } from './dialect.ts';
 import { createMessageBatch } from './message-batch.ts';
 import { Refusal } from './refusal.ts';
+import { rememberTopics } from './topic-template.ts';
 
 const NO_PROPERTIES = Object.freeze({});
 const NO_POINTS: readonly PointInfo[] = [];
@@ -46,27 +47,17 @@ export interface Intake {
   take(arrival: Arrival, carrier: Carrier | undefined): Promise<void> | undefined;
 }
 
-/** Ways of a topic that are kept; topics of devices are few and come again and again. */
-const OWNERS = 10_000;
-
 export function createIntake(options: IntakeOptions): Intake {
   const { context, dialects, devices, witness } = options;
   const store = createMessageBatch((messages) => context.publishMessages(messages));
-  const owners = new Map<string, { dialect: Dialect; device: string } | undefined>();
 
-  const ownerOf = (topic: string): { dialect: Dialect; device: string } | undefined => {
-    if (owners.has(topic)) return owners.get(topic);
-    let found: { dialect: Dialect; device: string } | undefined;
+  const ownerOf = rememberTopics((topic): { dialect: Dialect; device: string } | undefined => {
     for (const dialect of dialects) {
       const device = dialect.owner(topic);
-      if (device === undefined) continue;
-      found = { dialect, device };
-      break;
+      if (device !== undefined) return { dialect, device };
     }
-    if (owners.size >= OWNERS) owners.clear();
-    owners.set(topic, found);
-    return found;
-  };
+    return undefined;
+  });
 
   /** What is told of one device: admitted, heard, stored. */
   const takeTold = (told: Told, arrival: Arrival, dialect: Dialect, carrier: Carrier | undefined): Promise<void>[] => {
@@ -116,7 +107,11 @@ export function createIntake(options: IntakeOptions): Intake {
       const understood = owner.dialect.understand(arrival);
       if (understood === undefined) return undefined;
       for (const publish of understood.ask ?? []) options.ask(publish);
-      const waits = understood.told.flatMap((told) => takeTold(told, arrival, owner.dialect, carrier));
+      const [only] = understood.told;
+      const waits =
+        only !== undefined && understood.told.length === 1
+          ? takeTold(only, arrival, owner.dialect, carrier)
+          : understood.told.flatMap((told) => takeTold(told, arrival, owner.dialect, carrier));
       if (waits.length <= 1) return waits[0];
       return settle(waits);
     },

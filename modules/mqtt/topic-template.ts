@@ -81,6 +81,25 @@ export function compileTopic(template: string): TopicTemplate {
   };
 }
 
+/** What is made of a topic is kept: topics of devices are few and come again and again. */
+const KNOWN_TOPICS = 10_000;
+/** Longer ones are not: strangers could fill the memory with them. */
+const KNOWN_TOPIC_CHARS = 256;
+
+/** `find` with a memory. It must give the same for the same topic always. */
+export function rememberTopics<T>(find: (topic: string) => T | undefined): (topic: string) => T | undefined {
+  const known = new Map<string, T | undefined>();
+  return (topic) => {
+    const remembered = known.get(topic);
+    if (remembered !== undefined || known.has(topic)) return remembered;
+    const found = find(topic);
+    if (topic.length > KNOWN_TOPIC_CHARS) return found;
+    if (known.size >= KNOWN_TOPICS) known.clear();
+    known.set(topic, found);
+    return found;
+  };
+}
+
 /** Puts values into the placeholders. */
 export function fillTopic(template: string, values: Readonly<Record<string, string>>): string {
   return template.replaceAll(PLACEHOLDER, (whole, name: string) => values[name] ?? whole);

@@ -116,7 +116,11 @@ export class Ingress {
   async messages(messages: readonly Message[], signal?: AbortSignal): Promise<void> {
     for (const message of messages) assertMessageSize(message);
     this.#options.telemetry.emit('messages_received', { count: messages.length, source: 'message' });
-    const entries = messages.map((message) => this.#entry(message)).filter((entry) => entry !== undefined);
+    const entries: OutboxEntry[] = [];
+    for (const message of messages) {
+      const entry = this.#entry(message);
+      if (entry !== undefined) entries.push(entry);
+    }
     if (entries.length === 0) return;
     await this.#options.outbox.append(entries, signal === undefined ? {} : { signal });
   }
