@@ -154,6 +154,7 @@ export function createMqttTransport(config: MqttUpstreamConfig, context: Endpoin
         negativeAcknowledgement: protocolVersion === 5,
         window,
         batchMessages: BATCH_MESSAGES,
+        bodiesOnly: protocolVersion === 4 && config.envelope !== 'json',
         // Topics of a plain broker have no convention for these.
         multiplexesIdentities: false,
         twins: false,

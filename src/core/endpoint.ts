@@ -17,6 +17,8 @@ export interface EndpointCapabilities {
   readonly window: number;
   /** Messages that go best into one `send`. */
   readonly batchMessages: number;
+  /** Nothing beside the body leaves, no property and no time; default: it does. */
+  readonly bodiesOnly?: boolean;
 }
 
 /** Why a connection ended. */

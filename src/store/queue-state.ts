@@ -195,8 +195,12 @@ export class QueueState {
     }
     const cursor = this.#done.nextGap(this.#cursor);
     if (cursor === this.#cursor) return;
-    this.#cursor = cursor;
     this.#done.remove(0, cursor);
+    this.#moveCursor(cursor);
+  }
+
+  #moveCursor(cursor: number): void {
+    this.#cursor = cursor;
     while ((this.#segments[1]?.from ?? Number.MAX_SAFE_INTEGER) <= cursor) this.#segments.shift();
   }
 
@@ -279,7 +283,9 @@ export class QueueState {
     const lane = this.#laneOf(offset);
     lane.messages -= 1;
     lane.bytes -= bytes;
-    this.#done.add(offset);
+    // In order, as nearly always, no range has to be made for it.
+    if (offset === this.#cursor && this.#done.ranges === 0) this.#moveCursor(offset + 1);
+    else this.#done.add(offset);
     this.#advance();
   }
 

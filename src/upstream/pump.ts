@@ -186,7 +186,8 @@ export class Pump {
     this.#lanes.sent(lane, batch.length);
     this.#inFlightBytes += bytes;
     try {
-      const outgoing = batch.map((stored) => restamp(stored, clockOffset));
+      const { bodiesOnly } = endpoint.capabilities;
+      const outgoing = batch.map((stored) => restamp(stored, clockOffset, bodiesOnly));
       const results = await endpoint.send(outgoing, session.signal);
       await this.#settle(batch, results, session);
     } catch (error) {

@@ -11,13 +11,18 @@ import { isoTime } from '../core/time.ts';
  *
  * @param clockOffset True wall clock minus monotonic clock of a boot in ms (corrected = monotonicMs + offset), whatever the
  *   wall clock said meanwhile; undefined: unknown.
+ * @param bodiesOnly The endpoint sends no properties: bodies that are not ours stay as they are.
  */
-export function restamp(stored: StoredMessage, clockOffset: (bootId: string) => number | undefined): StoredMessage {
+export function restamp(
+  stored: StoredMessage,
+  clockOffset: (bootId: string) => number | undefined,
+  bodiesOnly = false,
+): StoredMessage {
   const { message } = stored;
   const { time } = message;
   const timeAt = message.stamps?.timeAt;
   const synced = time.clock === 'synced';
-  if (synced && timeAt !== undefined) return stored;
+  if (timeAt === undefined ? bodiesOnly : synced) return stored;
   const offsetMs = synced ? undefined : clockOffset(time.bootId);
   if (!synced && offsetMs === undefined) return stored;
   const trueMs = offsetMs === undefined ? time.wallMs : Math.round(time.monotonicMs + offsetMs);
