@@ -18,15 +18,53 @@ const englishOnly: Plugin = {
   },
 };
 
-/** Of modbus-serial only the codec and the TCP server are used; it does without its serial ports where there is no serialport. */
-const modbusCodecOnly: Plugin = {
-  name: 'modbus-codec-only',
+/** What libraries bring for uses that are not ours, as package and importing package; V8 keeps the text of what it loads. */
+const UNUSED: Readonly<Record<string, string>> = {
+  // Of modbus-serial only the codec and the TCP server are used; it does without its serial ports where there is no serialport.
+  serialport: 'modbus-serial',
+  // No route of ours has a schema of fastify's (zod checks what comes in), and nothing is injected.
+  '@fastify/ajv-compiler': 'fastify',
+  '@fastify/fast-json-stringify-compiler': 'fastify',
+  'light-my-request': 'fastify',
+};
+
+/** The same for packages that are wanted as soon as their importer is loaded, although it makes no use of them. */
+const UNUSED_BUT_LOADED: Readonly<Record<string, string>> = {
+  // The dial is ours, proxies included; browsers keep time in workers, Node does not.
+  socks: 'mqtt',
+  'worker-timers': 'mqtt',
+  // Exemplars of traces.
+  '@opentelemetry/api': 'prom-client',
+};
+
+const withoutUnused: Plugin = {
+  name: 'without-unused',
   setup(build) {
-    build.onResolve({ filter: /^serialport$/ }, ({ path, importer }) =>
-      importer.includes('/node_modules/modbus-serial/') ? { path, namespace: 'absent' } : undefined,
-    );
+    const importedBy = (packages: typeof UNUSED, path: string, importer: string): boolean =>
+      Object.hasOwn(packages, path) && importer.includes(`/node_modules/${packages[path]}/`);
+    build.onResolve({ filter: /^[@a-z]/ }, ({ path, importer }) => {
+      if (importedBy(UNUSED, path, importer)) return { path, namespace: 'absent' };
+      return importedBy(UNUSED_BUT_LOADED, path, importer) ? { path, namespace: 'empty' } : undefined;
+    });
     build.onLoad({ filter: /.*/, namespace: 'absent' }, ({ path }) => ({
       contents: `throw new Error('${path} is not loaded here');`,
+    }));
+    build.onLoad({ filter: /.*/, namespace: 'empty' }, () => ({ contents: 'module.exports = {};' }));
+  },
+};
+
+/**
+ * An import statement of node:http reads each of its exports, its WebSocket included, which loads 760 KB of a library that
+ * is never used; require() reads none.
+ */
+const httpRequired: Plugin = {
+  name: 'http-required',
+  setup(build) {
+    build.onResolve({ filter: /^(?:node:)?http$/ }, ({ path, kind }) =>
+      kind === 'import-statement' ? { path: 'node:http', namespace: 'required' } : { path, external: true },
+    );
+    build.onLoad({ filter: /.*/, namespace: 'required' }, ({ path }) => ({
+      contents: `module.exports = require('${path}');`,
     }));
   },
 };
@@ -58,9 +96,17 @@ await bundle({
   // `keepNames` would cost each closure a call when it is made, of which the broker makes dozens for a message.
   minifyWhitespace: true,
   minifySyntax: true,
-  plugins: [englishOnly, modbusCodecOnly, withoutDebug],
+  plugins: [englishOnly, withoutUnused, httpRequired, withoutDebug],
   legalComments: 'none',
-  external: ['classic-level', 're2js', '@serialport/bindings-cpp', 'systeminformation', 'pino', 'thread-stream'],
+  external: [
+    'classic-level',
+    're2js',
+    'sparkplug-payload',
+    '@serialport/bindings-cpp',
+    'systeminformation',
+    'pino',
+    'thread-stream',
+  ],
   // Bundled CommonJS packages call require() for built-in modules.
   banner: {
     js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",

@@ -11,6 +11,7 @@ import {
   type AdapterContext,
   type StateSpace,
   systemCode,
+  withoutNumberTable,
 } from '#sdk';
 import type { Authenticator, Principal } from './authenticator.ts';
 import { BrokerStore } from './broker-store.ts';
@@ -115,6 +116,7 @@ export class Broker {
   async start(): Promise<readonly string[]> {
     const { config } = this.#options;
     if (!this.#started) {
+      await withoutNumberTable();
       await this.#aedes.listen();
       this.#started = true;
       await this.#publishLeftWills();

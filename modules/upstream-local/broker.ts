@@ -2,7 +2,7 @@
 
 import { createServer, type Server, type Socket } from 'node:net';
 import { Aedes } from 'aedes';
-import { GatewayError, LIMITS, systemCode } from '#sdk';
+import { GatewayError, LIMITS, systemCode, withoutNumberTable } from '#sdk';
 
 /** A subscriber that takes nothing for this long is dropped: it must not hold up the others. */
 const SLOW_SUBSCRIBER_MS = 2000;
@@ -32,6 +32,7 @@ export async function startLocalBroker(
   onPublish: (message: LocalPublish) => boolean,
 ): Promise<LocalBroker> {
   const sockets = new Set<Socket>();
+  await withoutNumberTable();
   const broker = await Aedes.createBroker({
     drainTimeout: SLOW_SUBSCRIBER_MS,
     maxClientsIdLength: 128,

@@ -35,6 +35,7 @@ export * from '../wire/coalesce.ts';
 export * from '../wire/dial.ts';
 export * from '../wire/link.ts';
 export * from '../wire/mqtt.ts';
+export * from '../wire/mqtt-numbers.ts';
 export type { MqttMessage, MqttPublishProperties } from '../wire/mqtt-messages.ts';
 export * from '../wire/serial-link.ts';
 export * from '../wire/serial-ports.ts';

@@ -10,6 +10,7 @@ import { errorText, GatewayError } from '../core/errors.ts';
 import { abortError } from '../platform/abort.ts';
 import { coalesceWrites } from './coalesce.ts';
 import { takeMessages, type MqttMessage, type MqttPublishProperties } from './mqtt-messages.ts';
+import { withoutNumberTable } from './mqtt-numbers.ts';
 import { MqttPublisher, SubscriptionIds } from './mqtt-publisher.ts';
 import { filterPubacks } from './puback-filter.ts';
 import { isTlsFailure, tlsError } from './tls.ts';
@@ -106,6 +107,7 @@ export async function connectMqtt(options: MqttConnectOptions): Promise<MqttConn
   // Loaded with the first connection, so that a gateway without MQTT does not pay for it.
   // A bundle with lazy parts exports a CommonJS package by its default alone.
   const { default: library } = await import('mqtt');
+  await withoutNumberTable();
   return new Promise<MqttConnection>((resolve, reject) => {
     if (signal.aborted) {
       socket.destroy();

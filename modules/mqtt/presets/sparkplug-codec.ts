@@ -2,8 +2,9 @@
 // messages leave out (Sparkplug 3.0, 6.4.6), so values are taken from its protobuf classes and typed by the birth.
 
 import assert from 'node:assert';
-import { get } from 'sparkplug-payload';
-import proto from 'sparkplug-payload/lib/sparkplugPayloadProto.js';
+import { createRequire } from 'node:module';
+import type * as Library from 'sparkplug-payload';
+import type * as Proto from 'sparkplug-payload/lib/sparkplugPayloadProto.js';
 import type { TypeStr } from 'sparkplug-payload/lib/sparkplugbpayload.js';
 import type { PointValue } from '#sdk';
 
@@ -58,13 +59,18 @@ export interface SparkplugPayload {
   readonly metrics: readonly Metric[];
 }
 
-const codec = get('spBv1.0');
-const { Payload } = proto.org.eclipse.tahu.protobuf;
+const require = createRequire(import.meta.url);
+
+/** Loaded with the first payload: a gateway without Sparkplug does not pay for protobuf. */
+function payloadClass(): typeof Proto.org.eclipse.tahu.protobuf.Payload {
+  const proto = require('sparkplug-payload/lib/sparkplugPayloadProto.js') as typeof Proto;
+  return proto.org.eclipse.tahu.protobuf.Payload;
+}
 
 /** Undefined when the bytes are not a Sparkplug payload. */
 export function decodeSparkplug(bytes: Uint8Array): SparkplugPayload | undefined {
   try {
-    const payload: RawPayload = Payload.decode(bytes);
+    const payload: RawPayload = payloadClass().decode(bytes);
     // What is absent shows its default, inherited.
     return {
       wallMs: Object.hasOwn(payload, 'timestamp') ? numberOf(payload.timestamp) : undefined,
@@ -78,6 +84,7 @@ export function decodeSparkplug(bytes: Uint8Array): SparkplugPayload | undefined
 
 /** A payload with one metric. */
 export function encodeSparkplug(wallMs: number, metric: { name: string; type: string; value: PointValue }): Buffer {
+  const codec = (require('sparkplug-payload') as typeof Library).get('spBv1.0');
   assert(codec !== null, 'sparkplug-payload has no spBv1.0');
   const { name, value } = metric;
   const type = metric.type as TypeStr;
