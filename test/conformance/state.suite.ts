@@ -78,6 +78,18 @@ export function describeState(create: () => Promise<StateSubject>): void {
     expect(await all(space)).toEqual(['x=199']);
   });
 
+  it('makes a write however soon it comes after the one before', async () => {
+    const space = store.space('a');
+    for (let turns = 0; turns < 16; turns += 1) {
+      await space.write([{ key: `x${turns}`, value: bytes('1') }]);
+      for (let turn = 0; turn < turns; turn += 1) await Promise.resolve();
+      const written = space.write([{ key: `y${turns}`, value: bytes('1') }]);
+      const late = new Promise((_resolve, reject) => setTimeout(() => reject(new Error(`hung at ${turns}`)), 2000));
+      await Promise.race([written, late]);
+    }
+    expect(store.stats().keys).toBe(32);
+  });
+
   it('refuses what is too large, whole, and goes on', async () => {
     const space = store.space('a');
     const long = { key: 'k'.repeat(LIMITS.state_key_bytes + 1), value: bytes('1') };

@@ -172,9 +172,7 @@ class LevelStateStore implements StateStore {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ space, changes: encoded, bytes, resolve, reject });
       this.#waitingBytes += bytes;
-      this.#committing ??= this.#commitAll().finally(() => {
-        this.#committing = undefined;
-      });
+      this.#committing ??= this.#commitAll();
     });
   }
 
@@ -184,12 +182,17 @@ class LevelStateStore implements StateStore {
   }
 
   async #commitAll(): Promise<void> {
-    // After the callbacks of this turn: callers that were answered together write together.
-    await Promise.resolve();
-    while (this.#waiting.length > 0) {
-      const level = this.#level;
-      if (level === undefined) return;
-      await this.#commit(level, this.#takeGroup());
+    try {
+      // After the callbacks of this turn: callers that were answered together write together.
+      await Promise.resolve();
+      while (this.#waiting.length > 0) {
+        const level = this.#level;
+        if (level === undefined) return;
+        await this.#commit(level, this.#takeGroup());
+      }
+    } finally {
+      // In the same turn as the last look at the line: who came in between would wait for nobody.
+      this.#committing = undefined;
     }
   }
 
