@@ -117,7 +117,13 @@ class MqttAdapter implements Adapter {
   }
 
   write(write: PointWrite, signal: AbortSignal): Promise<WriteResult> {
-    return this.#writer.write(this.#devices.get(write.deviceId), write, signal);
+    const device = this.#devices.get(write.deviceId);
+    if (device === undefined && this.#infos.some(({ deviceId }) => deviceId === write.deviceId)) {
+      return Promise.reject(
+        new GatewayError('GW_DEVICE_OFFLINE', `"${write.deviceId}" was not heard since the start.`),
+      );
+    }
+    return this.#writer.write(device, write, signal);
   }
 
   identify(deviceId: DeviceId): Promise<Readonly<Record<string, string>>> {
@@ -134,6 +140,7 @@ class MqttAdapter implements Adapter {
 
   async #stop(signal: AbortSignal): Promise<void> {
     this.#cancelLooks();
+    this.#writer.stop();
     await this.#carrier.stop(signal);
     this.#health = { status: 'stopped' };
   }

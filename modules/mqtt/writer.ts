@@ -26,10 +26,16 @@ export class Writer implements Witness {
   readonly #clock: Clock;
   readonly #publish: (publish: Publish) => Promise<void>;
   readonly #waiting = new Set<Waiting>();
+  readonly #stopping = new AbortController();
 
   constructor(clock: Clock, publish: (publish: Publish) => Promise<void>) {
     this.#clock = clock;
     this.#publish = publish;
+  }
+
+  /** Ends what waits; whether it was carried out is not known. */
+  stop(): void {
+    this.#stopping.abort();
   }
 
   reading(deviceId: string, point: string, value: PointValue | undefined): void {
@@ -52,12 +58,14 @@ export class Writer implements Witness {
     }
     const plan = device.dialect.planWrite(deviceId, point, value);
     if (plan === undefined) {
-      throw new GatewayError('GW_WRITE_REFUSED', `Point "${point}" of "${deviceId}" cannot be written.`);
+      if (device.info.points.some(({ name }) => name === point))
+        throw new GatewayError('GW_WRITE_REFUSED', `Point "${point}" of "${deviceId}" cannot be written.`);
+      throw new GatewayError('GW_NOT_FOUND', `Device "${deviceId}" has no point "${point}".`);
     }
     if (this.#waiting.size >= LIMITS.mqtt_waiting_writes) {
       throw new GatewayError('GW_BUS_BUSY', 'Too many writes wait for MQTT devices; try again.');
     }
-    return this.#carryOut(plan, { deviceId, point, signal });
+    return this.#carryOut(plan, { deviceId, point, signal: AbortSignal.any([signal, this.#stopping.signal]) });
   }
 
   async #carryOut(

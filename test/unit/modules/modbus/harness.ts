@@ -70,7 +70,9 @@ export function record(fields: Partial<AdapterContext> = {}): Recording {
     ...fields,
   };
   const reading = (device: string, point: string) =>
-    batches.findLast(({ deviceId }) => deviceId === device)?.readings.find((reading) => reading.point === point);
+    batches
+      .findLast(({ deviceId, readings }) => deviceId === device && readings.some((reading) => reading.point === point))
+      ?.readings.find((reading) => reading.point === point);
   return {
     context,
     batches,
