@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { connectAsync, type MqttClient } from 'mqtt';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { SerialInstrument } from '../sim/serial-instrument.ts';
+import { startTcpProxy, type TcpProxy } from '../sim/tcp-proxy.ts';
 import { run } from '../support/command.ts';
 import { freePort } from '../support/free-port.ts';
 import { startMosquitto, type Mosquitto } from '../support/mosquitto.ts';
@@ -40,9 +41,11 @@ let instrument: SerialInstrument;
 let plc: ChildProcess;
 let meter: ChildProcess;
 let upstream: Mosquitto;
+/** The line to the upstream broker, which can be cut without the broker forgetting who listens. */
+let uplink: TcpProxy;
 let witness: MqttClient;
 let fieldPort: number;
-let start: () => Promise<DaemonProcess>;
+let start: (args?: readonly string[]) => Promise<DaemonProcess>;
 let arrived: Arrived[];
 let responses: unknown[];
 
@@ -88,6 +91,7 @@ beforeEach(async () => {
     answer: (request) => (request === 'W' ? 'W 12.5 kg\r\n' : 'ERR\r\n'),
   });
   upstream = await startMosquitto({ address: ADDRESS });
+  uplink = await startTcpProxy({ target: { host: ADDRESS, port: upstream.port }, address: '127.0.72.2' });
   fieldPort = await freePort(ADDRESS);
   const [plcPort, meterPort, webPort] = [await freePort(ADDRESS), await freePort(ADDRESS), await freePort(ADDRESS)];
   [plc, meter] = await Promise.all([pymodbus(plcPort), pymodbus(meterPort)]);
@@ -97,10 +101,10 @@ beforeEach(async () => {
     'host: 10.0.0.5, port: 502': `host: ${ADDRESS}, port: ${plcPort}`,
     'host: 10.0.0.6, port: 502': `host: ${ADDRESS}, port: ${meterPort}`,
     'address: 127.0.0.1, port: 1883': `address: ${ADDRESS}, port: ${fieldPort}`,
-    'mqtt://127.0.0.1:1884': upstream.url,
+    'mqtt://127.0.0.1:1884': `mqtt://${uplink.address}:${uplink.port}`,
     'address: 127.0.0.1, port: 8080': `address: ${ADDRESS}, port: ${webPort}`,
   });
-  start = () => startDaemon({ config, web: `${ADDRESS}:${webPort}`, directory, env: PASSWORDS });
+  start = (args = []) => startDaemon({ config, web: `${ADDRESS}:${webPort}`, directory, env: PASSWORDS, args });
 
   arrived = [];
   responses = [];
@@ -118,6 +122,7 @@ beforeEach(async () => {
 afterEach(async () => {
   await witness.endAsync();
   await Promise.all([end(plc), end(meter), instrument[Symbol.asyncDispose]()]);
+  await uplink.close();
   await upstream[Symbol.asyncDispose]();
   await line[Symbol.asyncDispose]();
   directory.remove();
@@ -175,14 +180,14 @@ it('loses nothing that was acknowledged when it is killed in the middle', async 
   const publishing = keepPublishing();
   await waitFor(() => acknowledged.length >= 20, { timeoutMs: 30_000, what: 'twenty acknowledgements' });
   // With the upstream gone, what is acknowledged is on the disk and nowhere else.
-  await upstream.kill();
+  await uplink.refuse();
   const before = acknowledged.length;
   await waitFor(() => acknowledged.length >= before + 20, {
     timeoutMs: 30_000,
     what: 'acknowledgements without upstream',
   });
   await first.kill('SIGKILL');
-  await upstream.start();
+  await uplink.listen();
   await using _second = await start();
   const after = acknowledged.length;
   await waitFor(() => acknowledged.length >= after + 10, {
@@ -198,4 +203,21 @@ it('loses nothing that was acknowledged when it is killed in the middle', async 
   await waitFor(() => missing().length === 0, { timeoutMs: 30_000, what: 'all that was acknowledged' }).catch(() => {});
   expect(missing()).toEqual([]);
   expect(from('scale').at(-1)?.body.values).toEqual({ weight: 12.5 });
+});
+
+it('runs on a desk: with --simulate all configured devices have values and nothing is asked', async () => {
+  await using daemon = await start(['--simulate']);
+  const devices = ['scale', 'plc', 'meter', 'pump'];
+  await waitFor(() => devices.every((device) => from(device).length > 1), {
+    timeoutMs: 20_000,
+    what: 'values of all configured devices',
+  });
+  const number = expect.any(Number) as number;
+  const values = devices.map((device) => from(device).at(-1)?.body.values);
+  expect(values).toEqual([{ weight: number }, { relay: false, level: number }, { voltage: number }, { flow: number }]);
+  expect(instrument.requests).toEqual([]);
+  expect(await publish('pump', 'pumps/pump/state', '{"flow":1}')).toBe(false);
+  const health = (await (await daemon.get('/health')).json()) as { reasons: { reason: string }[] };
+  expect(health.reasons).toHaveLength(4);
+  for (const { reason } of health.reasons) expect(reason).toContain('simulated');
 });
