@@ -1,6 +1,6 @@
-// QoS 1 publishes of one MQTT connection, beside the library: it makes a dozen objects and three timers' worth of calls for
-// each message, which at ten thousand messages a second is most of what delivery costs. Packets are written into one
-// buffer, which leaves once a turn of the event loop; answers are found by packet identifier.
+// QoS 1 publishes of one MQTT connection, beside the library: it makes a dozen objects and callbacks for each message, which
+// at ten thousand messages a second is most of what delivery costs. Packets are written into one buffer, which leaves once
+// a turn of the event loop; answers are found by packet identifier.
 //
 // Invariants
 // - `done` of a publish is called once: by its PUBACK, or by `end`.

@@ -255,6 +255,7 @@ function createConnection(
       why ??= { reason: 'Closed by Fieldpost.' };
       if (client.connected) {
         publisher.flush();
+        // Past the library, which writes behind its queue; the owner has waited for PUBACKs as long as it wanted.
         client.stream.end(DISCONNECT);
         await new Promise<void>((resolve) => {
           const cancel = clock.after(END_MS, resolve);
