@@ -78,7 +78,8 @@ export class DiskSpace implements Space {
   }
 
   consume(bytes: number): void {
-    this.freeBytes -= bytes * WRITES_PER_BYTE;
+    // An estimate until it is measured again; a file system never has less than nothing free.
+    this.freeBytes = Math.max(0, this.freeBytes - bytes * WRITES_PER_BYTE);
   }
 
   isShort(settings: OutboxSettings): boolean {
