@@ -21,13 +21,24 @@ const SUFFIX = '.bench.ts';
 /** The hour of the trickle, and time to spare. */
 const FILE_TIMEOUT_MS = 2 * 3_600_000;
 
+/** The command line cannot be carried out as it stands. */
+class UsageError extends Error {}
+
+function isUsageError(error: unknown): error is Error {
+  return error instanceof UsageError || (error instanceof TypeError && 'code' in error && isParseCode(error.code));
+}
+
+function isParseCode(code: unknown): boolean {
+  return typeof code === 'string' && code.startsWith('ERR_PARSE_ARGS_');
+}
+
 function benchNames(wanted: readonly string[]): string[] {
   const all = readdirSync(import.meta.dirname)
     .filter((file) => file.endsWith(SUFFIX))
     .map((file) => file.slice(0, -SUFFIX.length))
     .sort();
   const unknown = wanted.filter((name) => !all.includes(name));
-  if (unknown.length > 0) throw new Error(`There is no bench ${unknown.join(', ')}; there are ${all.join(', ')}.`);
+  if (unknown.length > 0) throw new UsageError(`There is no bench ${unknown.join(', ')}; there are ${all.join(', ')}.`);
   return wanted.length === 0 ? all : all.filter((name) => wanted.includes(name));
 }
 
@@ -94,7 +105,8 @@ async function main(): Promise<number> {
     options: { quick: { type: 'boolean' }, full: { type: 'boolean' }, record: { type: 'boolean' } },
   });
   const names = benchNames(positionals);
-  if (values.record === true && positionals.length > 0) throw new Error('Only a run of all benches can be recorded.');
+  if (values.record === true && positionals.length > 0)
+    throw new UsageError('Only a run of all benches can be recorded.');
   mkdirSync(WORK, { recursive: true });
   const copy = await buildDaemon();
   try {
@@ -127,4 +139,10 @@ async function main(): Promise<number> {
   }
 }
 
-process.exitCode = await main();
+try {
+  process.exitCode = await main();
+} catch (error) {
+  if (!isUsageError(error)) throw error;
+  process.stderr.write(`${error.message}\n`);
+  process.exitCode = 2;
+}
