@@ -5,6 +5,7 @@ import { z } from 'zod';
 import {
   adapterShapeFields,
   deviceShapeFields,
+  listenAddressSchema,
   LIMITS,
   PASSWORD_HASH_PATTERN,
   PASSWORD_HASH_RULE,
@@ -40,7 +41,7 @@ const pointer = z.string().refine((text) => parsePointer(text) !== undefined, {
   error: 'must be a JSON pointer (RFC 6901) such as /temperature or /channels/0/value',
 });
 
-const addressSchema = z.string().min(1).default('127.0.0.1').meta({
+const addressSchema = listenAddressSchema.default('127.0.0.1').meta({
   title: 'Address',
   description: 'Address to listen on; `0.0.0.0` or `::` for all.',
 });

@@ -1,13 +1,13 @@
 // Configuration of the simulated site.
 
 import { z } from 'zod';
-import { isLoopbackHost } from '#sdk';
+import { isLoopbackHost, listenAddressSchema } from '#sdk';
 
 export const simulatorConfig = z
   .strictObject({
     listen: z
       .strictObject({
-        address: z.string().min(1).default('127.0.0.1').meta({
+        address: listenAddressSchema.default('127.0.0.1').meta({
           title: 'Address',
           description:
             'Address to listen on; Modbus knows no passwords, so loopback unless others may switch the relay.',

@@ -1,13 +1,13 @@
 // Configuration of the broker inside the gateway.
 
 import { z } from 'zod';
-import { isLoopbackHost, type ConfigFault } from '#sdk';
+import { isLoopbackHost, listenAddressSchema, type ConfigFault } from '#sdk';
 
 export const localUpstreamConfig = z
   .strictObject({
     listen: z
       .strictObject({
-        address: z.string().min(1).default('127.0.0.1').meta({
+        address: listenAddressSchema.default('127.0.0.1').meta({
           title: 'Address',
           description: 'Loopback address to listen on; whoever may connect there may read everything.',
         }),

@@ -5,6 +5,7 @@ import assert from 'node:assert';
 import { z } from 'zod';
 import { DEVICE_ID_MAX_CHARS, isDeviceId } from '../core/device.ts';
 import { LIMITS } from '../core/limits.ts';
+import { listenAddressSchema } from '../core/listen-address.ts';
 import type { Apply, ModuleDefinition } from '../core/module.ts';
 import type { OutboxSettings } from '../core/outbox.ts';
 import { messagesSchema } from '../core/shape-fields.ts';
@@ -172,7 +173,7 @@ export const hubSchema = z
       .refine((enabled) => !enabled, { error: 'the local hub is not in this release yet; allowed: false' })
       .default(false)
       .meta({ title: 'Enabled', description: 'The local hub. Not in this release yet: only `false` is allowed.' }),
-    address: z.string().min(1).default('127.0.0.1').meta({ title: 'Address', description: 'Address to listen on.' }),
+    address: listenAddressSchema.default('127.0.0.1').meta({ title: 'Address', description: 'Address to listen on.' }),
     host_name: z.string().min(1).optional().meta({ title: 'Host name', description: 'Name that devices use for it.' }),
     mqtts_port: portSchema.default(8883).meta({ title: 'MQTT port' }),
     amqps_port: portSchema.default(5671).meta({ title: 'AMQP port' }),
@@ -198,15 +199,11 @@ export const webSchema = z
     port: portSchema
       .default(8080)
       .meta({ title: 'Port', description: 'TCP port of the web page, /health and /metrics.' }),
-    address: z
-      .string()
-      .min(1)
-      .default('127.0.0.1')
-      .meta({
-        title: 'Address',
-        description: 'Address to listen on. Off loopback every request needs the token of the data directory.',
-        examples: ['127.0.0.1', '0.0.0.0', '::'],
-      }),
+    address: listenAddressSchema.default('127.0.0.1').meta({
+      title: 'Address',
+      description: 'Address to listen on. Off loopback every request needs the token of the data directory.',
+      examples: ['127.0.0.1', '0.0.0.0', '::'],
+    }),
   })
   .meta({ title: 'Web', description: 'The web server.' });
 

@@ -10,6 +10,7 @@ export * from '../core/endpoint.ts';
 export * from '../core/errors.ts';
 export * from '../core/http-status.ts';
 export * from '../core/limits.ts';
+export * from '../core/listen-address.ts';
 export * from '../core/log.ts';
 export * from '../core/message.ts';
 export * from '../core/module.ts';
