@@ -6,6 +6,7 @@ import type {
   BufferAdmin,
   ConfigCheckView,
   ConfigGenerationView,
+  ConfigProposal,
   ConfigView,
   DeviceQuery,
   DeviceView,
@@ -29,7 +30,7 @@ export interface RemoteConfig {
   generations(): Promise<readonly ConfigGenerationView[]>;
   read(generation: number): Promise<string>;
   check(text: string): Promise<ConfigCheckView>;
-  propose(change: { text: string; base: number; actor: string; trialSecs?: number }): Promise<ConfigGenerationView>;
+  propose(change: ConfigProposal): Promise<ConfigGenerationView>;
   confirm(generation: number, actor: string): Promise<void>;
   revert(generation: number, actor: string): Promise<void>;
 }

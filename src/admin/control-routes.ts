@@ -48,6 +48,7 @@ const proposeBody = z.strictObject({
   base: z.int().min(0),
   actor,
   trialSecs: z.int().min(1).max(86_400).optional(),
+  file: z.string().max(4096).optional(),
 });
 const generationBody = z.strictObject({ generation: z.int().min(0), actor });
 const generationParams = z.strictObject({ generation: numberText.pipe(z.int()) });

@@ -58,6 +58,8 @@ export interface Proposal {
   readonly base: number;
   /** Above 0: reverts when it is not confirmed within this time. */
   readonly trialSecs?: number;
+  /** Where the author has the text, for what is told of its faults; default the file that runs. */
+  readonly file?: string;
 }
 
 export interface TrialStatus {
@@ -185,14 +187,20 @@ export class ConfigStore {
     return this.#exclusive(() => this.#revert(number, reason));
   }
 
-  async #propose(text: string, { actor, base, trialSecs }: Proposal): Promise<ConfigChangeResult> {
+  async #propose(text: string, { actor, base, trialSecs, file }: Proposal): Promise<ConfigChangeResult> {
     const before = this.current();
     if (trialSecs !== undefined && !(trialSecs > 0 && Number.isFinite(trialSecs))) {
       throw new GatewayError('GW_USAGE', 'The time of a trial must be a number of seconds above 0.');
     }
     this.#refuseConflict(base);
     const result = this.check(text);
-    if (!result.ok) throw configInvalidError(result.faults);
+    if (!result.ok) {
+      const { configPath } = this.#options;
+      const named = result.faults.map((fault) =>
+        file !== undefined && fault.file === configPath ? { ...fault, file } : fault,
+      );
+      throw configInvalidError(named);
+    }
     const written = result.loaded.migrated?.text ?? text;
     const state = trialSecs === undefined ? 'pending' : 'trial';
     const generation = await this.#add(written, actor, before.generation.number, state);

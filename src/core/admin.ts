@@ -226,6 +226,19 @@ export interface ConfigCheckView {
   readonly changes: readonly string[];
 }
 
+/** A text that somebody wants to run. */
+export interface ConfigProposal {
+  readonly text: string;
+  /** The newest generation that the author saw. */
+  readonly base: number;
+  /** Who wants it: `ui:anna`, `api`, `cli:root`, … */
+  readonly actor: string;
+  /** Reverts unless confirmed within this time. */
+  readonly trialSecs?: number;
+  /** Where the author has the text, for what is told of its faults; default the file that runs. */
+  readonly file?: string;
+}
+
 /** Changes of the configuration while running: each is one generation with actor and base. */
 export interface ConfigAdmin {
   view(): ConfigView;
@@ -237,7 +250,7 @@ export interface ConfigAdmin {
    * Makes the text the newest generation and applies it; with `trialSecs` it reverts unless confirmed in time.
    * @throws GatewayError GW_CONFIG_INVALID, GW_CONFIG_CONFLICT, GW_CONFIG_IO.
    */
-  propose(change: { text: string; base: number; actor: string; trialSecs?: number }): Promise<ConfigGenerationView>;
+  propose(change: ConfigProposal): Promise<ConfigGenerationView>;
   confirm(generation: number, actor: string): Promise<void>;
   revert(generation: number, actor: string): Promise<void>;
 }

@@ -92,9 +92,8 @@ export function createConfigControl(options: ConfigControlOptions): ConfigContro
     generations: () => Promise.resolve(store.list().map(generationView)),
     read: (generation) => store.read(generation),
     check: (text) => Promise.resolve(checkView(store, text)),
-    async propose({ text, base, actor, trialSecs }) {
-      const change = await store.propose(text, { actor, base, ...(trialSecs === undefined ? {} : { trialSecs }) });
-      await put(change);
+    async propose({ text, ...proposal }) {
+      await put(await store.propose(text, proposal));
       return generationView(store.current().generation);
     },
     async confirm(generation, actor) {

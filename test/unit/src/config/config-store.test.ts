@@ -211,6 +211,19 @@ describe('propose', () => {
     expect(idOf(store)).toBe('b');
   });
 
+  it('tells faults of the file that the author has, and of its own without one', async () => {
+    await writeFile(configPath, named('a'));
+    const store = await started();
+    const refused = (proposal: { file?: string }): Promise<unknown> =>
+      store.propose(BROKEN, { actor: 'cli:anna', base: 1, ...proposal }).catch((error: unknown) => error);
+    expect(await refused({ file: 'bad.yaml' })).toMatchObject({
+      details: { faults: [expect.stringMatching(/^bad\.yaml:1: gateway\.idd: /)] },
+    });
+    expect(await refused({})).toMatchObject({
+      details: { faults: [expect.stringMatching(/fieldpost\.yaml:1: gateway\.idd: /)] },
+    });
+  });
+
   it('does not overwrite a hand edit that was not looked at', async () => {
     await writeFile(configPath, named('a'));
     const store = await started();
