@@ -197,6 +197,29 @@ describe('state store', () => {
     expect(await all(store.space('a'))).toEqual(['x=2']);
   });
 
+  it.each([/^CURRENT$/, /^MANIFEST/, /\.ldb$/])('keeps aside a store whose %s is damaged, and serves', async (file) => {
+    // A second life writes the log of the first into a table.
+    for (const key of ['x', 'y']) {
+      const store = await open();
+      await put(store.space('a'), key, '1');
+      await store.close();
+    }
+    await (await open()).close();
+    const name = readdirSync(dir.file('state')).find((one) => file.test(one)) ?? 'none';
+    const path = join(dir.file('state'), name);
+    const damaged = readFileSync(path).fill(0xa5);
+    writeFileSync(path, damaged);
+    const store = await open();
+    expect(store.health()).toEqual({ status: 'running' });
+    expect(told('store_salvaged')).toBe(1);
+    expect(aside()).toHaveLength(1);
+    expect(readFileSync(dir.file(aside()[0] ?? '', name)).equals(damaged)).toBe(true);
+    // Values are in the tables and the log alone.
+    if (!name.endsWith('.ldb')) expect(await all(store.space('a'))).toEqual(['x=1', 'y=1']);
+    await put(store.space('a'), 'z', '1');
+    expect(await all(store.space('a'))).toContain('z=1');
+  });
+
   it('takes a directory that is there and empty for a new store', async () => {
     mkdirSync(dir.file('state'));
     await put((await open()).space('a'), 'x', '1');
