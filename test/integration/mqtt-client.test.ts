@@ -7,7 +7,10 @@ import { mqttConfig } from '../../modules/mqtt/config.ts';
 import type { AdapterContext } from '../../src/core/adapter.ts';
 import { parseDeviceId } from '../../src/core/device.ts';
 import { GatewayError } from '../../src/core/errors.ts';
+import { createAuthority } from '../support/certificates.ts';
+import { run } from '../support/command.ts';
 import { startMosquitto } from '../support/mosquitto.ts';
+import { createTempDir } from '../support/temp-dir.ts';
 import { waitFor } from '../support/wait.ts';
 import { record } from '../unit/modules/mqtt/harness.ts';
 
@@ -88,4 +91,42 @@ it('comes back to a broker that was away, and writes through it', async () => {
   expect(result).toEqual({ readBack: true, quality: { level: 'good' } });
   await rig.adapter.stop(NEVER);
   await plug.endAsync();
+});
+
+it.each([
+  { scheme: 'mqtts', websockets: false, address: ADDRESS },
+  { scheme: 'wss', websockets: true, address: '127.0.0.1' },
+])('attaches over $scheme with a name and a password, and not to a broker it cannot trust', async (how) => {
+  using directory = createTempDir('mqtt-client');
+  const authority = await createAuthority(directory.path);
+  const pair = await authority.issue({ name: 'broker', hosts: [how.address] });
+  await using broker = await startMosquitto({
+    address: how.address,
+    websockets: how.websockets,
+    tls: pair,
+    users: { gateway: 'gateway-secret' },
+    lines: [`listener 0 ${directory.file('device.sock')}`],
+  });
+  expect(broker.url).toMatch(`${how.scheme}://`);
+  const login = { username: 'gateway', password: 'gateway-secret' };
+  const connect = { url: broker.url, client_id: 'gateway', ca: authority.certificate, ...login };
+  const rig = attach(broker.url, {}, { connect });
+  await rig.adapter.start(NEVER);
+  await waitFor(() => rig.adapter.health().status === 'running', { what: 'the adapter to be attached' });
+  const device = ['--unix', directory.file('device.sock'), '-u', 'gateway', '-P', 'gateway-secret', '-q', '1'];
+  await run('mosquitto_pub', [...device, '-t', 'sensors/a/telemetry', '-m', 'sealed']);
+  await waitFor(() => rig.messages.length === 1, { what: 'the message' });
+  expect(bodies(rig)).toEqual(['sealed']);
+  await rig.adapter.stop(NEVER);
+
+  for (const [wrong, words] of [
+    [{ ca: undefined }, /certificate/],
+    [{ password: 'wrong' }, /refused the connection/],
+  ] as const) {
+    const other = attach(broker.url, {}, { connect: { ...connect, ...wrong } });
+    await other.adapter.start(NEVER);
+    await waitFor(() => words.test(other.adapter.health().reason ?? ''), { what: String(words) });
+    expect(other.adapter.health().status).toBe('degraded');
+    await other.adapter.stop(NEVER);
+  }
 });
