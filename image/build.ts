@@ -22,9 +22,7 @@ const englishOnly: Plugin = {
 const UNUSED: Readonly<Record<string, string>> = {
   // Of modbus-serial only the codec and the TCP server are used; it does without its serial ports where there is no serialport.
   serialport: 'modbus-serial',
-  // No route of ours has a schema of fastify's (zod checks what comes in), and nothing is injected.
-  '@fastify/ajv-compiler': 'fastify',
-  '@fastify/fast-json-stringify-compiler': 'fastify',
+  // For tests of fastify's users.
   'light-my-request': 'fastify',
 };
 
@@ -37,6 +35,9 @@ const UNUSED_BUT_LOADED: Readonly<Record<string, string>> = {
   '@opentelemetry/api': 'prom-client',
 };
 
+/** Makers of compilers for schemas of fastify's, which no route of ours has: zod checks what comes in. */
+const SCHEMA_COMPILERS = /^@fastify\/(?:ajv-compiler|fast-json-stringify-compiler)$/;
+
 const withoutUnused: Plugin = {
   name: 'without-unused',
   setup(build) {
@@ -46,6 +47,10 @@ const withoutUnused: Plugin = {
       if (importedBy(UNUSED, path, importer)) return { path, namespace: 'absent' };
       return importedBy(UNUSED_BUT_LOADED, path, importer) ? { path, namespace: 'empty' } : undefined;
     });
+    build.onResolve({ filter: SCHEMA_COMPILERS }, ({ path }) => ({ path, namespace: 'compiler' }));
+    build.onLoad({ filter: /.*/, namespace: 'compiler' }, ({ path }) => ({
+      contents: `module.exports = () => () => { throw new Error('${path} is not loaded here'); };`,
+    }));
     build.onLoad({ filter: /.*/, namespace: 'absent' }, ({ path }) => ({
       contents: `throw new Error('${path} is not loaded here');`,
     }));
@@ -54,18 +59,30 @@ const withoutUnused: Plugin = {
 };
 
 /**
- * An import statement of node:http reads each of its exports, its WebSocket included, which loads 760 KB of a library that
- * is never used; require() reads none.
+ * Parts of the runtime that are imported at once and used late or never: each is loaded when something of it is used.
+ * node:http2 alone takes 9 MB, node:tls 5. An import statement of node:http reads each of its exports, its WebSocket
+ * included, which loads 760 KB of a library that is never used.
  */
-const httpRequired: Plugin = {
-  name: 'http-required',
+const LAZY_BUILTINS: readonly string[] = ['http', 'http2', 'https', 'tls', 'cluster', 'readline'];
+
+const lazyBuiltins: Plugin = {
+  name: 'lazy-builtins',
   setup(build) {
-    build.onResolve({ filter: /^(?:node:)?http$/ }, ({ path, kind }) =>
-      kind === 'import-statement' ? { path: 'node:http', namespace: 'required' } : { path, external: true },
+    const filter = new RegExp(`^(?:node:)?(?:${LAZY_BUILTINS.join('|')})$`);
+    build.onResolve({ filter }, ({ path, namespace }) =>
+      namespace === 'lazy'
+        ? { path, external: true }
+        : { path: `node:${path.replace('node:', '')}`, namespace: 'lazy' },
     );
-    build.onLoad({ filter: /.*/, namespace: 'required' }, ({ path }) => ({
-      contents: `module.exports = require('${path}');`,
-    }));
+    build.onLoad({ filter: /.*/, namespace: 'lazy' }, ({ path }) => {
+      const names = Object.keys(process.getBuiltinModule(path) ?? {});
+      // Getters stay getters when the bundle makes an import of it.
+      return {
+        contents: `for (const name of ${JSON.stringify(names)}) {
+          Object.defineProperty(exports, name, { enumerable: true, get: () => require('${path}')[name] });
+        }`,
+      };
+    });
   },
 };
 
@@ -96,7 +113,7 @@ await bundle({
   // `keepNames` would cost each closure a call when it is made, of which the broker makes dozens for a message.
   minifyWhitespace: true,
   minifySyntax: true,
-  plugins: [englishOnly, withoutUnused, httpRequired, withoutDebug],
+  plugins: [englishOnly, withoutUnused, lazyBuiltins, withoutDebug],
   legalComments: 'none',
   external: [
     'classic-level',

@@ -51,11 +51,6 @@ const HEADERS = {
   'cache-control': 'no-store',
 };
 
-/** Fastify brings 400 KB of compilers for schemas unless it is given others; zod checks what comes in. */
-function noSchemas(): never {
-  throw new Error('Routes have no schemas of fastify.');
-}
-
 export function createWebServer(options: WebServerOptions): WebServer {
   const { address, port, clock, telemetry } = options;
   const stopped = new AbortController();
@@ -131,7 +126,6 @@ function buildApp({ admin, address, token, clock, log }: WebServerOptions): Fast
     requestTimeout: REQUEST_TIMEOUT_MS,
     // Live connections never end by themselves.
     forceCloseConnections: true,
-    schemaController: { compilersFactory: { buildValidator: noSchemas, buildSerializer: noSchemas } },
     routerOptions: { ignoreTrailingSlash: true },
   });
   app.server.maxConnections = LIMITS.web_connections;
