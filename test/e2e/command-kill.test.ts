@@ -88,8 +88,8 @@ web: { address: ${ADDRESS}, port: ${webPort} }
     expect(memory.coil[0]).toBe(1);
     expect(writes()).toBe(2);
 
-    const { code, out } = await runFieldpost(['audit', '--json', '--data', second.dataDirectory]);
-    expect(code).toBe(0);
+    const { code, out, err } = await runFieldpost(['audit', '--json', '--data', second.dataDirectory]);
+    expect(code, `${err}${second.log().slice(-3000)}`).toBe(0);
     const newest = JSON.parse(out.slice(0, out.indexOf('\n'))) as unknown;
     expect(newest).toMatchObject({
       actor: 'upstream:$upstream',
