@@ -77,14 +77,28 @@ async function linkFiles(
     if (!entry.isFile() || entry.name === 'LOCK') continue;
     const from = join(fromDirectory, entry.name);
     const to = join(toDirectory, entry.name);
+    // The MANIFEST's number may be given out again as well.
+    const mustCopy = copied.has(entry.name) || entry.name.startsWith('MANIFEST-');
+    if (mustCopy && (await copies(from, to))) continue;
     try {
-      // The MANIFEST's number may be given out again as well.
-      if (copied.has(entry.name) || entry.name.startsWith('MANIFEST-')) await copyFile(from, to);
-      else await link(from, to);
+      await link(from, to);
     } catch (error) {
       if (systemCode(error) === 'ENOENT') continue;
       await copyFile(from, to);
     }
+  }
+}
+
+/** False where there is no room: a full disk must not keep a store closed, for then nothing ever makes room on it. */
+async function copies(from: string, to: string): Promise<boolean> {
+  try {
+    await copyFile(from, to);
+    return true;
+  } catch (error) {
+    await rm(to, { force: true });
+    if (systemCode(error) === 'ENOENT') return true;
+    if (systemCode(error) !== 'ENOSPC' && systemCode(error) !== 'EDQUOT') throw error;
+    return false;
   }
 }
 
