@@ -86,6 +86,20 @@ adapters:
     transport: { kind: rtu, path: /dev/fieldpost-bench-absent }
     devices:
       meter-2: { unit_id: 1, poll_interval_ms: 1000, points: { voltage: { register: input:0, type: float32 } } }
+  field-broker:
+    type: mqtt
+    listen: { address: 127.0.0.1, port: ${await freePort()} }
+    anonymous: loopback
+    presets: [tasmota, shelly, zigbee2mqtt, homie, sparkplug]
+    topics: [{ topic: "site/{device_id}/state", points: { temperature: { pointer: /temperature, type: number } } }]
+  scale:
+    type: serial
+    path: /dev/fieldpost-bench-absent-too
+    framing: { kind: readline }
+    devices:
+      scale-1:
+        requests:
+          - { request: "W\\r\\n", decode: { kind: regex, pattern: "^W (?<weight>[-0-9.]+) kg$", types: { weight: number } } }
 upstream: { type: mqtt, url: "${broker.url}" }
 endpoints: { here: { type: local, listen: { port: ${await freePort()} } } }
 routes:
@@ -102,7 +116,8 @@ web: { address: ${ADDRESS}, port: ${webPort} }
   await daemon.stop();
   return {
     what: 'RSS idle, all modules loaded',
-    measured: 'modbus TCP and RTU, simulator, MQTT, local broker, web, metrics; page and metrics asked for',
+    measured:
+      'modbus TCP and RTU, serial, MQTT devices with all presets, simulator, MQTT, local broker, web, metrics; page and metrics asked for',
     value: restMb,
     unit: 'MB',
     bar: atMost(ALL_MODULES_BAR_MB),
