@@ -18,14 +18,21 @@ const COPY_MAX_TABLES = 16;
 /**
  * LevelDB goes on writing to its own LOG only; every other file is never changed after its database was closed, but for
  * those whose numbers it gives out again: they are copied. Resolves with what is wrong when that would be many, so that
- * the database must not be opened.
+ * the database must not be opened. What this process has had open itself needs no copies, which would take the room that a
+ * store on a full disk needs to open again.
  */
-export async function setAside(directory: string): Promise<string | undefined> {
+export async function setAside(directory: string, wasOpen: boolean): Promise<string | undefined> {
   const aside = openingPath(directory);
   await rm(aside, { recursive: true, force: true });
+  if (wasOpen) {
+    await linkFiles(directory, aside);
+    return undefined;
+  }
   const unknown = await unknownTables(directory);
   const many = unknown.length > COPY_MAX_TABLES;
-  await linkFiles(directory, aside, new Set(many ? [] : unknown));
+  const manifests = (await filesOf(directory)).filter((name) => name.startsWith('MANIFEST-'));
+  // The MANIFEST's number may be given out again as well.
+  await linkFiles(directory, aside, new Set([...manifests, ...(many ? [] : unknown)]));
   return many ? `the MANIFEST does not know ${unknown.length} of its tables` : undefined;
 }
 
@@ -60,26 +67,29 @@ function repairedPath(directory: string): string {
   return `${directory}.repaired`;
 }
 
+/** None where there is no such directory. */
+async function filesOf(directory: string): Promise<readonly string[]> {
+  try {
+    const entries = await readdir(directory, { withFileTypes: true });
+    return entries.filter((entry) => entry.isFile()).map(({ name }) => name);
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return [];
+    throw error;
+  }
+}
+
 async function linkFiles(
   fromDirectory: string,
   toDirectory: string,
   copied: ReadonlySet<string> = new Set(),
 ): Promise<void> {
-  let entries;
-  try {
-    entries = await readdir(fromDirectory, { withFileTypes: true });
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return;
-    throw error;
-  }
+  if (!existsSync(fromDirectory)) return;
   await makeDirectory(toDirectory);
-  for (const entry of entries) {
-    if (!entry.isFile() || entry.name === 'LOCK') continue;
-    const from = join(fromDirectory, entry.name);
-    const to = join(toDirectory, entry.name);
-    // The MANIFEST's number may be given out again as well.
-    const mustCopy = copied.has(entry.name) || entry.name.startsWith('MANIFEST-');
-    if (mustCopy && (await copies(from, to))) continue;
+  for (const name of await filesOf(fromDirectory)) {
+    if (name === 'LOCK') continue;
+    const from = join(fromDirectory, name);
+    const to = join(toDirectory, name);
+    if (copied.has(name) && (await copies(from, to))) continue;
     try {
       await link(from, to);
     } catch (error) {
@@ -123,7 +133,7 @@ export async function keepAside(directory: string, wallMs: number): Promise<stri
   const date = new Date(wallMs).toISOString().slice(0, 10);
   const kept = join(parent, `${prefix}${highest + 1}-${date}`);
   // Somebody may have removed it: then the store as it stands is the best there is.
-  if (!existsSync(openingPath(directory))) await setAside(directory);
+  if (!existsSync(openingPath(directory))) await setAside(directory, true);
   await rename(openingPath(directory), kept);
   await syncDirectory(kept);
   await syncDirectory(parent);

@@ -38,6 +38,7 @@ export async function openOutbox(options: OutboxOpenOptions): Promise<Outbox> {
     freeBytes: options.freeBytes,
   });
   const isDiskFull = (): Promise<boolean> => space.isFull();
+  let wasOpen = false;
   const open = ({ thorough, damage }: Reopening): Promise<OpenedLog> =>
     openLog({
       directory,
@@ -47,11 +48,13 @@ export async function openOutbox(options: OutboxOpenOptions): Promise<Outbox> {
       maxAgeSecs: options.settings.maxAgeSecs,
       newEpoch: () => options.random.id(EPOCH_CHARS),
       isDiskFull,
+      wasOpen,
       thorough,
       damage,
       queues: options.queues,
     });
   let opened = await openPatiently(open, space);
+  wasOpen = true;
   for (let attempt = 1; ; attempt += 1) {
     const started = await start(options, opened, space, open);
     if ('core' in started) return new LogOutbox(started.core, (tail) => writeCleanMark(directory, tail));

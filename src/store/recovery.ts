@@ -34,6 +34,8 @@ export interface RecoveryOptions {
   readonly newEpoch: () => string;
   /** Whether the file system has no room: then a failure to open is no damage. */
   readonly isDiskFull: () => Promise<boolean>;
+  /** This process has had it open before. */
+  readonly wasOpen: boolean;
   /** Treat any failure to open as damage, not only what LevelDB calls corruption. */
   readonly thorough: boolean;
   /** Why the store is damaged though it opens: LevelDB said so when it read, compacted or wrote. Undefined: look. */
@@ -67,7 +69,7 @@ export async function openLog(options: RecoveryOptions): Promise<OpenedLog> {
   try {
     await endRepair(directory);
     shutdown = await readCleanMark(directory);
-    unsafe = await setAside(directory);
+    unsafe = await setAside(directory, options.wasOpen);
   } catch (error) {
     throw unusable(directory, error);
   }

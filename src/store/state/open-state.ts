@@ -37,6 +37,8 @@ export interface StateOpenOptions {
   readonly directory: string;
   readonly clock: Clock;
   readonly level: LevelFactory;
+  /** This process has had it open before. */
+  readonly wasOpen: boolean;
   /** Whether the file system has no room: then a failure to open is no damage, and there is no room for a salvage. */
   readonly isDiskFull: () => Promise<boolean>;
 }
@@ -70,7 +72,7 @@ export async function openState(options: StateOpenOptions, how: Reopening): Prom
   try {
     await endRepair(directory);
     shutdown = await readCleanMark(directory);
-    unsafe = await setAside(directory);
+    unsafe = await setAside(directory, options.wasOpen);
   } catch (error) {
     throw new GatewayError(
       'GW_DATA_DIRECTORY',

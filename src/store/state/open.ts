@@ -29,10 +29,15 @@ export function openStateStore(options: StateStoreFiles): Promise<StateStore> {
     monotonicMs: () => clock.monotonicMs(),
     freeBytes: options.freeBytes,
   });
+  let wasOpen = false;
   return startStateStore({
     clock,
     telemetry,
-    open: (how) => openState({ directory, clock, level, isDiskFull: () => space.isFull() }, how),
+    open: async (how) => {
+      const opened = await openState({ directory, clock, level, wasOpen, isDiskFull: () => space.isFull() }, how);
+      wasOpen = true;
+      return opened;
+    },
     markClean: (commits) => writeCleanMark(directory, commits),
   });
 }
