@@ -68,6 +68,11 @@ export const ERROR_CATALOGUE = {
   GW_UNAUTHORIZED: { meaning: 'The peer refused the credentials.', exit: 70, kind: 'unauthorized' },
   GW_THROTTLED: { meaning: 'The peer asks to slow down.', exit: 70, kind: 'throttled' },
   GW_PROTOCOL: { meaning: 'The peer broke its protocol.', exit: 70, kind: 'transient' },
+  GW_IOTHUB: {
+    meaning: "The local hub refused a request; `details` have the code of Azure IoT Hub's own catalogue.",
+    exit: 70,
+    kind: 'invalid',
+  },
   GW_PORT_IN_USE: { meaning: 'The address and port to listen on are in use.', exit: 70, kind: 'transient' },
   GW_PORT_DENIED: { meaning: 'The address and port to listen on may not be opened.', exit: 70, kind: 'transient' },
   GW_SERIAL_MISSING: { meaning: 'The serial port does not exist.', exit: 70, kind: 'transient' },

@@ -31,9 +31,26 @@ export interface BodyStamps {
   readonly identityAt?: number;
 }
 
+/** What a hub stamps on a message that it accepted (contract/device-semantics.md, section 1). */
+export interface HubStamps {
+  /** `iothub-connection-auth-method`: JSON text. */
+  readonly authMethod: string;
+  /** `iothub-connection-auth-generation-id`. */
+  readonly generationId: string;
+  /** `iothub-message-source`: `Telemetry`, `twinChangeEvents`, … */
+  readonly source: string;
+  /** `iothub-interface-id`, set by the device. */
+  readonly interfaceId?: string;
+  /** `dt-dataschema`: the model that the device named when it connected. */
+  readonly dataSchema?: string;
+  /** Output of a module. */
+  readonly outputName?: string;
+}
+
 export interface Message {
   /** The hub that the message belongs to; absent for the gateway's own field side. */
   readonly hubId?: string;
+  readonly hub?: HubStamps;
   readonly deviceId: DeviceId;
   readonly moduleId?: string;
   readonly body: Uint8Array;

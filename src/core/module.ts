@@ -4,6 +4,7 @@
 import type { z } from 'zod';
 import type { Adapter, AdapterContext } from './adapter.ts';
 import type { Endpoint, EndpointContext, UpstreamTransport } from './endpoint.ts';
+import type { HeadContext, ProtocolHead } from './hub/head.ts';
 import type { ScanDefinition } from './scan.ts';
 
 export interface AdapterDefinition<Schema extends z.ZodObject = z.ZodObject> {
@@ -42,6 +43,14 @@ export interface UpstreamDefinition<Schema extends z.ZodObject = z.ZodObject> {
   readonly config: Schema;
   readonly check?: (config: z.output<Schema>) => readonly ConfigFault[];
   readonly load: () => Promise<(config: z.output<Schema>, context: EndpointContext) => UpstreamTransport>;
+}
+
+/** A listener of the local hub. Its settings stand under `hub:`, which is the gateway's own. */
+export interface HeadDefinition {
+  readonly kind: 'head';
+  /** `mqtt`, `amqp`, `https`. */
+  readonly type: string;
+  readonly load: () => Promise<(context: HeadContext) => ProtocolHead>;
 }
 
 export type ModuleDefinition = AdapterDefinition | EndpointDefinition | UpstreamDefinition;
