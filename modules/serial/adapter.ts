@@ -1,6 +1,6 @@
 // The serial adapter: the devices of one line, started together, isolated from each other.
 
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import {
   abortable,
   type Adapter,
@@ -9,16 +9,13 @@ import {
   CaptureWriter,
   GatewayError,
   type HealthReport,
-  type LinkOpener,
-  listSerialPorts,
-  matchingPorts,
   parseDeviceId,
-  serialLink,
   systemRandom,
 } from '#sdk';
-import type { SerialConfig, UsbConfig } from './config.ts';
+import type { SerialConfig } from './config.ts';
 import { checksumSettings } from './device-plan.ts';
 import { DeviceService } from './device-service.ts';
+import { findPort, targetOf } from './find-port.ts';
 import { createScanner, silenceMsOf } from './framing.ts';
 import { SerialLine } from './line.ts';
 import { PortWire } from './port-wire.ts';
@@ -110,7 +107,7 @@ function createWire(config: SerialConfig, context: AdapterContext): Wire {
   }
   return new PortWire({
     target: targetOf(config),
-    find: () => findPort(config, context),
+    find: () => findPort(config, context.dataDirectory),
     clock,
     random: systemRandom,
     log,
@@ -125,43 +122,4 @@ function createWire(config: SerialConfig, context: AdapterContext): Wire {
               onEnd: (reason) => log.warn({ reason }, 'The capture ended.'),
             }),
   });
-}
-
-function targetOf({ path, usb }: SerialConfig): string {
-  if (path !== undefined) return path;
-  return usb === undefined ? 'no port' : usbText(usb);
-}
-
-/** `USB 0403:6001 serial number A1`. */
-function usbText(usb: UsbConfig): string {
-  const serial = usb.serial_number === undefined ? '' : ` serial number ${usb.serial_number}`;
-  const part = usb.interface_number === undefined ? '' : ` interface ${usb.interface_number}`;
-  return `USB ${usb.vendor_id}:${usb.product_id ?? '*'}${serial}${part}`;
-}
-
-/** @throws GatewayError GW_SERIAL_MISSING when no port, or more than one, is the one that is meant. */
-async function findPort(config: SerialConfig, context: AdapterContext): Promise<LinkOpener> {
-  return serialLink({
-    path: resolve(context.dataDirectory, config.path ?? (await findUsbPort(config.usb))),
-    baudRate: config.baud_rate,
-    dataBits: config.data_bits,
-    parity: config.parity,
-    stopBits: config.stop_bits,
-    flowControl: config.flow_control,
-  });
-}
-
-async function findUsbPort(usb: UsbConfig | undefined): Promise<string> {
-  if (usb === undefined) throw new GatewayError('GW_SERIAL_MISSING', 'No port is configured.');
-  const { vendor_id: vendorId, product_id: productId, serial_number: serialNumber } = usb;
-  const selector = { vendorId, productId, serialNumber, interfaceNumber: usb.interface_number };
-  const [port, ...others] = matchingPorts(await listSerialPorts(), selector);
-  if (port === undefined) {
-    const text = `There is no serial port of ${usbText(usb)}. Check the cable; it is opened as soon as it appears.`;
-    throw new GatewayError('GW_SERIAL_MISSING', text, { details: { reason: 'disconnected' } });
-  }
-  if (others.length === 0) return port.path;
-  const paths = [port, ...others].map(({ path }) => path).join(', ');
-  const text = `${usbText(usb)} means several ports (${paths}). Add serial_number or interface_number.`;
-  throw new GatewayError('GW_SERIAL_MISSING', text, { details: { reason: 'disconnected' } });
 }

@@ -1,0 +1,52 @@
+// Which port a configuration means at this moment: a path as it is written, or whatever port the USB converter has now.
+
+import { resolve } from 'node:path';
+import { GatewayError, type LinkOpener, listSerialPorts, matchingPorts, serialLink, type SerialPortPlaces } from '#sdk';
+import type { SerialConfig, UsbConfig } from './config.ts';
+
+/** What is meant, for people: `/dev/ttyUSB0`, `USB 0403:6001`. */
+export function targetOf({ path, usb }: SerialConfig): string {
+  if (path !== undefined) return path;
+  return usb === undefined ? 'no port' : usbText(usb);
+}
+
+/** `USB 0403:6001 serial number A1`. */
+function usbText(usb: UsbConfig): string {
+  const serial = usb.serial_number === undefined ? '' : ` serial number ${usb.serial_number}`;
+  const part = usb.interface_number === undefined ? '' : ` interface ${usb.interface_number}`;
+  return `USB ${usb.vendor_id}:${usb.product_id ?? '*'}${serial}${part}`;
+}
+
+/**
+ * Looks for the port now. `places`: where sysfs and the devices are.
+ * @throws GatewayError GW_SERIAL_MISSING when no port, or more than one, is the one that is meant.
+ */
+export async function findPort(
+  config: SerialConfig,
+  dataDirectory: string,
+  places?: SerialPortPlaces,
+): Promise<LinkOpener> {
+  return serialLink({
+    path: resolve(dataDirectory, config.path ?? (await findUsbPort(config.usb, places))),
+    baudRate: config.baud_rate,
+    dataBits: config.data_bits,
+    parity: config.parity,
+    stopBits: config.stop_bits,
+    flowControl: config.flow_control,
+  });
+}
+
+async function findUsbPort(usb: UsbConfig | undefined, places: SerialPortPlaces | undefined): Promise<string> {
+  if (usb === undefined) throw new GatewayError('GW_SERIAL_MISSING', 'No port is configured.');
+  const { vendor_id: vendorId, product_id: productId, serial_number: serialNumber } = usb;
+  const selector = { vendorId, productId, serialNumber, interfaceNumber: usb.interface_number };
+  const [port, ...others] = matchingPorts(await listSerialPorts(places), selector);
+  if (port === undefined) {
+    const text = `There is no serial port of ${usbText(usb)}. Check the cable; it is opened as soon as it appears.`;
+    throw new GatewayError('GW_SERIAL_MISSING', text, { details: { reason: 'disconnected' } });
+  }
+  if (others.length === 0) return port.path;
+  const paths = [port, ...others].map(({ path }) => path).join(', ');
+  const text = `${usbText(usb)} means several ports (${paths}). Add serial_number or interface_number.`;
+  throw new GatewayError('GW_SERIAL_MISSING', text, { details: { reason: 'disconnected' } });
+}
