@@ -125,7 +125,7 @@ class Simulator implements Adapter {
 
   /** Each part of the site has troubles of its own; told in the log when they begin. */
   #take(report: SiteReport, troubles: Partial<Record<'port' | 'scale', string>>): void {
-    const part = report.kind === 'no_scale' ? 'scale' : 'port';
+    const part = report.kind === 'scale' || report.kind === 'no_scale' ? 'scale' : 'port';
     const reason = this.#troubleOf(report);
     if (reason === undefined) delete troubles[part];
     else if (troubles[part] !== reason) {
@@ -142,6 +142,7 @@ class Simulator implements Adapter {
     const { address, port } = this.#config.listen;
     switch (report.kind) {
       case 'listening':
+      case 'scale':
         return undefined;
       case 'refused':
         return refusal(report.code, address, port);

@@ -17,11 +17,14 @@ export type SiteReport =
   | { readonly kind: 'listening' }
   /** The port of the Modbus server cannot be had now, for that reason of the system; it is tried again. */
   | { readonly kind: 'refused'; readonly code: string }
-  /** The scale has no pseudo-terminal, or none any more. */
+  /** The scale has its pseudo-terminal. */
+  | { readonly kind: 'scale' }
+  /** The scale has no pseudo-terminal, or none any more; it is made again. */
   | { readonly kind: 'no_scale'; readonly reason: string };
 
 export function isSiteReport(value: unknown): value is SiteReport {
   if (typeof value !== 'object' || value === null || !('kind' in value)) return false;
   if (value.kind === 'no_scale') return 'reason' in value && typeof value.reason === 'string';
-  return value.kind === 'listening' || (value.kind === 'refused' && 'code' in value && typeof value.code === 'string');
+  if (value.kind === 'listening' || value.kind === 'scale') return true;
+  return value.kind === 'refused' && 'code' in value && typeof value.code === 'string';
 }

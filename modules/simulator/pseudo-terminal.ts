@@ -4,6 +4,7 @@
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { lstatSync, unlinkSync } from 'node:fs';
 import type { Readable, Writable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 export interface PseudoTerminal {
   write(text: string): void;
@@ -13,6 +14,8 @@ export interface PseudoTerminalOptions {
   /** Link to make to the terminal; one that was left behind is replaced. */
   readonly path: string;
   readonly onText: (text: string) => void;
+  /** The link is there. */
+  readonly onOpen: () => void;
   /** Once: there is no terminal, or none any more, for that reason. */
   readonly onEnd: (reason: string) => void;
 }
@@ -38,9 +41,12 @@ finally:
 
 type Program = ChildProcessByStdio<Writable, Readable, null>;
 
+/** Between two looks for the link. */
+const LOOK_EVERY_MS = 50;
+
 /** Makes it with socat, or with python3 where there is no socat. */
 export function openPseudoTerminal(options: PseudoTerminalOptions): PseudoTerminal {
-  const { path, onText, onEnd } = options;
+  const { path, onText, onOpen, onEnd } = options;
   const programs: readonly (readonly [string, readonly string[]])[] = [
     ['socat', [`PTY,link=${path},rawer`, 'STDIO']],
     ['python3', ['-c', PYTHON, path]],
@@ -63,9 +69,15 @@ export function openPseudoTerminal(options: PseudoTerminalOptions): PseudoTermin
       next();
     };
     program.on('error', () => over(() => start(index + 1)));
-    program.on('exit', (code) => over(() => onEnd(`${command} ended with exit code ${code} (${path})`)));
+    program.on('exit', (code, signal) =>
+      over(() => onEnd(`${command} ended with ${signal ?? `exit code ${code}`} (${path})`)),
+    );
     program.stdin.on('error', () => {});
     program.stdout.on('data', (bytes: Buffer) => onText(bytes.toString('latin1')));
+    void (async () => {
+      while (!isOver && !isLink(path)) await sleep(LOOK_EVERY_MS);
+      if (!isOver) onOpen();
+    })();
   }
 
   start(0);
@@ -73,9 +85,9 @@ export function openPseudoTerminal(options: PseudoTerminalOptions): PseudoTermin
 }
 
 function removeLink(path: string): void {
-  try {
-    if (lstatSync(path).isSymbolicLink()) unlinkSync(path);
-  } catch {
-    // It is not there.
-  }
+  if (isLink(path)) unlinkSync(path);
+}
+
+function isLink(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true;
 }

@@ -15,21 +15,31 @@ function tell(report: SiteReport, then: () => void): void {
 
 /** Pause before a port that was taken is tried again. */
 const LISTEN_AGAIN_MS = 2000;
+/** Pause before the terminal of the scale is made again. */
+const SCALE_AGAIN_MS = 1000;
 /** Longest request of the scale; what goes on beyond is no request. */
 const REQUEST_CHARS = 64;
 
-function serveScale(path: string, wallMs: () => number): void {
+/** Makes its terminal again for ever, whatever ends it; the scale itself stays as it is. */
+async function serveScale(path: string, wallMs: () => number): Promise<void> {
   const scale = new Scale();
-  let pending = '';
-  const terminal = openPseudoTerminal({
-    path,
-    onText(text) {
-      const lines = (pending + text).split(/\r\n|\r|\n/);
-      pending = (lines.pop() ?? '').slice(-REQUEST_CHARS);
-      for (const line of lines) if (line !== '') terminal.write(`${scale.answer(line, wallMs())}\r\n`);
-    },
-    onEnd: (reason) => tell({ kind: 'no_scale', reason }, () => {}),
-  });
+  for (;;) {
+    const reason = await new Promise<string>((resolve) => {
+      let pending = '';
+      const terminal = openPseudoTerminal({
+        path,
+        onText(text) {
+          const lines = (pending + text).split(/\r\n|\r|\n/);
+          pending = (lines.pop() ?? '').slice(-REQUEST_CHARS);
+          for (const line of lines) if (line !== '') terminal.write(`${scale.answer(line, wallMs())}\r\n`);
+        },
+        onOpen: () => tell({ kind: 'scale' }, () => {}),
+        onEnd: resolve,
+      });
+    });
+    tell({ kind: 'no_scale', reason }, () => {});
+    await sleep(SCALE_AGAIN_MS);
+  }
 }
 
 /** Tries again for ever: the scale and the MQTT device live although the port belongs to another program. */
@@ -76,7 +86,7 @@ function main(): void {
     site.advanceTo(wallMs());
     return site;
   };
-  if (options.scalePath !== undefined) serveScale(options.scalePath, wallMs);
+  if (options.scalePath !== undefined) void serveScale(options.scalePath, wallMs);
   if (options.leaf !== undefined) void runLeaf(options.leaf);
   void serveModbus(options, current);
   // The channel closes when the gateway stops us, and when it dies.
