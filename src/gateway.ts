@@ -22,6 +22,7 @@ import type { FieldMeters } from './observe/metrics.ts';
 import { Ingress } from './pipeline/ingress.ts';
 import type { Router } from './pipeline/route.ts';
 import { createTransform } from './pipeline/transform.ts';
+import { removePasswordFiles } from './platform/password-file.ts';
 import type { Random } from './platform/random.ts';
 import type { StateStore } from './store/state/state-store.ts';
 
@@ -208,6 +209,17 @@ export class Gateway {
     const { modules, simulate } = this.#options;
     const enabled = adapters.filter(({ enabled: on }) => on);
     await Promise.all(enabled.map((adapter) => this.#supervisor.add(adapterPlan(adapter, modules, simulate))));
+    await this.#forgetPasswords();
+  }
+
+  /** Of adapters that are gone. */
+  async #forgetPasswords(): Promise<void> {
+    const { dataDirectory, log } = this.#options;
+    try {
+      await removePasswordFiles(dataDirectory, new Set(this.#config.adapters.map(({ id }) => id)));
+    } catch (error) {
+      log.warn({ error: errorText(error) }, 'The hashed passwords of an adapter that is gone could not be removed.');
+    }
   }
 
   async #stop(deadline: AbortSignal): Promise<void> {

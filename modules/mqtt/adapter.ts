@@ -13,7 +13,7 @@ import {
   type PointWrite,
   type WriteResult,
 } from '#sdk';
-import { createAuthenticator } from './authenticator.ts';
+import { createAuthenticator, type Authenticator } from './authenticator.ts';
 import { Broker } from './broker.ts';
 import type { MqttConfig } from './config.ts';
 import { createConfiguredDialect } from './configured-dialect.ts';
@@ -47,6 +47,10 @@ class MqttAdapter implements Adapter {
   readonly #devices: Devices;
   readonly #writer: Writer;
   readonly #carrier: Carrier;
+  readonly #authenticator: Authenticator;
+  readonly #stopping = new AbortController();
+  #hashing: Promise<void> | undefined;
+  #starting: Promise<void> | undefined;
   #health: HealthReport = { status: 'stopped' };
   #cancelLooks: () => void = () => {};
   #stopped: Promise<void> | undefined;
@@ -82,13 +86,14 @@ class MqttAdapter implements Adapter {
     });
     this.#infos = Object.keys(config.devices).map((id) => describe(id as DeviceId, configured.points));
     const devices = this.#devices;
+    this.#authenticator = createAuthenticator(config, context);
     this.#carrier =
       config.connect === undefined
         ? new Broker({
             config,
             context,
             state: context.state,
-            authenticator: createAuthenticator(config, context.log),
+            authenticator: this.#authenticator,
             intake,
             devices,
           })
@@ -104,11 +109,14 @@ class MqttAdapter implements Adapter {
   }
 
   async start(): Promise<void> {
-    if (this.#stopped !== undefined) return;
-    this.#health = { status: 'starting' };
-    await this.#carrier.start();
-    this.#health = { status: 'running' };
-    this.#lookForSilence();
+    this.#starting ??= this.#start();
+    try {
+      await this.#starting;
+    } catch (error) {
+      // A port that is taken may be free the next time.
+      this.#starting = undefined;
+      throw error;
+    }
   }
 
   stop(signal: AbortSignal): Promise<void> {
@@ -138,10 +146,21 @@ class MqttAdapter implements Adapter {
     });
   }
 
+  async #start(): Promise<void> {
+    if (this.#stopped !== undefined) return;
+    this.#health = { status: 'starting' };
+    this.#hashing ??= this.#authenticator.hashPasswords(this.#stopping.signal);
+    await this.#carrier.start();
+    this.#health = { status: 'running' };
+    this.#lookForSilence();
+  }
+
   async #stop(signal: AbortSignal): Promise<void> {
+    this.#stopping.abort();
     this.#cancelLooks();
     this.#writer.stop();
     await this.#carrier.stop(signal);
+    await this.#hashing;
     this.#health = { status: 'stopped' };
   }
 

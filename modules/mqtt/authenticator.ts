@@ -1,7 +1,7 @@
 // Who a client is, and as which devices it may publish.
 
-import { hashPassword, isLoopbackHost, verifyPassword, type Logger } from '#sdk';
-import type { MqttConfig } from './config.ts';
+import { errorText, hashPassword, isLoopbackHost, keepPasswordHashes, verifyPassword, type AdapterContext } from '#sdk';
+import type { ClientConfig, MqttConfig } from './config.ts';
 import { PasswordMemory } from './password-memory.ts';
 
 export interface Principal {
@@ -15,7 +15,11 @@ export interface Principal {
 export interface Authenticator {
   /** Undefined when refused. @throws GatewayError GW_THROTTLED when too many wait for a check. */
   authenticate(login: Login): Promise<Principal | undefined>;
+  /** Keeps salted hashes of the clear passwords in the data directory, without haste. Never rejects. */
+  hashPasswords(signal: AbortSignal): Promise<void>;
 }
+
+type AuthenticatorContext = Pick<AdapterContext, 'adapterId' | 'clock' | 'dataDirectory' | 'log'>;
 
 export interface Login {
   readonly username: string | undefined;
@@ -26,28 +30,28 @@ export interface Login {
 const EVERYBODY: Principal = { username: undefined, mayPublishAs: () => true, everyDevice: true };
 
 /**
- * A clear password is hashed before its first use and forgotten here; the clear text is then only in the loaded
- * configuration. Hashes are made when they are first needed, so that a thousand clients do not hold up the start.
+ * A login is compared with what is known to be right in this process, as keyed digests, and else with the salted hash. A
+ * clear password of the configuration is known from the load on: a thousand devices that come back after a restart wait for
+ * no slow hash. Its hash is made, or checked against the one of the last run, in the background.
  */
-export function createAuthenticator(config: Pick<MqttConfig, 'anonymous' | 'clients'>, log: Logger): Authenticator {
+export function createAuthenticator(
+  config: Pick<MqttConfig, 'anonymous' | 'clients'>,
+  { adapterId, clock, dataDirectory, log }: AuthenticatorContext,
+): Authenticator {
   const memory = new PasswordMemory();
-  const clients = new Map(
-    config.clients.map(({ username, password, password_hash: encoded, devices = [username] }) => {
-      const allowed = new Set(devices);
-      const everyDevice = allowed.has('*');
-      const principal: Principal = {
-        username,
-        mayPublishAs: (device) => everyDevice || allowed.has(device),
-        everyDevice,
-      };
-      // In this process a keyed digest is as good as a slow hash, whose point is a file that was stolen.
-      if (password !== undefined) memory.remember(username, password);
-      return [username, { principal, encoded }] as const;
-    }),
-  );
+  const passwords = new Map<string, string>();
+  const hashes = new Map<string, string>();
+  const principals = new Map<string, Principal>();
+  for (const client of config.clients) {
+    const { username, password, password_hash: encoded } = client;
+    principals.set(username, principalOf(client));
+    if (encoded !== undefined) hashes.set(username, encoded);
+    if (password === undefined) continue;
+    memory.remember(username, password);
+    passwords.set(username, password);
+  }
   /** Takes as long for a name that does not exist as for one that does. */
   let decoy: Promise<string> | undefined;
-  const known = [...clients.values()].some(({ encoded }) => encoded !== undefined);
 
   return {
     async authenticate({ username, password, remoteAddress }) {
@@ -56,21 +60,31 @@ export function createAuthenticator(config: Pick<MqttConfig, 'anonymous' | 'clie
           config.anonymous === 'all' || (config.anonymous === 'loopback' && isLoopbackPeer(remoteAddress));
         return allowed ? EVERYBODY : undefined;
       }
-      if (password === undefined) return undefined;
-      const client = clients.get(username);
-      if (client !== undefined && memory.knows(username, password)) return client.principal;
-      if (client?.encoded === undefined) {
-        if (!known) return undefined;
-        decoy ??= hashPassword('');
-        await verifyPassword(password, await decoy);
-        return undefined;
-      }
-      if (!(await verifyPassword(password, client.encoded))) return undefined;
+      if (password === undefined || principals.size === 0) return undefined;
+      const principal = principals.get(username);
+      if (principal !== undefined && memory.knows(username, password)) return principal;
+      const encoded = hashes.get(username);
+      const isRight = await verifyPassword(password, encoded ?? (await (decoy ??= hashPassword(''))));
+      if (!isRight || principal === undefined || encoded === undefined) return undefined;
       memory.remember(username, password);
       log.debug({ username }, 'A client gave its password for the first time since the start.');
-      return client.principal;
+      return principal;
+    },
+    async hashPasswords(signal) {
+      const onHash = (username: string, encoded: string): void => void hashes.set(username, encoded);
+      try {
+        await keepPasswordHashes({ dataDirectory, owner: adapterId, passwords, clock, signal, onHash });
+      } catch (error) {
+        log.warn({ error: errorText(error) }, 'The salted hashes of the passwords of clients could not be kept.');
+      }
     },
   };
+}
+
+function principalOf({ username, devices = [username] }: ClientConfig): Principal {
+  const allowed = new Set(devices);
+  const everyDevice = allowed.has('*');
+  return { username, mayPublishAs: (device) => everyDevice || allowed.has(device), everyDevice };
 }
 
 function isLoopbackPeer(address: string): boolean {

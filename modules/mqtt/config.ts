@@ -92,7 +92,8 @@ const clientSchema = z
     username: z.string().min(1).max(256).meta({ title: 'User name', description: 'As the client gives it.' }),
     password: z.string().min(1).optional().meta({
       title: 'Password',
-      description: 'In clear or, better, by reference; kept only as a salted hash once it is loaded.',
+      description:
+        'In clear or, better, by reference. Hashed into the secrets of the data directory when it is loaded.',
       secret: true,
     }),
     password_hash: z.string().regex(PASSWORD_HASH_PATTERN, { error: PASSWORD_HASH_RULE }).optional().meta({

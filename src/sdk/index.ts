@@ -36,6 +36,7 @@ export * from '../core/write-rules.ts';
 export type { Telemetry } from '../observe/events.ts';
 export * from '../platform/abort.ts';
 export * from '../platform/password.ts';
+export { keepPasswordHashes } from '../platform/password-file.ts';
 export * from '../platform/random.ts';
 export * from '../iothub/system-properties.ts';
 export * from '../wire/capture.ts';

@@ -29,7 +29,8 @@ export function record(fields: Partial<AdapterContext> = {}): Recording {
     adapterId: 'field-broker',
     clock: new SystemClock(),
     log: SILENT,
-    dataDirectory: '/nowhere',
+    // No directory, and none can be made there.
+    dataDirectory: '/dev/null',
     captureDirectory: '',
     state: memorySpace(),
     publishReadings: (batch) => void batches.push(batch),
