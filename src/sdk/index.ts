@@ -38,6 +38,7 @@ export * from '../platform/abort.ts';
 export * from '../platform/password.ts';
 export { keepPasswordHashes } from '../platform/password-file.ts';
 export * from '../platform/random.ts';
+export * from '../iothub/errors.ts';
 export * from '../iothub/system-properties.ts';
 export * from '../wire/capture.ts';
 export * from '../wire/coalesce.ts';
