@@ -5,7 +5,8 @@ import type { ConfigPath } from './fault.ts';
 import { commonSchema, type ModuleCatalogue, rootSchema } from './schema.ts';
 import { redactUrls, type SecretSet } from './secrets.ts';
 
-const HIDDEN = '***';
+/** Stands for a secret. */
+export const HIDDEN = '***';
 
 /** The schema that judges the field at a path, with the path below that schema and the value it starts from. */
 export function fieldSchema(

@@ -243,7 +243,10 @@ export interface ConfigProposal {
 export interface ConfigAdmin {
   view(): ConfigView;
   generations(): Promise<readonly ConfigGenerationView[]>;
-  /** The text of a generation; secrets only as references. @throws GatewayError GW_NOT_FOUND. */
+  /**
+   * The text of a generation, with *** for secrets that stand in it in clear.
+   * @throws GatewayError GW_NOT_FOUND, GW_CONFIG_INVALID for a text that is not YAML, whose secrets nobody could tell.
+   */
   read(generation: number): Promise<string>;
   check(text: string): Promise<ConfigCheckView>;
   /**

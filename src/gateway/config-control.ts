@@ -4,9 +4,10 @@
 import type { ConfigChangeResult, ConfigStore, RunningConfig } from '../config/config-store.ts';
 import { formatFault } from '../config/fault.ts';
 import { diffConfig } from '../config/diff.ts';
+import { shownText } from '../config/shown-text.ts';
 import type { ConfigAdmin, ConfigCheckView, ConfigGenerationView, ConfigView } from '../core/admin.ts';
 import type { Clock } from '../core/clock.ts';
-import { errorText } from '../core/errors.ts';
+import { errorText, GatewayError } from '../core/errors.ts';
 import type { HealthReport } from '../core/service.ts';
 import { isoTime } from '../core/time.ts';
 import type { Telemetry } from '../observe/events.ts';
@@ -90,7 +91,7 @@ export function createConfigControl(options: ConfigControlOptions): ConfigContro
     stop: () => cancelTrial(),
     view: () => configView(store, options),
     generations: () => Promise.resolve(store.list().map(generationView)),
-    read: (generation) => store.read(generation),
+    read: (generation) => readShown(store, generation),
     check: (text) => Promise.resolve(checkView(store, text)),
     async propose({ text, ...proposal }) {
       await put(await store.propose(text, proposal));
@@ -126,6 +127,15 @@ function configView(store: ConfigStore, { configPath, clock }: ConfigControlOpti
 function generationView(generation: ReturnType<ConfigStore['list']>[number]): ConfigGenerationView {
   const { number, state, actor, at, base } = generation;
   return { number, state, actor, at, base };
+}
+
+async function readShown(store: ConfigStore, generation: number): Promise<string> {
+  const shown = shownText(await store.read(generation), store.catalogue);
+  if (shown !== undefined) return shown;
+  throw new GatewayError(
+    'GW_CONFIG_INVALID',
+    `Generation ${generation} is not YAML, and what in it is secret cannot be told; it is in config-generations of the data directory.`,
+  );
 }
 
 function checkView(store: ConfigStore, text: string): ConfigCheckView {

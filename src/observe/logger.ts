@@ -17,7 +17,7 @@ export interface LoggerOptions {
 }
 
 /** Names of fields that are masked at the top of a line and one level below, compared without case. */
-const SECRET_FIELD =
+export const SECRET_FIELD =
   /password|passwd|secret|token|credential|authorization|private_?key|shared_?access|connection_?string|^sas$/i;
 const MASK = '***';
 const MASK_DEPTH = 4;
