@@ -17,7 +17,8 @@ import { checksumSettings } from './device-plan.ts';
 import { DeviceService } from './device-service.ts';
 import { findPort, targetOf } from './find-port.ts';
 import { createScanner, silenceMsOf } from './framing.ts';
-import { SerialLine } from './line.ts';
+import { type LentLine, SerialLine } from './line.ts';
+import { lineFormatText } from './line-format.ts';
 import { PortWire } from './port-wire.ts';
 import { ReplayWire } from './replay-wire.ts';
 import type { Wire } from './wire.ts';
@@ -88,6 +89,16 @@ export function createSerialAdapter(config: SerialConfig, context: AdapterContex
       return abortable(stopped, signal);
     },
     health,
+    // By the device file of the port, and only while it is open.
+    lendLine: (target): LentLine | undefined =>
+      line.wire.devicePath === target
+        ? {
+            adapterId: context.adapterId,
+            baudRate: config.baud_rate,
+            format: lineFormatText({ dataBits: config.data_bits, parity: config.parity, stopBits: config.stop_bits }),
+            tap: (onData) => line.tap(onData),
+          }
+        : undefined,
     lastProgressMs: () => line.lastProgressMs,
     async write({ deviceId, point, value }, signal) {
       const service = services.get(deviceId);

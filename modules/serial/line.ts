@@ -37,6 +37,16 @@ export interface PortListener {
   portLost(reason: string): void;
 }
 
+/** What a scan gets of a line that an adapter polls on: it may listen, nothing more. */
+export interface LentLine {
+  readonly adapterId: string;
+  readonly baudRate: number;
+  /** `8N1`. */
+  readonly format: string;
+  /** @see SerialLine.tap */
+  tap(onData: (bytes: Buffer) => void): () => void;
+}
+
 export interface LineOptions {
   readonly wire: Wire;
   readonly framing: Omit<FramerOptions, 'sink'>;
@@ -68,6 +78,7 @@ export class SerialLine {
   readonly #framer: Framer;
   readonly #listeners: LineListener[] = [];
   readonly #portListeners: PortListener[] = [];
+  readonly #taps = new Set<(bytes: Buffer) => void>();
   #waiting: WaitingJob[] = [];
   #current: CurrentJob | undefined;
   /** Of a replay: who asked for what comes now. */
@@ -102,6 +113,12 @@ export class SerialLine {
 
   watchPort(listener: PortListener): void {
     this.#portListeners.push(listener);
+  }
+
+  /** Hands over everything that is received, as it comes, until the function is called that it returns. */
+  tap(onData: (bytes: Buffer) => void): () => void {
+    this.#taps.add(onData);
+    return () => this.#taps.delete(onData);
   }
 
   /** Starts opening the port; waits for nothing. */
@@ -216,6 +233,7 @@ export class SerialLine {
   #onData(bytes: Buffer): void {
     if (this.#isStopped) return;
     this.#lastActivityMs = this.#nowMs();
+    for (const tap of this.#taps) tap(bytes);
     this.#framer.push(bytes);
     this.#cancelSilence();
     if (this.#framer.pendingBytes === 0 || this.wire.isReplay) return;

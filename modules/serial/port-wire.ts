@@ -5,6 +5,7 @@
 //   for every second, because people plug things in while they watch.
 // - The path is found anew for each attempt, so that a converter may come back under another name.
 
+import { realpath } from 'node:fs/promises';
 import {
   type CaptureWriter,
   type Clock,
@@ -41,6 +42,7 @@ const RETRY_SPREAD = 0.3;
 interface OpenPort {
   readonly link: Link;
   readonly opener: LinkOpener;
+  readonly devicePath: string;
   readonly closed: Promise<GatewayError | undefined>;
   /** Whether anything was heard on it. */
   heard: boolean;
@@ -67,6 +69,10 @@ export class PortWire implements Wire {
 
   get isOpen(): boolean {
     return this.#port !== undefined;
+  }
+
+  get devicePath(): string | undefined {
+    return this.#port?.devicePath;
   }
 
   get error(): GatewayError | undefined {
@@ -122,6 +128,7 @@ export class PortWire implements Wire {
     const { signal } = this.#stop;
     try {
       const opener = await find();
+      const devicePath = await realpath(opener.target).catch(() => opener.target);
       let ended: (error: GatewayError | undefined) => void = () => {};
       const closed = new Promise<GatewayError | undefined>((resolve) => {
         ended = resolve;
@@ -130,7 +137,7 @@ export class PortWire implements Wire {
         { onData: (bytes) => this.#received(bytes), onClosed: (error) => ended(error) },
         signal,
       );
-      this.#port = { link, opener, closed, heard: false };
+      this.#port = { link, opener, devicePath, closed, heard: false };
       this.#error = undefined;
       log.info({ target: opener.target }, 'The serial port is open.');
       this.#events?.onOpen();

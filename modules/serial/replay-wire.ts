@@ -22,6 +22,7 @@ const FAST_RECORDS = 64;
 
 export class ReplayWire implements Wire {
   readonly isReplay = true;
+  readonly devicePath = undefined;
   readonly #options: ReplayWireOptions;
   readonly #stop = new AbortController();
   #isOpen = false;

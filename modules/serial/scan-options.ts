@@ -1,6 +1,7 @@
 // What `fieldpost scan serial` is told: texts as the command line gives them, or their own types from a program.
 
 import { z } from 'zod';
+import { LINE_FORMAT } from './line-format.ts';
 
 const COMMON_BAUD_RATES = [9600, 19_200, 115_200, 4800, 38_400, 57_600, 2400, 1200] as const;
 
@@ -22,11 +23,22 @@ const milliseconds = z
   ])
   .pipe(z.int().min(50).max(60_000));
 
+const formats = z.union([z.array(z.string()), z.string().transform((value) => value.split(','))]).pipe(
+  z
+    .array(z.string().regex(LINE_FORMAT, { error: 'must be formats such as 8N1,7E1' }))
+    .min(1)
+    .max(12),
+);
+
 export const scanOptions = z.strictObject({
   path: z.string().min(1).optional().meta({ description: 'One port. Default: all that have a device behind them.' }),
   baud_rates: baudRates
     .default([...COMMON_BAUD_RATES])
     .meta({ description: `Baud rates to try. Default: ${COMMON_BAUD_RATES.join(',')}.` }),
+  formats: formats.default(['8N1']).meta({
+    description:
+      'Data bits, parity, stop bits to try, such as 8N1,7E1,7O1,8E1,8N2. Default: 8N1, which tells 7 bits of text too.',
+  }),
   listen_ms: milliseconds.default(1500).meta({ description: 'How long to listen at each of them. Default: 1500.' }),
   send: z
     .string()

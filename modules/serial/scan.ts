@@ -1,23 +1,26 @@
-// Shows the serial ports of this machine and guesses at which baud rate somebody speaks. It listens; nothing is sent
-// unless a text to send is given.
+// Shows the serial ports of this machine and guesses at which baud rate and in which format somebody speaks. It listens;
+// nothing is sent unless a text to send is given. A port on which the gateway polls is listened to beside its adapter.
 
-import {
-  isGatewayError,
-  listSerialPorts,
-  type ScanContext,
-  serialLink,
-  type SerialPortInfo,
-  throwIfAborted,
-} from '#sdk';
+import { isGatewayError, listSerialPorts, type ScanContext, type SerialPortInfo, throwIfAborted } from '#sdk';
+import type { LentLine } from './line.ts';
+import { parseLineFormat } from './line-format.ts';
+import { lentLine, type LineSettings, listenBeside, listenOn } from './scan-listen.ts';
 import type { ScanOptions } from './scan-options.ts';
 import { isBetter, isText, type Score, scoreOf } from './scan-score.ts';
-
-/** Bytes that are enough to judge by. */
-const ENOUGH_BYTES = 4096;
 
 interface Guess {
   readonly baudRate: number;
   readonly score: Score;
+}
+
+/** What is known of a port; without a guess nothing was heard, or nobody listened. */
+interface Heard {
+  readonly hasListened: boolean;
+  readonly guess?: Guess | undefined;
+  /** Why it could not be opened. */
+  readonly fault?: string;
+  /** The adapter that polls there. */
+  readonly adapterId?: string;
 }
 
 /** @throws GatewayError GW_ABORTED. A port that cannot be opened is told and left out. */
@@ -26,78 +29,84 @@ export async function scanSerial(options: ScanOptions, context: ScanContext): Pr
   const { path } = options;
   const known = all.find((port) => port.path === path || port.byIdPath === path);
   const ports = path === undefined ? all : [known ?? { path }];
-  const perPortMs = options.list_only ? 0 : options.baud_rates.length * options.listen_ms;
+  const settings = settingsOf(options);
+  const perPortMs = options.list_only ? 0 : settings.length * options.listen_ms;
+  const longestMs = ports.length * perPortMs;
   const count = ports.length === 1 ? '1 port' : `${ports.length} ports`;
-  context.report({ kind: 'estimate', longestMs: ports.length * perPortMs, text: `${count}.` });
+  context.report({ kind: 'estimate', longestMs, text: `${count}.` });
   if (ports.length === 0) context.report({ kind: 'note', text: 'No serial port has a device behind it.' });
   for (const [index, port] of ports.entries()) {
     throwIfAborted(context.signal);
-    const doneMs = index * perPortMs;
-    const progress = (baudMs: number, text: string): void => {
-      const longestMs = Math.max(1, ports.length * perPortMs);
-      const remainingMs = longestMs - doneMs - baudMs;
-      context.report({ kind: 'progress', doneShare: (doneMs + baudMs) / longestMs, remainingMs, text });
+    const progress = (portMs: number, text: string): void => {
+      const doneMs = index * perPortMs + portMs;
+      const doneShare = doneMs / Math.max(1, longestMs);
+      context.report({ kind: 'progress', doneShare, remainingMs: longestMs - doneMs, text: `${port.path} ${text}` });
     };
-    const guess = options.list_only ? undefined : await guessBaudRate(port.path, options, context, progress);
+    const lent = await lentLine(port.path, context);
+    const heard = options.list_only
+      ? { hasListened: false, ...(lent && { adapterId: lent.adapterId }) }
+      : lent === undefined
+        ? await guessSettings(port.path, settings, options, context, progress)
+        : await hearAdapter(port.path, lent, options, context, progress);
     // A port that only the command line names, and that does not open, is no find.
-    if (guess !== 'not opened') report(port, guess, context);
-    else if (port.driver !== undefined) report(port, undefined, context);
+    if (heard.fault === undefined || port.driver !== undefined) report(port, heard, context);
   }
 }
 
-/** The baud rate at which most sense was heard; undefined where nothing was. */
-async function guessBaudRate(
+/** All formats at one baud rate, then the next. */
+function settingsOf({ baud_rates: baudRates, formats }: ScanOptions): readonly LineSettings[] {
+  return baudRates.flatMap((baudRate) => formats.map((format) => ({ baudRate, format })));
+}
+
+/** The settings at which most sense was heard. */
+async function guessSettings(
   path: string,
+  settings: readonly LineSettings[],
   options: ScanOptions,
   context: ScanContext,
   progress: (doneMs: number, text: string) => void,
-): Promise<Guess | 'not opened' | undefined> {
+): Promise<Heard> {
   let best: Guess | undefined;
-  for (const [index, baudRate] of options.baud_rates.entries()) {
+  for (const [index, setting] of settings.entries()) {
+    const { baudRate, format } = setting;
+    // Whole lines of text: no other rate reads better, only another format may lose less.
+    if (best !== undefined && best.baudRate !== baudRate && isWholeText(best.score)) break;
     throwIfAborted(context.signal);
-    progress(index * options.listen_ms, `${path} at ${baudRate} baud`);
-    let score: Score;
+    progress(index * options.listen_ms, `at ${baudRate} baud, ${format}`);
     try {
-      score = scoreOf(await listen(path, baudRate, options, context));
+      const score = scoreOf(await listenOn(path, setting, options, context), format);
+      if (score.bytes > 0 && (best === undefined || isBetter(score, best.score))) best = { baudRate, score };
     } catch (error) {
       if (!isGatewayError(error) || context.signal.aborted) throw error;
       context.report({ kind: 'note', text: error.message });
-      return best ?? 'not opened';
+      return best === undefined ? { hasListened: false, fault: error.message } : { hasListened: true, guess: best };
     }
-    if (score.bytes > 0 && (best === undefined || isBetter(score, best.score))) best = { baudRate, score };
-    // Whole lines of text: no other rate reads better.
-    if (isText(score) && score.printable === 1 && score.lines > 1) break;
   }
-  return best;
+  return { hasListened: true, guess: best };
 }
 
-async function listen(path: string, baudRate: number, options: ScanOptions, context: ScanContext): Promise<Buffer> {
-  const { listen_ms: listenMs, send } = options;
-  const { clock, signal } = context;
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  const over = new AbortController();
-  const end = (): void => over.abort();
-  signal.addEventListener('abort', end, { once: true });
-  const onData = (chunk: Buffer): void => {
-    if (bytes >= ENOUGH_BYTES) return end();
-    chunks.push(chunk);
-    bytes += chunk.length;
-  };
-  const opener = serialLink({ path, baudRate, dataBits: 8, parity: 'none', stopBits: 1 });
-  const link = await opener.open({ onData, onClosed: end }, signal);
-  try {
-    if (send !== undefined) link.write(Buffer.from(send.replaceAll('\\r', '\r').replaceAll('\\n', '\n'), 'latin1'));
-    await clock.sleep(listenMs, over.signal).catch(() => {});
-  } finally {
-    signal.removeEventListener('abort', end);
-    await link.close();
-  }
-  throwIfAborted(signal);
-  return Buffer.concat(chunks);
+function isWholeText(score: Score): boolean {
+  return isText(score) && score.printable === 1 && score.lines > 1;
 }
 
-function report(port: SerialPortInfo, guess: Guess | undefined, context: ScanContext): void {
+/** What an adapter hears while it polls, at the settings that it has. */
+async function hearAdapter(
+  path: string,
+  line: LentLine,
+  { listen_ms: listenMs, send }: ScanOptions,
+  context: ScanContext,
+  progress: (doneMs: number, text: string) => void,
+): Promise<Heard> {
+  const { adapterId, baudRate, format } = line;
+  const unsent = send === undefined ? '' : ' Nothing is sent there.';
+  const text = `${path} is in use by adapter "${adapterId}" of this gateway: heard beside it, at ${baudRate} baud, ${format}.${unsent}`;
+  context.report({ kind: 'note', text });
+  progress(0, `at ${baudRate} baud, ${format}`);
+  const score = scoreOf(await listenBeside(line, listenMs, context), format);
+  return { hasListened: true, adapterId, ...(score.bytes > 0 && { guess: { baudRate, score } }) };
+}
+
+function report(port: SerialPortInfo, { hasListened, guess, adapterId }: Heard, context: ScanContext): void {
   const usb = port.vendorId === undefined ? undefined : `${port.vendorId}:${port.productId ?? '?'}`;
   const facts: Record<string, string | undefined> = {
     'by id': port.byIdPath,
@@ -107,7 +116,8 @@ function report(port: SerialPortInfo, guess: Guess | undefined, context: ScanCon
     manufacturer: port.manufacturer,
     product: port.product,
     driver: port.driver,
-    ...guessFacts(guess),
+    adapter: adapterId,
+    ...(hasListened ? guessFacts(guess) : {}),
   };
   context.report({
     kind: 'found',
@@ -130,6 +140,7 @@ function guessFacts(guess: Guess | undefined): Record<string, string> {
   return {
     heard: `${score.bytes} bytes, ${share}, ${score.lines} lines`,
     'baud rate': String(baudRate),
+    format: score.format,
     sample: score.sample,
   };
 }
@@ -140,5 +151,17 @@ function suggestion(port: SerialPortInfo, { baudRate, score }: Guess): string {
     : score.sample.startsWith('{')
       ? 'decode: { kind: json, values: { value: /value } }'
       : "decode: { kind: regex, pattern: '(?<value>[-+0-9.]+)', types: { value: number } }";
-  return `type: serial\npath: ${port.byIdPath ?? port.path}\nbaud_rate: ${baudRate}\nframing: { kind: readline }\ndevices:\n  instrument:\n    ${decode}\n`;
+  const { dataBits, parity, stopBits } = parseLineFormat(score.format);
+  return [
+    'type: serial',
+    `path: ${port.byIdPath ?? port.path}`,
+    `baud_rate: ${baudRate}`,
+    ...(dataBits === 8 ? [] : [`data_bits: ${dataBits}`]),
+    ...(parity === 'none' ? [] : [`parity: ${parity}`]),
+    ...(stopBits === 1 ? [] : [`stop_bits: ${stopBits}`]),
+    'framing: { kind: readline }',
+    'devices:',
+    '  instrument:',
+    `    ${decode}\n`,
+  ].join('\n');
 }

@@ -17,6 +17,8 @@ export interface Wire {
   /** For people: `/dev/ttyUSB0`. */
   readonly target: string;
   readonly isOpen: boolean;
+  /** The device file of the open port, links resolved; undefined while there is none. */
+  readonly devicePath: string | undefined;
   /** Why it is not open. */
   readonly error: GatewayError | undefined;
   /** A capture: nothing can be sent. */

@@ -1,13 +1,15 @@
 import { describe, expect, it } from 'vitest';
 import { scanSerial } from '../../modules/serial/scan.ts';
 import { scanOptions } from '../../modules/serial/scan-options.ts';
-import { isBetter, isText, scoreOf } from '../../modules/serial/scan-score.ts';
+import type { Adapter } from '../../src/core/adapter.ts';
 import type { ScanEvent } from '../../src/core/scan.ts';
 import { closeEnd, openEnd, serialLine } from '../support/serial-line.ts';
 import { SerialInstrument } from '../sim/serial-instrument.ts';
-import { record } from '../unit/modules/modbus/harness.ts';
+import { waitFor } from '../support/wait.ts';
+import { NEVER, record } from '../unit/modules/modbus/harness.ts';
+import { serialAdapter } from '../unit/modules/serial/harness.ts';
 
-async function scan(options: object): Promise<ScanEvent[]> {
+async function scan(options: object, running: readonly Adapter[] = []): Promise<ScanEvent[]> {
   const { clock, log } = record().context;
   const events: ScanEvent[] = [];
   await scanSerial(scanOptions.parse(options), {
@@ -15,7 +17,7 @@ async function scan(options: object): Promise<ScanEvent[]> {
     log,
     signal: new AbortController().signal,
     report: (event) => events.push(event),
-    running: [],
+    running,
     profiles: () => [],
   });
   return events;
@@ -55,13 +57,56 @@ describe('a scan of a serial port', () => {
     expect(events).toContainEqual({ kind: 'note', text: expect.stringContaining('is held by') as string });
     await closeEnd(holder);
   });
-});
 
-it('text at the right rate is better than noise at a wrong one', () => {
-  const text = scoreOf(Buffer.from('W 12.5 kg\r\nW 12.6 kg\r\n'));
-  const noise = scoreOf(Buffer.from([0xfe, 0x80, 0x78, 0x00, 0xf8, 0x66, 0x80, 0xfe, 0x00, 0x78, 0x80, 0xf8]));
-  expect(isText(text)).toBe(true);
-  expect(isText(noise)).toBe(false);
-  expect(isBetter(text, noise)).toBe(true);
-  expect(isBetter(noise, text)).toBe(false);
+  it('tells 7 bits of data with parity, and suggests them', async () => {
+    await using line = await serialLine();
+    await using instrument = await SerialInstrument.open({ path: line.far, answer: () => undefined });
+    const withParity = Buffer.from('P 1013.2 hPa\r\n').map((byte) => {
+      const ones = byte.toString(2).replaceAll('0', '').length;
+      return ones % 2 === 0 ? byte : byte | 0x80;
+    });
+    let isOver = false;
+    const speaking = (async () => {
+      while (!isOver) await instrument.say(Buffer.from(withParity));
+    })();
+    const events = await scan({ path: line.near, baud_rates: '9600', formats: '8N1,8E1', listen_ms: '300' });
+    isOver = true;
+    await speaking;
+    expect(events[0]).toMatchObject({ kind: 'estimate', longestMs: 600 });
+    const tried = events.flatMap((event) => (event.kind === 'progress' ? [event.text] : []));
+    expect(tried).toEqual([`${line.near} at 9600 baud, 8N1`, `${line.near} at 9600 baud, 8E1`]);
+    const found = events.find((event) => event.kind === 'found')?.finding;
+    expect(found?.facts).toMatchObject({ 'baud rate': '9600', format: '7E1', sample: 'P 1013.2 hPa' });
+    expect(found?.suggestion).toContain('baud_rate: 9600\ndata_bits: 7\nparity: even\nframing:');
+  });
+
+  it('listens beside an adapter that polls there, and neither opens the port nor sends', async () => {
+    await using line = await serialLine();
+    await using instrument = await SerialInstrument.open({ path: line.far, answer: () => 'W 12.5 kg\r\n' });
+    const recording = record({ adapterId: 'scale-1' });
+    const decode = { kind: 'regex', pattern: '^W (?<weight>[-0-9.]+) kg$', types: { weight: 'number' } };
+    const scale = { request: 'W\r\n', decode, poll_interval_ms: 50 };
+    const adapter = serialAdapter({ path: line.near, baud_rate: 19_200, devices: { scale } }, recording);
+    await adapter.start(NEVER);
+    try {
+      await waitFor(() => recording.state('scale') === 'good');
+      const events = await scan({ path: line.near, baud_rates: '9600,1200', listen_ms: 400, send: 'X\\r\\n' }, [
+        adapter,
+      ]);
+      const text = `${line.near} is in use by adapter "scale-1" of this gateway: heard beside it, at 19200 baud, 8N1. Nothing is sent there.`;
+      expect(events).toContainEqual({ kind: 'note', text });
+      expect(events.find((event) => event.kind === 'found')?.finding.facts).toMatchObject({
+        adapter: 'scale-1',
+        'baud rate': '19200',
+        sample: 'W 12.5 kg',
+      });
+      expect(new Set(instrument.requests)).toEqual(new Set(['W']));
+      expect(recording.state('scale')).toBe('good');
+      // A port that is only listed is not heard at all.
+      const listed = await scan({ path: line.near, list_only: true }, [adapter]);
+      expect(listed.find((event) => event.kind === 'found')?.finding.facts).toEqual({ adapter: 'scale-1' });
+    } finally {
+      await adapter.stop(NEVER);
+    }
+  });
 });
