@@ -80,7 +80,8 @@ export class RemoteBroker {
         delayMs = RETRY_FIRST_MS;
         this.#health = { status: 'running' };
         log.info({ url: this.#options.config.url }, 'The adapter is attached to the broker.');
-        ({ reason } = await connection.closed);
+        const { reason: cause } = await connection.closed;
+        reason = `The connection to ${this.#options.config.url} was lost: ${cause.replace(/\.$/, '')}.`;
         this.#options.devices.leave(this, 'broker_disconnected');
       } catch (error) {
         if (signal.aborted) return;

@@ -92,7 +92,7 @@ export interface MqttConnection {
 }
 
 /** Longest wait for an orderly end. */
-const END_MS = 1000;
+const END_MS = 500;
 /** Return code of a SUBACK for a subscription that is refused (MQTT 3.1.1, 3.9.3). */
 const SUBACK_FAILURE = 0x80;
 /** The packet, the same in MQTT 3.1.1 (3.14) and 5 (3.14, reason code 0 left out). */
