@@ -37,6 +37,11 @@ export const ERROR_CATALOGUE = {
     exit: 75,
     kind: 'invalid',
   },
+  GW_SEALED: {
+    meaning: 'A sealed secret cannot be opened: the master key is missing or another one, or the secret is damaged.',
+    exit: 75,
+    kind: 'invalid',
+  },
   GW_STORE_CLOSED: { meaning: 'The store is closed.', exit: 75, kind: 'transient' },
   GW_STATE_FULL: {
     meaning: 'An entry is too large for the state store, or its owner keeps as much as the bound allows.',
