@@ -60,7 +60,12 @@ class MqttAdapter implements Adapter {
     this.#context = context;
     const configured = createConfiguredDialect(config);
     const dialects: readonly Dialect[] = [configured, ...config.presets.map((name) => createPreset(name))];
-    const shapes = new Map(config.topics.flatMap(({ points = {} }) => Object.entries(points)));
+    // Scaled where they are decoded, so that a write can be turned back; not once more by the pipeline.
+    const shapes = new Map(
+      config.topics.flatMap(({ points = {} }) =>
+        Object.entries(points).map(([name, { scale: _scale, offset: _offset, ...shape }]) => [name, shape] as const),
+      ),
+    );
     const describe = (deviceId: DeviceId, points: readonly PointInfo[]): DeviceInfo =>
       shapedDevice({
         deviceId,

@@ -12,6 +12,7 @@ import {
   PEM_PATTERN,
   PEM_RULE,
   pointShapeFields,
+  scaleFields,
   simulateFields,
   writeFields,
 } from '#sdk';
@@ -129,6 +130,7 @@ const pointSchema = z
       description: 'May be written, by the topic of `command`.',
     }),
     ...pointShapeFields,
+    ...scaleFields,
     ...writeFields,
   })
   .meta({ title: 'Point' });
@@ -177,7 +179,8 @@ const commandSchema = z
     }),
     payload: z.string().max(4096).default('{"{point}":{value}}').meta({
       title: 'Payload',
-      description: '`{point}` is the name of the point, `{value}` its value as JSON, `{text}` the value as text.',
+      description:
+        '`{point}` is the name of the point, `{value}` its raw value (before `scale`) as JSON, `{text}` the same as text.',
     }),
     response_topic: template({ allowed: ['device_id'], required: ['device_id'] })
       .optional()
@@ -306,6 +309,7 @@ export const mqttConfig = z
   });
 
 export type MqttConfig = z.output<typeof mqttConfig>;
+export type PointConfig = z.output<typeof pointSchema>;
 export type TopicConfig = z.output<typeof topicSchema>;
 export type CommandConfig = z.output<typeof commandSchema>;
 export type ConnectConfig = z.output<typeof connectSchema>;

@@ -1,7 +1,16 @@
 // The dialect of the configuration: `topics`, `availability` and `command`.
 
-import { writeRulesOf, type PointInfo, type PointValue, type ValueKind } from '#sdk';
-import type { CommandConfig, MqttConfig, TopicConfig } from './config.ts';
+import {
+  GatewayError,
+  scaled,
+  unscaled,
+  writeRulesOf,
+  type PointInfo,
+  type PointValue,
+  type Reading,
+  type ValueKind,
+} from '#sdk';
+import type { CommandConfig, MqttConfig, PointConfig, TopicConfig } from './config.ts';
 import type { Arrival, Dialect, Told, Understood, WritePlan } from './dialect.ts';
 import {
   isObject,
@@ -20,6 +29,8 @@ interface DecodedPoint {
   readonly steps: readonly string[];
   readonly type: ValueType;
   readonly unit: string | undefined;
+  /** Undefined: as it comes. */
+  readonly toValue: ((raw: PointValue) => PointValue) | undefined;
 }
 
 interface Route {
@@ -45,7 +56,9 @@ export function createConfiguredDialect(
     }
     return undefined;
   });
-  const writable = new Set(points.filter((point) => point.writable).map(({ name }) => name));
+  const writable = new Map(
+    config.topics.flatMap(({ points: all = {} }) => Object.entries(all).filter(([, point]) => point.writable)),
+  );
   return {
     name: 'topics',
     points,
@@ -56,8 +69,12 @@ export function createConfiguredDialect(
       const route = routeOf(arrival.topic);
       return route === undefined ? undefined : { told: [route.understand(route.device, arrival)] };
     },
-    planWrite: (device, point, value) =>
-      command === undefined || !writable.has(point) ? undefined : planWrite(command, { device, point, value }),
+    planWrite(device, point, value) {
+      const config = writable.get(point);
+      return command === undefined || config === undefined
+        ? undefined
+        : planWrite(command, { device, point, value, config });
+    },
   };
 }
 
@@ -70,15 +87,25 @@ const VALUE_KINDS: Readonly<Record<Exclude<ValueType, 'any'>, ValueKind>> = {
 
 function pointInfos(topics: readonly TopicConfig[]): readonly PointInfo[] {
   return topics.flatMap(({ topic, points = {} }) =>
-    Object.entries(points).map(([name, { pointer, type, unit, writable, write }]) => ({
+    Object.entries(points).map(([name, { pointer, type, unit, writable, write, ...rest }]) => ({
       name,
       address: `${topic}#${pointer}`,
       writable,
       ...(unit !== undefined && { unit }),
-      ...(type !== 'any' && { values: VALUE_KINDS[type] }),
+      ...(isScaled(rest) ? { values: VALUE_KINDS.number } : type !== 'any' && { values: VALUE_KINDS[type] }),
       writeRules: writeRulesOf({ write }),
     })),
   );
+}
+
+function isScaled({ scale, offset }: Pick<PointConfig, 'scale' | 'offset'>): boolean {
+  return scale !== undefined || offset !== undefined;
+}
+
+/** Texts and booleans stay as they are. */
+function toValue(config: PointConfig): ((raw: PointValue) => PointValue) | undefined {
+  if (!isScaled(config)) return undefined;
+  return (raw) => (typeof raw === 'number' || typeof raw === 'bigint' ? scaled(Number(raw), config) : raw);
 }
 
 function topicRoute({ topic, points, content_type: contentType }: TopicConfig): Route {
@@ -90,11 +117,12 @@ function topicRoute({ topic, points, content_type: contentType }: TopicConfig): 
       understand: (device, { replayed }) => (replayed ? { device } : { device, online: true, forward }),
     };
   }
-  const decoded: DecodedPoint[] = Object.entries(points).map(([name, { pointer, type, unit }]) => ({
+  const decoded: DecodedPoint[] = Object.entries(points).map(([name, config]) => ({
     name,
-    steps: parsePointer(pointer) ?? [],
-    type,
-    unit,
+    steps: parsePointer(config.pointer) ?? [],
+    type: config.type,
+    unit: config.unit,
+    toValue: toValue(config),
   }));
   return {
     topic: compileTopic(topic),
@@ -102,13 +130,18 @@ function topicRoute({ topic, points, content_type: contentType }: TopicConfig): 
       if (replayed) return { device };
       const document = documentOf(payload, decoded);
       if (document === undefined) return { device, online: true, fault: 'payload_not_json' };
-      const readings = decoded.flatMap(({ name, steps, type, unit }) => {
-        const value = valueAt(document, steps);
-        return value === undefined ? [] : [readingOf(name, value, type, unit)];
+      const readings = decoded.flatMap((point) => {
+        const value = valueAt(document, point.steps);
+        return value === undefined ? [] : [decodedReading(point, value)];
       });
       return { device, online: true, readings };
     },
   };
+}
+
+function decodedReading({ name, type, unit, toValue }: DecodedPoint, found: unknown): Reading {
+  const reading = readingOf(name, found, type, unit);
+  return toValue === undefined || reading.value === undefined ? reading : { ...reading, value: toValue(reading.value) };
 }
 
 /** A payload that is one bare word is the value of a point whose pointer is empty. */
@@ -146,18 +179,39 @@ function responseRoute(topic: string, pointer: string): Route {
 
 function planWrite(
   command: CommandConfig,
-  { device, point, value }: { readonly device: string; readonly point: string; readonly value: PointValue },
+  {
+    device,
+    point,
+    value,
+    config,
+  }: { readonly device: string; readonly point: string; readonly value: PointValue; readonly config: PointConfig },
 ): WritePlan {
+  const raw = isScaled(config) ? rawValue(value, { device, point, config }) : value;
+  const ofAnswer = toValue(config);
   const payload = command.payload
     .replaceAll('{point}', () => point)
-    .replaceAll('{value}', () => jsonOf(value))
-    .replaceAll('{text}', () => String(value));
+    .replaceAll('{value}', () => jsonOf(raw))
+    .replaceAll('{text}', () => String(raw));
   const topic = fillTopic(command.topic, { device_id: device, point });
   return {
     publish: [{ topic, payload: Buffer.from(payload) }],
     confirmedBy: !command.confirm ? 'none' : command.response_topic === undefined ? 'reading' : 'answer',
     timeoutMs: command.timeout_ms,
+    ...(ofAnswer !== undefined && { ofAnswer }),
   };
+}
+
+/** @throws GatewayError GW_WRITE_REFUSED. */
+function rawValue(
+  value: PointValue,
+  { device, point, config }: { readonly device: string; readonly point: string; readonly config: PointConfig },
+): number {
+  const raw = typeof value === 'number' ? unscaled(value, config) : undefined;
+  if (raw === undefined || (config.type === 'integer' && !Number.isInteger(raw))) {
+    const wanted = raw === undefined ? 'a number' : `a multiple of ${config.scale ?? 1} beside its offset`;
+    throw new GatewayError('GW_WRITE_REFUSED', `"${point}" of "${device}" takes ${wanted}.`);
+  }
+  return raw;
 }
 
 export function jsonOf(value: PointValue): string {

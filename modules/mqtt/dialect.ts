@@ -49,6 +49,8 @@ export interface WritePlan {
   readonly confirmedBy: 'reading' | 'answer' | 'none';
   /** Longest wait for that. */
   readonly timeoutMs: number;
+  /** What an answer on the response topic says of the point's value. Default: the answer itself. */
+  readonly ofAnswer?: (answer: PointValue) => PointValue;
 }
 
 export interface Dialect {

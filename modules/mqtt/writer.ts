@@ -101,9 +101,9 @@ export class Writer implements Witness {
         ]),
         signal,
       );
-      return value === undefined
-        ? { quality: { level: 'bad', reason: 'no_value' } }
-        : { readBack: value, quality: GOOD };
+      if (value === undefined) return { quality: { level: 'bad', reason: 'no_value' } };
+      const isAnswer = plan.confirmedBy === 'answer';
+      return { readBack: isAnswer ? (plan.ofAnswer?.(value) ?? value) : value, quality: GOOD };
     } finally {
       cancel?.();
       if (waiting !== undefined) this.#waiting.delete(waiting);

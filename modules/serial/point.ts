@@ -1,10 +1,19 @@
 // One point of a device: from what decoding found to a reading, and from a value to what a template takes.
 
-import { GatewayError, GOOD, writeRulesOf, type PointInfo, type PointValue, type Reading } from '#sdk';
+import {
+  GatewayError,
+  GOOD,
+  scaled,
+  type Scaling,
+  unscaled,
+  writeRulesOf,
+  type PointInfo,
+  type PointValue,
+  type Reading,
+} from '#sdk';
 import type { PointConfig, WriteConfig } from './config.ts';
 import type { DecodeConfig } from './config-decode.ts';
 import type { Decoded } from './decoded.ts';
-import { scaled, type Scaling, unscaled } from './scaling.ts';
 import { valueKind } from './value-kind.ts';
 
 export interface Point {

@@ -24,6 +24,7 @@ export * from '../core/module.ts';
 export * from '../core/outbox.ts';
 export * from '../core/pem.ts';
 export * from '../core/reading.ts';
+export * from '../core/scaling.ts';
 export * from '../core/scan.ts';
 export * from '../core/service.ts';
 export * from '../core/shape.ts';

@@ -1,6 +1,7 @@
 import { expect, it } from 'vitest';
 import { createMqttAdapter } from '../../../../modules/mqtt/adapter.ts';
 import { checkMqtt } from '../../../../modules/mqtt/check-config.ts';
+import { createConfiguredDialect } from '../../../../modules/mqtt/configured-dialect.ts';
 import { mqttConfig } from '../../../../modules/mqtt/config.ts';
 import { record } from './harness.ts';
 
@@ -72,4 +73,32 @@ it('tells what values its points have', () => {
   const config = mqttConfig.parse({ listen: {}, topics: [{ topic, points }], devices: { 'pump-3': {} } });
   const [device] = createMqttAdapter(config, record().context).devices();
   expect(device?.points.map(({ values }) => values)).toEqual([{ kind: 'integer' }, undefined]);
+});
+
+it('scales values where it decodes them, and turns writes back', () => {
+  const points = {
+    level: { pointer: '/level', type: 'integer', scale: 0.01, offset: -1, writable: true },
+    mode: { pointer: '/mode', scale: 2 },
+  };
+  const config = mqttConfig.parse({
+    listen: {},
+    topics: [{ topic, points }],
+    command: { topic: 'pumps/{device_id}/set', response_topic: 'pumps/{device_id}/done' },
+    devices: { 'pump-3': {} },
+  });
+  const dialect = createConfiguredDialect(config);
+  const payload = Buffer.from('{"level":1234,"mode":"auto"}');
+  const understood = dialect.understand({ topic: 'pumps/pump-3/state', payload, replayed: false });
+  expect(understood?.told[0]?.readings?.map(({ value }) => value)).toEqual([11.34, 'auto']);
+  const plan = dialect.planWrite('pump-3', 'level', 11.34);
+  expect(plan?.publish.map((publish) => Buffer.from(publish.payload).toString())).toEqual(['{"level":1234}']);
+  expect(plan?.ofAnswer?.(1234)).toBe(11.34);
+  for (const wrong of [true, 11.345]) {
+    expect(() => dialect.planWrite('pump-3', 'level', wrong)).toThrow(/"level" of "pump-3" takes a/);
+  }
+  const [device] = createMqttAdapter(config, record().context).devices();
+  expect(device?.points.map(({ values, shape }) => [values?.kind, shape?.scale, shape?.offset])).toEqual([
+    ['number', undefined, undefined],
+    ['number', undefined, undefined],
+  ]);
 });

@@ -1,4 +1,4 @@
-// value = raw × scale + offset, in decimals as a person would calculate it: 1234 × 0.01 is 12.34.
+// For adapters that scale while decoding, so that a write can be turned back: value = raw × scale + offset, in decimals as a person would calculate it: 1234 × 0.01 is 12.34.
 
 export interface Scaling {
   readonly scale?: number | undefined;
@@ -9,6 +9,7 @@ export interface Scaling {
 
 const DECIMALS_MAX = 15;
 
+/** The value of a raw one. */
 export function scaled(raw: number, { scale, offset, decimals }: Scaling): number {
   if (scale === undefined && offset === undefined && decimals === undefined) return raw;
   const exact = Math.max(decimalsOf(raw) + decimalsOf(scale ?? 1), decimalsOf(offset ?? 0));
