@@ -17,10 +17,11 @@ import { createAuthenticator, type Authenticator } from './authenticator.ts';
 import { Broker } from './broker.ts';
 import type { MqttConfig } from './config.ts';
 import { createConfiguredDialect } from './configured-dialect.ts';
-import { Devices } from './devices.ts';
+import { Devices, type Describe } from './devices.ts';
 import type { Dialect, Publish } from './dialect.ts';
 import { createIntake } from './intake.ts';
 import { createPreset } from './presets/presets.ts';
+import { typicalPoints } from './presets/typical-points.ts';
 import { RemoteBroker } from './remote-broker.ts';
 import { Writer } from './writer.ts';
 
@@ -44,6 +45,7 @@ class MqttAdapter implements Adapter {
   readonly #config: MqttConfig;
   readonly #context: AdapterContext;
   readonly #infos: readonly DeviceInfo[];
+  readonly #describe: Describe;
   readonly #devices: Devices;
   readonly #writer: Writer;
   readonly #carrier: Carrier;
@@ -89,6 +91,7 @@ class MqttAdapter implements Adapter {
       },
       configuredPoints: configured.points,
     });
+    this.#describe = describe;
     this.#infos = Object.keys(config.devices).map((id) => describe(id as DeviceId, configured.points));
     const devices = this.#devices;
     this.#authenticator = createAuthenticator(config, context);
@@ -107,6 +110,15 @@ class MqttAdapter implements Adapter {
 
   devices(): readonly DeviceInfo[] {
     return this.#infos;
+  }
+
+  typicalDevices(): readonly DeviceInfo[] {
+    const { devices, presets, topics } = this.#config;
+    const fallback = topics.some(({ points }) => points !== undefined) ? undefined : presets[0];
+    return this.#infos.map((info) => {
+      const preset = devices[info.deviceId]?.preset ?? fallback;
+      return preset === undefined ? info : this.#describe(info.deviceId, typicalPoints(preset, info.deviceId));
+    });
   }
 
   health(): HealthReport {

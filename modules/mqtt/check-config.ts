@@ -17,7 +17,7 @@ export function checkMqtt(config: MqttConfig): readonly ConfigFault[] {
   if (config.topics.length === 0 && config.presets.length === 0) {
     faults.push({ path: ['topics'], message: 'is empty and there are no `presets`: nothing would be taken in' });
   }
-  faults.push(...writeFaults(config), ...shapeFaults(config));
+  faults.push(...writeFaults(config), ...shapeFaults(config), ...presetFaults(config));
   return [...faults, ...(config.connect === undefined ? brokerFaults(config) : clientFaults(config))];
 }
 
@@ -36,6 +36,14 @@ function writeFaults({ topics, command }: MqttConfig): ConfigFault[] {
     }
   }
   return faults;
+}
+
+function presetFaults({ devices, presets }: MqttConfig): ConfigFault[] {
+  return Object.entries(devices).flatMap(([id, { preset }]) =>
+    preset === undefined || presets.includes(preset)
+      ? []
+      : [{ path: ['devices', id, 'preset'], message: 'is none of the `presets` of the adapter' }],
+  );
 }
 
 /**

@@ -243,10 +243,20 @@ const connectSchema = z
   })
   .meta({ title: 'Connect', description: 'Attaches to a broker that is there already, instead of being one.' });
 
-const deviceSchema = z.strictObject({ ...simulateFields, ...deviceShapeFields }).meta({
-  title: 'Device',
-  description: 'A device that is expected; its id is the one of the topics.',
-});
+const deviceSchema = z
+  .strictObject({
+    ...simulateFields,
+    preset: z.enum(PRESET_NAMES).optional().meta({
+      title: 'Preset',
+      description:
+        'Which of the `presets` it is, for a simulation, which then has the points that such devices usually have. Default: the first, where `topics` have no points.',
+    }),
+    ...deviceShapeFields,
+  })
+  .meta({
+    title: 'Device',
+    description: 'A device that is expected; its id is the one of the topics.',
+  });
 
 export const mqttConfig = z
   .strictObject({

@@ -131,6 +131,11 @@ export interface Adapter {
   /** The leaf devices that are configured; those that show themselves at run time come with `addDevice`. */
   devices(): readonly DeviceInfo[];
   /**
+   * For a simulation: the configured devices, with the points that such devices usually have where they tell them only when
+   * they speak. Default: `devices()`.
+   */
+  typicalDevices?(): readonly DeviceInfo[];
+  /**
    * Starts its schedulers and listeners. A device or port that is absent is not a failure: it is retried for ever and
    * shown. @throws GatewayError only for what a person must change (a port to listen on that is taken, …).
    */

@@ -26,7 +26,8 @@ export function adapterPlan(config: AdapterConfig, modules: ModuleList, simulate
       const build = await definition.load();
       const { simulated, others } = splitSimulated(config, simulateAll);
       if (simulated === undefined) return build(config.settings, context);
-      const infos = build(simulated, context).devices();
+      const model = build(simulated, context);
+      const infos = model.typicalDevices?.() ?? model.devices();
       const isSimulated = new Set(infos.map(({ deviceId }) => deviceId));
       // A device that speaks by itself does not mix its values with those that are made up.
       const addDevice: AdapterContext['addDevice'] = (device) =>

@@ -50,6 +50,25 @@ it.each([
   expect(faults.map(({ message }) => message).join('; ')).toContain(words);
 });
 
+it('has the usual points for a simulation of devices that tell theirs only when they speak', () => {
+  const presets = ['tasmota', 'shelly'];
+  const devices = {
+    plug: {},
+    'shellyplus1pm-a8032ab12345': { preset: 'shelly' },
+    'shelly1-B929CC': { preset: 'shelly', point_defaults: { deadband: 1 } },
+  };
+  const config = mqttConfig.parse({ listen: {}, anonymous: 'loopback', presets, devices });
+  expect(checkMqtt(config)).toEqual([]);
+  const adapter = createMqttAdapter(config, record().context);
+  expect(adapter.devices().map(({ points }) => points.length)).toEqual([0, 0, 0]);
+  const typical = adapter.typicalDevices?.() ?? [];
+  expect(typical.map(({ deviceId }) => deviceId)).toEqual(Object.keys(devices));
+  expect(typical.map(({ points }) => points[0]?.name)).toEqual(['POWER', 'switch:0.output', 'relay/0']);
+  expect(typical[2]?.points[1]?.shape?.deadband).toBe(1);
+  const wrong = mqttConfig.parse({ listen: {}, presets, devices: { plug: { preset: 'homie' } }, anonymous: 'all' });
+  expect(checkMqtt(wrong).map(({ path }) => path.join('.'))).toEqual(['devices.plug.preset']);
+});
+
 it('finds faults of shaping once, where they stand', () => {
   const broker = { listen: {}, anonymous: 'loopback' };
   const faultsOf = (settings: object): string[] =>
