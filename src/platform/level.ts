@@ -111,24 +111,32 @@ async function syncFiles(directory: string): Promise<void> {
 function openError(directory: string, error: unknown): GatewayError {
   if (error instanceof GatewayError) return error;
   const code = levelCodes(error);
-  if (code.includes('LEVEL_LOCKED')) {
-    return new GatewayError(
-      'GW_DATA_LOCKED',
-      `${directory} is in use by another Fieldpost. Stop it, or give this one a data directory of its own with --data.`,
-      { cause: error },
-    );
-  }
+  if (code.includes('LEVEL_LOCKED')) return lockedError(directory, error);
   const system = code.find((name) => /^E[A-Z]+$/.test(name));
   if (system === 'EACCES' || system === 'EPERM' || system === 'EROFS' || system === 'ENOTDIR') {
-    return new GatewayError(
-      'GW_DATA_DIRECTORY',
-      `${directory} cannot be created or written (${system}). Give the user that runs Fieldpost the right to write there, or choose another directory with --data.`,
-      { cause: error },
-    );
+    return unusableError(directory, system, error);
   }
   return new GatewayError('GW_STORE_OPEN', `${directory} could not be opened: ${deepestText(error)}.`, {
     cause: error,
   });
+}
+
+/** GW_DATA_LOCKED. */
+export function lockedError(directory: string, cause?: unknown): GatewayError {
+  return new GatewayError(
+    'GW_DATA_LOCKED',
+    `${directory} is in use by another Fieldpost. Stop it, or give this one a data directory of its own with --data.`,
+    { cause },
+  );
+}
+
+/** GW_DATA_DIRECTORY. */
+export function unusableError(directory: string, reason: string, cause: unknown): GatewayError {
+  return new GatewayError(
+    'GW_DATA_DIRECTORY',
+    `${directory} cannot be created or written (${reason}). Give the user that runs Fieldpost the right to write there, or choose another directory with --data.`,
+    { cause },
+  );
 }
 
 /** The codes of an error and of its causes, outermost first: `LEVEL_CORRUPTION`, `ENOSPC`, … */

@@ -1,16 +1,22 @@
 // A copy of the store as it was before it was opened, because opening rewrites it: LevelDB drops what it cannot read from
 // its log and deletes the file. Hard links cost nothing; where the file system has none, the files are copied.
+//
+// Invariants, at every instant and after a power cut
+// - `<directory>.found` is whole, and is the store as it was found by an opening that has not ended: nothing has been written
+//   for anybody since. It is gone, durably, before an opening resolves. So an opening that a crash interrupted never
+//   happened: the next one puts back what was found (`takeBack`) and begins again.
+// - `<directory>.repaired` is whole, and the store: what was found is kept as `<directory>.damaged-…` before it takes its
+//   place (`endRepair`).
+// - `.opening` and `.repairing` are being laid out and hold nothing that does not stand elsewhere as well, and nor does
+//   `.undone`, which is being removed.
+// - Only the one who holds the store's lock comes here (sole-opener.ts).
 
 import { existsSync } from 'node:fs';
-import { copyFile, link, readdir, rename, rm } from 'node:fs/promises';
+import { copyFile, link, open, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { systemCode } from '../core/errors.ts';
+import { GatewayError, systemCode } from '../core/errors.ts';
 import { makeDirectory, syncDirectory } from '../platform/files.ts';
 import { unknownTables } from '../platform/level-manifest.ts';
-
-function openingPath(directory: string): string {
-  return `${directory}.opening`;
-}
 
 /** More than a crash in the middle of a compaction leaves. */
 const COPY_MAX_TABLES = 16;
@@ -22,49 +28,124 @@ const COPY_MAX_TABLES = 16;
  * store on a full disk needs to open again.
  */
 export async function setAside(directory: string, wasOpen: boolean): Promise<string | undefined> {
-  const aside = openingPath(directory);
-  await rm(aside, { recursive: true, force: true });
   if (wasOpen) {
-    await linkFiles(directory, aside);
+    await linkAside(directory);
     return undefined;
   }
   const unknown = await unknownTables(directory);
   const many = unknown.length > COPY_MAX_TABLES;
   const manifests = (await filesOf(directory)).filter((name) => name.startsWith('MANIFEST-'));
   // The MANIFEST's number may be given out again as well.
-  await linkFiles(directory, aside, new Set([...manifests, ...(many ? [] : unknown)]));
+  await linkAside(directory, new Set([...manifests, ...(many ? [] : unknown)]));
   return many ? `the MANIFEST does not know ${unknown.length} of its tables` : undefined;
+}
+
+/** Nothing to do where there is no store yet. */
+async function linkAside(directory: string, copied?: ReadonlySet<string>): Promise<void> {
+  if (!existsSync(directory)) return;
+  const fresh = `${directory}.opening`;
+  await rm(fresh, { recursive: true, force: true });
+  await linkFiles(directory, fresh, copied);
+  await rename(fresh, foundPath(directory));
+  await syncDirectory(dirname(directory));
+}
+
+function foundPath(directory: string): string {
+  return `${directory}.found`;
+}
+
+/** The store is open and sound: durable before anything is written to it, because `takeBack` would undo that. */
+export async function forgetAside(directory: string): Promise<void> {
+  if (!existsSync(foundPath(directory))) return;
+  await removeUndone(directory);
+  await rename(foundPath(directory), undonePath(directory));
+  await syncDirectory(dirname(directory));
+  await removeUndone(directory);
+}
+
+/** Puts back what an opening found that a crash interrupted, or that came to nothing. */
+export async function takeBack(directory: string): Promise<void> {
+  await removeUndone(directory);
+  await rm(repairingPath(directory), { recursive: true, force: true });
+  if (!existsSync(foundPath(directory))) return;
+  if (existsSync(directory)) await rename(directory, undonePath(directory));
+  await rename(foundPath(directory), directory);
+  await syncDirectory(dirname(directory));
+  await removeUndone(directory);
+}
+
+/** An opening failed, and not for damage. What cannot be put back now is put back by the next opening. */
+export async function leaveAsFound(directory: string, error: unknown): Promise<void> {
+  // An earlier release has it open, and writes to it.
+  const inUse = error instanceof GatewayError && error.code === 'GW_DATA_LOCKED';
+  await (inUse ? forgetAside(directory) : takeBack(directory)).catch(() => {});
+}
+
+function undonePath(directory: string): string {
+  return `${directory}.undone`;
+}
+
+async function removeUndone(directory: string): Promise<void> {
+  await rm(undonePath(directory), { recursive: true, force: true });
 }
 
 /**
  * Lays the files as they were found out in a directory of their own for the repair: until that is whole the store stands
  * as it was, and a crash changes nothing. Returns its path.
  */
-export async function layOut(directory: string, kept: string): Promise<string> {
-  const copy = `${directory}.repairing`;
+export async function layOut(directory: string): Promise<string> {
+  // There was no store to set aside, though there should have been, or somebody has removed what was: then the store as it
+  // stands is the best there is.
+  if (!existsSync(foundPath(directory))) await linkAside(directory);
+  const copy = repairingPath(directory);
   await rm(copy, { recursive: true, force: true });
-  await linkFiles(kept, copy);
+  await linkFiles(foundPath(directory), copy);
   return copy;
 }
 
-/** Puts the repaired files into the store's place. */
-export async function putInPlace(directory: string): Promise<void> {
-  await syncDirectory(`${directory}.repairing`);
-  await rename(`${directory}.repairing`, repairedPath(directory));
+/** Puts the repaired files into the store's place; returns where those are kept that were found. */
+export async function endSalvage(directory: string, wallMs: number): Promise<string> {
+  const kept = await keptPath(directory, wallMs);
+  await syncDirectory(repairingPath(directory));
+  await rename(repairingPath(directory), repairedPath(directory));
   await syncDirectory(dirname(directory));
-  await endRepair(directory);
+  await putInPlace(directory, kept);
+  return kept;
 }
 
-/** Also what a crash interrupted: a directory that bears this name is whole, and newer than what stands in its place. */
-export async function endRepair(directory: string): Promise<void> {
-  if (!existsSync(repairedPath(directory))) return;
+/** What a crash interrupted of it. */
+export async function endRepair(directory: string, wallMs: number): Promise<void> {
+  if (existsSync(repairedPath(directory))) await putInPlace(directory, await keptPath(directory, wallMs));
+}
+
+async function putInPlace(directory: string, kept: string): Promise<void> {
+  if (existsSync(foundPath(directory))) {
+    await rename(foundPath(directory), kept);
+    await syncDirectory(dirname(directory));
+  }
   await rm(directory, { recursive: true, force: true });
   await rename(repairedPath(directory), directory);
   await syncDirectory(dirname(directory));
 }
 
+function repairingPath(directory: string): string {
+  return `${directory}.repairing`;
+}
+
 function repairedPath(directory: string): string {
   return `${directory}.repaired`;
+}
+
+/** `<directory>.damaged-<n>-<date>`, with the next number. */
+async function keptPath(directory: string, wallMs: number): Promise<string> {
+  const parent = dirname(directory);
+  const prefix = `${basename(directory)}.damaged-`;
+  let highest = 0;
+  for (const name of await readdir(parent)) {
+    if (name.startsWith(prefix)) highest = Math.max(highest, Number.parseInt(name.slice(prefix.length), 10) || 0);
+  }
+  const date = new Date(wallMs).toISOString().slice(0, 10);
+  return join(parent, `${prefix}${highest + 1}-${date}`);
 }
 
 /** None where there is no such directory. */
@@ -83,7 +164,6 @@ async function linkFiles(
   toDirectory: string,
   copied: ReadonlySet<string> = new Set(),
 ): Promise<void> {
-  if (!existsSync(fromDirectory)) return;
   await makeDirectory(toDirectory);
   for (const name of await filesOf(fromDirectory)) {
     if (name === 'LOCK') continue;
@@ -95,7 +175,19 @@ async function linkFiles(
     } catch (error) {
       if (systemCode(error) === 'ENOENT') continue;
       await copyFile(from, to);
+      await syncFile(to);
     }
+  }
+  await syncDirectory(toDirectory);
+}
+
+/** Of a copy; what a link names is as durable as it was. */
+async function syncFile(path: string): Promise<void> {
+  const handle = await open(path);
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
   }
 }
 
@@ -103,6 +195,7 @@ async function linkFiles(
 async function copies(from: string, to: string): Promise<boolean> {
   try {
     await copyFile(from, to);
+    await syncFile(to);
     return true;
   } catch (error) {
     await rm(to, { force: true });
@@ -110,32 +203,4 @@ async function copies(from: string, to: string): Promise<boolean> {
     if (systemCode(error) !== 'ENOSPC' && systemCode(error) !== 'EDQUOT') throw error;
     return false;
   }
-}
-
-export async function forgetAside(directory: string): Promise<void> {
-  await rm(openingPath(directory), { recursive: true, force: true });
-}
-
-/** Gives a copy up again: the salvage came to nothing, and the store stands as it was. */
-export async function giveUp(directory: string, kept: string): Promise<void> {
-  await rm(kept, { recursive: true, force: true });
-  await rm(`${directory}.repairing`, { recursive: true, force: true });
-}
-
-/** Keeps the copy for good as `<directory>.damaged-<n>-<date>`; returns its path. */
-export async function keepAside(directory: string, wallMs: number): Promise<string> {
-  const parent = dirname(directory);
-  const prefix = `${basename(directory)}.damaged-`;
-  let highest = 0;
-  for (const name of await readdir(parent)) {
-    if (name.startsWith(prefix)) highest = Math.max(highest, Number.parseInt(name.slice(prefix.length), 10) || 0);
-  }
-  const date = new Date(wallMs).toISOString().slice(0, 10);
-  const kept = join(parent, `${prefix}${highest + 1}-${date}`);
-  // Somebody may have removed it: then the store as it stands is the best there is.
-  if (!existsSync(openingPath(directory))) await setAside(directory, true);
-  await rename(openingPath(directory), kept);
-  await syncDirectory(kept);
-  await syncDirectory(parent);
-  return kept;
 }

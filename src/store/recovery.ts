@@ -6,9 +6,9 @@ import { errorText, GatewayError } from '../core/errors.ts';
 import type { QueueDefinition, SalvageReport } from '../core/outbox.ts';
 import { writeFileAtomic } from '../platform/files.ts';
 import type { LevelHandle, LevelTuning, LevelFactory } from '../platform/level-handle.ts';
-import { levelCodes, repairLevel } from '../platform/level.ts';
+import { levelCodes, repairLevel, unusableError } from '../platform/level.ts';
 import type { Clock } from '../core/clock.ts';
-import { endRepair, forgetAside, giveUp, keepAside, layOut, putInPlace, setAside } from './aside.ts';
+import { endRepair, endSalvage, forgetAside, layOut, leaveAsFound, setAside, takeBack } from './aside.ts';
 import { decodeChunk } from './chunk-decoder.ts';
 import { readCleanMark, removeCleanMark, type Shutdown } from './clean-mark.ts';
 import { isEarlier, readEpoch, readFormat, writeIdentity } from './identity.ts';
@@ -18,6 +18,7 @@ import { QueueState } from './queue-state.ts';
 import { replay, replayChunks, type Gap, type ReplayReport } from './replay.ts';
 import { unseal } from './sealed.ts';
 import { ShelfClock } from './shelf-clock.ts';
+import { openAlone } from './sole-opener.ts';
 
 /**
  * A quarter of a million small messages: read whole after a crash. Of a longer backlog only what was written last can
@@ -62,21 +63,29 @@ interface Loaded {
 }
 
 /** @throws GatewayError GW_DATA_LOCKED, GW_DATA_DIRECTORY, GW_STORE_FORMAT, GW_STORE_OPEN. */
-export async function openLog(options: RecoveryOptions): Promise<OpenedLog> {
+export function openLog(options: RecoveryOptions): Promise<OpenedLog> {
+  return openAlone(options.directory, () => open(options));
+}
+
+async function open(options: RecoveryOptions): Promise<OpenedLog> {
   const { directory } = options;
   let shutdown: Shutdown;
   let unsafe: string | undefined;
   try {
-    await endRepair(directory);
+    await endRepair(directory, options.clock.wallMs());
+    await takeBack(directory);
     shutdown = await readCleanMark(directory);
     unsafe = await setAside(directory, options.wasOpen);
   } catch (error) {
-    throw unusable(directory, error);
+    throw unusableError(directory, errorText(error), error);
   }
   // A full disk has no room for a salvage, and may be all that is wrong.
   const known = unsafe ?? options.damage;
   if (known !== undefined && !(await options.isDiskFull())) return salvage(options, known, shutdown);
-  if (unsafe !== undefined) throw openError(directory, new Error(`${unsafe}, and there is no room to repair it`));
+  if (unsafe !== undefined) {
+    await leaveAsFound(directory, unsafe);
+    throw openError(directory, new Error(`${unsafe}, and there is no room to repair it`));
+  }
   const found = await openAsLeft(options, shutdown);
   return typeof found === 'string' ? salvage(options, found, shutdown) : found;
 }
@@ -93,11 +102,9 @@ async function openAsLeft(options: RecoveryOptions, shutdown: Shutdown): Promise
     await loaded.level.close();
     return loaded.damage;
   } catch (error) {
-    if (!(await isDamage(options, error))) {
-      await forgetAside(directory);
-      throw openError(directory, error);
-    }
-    return errorText(error);
+    if (await isDamage(options, error)) return errorText(error);
+    await leaveAsFound(directory, error);
+    throw openError(directory, error);
   }
 }
 
@@ -127,14 +134,6 @@ async function canWrite(directory: string): Promise<boolean> {
 function openError(directory: string, error: unknown): GatewayError {
   if (error instanceof GatewayError) return error;
   return new GatewayError('GW_STORE_OPEN', `${directory} could not be read: ${errorText(error)}.`, { cause: error });
-}
-
-function unusable(directory: string, error: unknown): GatewayError {
-  return new GatewayError(
-    'GW_DATA_DIRECTORY',
-    `${directory} cannot be created or written (${errorText(error)}). Give the user that runs Fieldpost the right to write there, or choose another directory with --data.`,
-    { cause: error },
-  );
 }
 
 async function finish(options: RecoveryOptions): Promise<void> {
@@ -237,17 +236,16 @@ async function verify(level: LevelHandle, from: number, to: number): Promise<Gap
 
 async function salvage(options: RecoveryOptions, reason: string, shutdown: Shutdown): Promise<OpenedLog> {
   const { directory } = options;
-  const copiedTo = await keepAside(directory, options.clock.wallMs());
   let swept;
   try {
-    const copy = await layOut(directory, copiedTo);
+    const copy = await layOut(directory);
     await repairLevel(copy);
     swept = await sweep(options, copy);
   } catch (error) {
-    await giveUp(directory, copiedTo);
+    await leaveAsFound(directory, error);
     throw openError(directory, error);
   }
-  await putInPlace(directory);
+  const copiedTo = await endSalvage(directory, options.clock.wallMs());
   const loaded = await load(options, { kind: 'changed', tail: 0, file: '', table: false });
   const { level, state, replayed } = loaded;
   const gaps = [...loaded.gaps];

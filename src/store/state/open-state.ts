@@ -4,12 +4,13 @@
 import { errorText, GatewayError } from '../../core/errors.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { LevelFactory, LevelHandle, LevelTuning } from '../../platform/level-handle.ts';
-import { repairLevel } from '../../platform/level.ts';
-import { endRepair, forgetAside, giveUp, keepAside, layOut, putInPlace, setAside } from '../aside.ts';
+import { repairLevel, unusableError } from '../../platform/level.ts';
+import { endRepair, endSalvage, forgetAside, layOut, leaveAsFound, setAside, takeBack } from '../aside.ts';
 import { readCleanMark, removeCleanMark, type Shutdown } from '../clean-mark.ts';
 import { isDamage } from '../recovery.ts';
 import type { Reopening } from '../reopening.ts';
 import { seal, unseal } from '../sealed.ts';
+import { openAlone } from '../sole-opener.ts';
 import { decodeValue, entryBytes, metaKey, parseEntryKey, type Tally } from './records.ts';
 
 /** What a space takes of its limits. */
@@ -65,24 +66,28 @@ interface Scan {
 }
 
 /** @throws GatewayError GW_DATA_LOCKED, GW_DATA_DIRECTORY, GW_STORE_FORMAT, GW_STORE_OPEN. */
-export async function openState(options: StateOpenOptions, how: Reopening): Promise<OpenedState> {
+export function openState(options: StateOpenOptions, how: Reopening): Promise<OpenedState> {
+  return openAlone(options.directory, () => open(options, how));
+}
+
+async function open(options: StateOpenOptions, how: Reopening): Promise<OpenedState> {
   const { directory, isDiskFull } = options;
   let shutdown: Shutdown;
   let unsafe: string | undefined;
   try {
-    await endRepair(directory);
+    await endRepair(directory, options.clock.wallMs());
+    await takeBack(directory);
     shutdown = await readCleanMark(directory);
     unsafe = await setAside(directory, options.wasOpen);
   } catch (error) {
-    throw new GatewayError(
-      'GW_DATA_DIRECTORY',
-      `${directory} cannot be created or written (${errorText(error)}). Give the user that runs Fieldpost the right to write there, or choose another directory with --data.`,
-      { cause: error },
-    );
+    throw unusableError(directory, errorText(error), error);
   }
   const known = unsafe ?? how.damage;
   if (known !== undefined && !(await isDiskFull())) return salvage(options, known, shutdown);
-  if (unsafe !== undefined) throw openError(directory, new Error(`${unsafe}, and there is no room to repair it`));
+  if (unsafe !== undefined) {
+    await leaveAsFound(directory, unsafe);
+    throw openError(directory, new Error(`${unsafe}, and there is no room to repair it`));
+  }
   let damage: string;
   try {
     const found = await openAsLeft(options, shutdown);
@@ -90,7 +95,7 @@ export async function openState(options: StateOpenOptions, how: Reopening): Prom
     damage = found;
   } catch (error) {
     if (!(await isDamage({ directory, isDiskFull, thorough: how.thorough }, error))) {
-      await forgetAside(directory);
+      await leaveAsFound(directory, error);
       throw openError(directory, error);
     }
     damage = errorText(error);
@@ -188,17 +193,16 @@ function damageOf(found: Scan, shutdown: Shutdown, format: StoreFormat | undefin
 
 async function salvage(options: StateOpenOptions, reason: string, shutdown: Shutdown): Promise<OpenedState> {
   const { directory } = options;
-  const copiedTo = await keepAside(directory, options.clock.wallMs());
   let entriesDamaged;
   try {
-    const copy = await layOut(directory, copiedTo);
+    const copy = await layOut(directory);
     await repairLevel(copy);
     entriesDamaged = await sweep(options, copy);
   } catch (error) {
-    await giveUp(directory, copiedTo);
+    await leaveAsFound(directory, error);
     throw openError(directory, error);
   }
-  await putInPlace(directory);
+  const copiedTo = await endSalvage(directory, options.clock.wallMs());
   await removeCleanMark(directory);
   const level = await options.level(directory, TUNING);
   const found = await scan(level);
