@@ -4,26 +4,21 @@ import { isDeviceId } from '../core/device.ts';
 import { UPSTREAM_ENDPOINT } from '../core/endpoint.ts';
 import { LIMITS } from '../core/limits.ts';
 import { isRecord } from './describe.ts';
-import type { CheckedEntry } from './entry.ts';
 import { type Explained, sentence } from './explain.ts';
 import { RESERVED_ENDPOINTS } from './schema.ts';
 import { nearest } from './nearest.ts';
-
-export interface ReferenceEntries {
-  readonly adapters: ReadonlyMap<string, CheckedEntry>;
-}
 
 export interface ReferenceOptions {
   readonly checkCondition?: (text: string) => string | undefined;
 }
 
 /** Works on raw values, because faults elsewhere must not hide these. */
-export function checkReferences(values: unknown, entries: ReferenceEntries, options: ReferenceOptions): Explained[] {
+export function checkReferences(values: unknown, options: ReferenceOptions): Explained[] {
   const root = isRecord(values) ? values : {};
-  return [...checkDevices(root, entries), ...checkRoutes(root, options)];
+  return [...checkDevices(root), ...checkRoutes(root, options)];
 }
 
-function checkDevices(root: Record<string, unknown>, entries: ReferenceEntries): Explained[] {
+function checkDevices(root: Record<string, unknown>): Explained[] {
   const faults: Explained[] = [];
   const gateway = root['gateway'];
   const gatewayId = isRecord(gateway) ? gateway['id'] : undefined;
@@ -44,8 +39,8 @@ function checkDevices(root: Record<string, unknown>, entries: ReferenceEntries):
           at: 'key',
           message: `the device id "${deviceId}" is the gateway's own (gateway.id); choose another.`,
         });
-      } else if (!isDeviceId(deviceId) && entries.adapters.has(adapterId)) {
-        // The module's schema did not object, but an id is the gateway's business.
+      } else if (!isDeviceId(deviceId)) {
+        // An id is the gateway's business, whatever the module's schema says of the rest.
         const message = `the device id ${JSON.stringify(deviceId)} must be 1 to 128 letters, digits or - . % _ * ? ! ( ) , : = @ $ ' (no space, / + #).`;
         faults.push({ path, at: 'key', message });
       }

@@ -68,7 +68,7 @@ export function loadConfigText(text: string, options: LoadOptions): LoadResult {
   // Entries are checked even when the rest has faults, so that a person sees all of them at once.
   const profiles = new ProfileShelf(options.profileDirectory);
   const entries = checkEntries(values, { document, catalogue: options.catalogue, profiles, found });
-  found.push(...checkReferences(values, entries, options));
+  found.push(...checkReferences(values, options));
 
   const located = [...locate(found, document, options.file), ...profiles.faults];
   if (!parsed.success || located.length > 0 || document.faults.length > 0) {
