@@ -4,7 +4,8 @@
 // - A sender that waits is answered after the sync of the one commit that holds its messages, or with an error.
 // - Polled values wait in a bounded list while the disk is slow, failing or full, in order; what the list cannot hold is
 //   reported as lost. They leave in one append at a time, so order survives a retry.
-// - While the outbox refuses (`reject`), `ready` does not resolve: adapters that can slow their source wait there.
+// - While the outbox refuses (`reject`), `ready` does not resolve: adapters that can slow their source wait there. A store
+//   that fails is no reason to wait: devices are read on, for whoever looks at them, and what is too much is counted as lost.
 
 import type { Clock } from '../core/clock.ts';
 import { isGatewayError } from '../core/errors.ts';
@@ -50,6 +51,8 @@ export class Ingress {
   #draining: Promise<void> | undefined;
   #paused = false;
   #refused = false;
+  /** The store could not write what was last handed to it. */
+  #failing = false;
   readonly #packer = new Packer();
   #messageShape: MessageShape;
   #cancelLook: (() => void) | undefined;
@@ -89,7 +92,7 @@ export class Ingress {
     if (entry === undefined) return;
     if (this.#waiting.length >= LIMITS.ingress_waiting_batches) {
       const oldest = this.#waiting.shift();
-      if (oldest !== undefined) this.#lose([oldest], 'busy');
+      if (oldest !== undefined) this.#lose([oldest], this.#failing ? 'store_error' : 'busy');
     }
     this.#waiting.push(entry);
     this.#draining ??= this.#drain();
@@ -185,6 +188,7 @@ export class Ingress {
         await this.#options.outbox.append(entries, { class: 'poll', signal: this.#stop.signal });
         retryMs = RETRY_FIRST_MS;
         this.#refused = false;
+        this.#failing = false;
       } catch (error) {
         if (!(await this.#keepOrLose(entries, error, retryMs))) continue;
         retryMs = Math.min(retryMs * 2, RETRY_LAST_MS);
@@ -199,14 +203,13 @@ export class Ingress {
     // With `drop_newest` the outbox has counted and reported them itself.
     const policy = isGatewayError(error, 'GW_OUTBOX_FULL') ? error.details['policy'] : undefined;
     if (policy === 'drop_newest') return false;
-    const retriable =
-      policy === 'reject' || isGatewayError(error, 'GW_OUTBOX_BUSY') || isGatewayError(error, 'GW_STORE_WRITE');
-    if (!retriable || this.#stop.signal.aborted) {
+    this.#refused = policy === 'reject' || isGatewayError(error, 'GW_OUTBOX_BUSY');
+    this.#failing = isGatewayError(error, 'GW_STORE_WRITE');
+    if (!(this.#refused || this.#failing) || this.#stop.signal.aborted) {
       this.#lose(entries, 'store_error');
       return false;
     }
     this.#waiting.unshift(...entries);
-    this.#refused = true;
     this.#setPaused();
     try {
       await this.#options.clock.sleep(retryMs, this.#stop.signal);
@@ -216,11 +219,11 @@ export class Ingress {
     return true;
   }
 
-  /** Pauses while the outbox refuses, or when the list is half full; resumes when it is a quarter full. */
+  /** Pauses while the outbox refuses, or is slow and the list half full; resumes when it is a quarter full. */
   #setPaused(): void {
     const high = LIMITS.ingress_waiting_batches / 2;
     const low = LIMITS.ingress_waiting_batches / 4;
-    const paused = this.#refused || this.#waiting.length > (this.#paused ? low : high);
+    const paused = this.#refused || (!this.#failing && this.#waiting.length > (this.#paused ? low : high));
     if (paused === this.#paused) return;
     this.#paused = paused;
     if (paused) this.#options.telemetry.emit('ingress_paused', { waitingBatches: this.#waiting.length });

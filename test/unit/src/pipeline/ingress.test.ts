@@ -84,7 +84,7 @@ describe('ingress', () => {
     );
   });
 
-  it.each(['GW_OUTBOX_FULL', 'GW_OUTBOX_BUSY', 'GW_STORE_WRITE'] as const)(
+  it.each(['GW_OUTBOX_FULL', 'GW_OUTBOX_BUSY'] as const)(
     'keeps polled values through %s, pauses sources meanwhile, and loses no order',
     async (code) => {
       const { ingress, gate, stored, events, lost } = setup();
@@ -105,6 +105,18 @@ describe('ingress', () => {
       expect(lost).toEqual([]);
     },
   );
+
+  it('has sources go on while the store fails, and counts what it cannot keep as lost to it', async () => {
+    const { ingress, gate, stored, lost } = setup();
+    gate.failures = ['GW_STORE_WRITE', 'GW_STORE_WRITE'];
+    for (let value = 0; value < LIMITS.ingress_waiting_batches; value += 1) ingress.readings(reading(value));
+    await waitFor(() => gate.calls.length === 1);
+    for (let value = 0; value < 3; value += 1) ingress.readings(reading(LIMITS.ingress_waiting_batches + value));
+    expect(ingress.stats()).toMatchObject({ waitingBatches: LIMITS.ingress_waiting_batches, paused: false });
+    expect(lost).toEqual(Array.from({ length: 3 }, () => ({ deviceId: 'meter-1', count: 1, reason: 'store_error' })));
+    await ingress.ready(NEVER);
+    await waitFor(async () => (await stored()).length === LIMITS.ingress_waiting_batches);
+  }, 60_000);
 
   it('bounds what waits: the oldest is counted as lost, never silently', async () => {
     const { ingress, gate, stored, lost } = setup();
