@@ -8,6 +8,7 @@ import type { OutboxSettings } from '../core/outbox.ts';
 import type { LevelHandle } from '../platform/level-handle.ts';
 import { logFrom, metaKey } from './keys.ts';
 import type { CommitJob } from './group-commit.ts';
+import type { Limits } from './limits.ts';
 import type { LogReader } from './log-reader.ts';
 import { headOffset, liveBytes, type LogState } from './log-state.ts';
 import type { Refusals } from './refusals.ts';
@@ -31,12 +32,12 @@ export interface HousekeepingHost {
   readonly reader: LogReader;
   readonly space: Space;
   readonly clock: Clock;
+  readonly limits: Limits;
   readonly refusals: Refusals;
   readonly settings: OutboxSettings;
   readonly closed: boolean;
   readonly recovering: boolean;
   quotaBytes(): number;
-  headIsTooOld(): boolean;
   change(change: Pick<CommitJob, 'apply' | 'limits'>): Promise<unknown>;
   read<T>(work: (level: LevelHandle) => Promise<T>): Promise<T>;
 }
@@ -110,7 +111,7 @@ export class Housekeeping {
     await core.read(() => refreshHead(core.state, core.reader));
     core.refusals.tell();
     const overQuota = core.settings.whenFull === 'drop_oldest' && liveBytes(core.state) > core.quotaBytes();
-    if (overQuota || core.refusals.owed() || core.headIsTooOld()) await core.change({ limits: true });
+    if (overQuota || core.refusals.owed() || core.limits.headIsTooOld()) await core.change({ limits: true });
     await this.#reclaim();
   }
 

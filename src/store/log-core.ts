@@ -1,34 +1,24 @@
-// The engine under the outbox: commits groups, keeps checkpoints, enforces limits, gives space back, and reopens the
-// store after a failure. Queues and the public interface stand on it.
+// The engine under the outbox: commits groups, keeps checkpoints, and reopens the store after a failure. Queues and the
+// public interface stand on it.
 
 import type { Clock } from '../core/clock.ts';
 import type { DeviceId } from '../core/device.ts';
 import { errorText, GatewayError } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
-import type { AppendReceipt, OutboxEntry, OutboxEvent, OutboxSettings } from '../core/outbox.ts';
-import { UPSTREAM_ENDPOINT } from '../core/endpoint.ts';
+import type { AppendReceipt, OutboxEvent, OutboxSettings } from '../core/outbox.ts';
 import type { LevelHandle } from '../platform/level-handle.ts';
 import { ChunkEncoder } from './chunk-encoder.ts';
 import { recordBytes, type Chunk } from './chunk-format.ts';
 import { CommitBatch } from './commit-batch.ts';
-import { DropLedger, eventMessage, type DropEvent, type QuarantineEvent } from './drop-ledger.ts';
+import { DropLedger } from './drop-ledger.ts';
 import { Housekeeping } from './housekeeping.ts';
 import { GroupCommit, type CommitJob } from './group-commit.ts';
 import { logKey, RECORD } from './keys.ts';
+import { Limits } from './limits.ts';
 import { LogReader } from './log-reader.ts';
-import { checkpointOf, headOffset, liveBytes, snapshotOf, type LogState } from './log-state.ts';
-import type { QueueState } from './queue-state.ts';
+import { checkpointOf, liveBytes, snapshotOf, type LogState } from './log-state.ts';
 import { encodeReferences } from './references.ts';
-import {
-  ageStepMs,
-  dropFromHead,
-  dropFromQueue,
-  dropGap,
-  dropStepBytes,
-  dropToQuota,
-  refreshHead,
-  type DropContext,
-} from './retention.ts';
+import { dropGap, refreshHead, type DropContext } from './retention.ts';
 import { applyChunk, replayChunks, type Gap } from './replay.ts';
 import { closedError, ReopeningPace, writeError, type Reopened, type Reopening } from './reopening.ts';
 import { seal } from './sealed.ts';
@@ -62,6 +52,7 @@ export class LogCore {
   readonly line: GroupCommit;
   readonly space: Space;
   readonly clock: Clock;
+  readonly limits: Limits;
   readonly refusals: Refusals;
   settings: OutboxSettings;
   commitsTotal = 0;
@@ -99,6 +90,7 @@ export class LogCore {
       intervals: () => this.settings,
       commit: (group) => (this.#committing = this.#commit(group)),
     });
+    this.limits = new Limits(this, options.gatewayId);
     this.refusals = new Refusals(this);
     this.#house = new Housekeeping(this, options.log);
     this.#house.start();
@@ -214,16 +206,16 @@ export class LogCore {
     let committed: { chunk: Chunk | undefined; syncMs: number };
     try {
       if (group.some(({ entries, limits }) => entries.length > 0 || limits === true)) {
-        await this.#enforce(batch, ledger, group);
+        await this.limits.enforce(batch, ledger, group);
       }
-      for (const job of group) await job.prepare?.(batch, this.#dropContext(ledger, batch));
+      for (const job of group) await job.prepare?.(batch, this.limits.context(batch, ledger));
       receipts = group.map((job) => {
         const own = job.entries.map((entry) => batch.add(entry));
         job.apply?.(batch);
         return own;
       });
       this.refusals.write(batch);
-      this.#addDrops(batch, ledger);
+      this.limits.tell(batch, ledger);
       committed = await this.#write(level, batch);
     } catch (error) {
       batch.undo();
@@ -308,84 +300,6 @@ export class LogCore {
 
   wakeAll(): void {
     for (const notifier of this.#changed.values()) notifier.notify();
-  }
-
-  #addDrops(batch: CommitBatch, ledger: DropLedger): void {
-    const events = ledger.events([...this.state.queues.keys()]);
-    batch.events.push(...events);
-    const news = ledger.news(events);
-    // The loss of nothing but such events (they expire too) is told, but makes no new message: else it would never end.
-    if (news.every(({ deviceId, from }) => deviceId === this.#options.gatewayId && from !== undefined)) return;
-    for (const event of news) batch.add(this.eventEntry(event));
-  }
-
-  eventEntry(event: DropEvent | QuarantineEvent): OutboxEntry {
-    // Queues that take all need no mention; what every queue lost concerns the routed ones too.
-    const queues = event.queue === undefined ? [...this.state.queues.keys()] : [UPSTREAM_ENDPOINT, event.queue];
-    return { message: eventMessage(event, this.#options.gatewayId, this.clock.now()), queues };
-  }
-
-  // -- limits
-
-  #dropContext(ledger: DropLedger, batch: CommitBatch): DropContext {
-    return {
-      state: this.state,
-      reader: this.reader,
-      ledger,
-      gatewayId: this.#options.gatewayId,
-      onUndo: (undo) => batch.onUndo(undo),
-      unreadable: (queue, messages) => {
-        const event = this.damageEvent(queue, messages);
-        batch.events.push(event);
-        batch.add(this.eventEntry(event));
-      },
-    };
-  }
-
-  damageEvent(queue: QueueState, messages: number): DropEvent {
-    return {
-      kind: 'dropped',
-      reason: 'damaged',
-      deviceId: this.#options.gatewayId,
-      epoch: this.state.epoch,
-      count: messages,
-      queue: queue.name,
-    };
-  }
-
-  async #enforce(batch: CommitBatch, ledger: DropLedger, group: readonly CommitJob[]): Promise<void> {
-    const { state, settings } = this;
-    const context = this.#dropContext(ledger, batch);
-    const { head } = state;
-    batch.onUndo(() => {
-      state.head = head;
-    });
-    if (this.headIsTooOld()) {
-      const oldestMs = state.shelf.nowMs() - settings.maxAgeSecs * 1000;
-      await dropFromHead(context, 'max_age', (head) => head.shelfMs >= oldestMs);
-    }
-    let incoming = 0;
-    for (const job of group) incoming += job.bytes;
-    if (this.space.isShort(settings)) await this.space.refresh(true);
-    if (settings.whenFull === 'drop_oldest' && liveBytes(state) + incoming > this.quotaBytes()) {
-      await refreshHead(state, this.reader);
-      const quota = this.quotaBytes();
-      const reason = quota < settings.maxBytes ? 'min_free_bytes' : 'max_bytes';
-      if (liveBytes(state) + incoming > quota) await dropToQuota(context, quota, incoming, reason);
-    }
-    for (const queue of state.queues.values()) {
-      if (queue.maxBytes === undefined || queue.bytes + incoming <= queue.maxBytes) continue;
-      const target = Math.max(0, queue.maxBytes - incoming - dropStepBytes(queue.maxBytes));
-      await dropFromQueue(context, queue, target);
-    }
-    if (batch.events.length > 0 || ledger.size > 0) batch.checkpoint = true;
-  }
-
-  headIsTooOld(): boolean {
-    const { shelfMs } = this.state.head;
-    const { maxAgeSecs } = this.settings;
-    if (maxAgeSecs <= 0 || shelfMs === undefined || headOffset(this.state) === this.state.tail) return false;
-    return this.state.shelf.nowMs() - shelfMs > maxAgeSecs * 1000 + ageStepMs(maxAgeSecs);
   }
 
   // -- failure

@@ -95,7 +95,8 @@ export class Quarantine {
     };
     batch.events.push(event);
     // An event that its endpoint refuses makes no further event: else a refusal of all of them would never end.
-    if (stored.message.properties[PROPERTY_FIELDPOST_EVENT] === undefined) batch.add(this.#core.eventEntry(event));
+    if (stored.message.properties[PROPERTY_FIELDPOST_EVENT] === undefined)
+      batch.add(this.#core.limits.eventEntry(event));
   }
 
   #encode(

@@ -13,7 +13,7 @@ export interface RefusalsHost {
   readonly state: LogState;
   quotaBytes(): number;
   emit(event: OutboxEvent): void;
-  eventEntry(event: DropEvent): OutboxEntry;
+  readonly limits: { eventEntry(event: DropEvent): OutboxEntry };
 }
 
 interface Sum {
@@ -70,7 +70,7 @@ export class Refusals {
     this.tell();
     const written = [...this.#sums];
     this.#sums.clear();
-    for (const [, sum] of written) batch.add(this.#core.eventEntry(this.#event(sum, sum.unwritten)));
+    for (const [, sum] of written) batch.add(this.#core.limits.eventEntry(this.#event(sum, sum.unwritten)));
     batch.onUndo(() => {
       for (const [key, sum] of written) {
         const since = this.#sums.get(key);
