@@ -15,14 +15,16 @@ import {
 } from '#sdk';
 import { createAuthenticator, type Authenticator } from './authenticator.ts';
 import { Broker } from './broker.ts';
+import { Captures } from './capture.ts';
 import type { MqttConfig } from './config.ts';
 import { createConfiguredDialect } from './configured-dialect.ts';
 import { Devices, type Describe } from './devices.ts';
 import type { Dialect, Publish } from './dialect.ts';
-import { createIntake } from './intake.ts';
+import { createIntake, type Intake, type Witness } from './intake.ts';
 import { createPreset } from './presets/presets.ts';
 import { typicalPoints } from './presets/typical-points.ts';
 import { RemoteBroker } from './remote-broker.ts';
+import { onlyOf, Replay } from './replay.ts';
 import { Writer } from './writer.ts';
 
 /** What carries the traffic. */
@@ -47,6 +49,10 @@ class MqttAdapter implements Adapter {
   readonly #infos: readonly DeviceInfo[];
   readonly #describe: Describe;
   readonly #devices: Devices;
+  /** Those that a capture stands in for. */
+  readonly #replayed: Devices;
+  readonly #replays: readonly Replay[];
+  readonly #captures: Captures;
   readonly #writer: Writer;
   readonly #carrier: Carrier;
   readonly #authenticator: Authenticator;
@@ -61,22 +67,15 @@ class MqttAdapter implements Adapter {
     this.#config = config;
     this.#context = context;
     const configured = createConfiguredDialect(config);
-    const dialects: readonly Dialect[] = [configured, ...config.presets.map((name) => createPreset(name))];
-    // Scaled where they are decoded, so that a write can be turned back; not once more by the pipeline.
-    const shapes = new Map(
-      config.topics.flatMap(({ points = {} }) =>
-        Object.entries(points).map(([name, { scale: _scale, offset: _offset, ...shape }]) => [name, shape] as const),
-      ),
-    );
-    const describe = (deviceId: DeviceId, points: readonly PointInfo[]): DeviceInfo =>
-      shapedDevice({
-        deviceId,
-        points,
-        pointConfig: (name) => shapes.get(name),
-        device: config.devices[deviceId] ?? {},
-        adapter: config,
-      });
-    this.#devices = new Devices(context, describe);
+    this.#describe = describer(config);
+    this.#captures = new Captures(config.devices, context);
+    const dialects = [configured, ...config.presets.map(createPreset)].map((dialect) => this.#captures.tap(dialect));
+    const isReplayed = (deviceId: DeviceId): boolean => config.devices[deviceId]?.replay !== undefined;
+    // What a device says that a capture stands in for does not mix with it.
+    const addDevice: AdapterContext['addDevice'] = (info) => !isReplayed(info.deviceId) && context.addDevice(info);
+    this.#devices = new Devices({ ...context, addDevice }, this.#describe);
+    this.#replayed = new Devices(context, this.#describe);
+    this.#replays = this.#createReplays(configured.points);
     const publish = (message: Publish): Promise<void> => this.#carrier.publish(message);
     this.#writer = new Writer(context.clock, publish);
     const intake = createIntake({
@@ -91,8 +90,7 @@ class MqttAdapter implements Adapter {
       },
       configuredPoints: configured.points,
     });
-    this.#describe = describe;
-    this.#infos = Object.keys(config.devices).map((id) => describe(id as DeviceId, configured.points));
+    this.#infos = Object.keys(config.devices).map((id) => this.#describe(id as DeviceId, configured.points));
     const devices = this.#devices;
     this.#authenticator = createAuthenticator(config, context);
     this.#carrier =
@@ -122,7 +120,10 @@ class MqttAdapter implements Adapter {
   }
 
   health(): HealthReport {
-    return this.#health.status === 'running' ? (this.#carrier.health?.() ?? this.#health) : this.#health;
+    if (this.#health.status !== 'running') return this.#health;
+    const fault = this.#replays.find((replay) => replay.fault !== undefined)?.fault;
+    if (fault !== undefined) return { status: 'degraded', reason: fault };
+    return this.#carrier.health?.() ?? this.#health;
   }
 
   async start(): Promise<void> {
@@ -143,6 +144,10 @@ class MqttAdapter implements Adapter {
 
   write(write: PointWrite, signal: AbortSignal): Promise<WriteResult> {
     const device = this.#devices.get(write.deviceId);
+    if (this.#config.devices[write.deviceId]?.replay !== undefined) {
+      const words = `"${write.deviceId}" is a capture that is played; nothing can be written to it.`;
+      return Promise.reject(new GatewayError('GW_WRITE_REFUSED', words));
+    }
     if (device === undefined && this.#infos.some(({ deviceId }) => deviceId === write.deviceId)) {
       return Promise.reject(
         new GatewayError('GW_DEVICE_OFFLINE', `"${write.deviceId}" was not heard since the start.`),
@@ -152,7 +157,7 @@ class MqttAdapter implements Adapter {
   }
 
   identify(deviceId: DeviceId): Promise<Readonly<Record<string, string>>> {
-    const device = this.#devices.get(deviceId);
+    const device = this.#devices.get(deviceId) ?? this.#replayed.get(deviceId);
     if (device === undefined || device.lastHeardMs === 0) {
       return Promise.reject(new GatewayError('GW_DEVICE_OFFLINE', `"${deviceId}" was not heard since the start.`));
     }
@@ -167,7 +172,9 @@ class MqttAdapter implements Adapter {
     if (this.#stopped !== undefined) return;
     this.#health = { status: 'starting' };
     this.#hashing ??= this.#authenticator.hashPasswords(this.#stopping.signal);
+    await this.#captures.open();
     await this.#carrier.start();
+    for (const replay of this.#replays) replay.start();
     this.#health = { status: 'running' };
     this.#lookForSilence();
   }
@@ -176,7 +183,8 @@ class MqttAdapter implements Adapter {
     this.#stopping.abort();
     this.#cancelLooks();
     this.#writer.stop();
-    await this.#carrier.stop(signal);
+    await Promise.all([this.#carrier.stop(signal), ...this.#replays.map((replay) => replay.stop())]);
+    await this.#captures.close();
     await this.#hashing;
     this.#health = { status: 'stopped' };
   }
@@ -186,7 +194,47 @@ class MqttAdapter implements Adapter {
     if (silentMs === 0) return;
     this.#cancelLooks = this.#context.clock.after(silentMs / SILENCE_LOOKS, () => {
       this.#devices.expire(silentMs);
+      this.#replayed.expire(silentMs);
       this.#lookForSilence();
     });
   }
+
+  #createReplays(configuredPoints: readonly PointInfo[]): readonly Replay[] {
+    const [config, context] = [this.#config, this.#context];
+    return Object.entries(config.devices).flatMap(([id, { replay }]) => {
+      if (replay === undefined) return [];
+      const deviceId = id as DeviceId;
+      const dialects = (): Dialect[] => [createConfiguredDialect(config), ...config.presets.map(createPreset)];
+      const createFresh = (): Intake =>
+        createIntake({
+          context,
+          dialects: dialects().map((dialect) => onlyOf(deviceId, dialect)),
+          devices: this.#replayed,
+          witness: NO_WITNESS,
+          ask: () => {},
+          configuredPoints,
+        });
+      return [new Replay({ deviceId, file: replay.file, context, createIntake: createFresh })];
+    });
+  }
+}
+
+/** Nobody writes to a capture. */
+const NO_WITNESS: Witness = { reading: () => {}, answer: () => {} };
+
+function describer(config: MqttConfig): Describe {
+  // Scaled where they are decoded, so that a write can be turned back; not once more by the pipeline.
+  const shapes = new Map(
+    config.topics.flatMap(({ points = {} }) =>
+      Object.entries(points).map(([name, { scale: _scale, offset: _offset, ...shape }]) => [name, shape] as const),
+    ),
+  );
+  return (deviceId, points) =>
+    shapedDevice({
+      deviceId,
+      points,
+      pointConfig: (name) => shapes.get(name),
+      device: config.devices[deviceId] ?? {},
+      adapter: config,
+    });
 }

@@ -17,7 +17,7 @@ export function checkMqtt(config: MqttConfig): readonly ConfigFault[] {
   if (config.topics.length === 0 && config.presets.length === 0) {
     faults.push({ path: ['topics'], message: 'is empty and there are no `presets`: nothing would be taken in' });
   }
-  faults.push(...writeFaults(config), ...shapeFaults(config), ...presetFaults(config));
+  faults.push(...writeFaults(config), ...shapeFaults(config), ...deviceFaults(config));
   return [...faults, ...(config.connect === undefined ? brokerFaults(config) : clientFaults(config))];
 }
 
@@ -38,12 +38,20 @@ function writeFaults({ topics, command }: MqttConfig): ConfigFault[] {
   return faults;
 }
 
-function presetFaults({ devices, presets }: MqttConfig): ConfigFault[] {
-  return Object.entries(devices).flatMap(([id, { preset }]) =>
-    preset === undefined || presets.includes(preset)
-      ? []
-      : [{ path: ['devices', id, 'preset'], message: 'is none of the `presets` of the adapter' }],
-  );
+function deviceFaults({ devices, presets }: MqttConfig): ConfigFault[] {
+  const faults: ConfigFault[] = [];
+  const files = new Set<string>();
+  for (const [id, { preset, capture }] of Object.entries(devices)) {
+    if (preset !== undefined && !presets.includes(preset)) {
+      faults.push({ path: ['devices', id, 'preset'], message: 'is none of the `presets` of the adapter' });
+    }
+    if (capture === undefined) continue;
+    if (files.has(capture.file)) {
+      faults.push({ path: ['devices', id, 'capture', 'file'], message: 'is the file of another device already' });
+    }
+    files.add(capture.file);
+  }
+  return faults;
 }
 
 /**

@@ -4,6 +4,7 @@
 import { z } from 'zod';
 import {
   adapterShapeFields,
+  captureFields,
   deviceShapeFields,
   listenAddressSchema,
   LIMITS,
@@ -246,6 +247,7 @@ const connectSchema = z
 const deviceSchema = z
   .strictObject({
     ...simulateFields,
+    ...captureFields,
     preset: z.enum(PRESET_NAMES).optional().meta({
       title: 'Preset',
       description:
