@@ -12,6 +12,12 @@ export const LIMITS = {
   chunk_cache_bytes: 4 * 1024 * 1024,
   /** Devices whose next `seq` is kept in memory. */
   outbox_devices: 100_000,
+  /** Streams of the outbox, and the partitions of each. */
+  outbox_streams: 64,
+  stream_partitions: 32,
+  /** Bytes of the newest index of each stream in memory, and places in it that its readers came to. */
+  stream_index_bytes: 256 * 1024,
+  stream_reader_places: 1024,
   /** Messages leased by one queue. */
   queue_in_flight_messages: 8192,
   /** Ranges done above a cursor; past it the pump waits for the lowest. */

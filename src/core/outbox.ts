@@ -1,11 +1,14 @@
 // Contract of the durable store-and-forward buffer: one log of chunks in commit order, one queue an endpoint over it,
-// quarantine. Implemented on LevelDB and in memory; nothing outside `store/` may assume either.
+// streams that keep what was delivered, quarantine. Implemented on LevelDB and in memory; nothing outside `store/` may assume either.
 
 import type { DeviceId } from './device.ts';
 import type { Message, StoredMessage } from './message.ts';
 
-/** `$upstream`, `events`, or the name of an endpoint. */
+/** `$upstream`, or the name of an endpoint. */
 export type QueueName = string;
+
+/** A retained queue: what is appended to it has been delivered, and is read from any place until its retention is over. */
+export type StreamName = string;
 
 export interface QueueDefinition {
   readonly name: QueueName;
@@ -15,6 +18,26 @@ export interface QueueDefinition {
   readonly order: 'live_first' | 'strict';
   /** Own quota in bytes of referenced messages; a queue over it loses its own oldest references, never another's. */
   readonly maxBytes?: number;
+}
+
+/**
+ * A stream keeps what it takes for its readers, each of which keeps its own place. Its messages are numbered in each
+ * partition from 0, without gaps, in the commit that stores them; what is lost to damage leaves its numbers unused.
+ */
+export interface StreamDefinition {
+  readonly name: StreamName;
+  /** 1 to `stream_partitions`; fixed when the stream is made, a later value changes nothing. */
+  readonly partitions: number;
+  /** How long messages are kept at least, unless `maxBytes` or the outbox's own limits want room before. */
+  readonly retentionSecs: number;
+  /** Over this the stream gives up its own oldest, never a queue's. */
+  readonly maxBytes: number;
+}
+
+/** Where in a stream a message goes. */
+export interface StreamPlace {
+  readonly name: StreamName;
+  readonly partition: number;
 }
 
 export type WhenFull = 'drop_oldest' | 'drop_newest' | 'reject';
@@ -37,6 +60,8 @@ export interface OutboxEntry {
   readonly message: Message;
   /** The `routed` queues that take it; queues that take all need no mention. */
   readonly queues: readonly QueueName[];
+  /** The stream that keeps it, beside the queues that deliver it. One that does not exist keeps nothing. */
+  readonly stream?: StreamPlace;
 }
 
 export interface AppendReceipt {
@@ -105,6 +130,65 @@ export interface OutboxQueue {
   stats(): QueueStats;
 }
 
+/** Where to begin in a partition. A place that is gone already begins at what is left. */
+export type StreamPosition =
+  | { readonly kind: 'earliest' | 'latest' }
+  /** `offset`: the log's. Both are about the first message above it, or at it where `inclusive`. */
+  | { readonly kind: 'offset' | 'sequence'; readonly value: number; readonly inclusive: boolean }
+  /** The first message enqueued after that wall clock; where the clock was set back meanwhile, one such place. */
+  | { readonly kind: 'time'; readonly afterMs: number };
+
+export interface StreamMessage {
+  /** From 0, in its partition. */
+  readonly sequence: number;
+  /** Wall clock of the commit that stored it, corrected where the clock was not known then. */
+  readonly enqueuedMs: number;
+  readonly stored: StoredMessage;
+}
+
+export interface StreamPartition {
+  /** Of the oldest that is kept; when nothing is, of the next to come. */
+  readonly firstSequence: number;
+  /** -1: there never was one, and so for the next two. */
+  readonly lastSequence: number;
+  readonly lastOffset: number;
+  readonly lastEnqueuedMs: number;
+}
+
+export interface OutboxStream {
+  readonly name: StreamName;
+  readonly partitions: number;
+  /** Wall clock. */
+  readonly createdAtMs: number;
+  /** @throws GatewayError GW_NOT_FOUND for a partition that does not exist; so do the other three. */
+  partition(partition: number): StreamPartition;
+  /** The sequence number to begin with. */
+  locate(partition: number, position: StreamPosition): Promise<number>;
+  /**
+   * The messages from a sequence number on, in order, without a wait; empty when there are none yet. What is gone is
+   * passed over. At least one when there is one, whatever its size.
+   */
+  read(
+    partition: number,
+    from: number,
+    limit: { readonly maxMessages: number; readonly maxBytes: number },
+  ): Promise<readonly StreamMessage[]>;
+  /** Resolves when there is a message at or above that sequence number. @throws GatewayError GW_ABORTED, GW_STORE_CLOSED. */
+  available(partition: number, from: number, signal: AbortSignal): Promise<void>;
+}
+
+export interface StreamStats {
+  readonly name: StreamName;
+  readonly messages: number;
+  readonly bytes: number;
+  /** Age in ms of the oldest that is kept. */
+  readonly oldestAgeMs: number | undefined;
+  /** Messages given up before their time, because the outbox needed the room. */
+  readonly shortenedTotal: number;
+  /** The stream exists on disk, but is not configured: it keeps what it has until its retention is over. */
+  readonly detached: boolean;
+}
+
 export interface QuarantinedMessage {
   readonly id: string;
   readonly queue: QueueName;
@@ -147,6 +231,13 @@ export type OutboxEvent =
       readonly seq: number;
       readonly queue: QueueName;
     }
+  /** A stream gave up messages before their time, because the outbox's own limits needed the room. They were delivered. */
+  | {
+      readonly kind: 'retention_shortened';
+      readonly reason: 'max_bytes' | 'min_free_bytes';
+      readonly stream: StreamName;
+      readonly count: number;
+    }
   | { readonly kind: 'committed'; readonly messages: number; readonly bytes: number; readonly syncMs: number }
   | { readonly kind: 'write_failed'; readonly reason: string }
   | { readonly kind: 'reopened' }
@@ -186,6 +277,7 @@ export interface OutboxStats {
   /** `reject` or `drop_newest` refuses for want of room. With `drop_oldest` there is always room: see `droppedTotal`. */
   readonly full: boolean;
   readonly queues: readonly QueueStats[];
+  readonly streams: readonly StreamStats[];
 }
 
 export interface Outbox {
@@ -201,6 +293,10 @@ export interface Outbox {
   queue(name: QueueName): OutboxQueue;
   /** Opens the queues of the configured endpoints. A new queue begins at the tail; one not named becomes detached. */
   setQueues(definitions: readonly QueueDefinition[]): Promise<void>;
+  /** @throws GatewayError GW_NOT_FOUND. */
+  stream(name: StreamName): OutboxStream;
+  /** Opens the configured streams. A new one is empty; one not named becomes detached. Resolves after the sync. */
+  setStreams(definitions: readonly StreamDefinition[]): Promise<void>;
   setSettings(settings: OutboxSettings): void;
   /**
    * Remembers a boot's true wall clock minus its monotonic clock, known once the clock is synchronised:

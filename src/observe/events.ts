@@ -61,6 +61,20 @@ export const EVENTS = {
     everyMs: 10_000,
     recent: true,
   },
+  retention_shortened: {
+    level: 'warn',
+    text: 'Events of the hub were given up before their retention was over, because the outbox needed the room.',
+    counters: [
+      {
+        name: 'fieldpost_retained_events_shortened_total',
+        help: 'Events of the hub given up before their retention was over, by reason.',
+        labels: ['reason'],
+        by: 'count',
+      },
+    ],
+    everyMs: 60_000,
+    recent: true,
+  },
   messages_unrouted: {
     level: 'warn',
     text: 'A message matched no route and there is no upstream; it was not stored.',

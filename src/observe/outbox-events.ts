@@ -31,6 +31,11 @@ export function createOutboxObserver(telemetry: Telemetry, metrics: Metrics): Ou
           telemetry.emit('message_quarantined', { key: event.queue, device: deviceId, ...fields });
           return;
         }
+        case 'retention_shortened': {
+          const { kind: _, ...fields } = event;
+          telemetry.emit('retention_shortened', { key: event.stream, ...fields });
+          return;
+        }
         case 'write_failed':
           health = { status: 'failed', reason: `Messages cannot be stored: ${event.reason}` };
           telemetry.emit('outbox_write_failed', { reason: event.reason });

@@ -1,12 +1,13 @@
 // What one commit is put together from: messages, other writes, and how to undo what it changed in memory if it fails.
 
 import type { DeviceId } from '../core/device.ts';
-import type { AppendReceipt, OutboxEntry, OutboxEvent } from '../core/outbox.ts';
+import type { AppendReceipt, OutboxEntry, OutboxEvent, StreamPlace } from '../core/outbox.ts';
 import type { Message, StoredMessage } from '../core/message.ts';
 import type { Timestamp } from '../core/time.ts';
 import type { LevelWrite } from '../platform/level-handle.ts';
 import type { ChunkEncoder, SentAgain } from './chunk-encoder.ts';
 import type { LogState } from './log-state.ts';
+import type { StreamState } from './stream-state.ts';
 
 export class CommitBatch {
   readonly first: number;
@@ -17,6 +18,8 @@ export class CommitBatch {
   readonly references = new Map<number, number[]>();
   /** Offsets that queues which take all must pass over, because the message is for others only. */
   readonly exclusive = new Map<number, readonly number[]>();
+  /** What streams keep: by message of this commit, its partition plus 1. */
+  readonly places = new Map<StreamState, number[]>();
   /** Write a checkpoint even when no queue changed; with all devices. */
   checkpoint = false;
   snapshot = false;
@@ -39,7 +42,20 @@ export class CommitBatch {
 
   /** Encodes an entry behind the others. */
   add(entry: OutboxEntry): AppendReceipt {
-    return this.#add(entry.message, entry.queues, this.#nextSeq(entry.message.deviceId));
+    const receipt = this.#add(entry.message, entry.queues, this.#nextSeq(entry.message.deviceId));
+    if (entry.stream !== undefined) this.#keep(entry.stream, receipt.offset);
+    return receipt;
+  }
+
+  #keep({ name, partition }: StreamPlace, offset: number): void {
+    const stream = this.#state.streams.get(name);
+    if (stream === undefined || partition >= stream.partitions) return;
+    let places = this.places.get(stream);
+    if (places === undefined) {
+      places = [];
+      this.places.set(stream, places);
+    }
+    places[offset - this.first] = partition + 1;
   }
 
   /**

@@ -4,17 +4,18 @@
 import type { Clock } from '../core/clock.ts';
 import { errorText, GatewayError } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
-import type { OutboxSettings } from '../core/outbox.ts';
+import type { OutboxEvent, OutboxSettings } from '../core/outbox.ts';
 import type { LevelHandle } from '../platform/level-handle.ts';
 import { logFrom, metaKey } from './keys.ts';
 import type { CommitJob } from './group-commit.ts';
 import type { Limits } from './limits.ts';
 import type { LogReader } from './log-reader.ts';
-import { headOffset, liveBytes, type LogState } from './log-state.ts';
+import { headOffset, keptHead, liveBytes, type LogState } from './log-state.ts';
 import type { Refusals } from './refusals.ts';
 import { refreshHead } from './retention.ts';
 import { seal } from './sealed.ts';
 import type { Space } from './space.ts';
+import { retainStreams, streamsAreOver } from './stream-retention.ts';
 
 const TICK_MS = 1000;
 /** Dead chunks are deleted in steps between these, a 64th of the quota otherwise. */
@@ -38,6 +39,7 @@ export interface HousekeepingHost {
   readonly closed: boolean;
   readonly recovering: boolean;
   quotaBytes(): number;
+  emit(event: OutboxEvent): void;
   change(change: Pick<CommitJob, 'apply' | 'limits'>): Promise<unknown>;
   read<T>(work: (level: LevelHandle) => Promise<T>): Promise<T>;
 }
@@ -70,7 +72,7 @@ export class Housekeeping {
   look(): void {
     const { space, settings } = this.#core;
     const step = space.isShort(settings) ? SHORT_STEP_BYTES : this.#reclaimStep();
-    if (this.#deadBytes() >= step) void this.#run();
+    if (this.#deadBytes() >= step || streamsAreOver(this.#core)) void this.#run();
   }
 
   /** Bytes on disk that nobody wants any more, and that will come back. */
@@ -79,8 +81,8 @@ export class Housekeeping {
   }
 
   #deadBytes(): number {
-    const { head, clearedLogBytes } = this.#core.state;
-    return head.logBytes - clearedLogBytes;
+    const { state } = this.#core;
+    return keptHead(state).logBytes - state.clearedLogBytes;
   }
 
   #schedule(): void {
@@ -112,6 +114,7 @@ export class Housekeeping {
     core.refusals.tell();
     const overQuota = core.settings.whenFull === 'drop_oldest' && liveBytes(core.state) > core.quotaBytes();
     if (overQuota || core.refusals.owed() || core.limits.headIsTooOld()) await core.change({ limits: true });
+    await retainStreams(core);
     await this.#reclaim();
   }
 
@@ -137,7 +140,7 @@ export class Housekeeping {
     const dead = this.#deadBytes();
     const { clearedTo, clearedLogBytes } = state;
     if (dead >= this.#reclaimStep() || ((idle || short) && dead >= RECLAIM_MIN_BYTES)) {
-      const { first, logBytes } = state.head;
+      const { first, logBytes } = keptHead(state);
       // What is deleted must have been given up by a durable checkpoint, and its devices' numbers be in a snapshot.
       await this.#core.change({
         apply: (batch) => {

@@ -15,8 +15,11 @@ export interface StoreFormat {
   readonly readable_from: number;
 }
 
-/** Format 2 has chunks of version 2; this release reads both, one that knows format 1 only reads none of the new ones. */
-const FORMAT: StoreFormat = { writes: 2, readable_from: 2 };
+/**
+ * Format 2 has chunks of version 2; this release reads both, one that knows format 1 only reads none of the new ones.
+ * Format 3 adds streams: a release that knows format 2 delivers all that its queues want, and loses what streams keep.
+ */
+const FORMAT: StoreFormat = { writes: 3, readable_from: 2 };
 
 /** Undefined for a store that was never written. @throws GatewayError GW_STORE_FORMAT. */
 export async function readFormat(level: LevelHandle, where: string): Promise<StoreFormat | undefined> {

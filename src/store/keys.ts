@@ -3,7 +3,7 @@
 // instead of three times and more. src/store/README.md has the table.
 
 /** What stands at an offset, in the order in which recovery applies it. */
-export const RECORD = { snapshot: 0, checkpoint: 1, chunk: 2, references: 3 } as const;
+export const RECORD = { snapshot: 0, checkpoint: 1, chunk: 2, references: 3, stream: 4 } as const;
 export type RecordKind = (typeof RECORD)[keyof typeof RECORD];
 
 const META = 0x00;
@@ -13,8 +13,8 @@ const QUARANTINE = 0x20;
 export interface LogKey {
   readonly offset: number;
   readonly kind: number;
-  /** Queue of `references`, else 0. */
-  readonly queueId: number;
+  /** Queue of `references`, stream of `stream`, else 0. */
+  readonly ownerId: number;
 }
 
 function offsetKey(area: number, offset: number, tailBytes: number): Buffer {
@@ -30,10 +30,10 @@ function readOffset(key: Buffer): number {
   return key.readUInt32BE(1) * 0x1_0000_0000 + key.readUInt32BE(5);
 }
 
-export function logKey(offset: number, kind: RecordKind, queueId = 0): Buffer {
+export function logKey(offset: number, kind: RecordKind, ownerId = 0): Buffer {
   const key = offsetKey(LOG, offset, 3);
   key[9] = kind;
-  key.writeUInt16BE(queueId, 10);
+  key.writeUInt16BE(ownerId, 10);
   return key;
 }
 
@@ -41,7 +41,7 @@ export function logKey(offset: number, kind: RecordKind, queueId = 0): Buffer {
 export function parseLogKey(key: Buffer): LogKey | undefined {
   if (key.length !== 12 || key[0] !== LOG) return undefined;
   const offset = readOffset(key);
-  return Number.isSafeInteger(offset) ? { offset, kind: key[9] ?? 255, queueId: key.readUInt16BE(10) } : undefined;
+  return Number.isSafeInteger(offset) ? { offset, kind: key[9] ?? 255, ownerId: key.readUInt16BE(10) } : undefined;
 }
 
 /** The lowest key of all that stands at `offset` or above. */
@@ -51,7 +51,7 @@ export function logFrom(offset: number): Buffer {
 
 export const LOG_END = Buffer.from([LOG + 1]);
 
-export function metaKey(name: 'format' | 'identity' | 'clock' | 'cleared'): Buffer {
+export function metaKey(name: 'format' | 'identity' | 'clock' | 'cleared' | 'streams'): Buffer {
   return Buffer.concat([Buffer.from([META]), Buffer.from(name, 'latin1')]);
 }
 

@@ -16,7 +16,7 @@ import { GroupCommit, type CommitJob } from './group-commit.ts';
 import { logKey, RECORD } from './keys.ts';
 import { Limits } from './limits.ts';
 import { LogReader } from './log-reader.ts';
-import { checkpointOf, liveBytes, snapshotOf, type LogState } from './log-state.ts';
+import { checkpointOf, keptBytes, liveBytes, snapshotOf, type LogState } from './log-state.ts';
 import { encodeReferences } from './references.ts';
 import { dropGap, refreshHead, type DropContext } from './retention.ts';
 import { applyChunk, replayChunks, type Gap } from './replay.ts';
@@ -25,6 +25,7 @@ import { seal } from './sealed.ts';
 import { abortable, Notifier } from '../platform/abort.ts';
 import { Refusals } from './refusals.ts';
 import type { Space } from './space.ts';
+import { encodeStreamBlock, type StreamBlock } from './stream-block.ts';
 
 /** A snapshot of all devices is written after this much log, so that a start replays no more than that. */
 const SNAPSHOT_BYTES = 16 * 1024 * 1024;
@@ -46,6 +47,14 @@ export interface LogCoreOptions {
   readonly reopen: (how: Reopening) => Promise<Reopened>;
 }
 
+/** What a durable commit wrote. */
+interface Committed {
+  readonly chunk: Chunk | undefined;
+  /** In the order of the batch's places. */
+  readonly blocks: readonly StreamBlock[];
+  readonly syncMs: number;
+}
+
 export class LogCore {
   readonly state: LogState;
   readonly reader: LogReader;
@@ -60,8 +69,8 @@ export class LogCore {
   lastCommitAnsweredMs: number;
   readonly #options: LogCoreOptions;
   readonly #encoder = new ChunkEncoder();
-  /** Wakes queues: something was committed, settled or given back. */
-  readonly #changed = new Map<number, Notifier>();
+  /** Wakes queues and the readers of streams: something was committed, settled or given back. */
+  readonly #changed = new Map<number | string, Notifier>();
   #level: LevelHandle;
   #dirty = false;
   #dirtySinceMs = 0;
@@ -83,7 +92,7 @@ export class LogCore {
     this.clock = options.clock;
     this.settings = options.settings;
     this.space = options.space;
-    this.reader = new LogReader(options.level, () => options.state.queues.size > 1);
+    this.reader = new LogReader(options.level, () => options.state.queues.size + options.state.streams.size > 1);
     this.lastCommitAnsweredMs = options.clock.monotonicMs();
     this.line = new GroupCommit({
       clock: options.clock,
@@ -105,11 +114,12 @@ export class LogCore {
     return this.#recovering !== undefined;
   }
 
-  changes(queueId: number): Notifier {
-    let notifier = this.#changed.get(queueId);
+  /** Of a queue by its id, of a stream by a name of its own. */
+  changes(key: number | string): Notifier {
+    let notifier = this.#changed.get(key);
     if (notifier === undefined) {
       notifier = new Notifier();
-      this.#changed.set(queueId, notifier);
+      this.#changed.set(key, notifier);
     }
     return notifier;
   }
@@ -172,7 +182,7 @@ export class LogCore {
 
   /** Bytes that the log may hold now: the quota, or less when the file system runs short of space. */
   quotaBytes(): number {
-    return this.space.quotaBytes(this.settings, liveBytes(this.state), this.#house.reclaimableBytes());
+    return this.space.quotaBytes(this.settings, keptBytes(this.state), this.#house.reclaimableBytes());
   }
 
   /** Whether that much more would pass a limit, looked up exactly when it seems so. */
@@ -203,7 +213,7 @@ export class LogCore {
     const ledger = new DropLedger();
     const level = this.#level;
     let receipts: AppendReceipt[][];
-    let committed: { chunk: Chunk | undefined; syncMs: number };
+    let committed: Committed;
     try {
       if (group.some(({ entries, limits }) => entries.length > 0 || limits === true)) {
         await this.limits.enforce(batch, ledger, group);
@@ -232,7 +242,7 @@ export class LogCore {
     group.forEach((job, index) => job.resolve(receipts[index] ?? []));
   }
 
-  async #write(level: LevelHandle, batch: CommitBatch): Promise<{ chunk: Chunk | undefined; syncMs: number }> {
+  async #write(level: LevelHandle, batch: CommitBatch): Promise<Committed> {
     const { state } = this;
     const { first } = batch;
     const snapshot = batch.snapshot || state.logBytes - state.snapshotLogBytes >= SNAPSHOT_BYTES;
@@ -251,10 +261,12 @@ export class LogCore {
       });
     }
     let chunk: Chunk | undefined;
+    const blocks: StreamBlock[] = [];
     if (batch.count > 0) {
       chunk = this.#encoder.finish({ firstOffset: first, logBytesBefore: state.logBytes });
       batch.writes.push({ key: logKey(first, RECORD.chunk), value: chunk.bytes });
       this.#addReferences(batch, chunk);
+      blocks.push(...this.#addBlocks(batch, chunk));
     }
     const startedMs = this.clock.monotonicMs();
     try {
@@ -264,7 +276,7 @@ export class LogCore {
       throw error;
     }
     if (snapshot) state.snapshotLogBytes = state.logBytes;
-    return { chunk, syncMs: this.clock.monotonicMs() - startedMs };
+    return { chunk, blocks, syncMs: this.clock.monotonicMs() - startedMs };
   }
 
   #addReferences(batch: CommitBatch, chunk: Chunk): void {
@@ -278,8 +290,22 @@ export class LogCore {
     }
   }
 
+  #addBlocks(batch: CommitBatch, chunk: Chunk): StreamBlock[] {
+    return [...batch.places].map(([stream, positions]) => {
+      const places = new Uint8Array(batch.count);
+      let bytes = 0;
+      positions.forEach((place, index) => {
+        places[index] = place;
+        bytes += recordBytes(chunk, index);
+      });
+      const block = stream.block(chunk, places, bytes);
+      batch.writes.push({ key: logKey(batch.first, RECORD.stream, stream.id), value: encodeStreamBlock(block) });
+      return block;
+    });
+  }
+
   /** The commit is durable: takes it over. */
-  #accept(batch: CommitBatch, { chunk, syncMs }: { chunk: Chunk | undefined; syncMs: number }): void {
+  #accept(batch: CommitBatch, { chunk, blocks, syncMs }: Committed): void {
     this.#releaseQueues();
     this.commitsTotal += 1;
     this.lastCommitAnsweredMs = this.clock.monotonicMs();
@@ -288,6 +314,9 @@ export class LogCore {
       this.space.consume(chunk.bytes.length);
       this.reader.remember(chunk, batch.references);
       applyChunk(this.state, chunk, batch.references, batch.exclusive);
+      [...batch.places.keys()].forEach((stream, index) =>
+        stream.append(blocks[index] as StreamBlock, chunk.time.wallMs),
+      );
       this.emit({ kind: 'committed', messages: chunk.count, bytes: chunk.bytes.length, syncMs });
     }
     for (const event of batch.events) {
@@ -338,7 +367,7 @@ export class LogCore {
     this.#level = level;
     this.reader.use(level);
     // A commit that failed may be in the log all the same: it keeps its offsets and numbers, and is delivered.
-    await replayChunks(level, this.state, this.state.tail);
+    await replayChunks(level, this.state, { from: this.state.tail, checkpoints: false });
     this.#pace.reopened(salvaged, this.clock.monotonicMs());
     this.line.resume();
     this.touch();

@@ -198,7 +198,7 @@ export class LogReader {
     const first = cached?.chunk.firstOffset ?? (await this.#firstAtOrBelow(offset)) ?? offset;
     for await (const key of this.#level.keys({ gte: logFrom(first), lt: LOG_END })) {
       const parsed = parseLogKey(key);
-      if (parsed?.kind !== RECORD.references || parsed.queueId !== queueId) continue;
+      if (parsed?.kind !== RECORD.references || parsed.ownerId !== queueId) continue;
       const found: References | undefined = decodeReferences(await this.#level.get(key), parsed.offset);
       if (found !== undefined && found.to > offset) return { from: first, to: found.to, offsets: found.offsets };
     }

@@ -3,10 +3,11 @@
 
 import type { Clock } from '../core/clock.ts';
 import type { DeviceId } from '../core/device.ts';
-import type { QueueName } from '../core/outbox.ts';
+import type { QueueName, StreamName } from '../core/outbox.ts';
 import type { Timestamp } from '../core/time.ts';
 import { QueueState, type QueueRecord } from './queue-state.ts';
 import { ShelfClock, type ShelfReading } from './shelf-clock.ts';
+import { StreamState, type StreamRecord } from './stream-state.ts';
 
 export interface QuarantineState {
   nextId: number;
@@ -38,6 +39,7 @@ export interface LogState {
   readonly seqs: Map<DeviceId, number>;
   readonly queues: Map<QueueName, QueueState>;
   nextQueueId: number;
+  readonly streams: Map<StreamName, StreamState>;
   readonly quarantine: QuarantineState;
   /** Corrected wall clock minus believed wall clock of each boot, oldest first. */
   readonly clockOffsets: Map<string, number>;
@@ -54,6 +56,8 @@ export interface CheckpointRecord {
   readonly clearedTo: number;
   readonly clearedLogBytes: number;
   readonly queues: readonly QueueRecord[];
+  /** Absent in what earlier releases wrote. */
+  readonly streams?: readonly StreamRecord[];
   readonly nextQueueId: number;
   readonly quarantine: QuarantineState;
   readonly shelfMs: number;
@@ -76,6 +80,7 @@ export function emptyState(epoch: string, clock: Clock): LogState {
     seqs: new Map(),
     queues: new Map(),
     nextQueueId: 1,
+    streams: new Map(),
     quarantine: { nextId: 1, messages: 0, bytes: 0 },
     clockOffsets: new Map(),
     snapshotLogBytes: 0,
@@ -92,6 +97,7 @@ export function checkpointOf(state: LogState, clock: Clock): CheckpointRecord {
     clearedTo: state.clearedTo,
     clearedLogBytes: state.clearedLogBytes,
     queues: [...state.queues.values()].map((queue) => queue.record()),
+    streams: [...state.streams.values()].map((stream) => stream.record()),
     nextQueueId: state.nextQueueId,
     quarantine: state.quarantine,
     shelfMs: state.shelf.nowMs(),
@@ -114,6 +120,11 @@ export function applyCheckpoint(state: LogState, record: CheckpointRecord): Shel
   Object.assign(state.quarantine, record.quarantine);
   state.queues.clear();
   for (const queue of record.queues) state.queues.set(queue.name, QueueState.restore(queue, state.tail));
+  for (const stream of record.streams ?? []) {
+    const known = state.streams.get(stream.name) ?? new StreamState(stream);
+    known.restore(stream);
+    state.streams.set(stream.name, known);
+  }
   return { shelfMs: record.shelfMs, time: record.time };
 }
 
@@ -122,6 +133,21 @@ export function headOffset(state: LogState): number {
   let head = state.tail;
   for (const queue of state.queues.values()) head = Math.min(head, queue.cursor);
   return head;
+}
+
+/** Where the log begins that a queue still wants or a stream keeps: everything below is dead. */
+export function keptHead(state: LogState): Pick<HeadChunk, 'first' | 'logBytes'> {
+  let kept: Pick<HeadChunk, 'first' | 'logBytes'> = state.head;
+  for (const { oldest } of state.streams.values()) {
+    if (oldest !== undefined && oldest.first < kept.first)
+      kept = { first: oldest.first, logBytes: oldest.logBytesBefore };
+  }
+  return kept;
+}
+
+/** Bytes of chunks that a queue wants or a stream keeps. */
+export function keptBytes(state: LogState): number {
+  return state.logBytes - keptHead(state).logBytes;
 }
 
 /** Bytes of chunks that some queue still wants, as far as the head was looked up. */

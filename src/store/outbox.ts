@@ -29,9 +29,12 @@ import type {
   OutboxQueue,
   OutboxSettings,
   OutboxStats,
+  OutboxStream,
   QuarantinedMessage,
   QueueDefinition,
   QueueName,
+  StreamDefinition,
+  StreamName,
 } from '../core/outbox.ts';
 import { abortable, throwIfAborted } from '../platform/abort.ts';
 import { decodeIdentity, decodeRecord } from './chunk-decoder.ts';
@@ -41,6 +44,8 @@ import type { LogCore } from './log-core.ts';
 import { headOffset, liveBytes } from './log-state.ts';
 import { Quarantine } from './quarantine.ts';
 import { QueueState } from './queue-state.ts';
+import { configureStreams, LogStream } from './stream.ts';
+import type { StreamState } from './stream-state.ts';
 import { LogQueue, tellMissing } from './queue.ts';
 import { purgeQueue, type DropContext } from './retention.ts';
 import { seal } from './sealed.ts';
@@ -52,6 +57,7 @@ export class LogOutbox implements Outbox {
   readonly #core: LogCore;
   readonly #quarantine: Quarantine;
   readonly #queues = new Map<QueueName, LogQueue>();
+  readonly #streams = new Map<StreamName, LogStream>();
   /** The last append found no room. */
   #refuses = false;
   readonly #markClean: (tail: number) => Promise<void>;
@@ -63,10 +69,15 @@ export class LogOutbox implements Outbox {
     this.#quarantine = new Quarantine(core);
     this.#markClean = markClean;
     for (const state of core.state.queues.values()) this.#adopt(state);
+    for (const state of core.state.streams.values()) this.#adoptStream(state);
   }
 
   #adopt(state: QueueState): void {
     this.#queues.set(state.name, new LogQueue(this.#core, this.#quarantine, state));
+  }
+
+  #adoptStream(state: StreamState): void {
+    this.#streams.set(state.name, new LogStream(this.#core, state));
   }
 
   get epoch(): string {
@@ -149,6 +160,30 @@ export class LogOutbox implements Outbox {
     });
     for (const queue of state.queues.values()) if (!this.#queues.has(queue.name)) this.#adopt(queue);
     this.#core.wakeAll();
+  }
+
+  stream(name: StreamName): OutboxStream {
+    const stream = this.#streams.get(name);
+    if (stream === undefined) throw new GatewayError('GW_NOT_FOUND', `The outbox has no stream "${name}".`);
+    return stream;
+  }
+
+  async setStreams(definitions: readonly StreamDefinition[]): Promise<void> {
+    const { state, clock } = this.#core;
+    await this.#core.change({
+      apply: (batch) => {
+        batch.checkpoint = true;
+        const before = [...state.streams];
+        batch.onUndo(() => {
+          state.streams.clear();
+          for (const [name, stream] of before) state.streams.set(name, stream);
+        });
+        configureStreams(state, definitions, clock.wallMs());
+        const identities = [...state.streams.values()].map((stream) => stream.identity());
+        batch.writes.push({ key: metaKey('streams'), value: seal(identities) });
+      },
+    });
+    for (const stream of state.streams.values()) if (!this.#streams.has(stream.name)) this.#adoptStream(stream);
   }
 
   setSettings(settings: OutboxSettings): void {
@@ -264,6 +299,7 @@ export class LogOutbox implements Outbox {
       lastCommitAnsweredMs: core.lastCommitAnsweredMs,
       full: core.settings.whenFull !== 'drop_oldest' && (this.#refuses || (bytes > 0 && bytes >= core.quotaBytes())),
       queues: [...this.#queues.values()].map((queue) => queue.stats()),
+      streams: [...state.streams.values()].map((stream) => stream.stats(state.shelf.nowMs())),
     };
   }
 

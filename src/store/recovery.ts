@@ -13,12 +13,14 @@ import { decodeChunk } from './chunk-decoder.ts';
 import { readCleanMark, removeCleanMark, type Shutdown } from './clean-mark.ts';
 import { isEarlier, readEpoch, readFormat, writeIdentity } from './identity.ts';
 import { logFrom, metaKey, parseLogKey, RECORD } from './keys.ts';
-import { emptyState, headOffset, type LogState } from './log-state.ts';
+import { emptyState, headOffset, keptHead, type LogState } from './log-state.ts';
 import { QueueState } from './queue-state.ts';
 import { replay, replayChunks, type Gap, type ReplayReport } from './replay.ts';
 import { unseal } from './sealed.ts';
 import { ShelfClock } from './shelf-clock.ts';
 import { openAlone } from './sole-opener.ts';
+import { decodeStreamBlock } from './stream-block.ts';
+import { StreamState, type StreamIdentity } from './stream-state.ts';
 
 /**
  * A quarter of a million small messages: read whole after a crash. Of a longer backlog only what was written last can
@@ -157,19 +159,18 @@ async function read(options: RecoveryOptions, level: LevelHandle, shutdown: Shut
   const state = emptyState(epoch ?? options.newEpoch(), options.clock);
   const clock = unseal(await level.get(metaKey('clock'))) as [string, number][] | undefined;
   for (const [bootId, offsetMs] of clock ?? []) state.clockOffsets.set(bootId, offsetMs);
+  const streams = unseal(await level.get(metaKey('streams'))) as StreamIdentity[] | undefined;
+  for (const stream of streams ?? []) state.streams.set(stream.name, new StreamState(stream));
   let replayed = await replay(level, state);
   const lostQueues = replayed.checkpointsRead === 0 && (replayed.chunksRead > 0 || shutdown.kind !== 'unclean');
   if (lostQueues) replayed = await beginAtOldest(options, level, state);
   state.shelf = new ShelfClock(options.clock, replayed.lastShelf, options.maxAgeSecs);
   if (format === undefined || isEarlier(format)) await writeIdentity(level, state.epoch);
+  for (const stream of state.streams.values()) stream.settleNumbers(state.tail);
   const gaps = [...replayed.gaps];
-  const head = headOffset(state);
-  if (
-    (shutdown.kind === 'changed' && !shutdown.table) ||
-    (shutdown.kind === 'unclean' && state.logBytes - state.head.logBytes <= VERIFY_BYTES)
-  ) {
-    gaps.push(...(await verify(level, head, replayed.from)));
-  }
+  const head = Math.min(headOffset(state), keptHead(state).first);
+  const verifyFrom = verifiedFrom(state, shutdown);
+  if (verifyFrom !== undefined) gaps.push(...(await verify(level, verifyFrom, replayed.from)));
   const wanted = gaps.map(({ from, to }) => ({ from: Math.max(from, head), to })).filter(({ from, to }) => from < to);
   return {
     level,
@@ -178,6 +179,19 @@ async function read(options: RecoveryOptions, level: LevelHandle, shutdown: Shut
     gaps: wanted,
     damage: lostQueues ? 'no checkpoint can be read' : damageOf(state, wanted, shutdown, format),
   };
+}
+
+/** From where on the log is read; undefined: not at all. What streams keep is long where they keep it for days. */
+function verifiedFrom(state: LogState, shutdown: Shutdown): number | undefined {
+  if (shutdown.kind === 'clean' || (shutdown.kind === 'changed' && shutdown.table)) return undefined;
+  const kept = keptHead(state);
+  for (const { first, logBytes } of [
+    { first: Math.min(headOffset(state), kept.first), logBytes: kept.logBytes },
+    state.head,
+  ]) {
+    if (shutdown.kind === 'changed' || state.logBytes - logBytes <= VERIFY_BYTES) return first;
+  }
+  return undefined;
 }
 
 /** Undefined for a store that is as it should be. */
@@ -206,7 +220,7 @@ async function beginAtOldest(options: RecoveryOptions, level: LevelHandle, state
   const { logBytes = 0 } = cleared ?? {};
   Object.assign(state, { tail: first, clearedTo: first, clearedLogBytes: logBytes });
   state.head = { first, logBytes, shelfMs: undefined };
-  return replayChunks(level, state, first);
+  return replayChunks(level, state, { from: first, checkpoints: false });
 }
 
 /** Reads [from, to) and returns what is missing or damaged. */
@@ -256,6 +270,7 @@ async function salvage(options: RecoveryOptions, reason: string, shutdown: Shutd
     for (const queue of state.queues.values()) {
       queue.append(state.tail, known, queue.segmentAt(state.tail).takes === 'all' ? known - state.tail : 0, 0);
     }
+    for (const stream of state.streams.values()) stream.skip(known - state.tail);
     state.tail = known;
   }
   state.epoch = options.newEpoch();
@@ -293,6 +308,8 @@ async function sweep(options: RecoveryOptions, directory: string): Promise<{ kep
           continue;
         }
         counts.damaged += 1;
+      } else if (parsed?.kind === RECORD.stream) {
+        if (decodeStreamBlock(value, parsed.offset) !== undefined) continue;
       } else if (unseal(value) !== undefined) continue;
       bad.push(key);
     }

@@ -9,6 +9,7 @@ import { applyCheckpoint, type CheckpointRecord, type LogState, type SnapshotRec
 import { decodeReferences, type References } from './references.ts';
 import { unseal } from './sealed.ts';
 import type { ShelfReading } from './shelf-clock.ts';
+import { decodeStreamBlock, type StreamBlock } from './stream-block.ts';
 
 /** Missing offsets. */
 export interface Gap {
@@ -27,6 +28,19 @@ export interface ReplayReport {
   readonly gaps: Gap[];
   /** The newest reading of the shelf clock. */
   lastShelf: ShelfReading | undefined;
+}
+
+export interface ReplayOptions {
+  readonly from: number;
+  /** Whether checkpoints are applied; not where the state knows more than they do. */
+  readonly checkpoints: boolean;
+}
+
+/** A chunk, and what stands behind it of queues and streams. */
+interface Pending {
+  readonly chunk: Chunk;
+  readonly references: Map<number, readonly number[]>;
+  readonly blocks: Map<number, StreamBlock | undefined>;
 }
 
 type QueueReferences = ReadonlyMap<number, readonly number[]>;
@@ -97,11 +111,12 @@ async function loadSnapshot(level: LevelHandle, state: LogState): Promise<number
 export async function replay(level: LevelHandle, state: LogState): Promise<ReplayReport> {
   const from = await loadSnapshot(level, state);
   state.tail = from;
-  return replayChunks(level, state, from);
+  return replayChunks(level, state, { from, checkpoints: true });
 }
 
 /** Applies all records from an offset on. */
-export async function replayChunks(level: LevelHandle, state: LogState, from: number): Promise<ReplayReport> {
+export async function replayChunks(level: LevelHandle, state: LogState, options: ReplayOptions): Promise<ReplayReport> {
+  const { from, checkpoints } = options;
   const report: ReplayReport = {
     checkpointsRead: 0,
     chunksRead: 0,
@@ -110,19 +125,19 @@ export async function replayChunks(level: LevelHandle, state: LogState, from: nu
     gaps: [],
     lastShelf: undefined,
   };
-  const isAppend = from === state.tail && state.queues.size > 0;
   // Up to here the offsets join, gaps noted apart.
   let joined = from;
   // References stand behind their chunk, so a chunk is applied when the next one comes, or at the end.
-  let pending: { chunk: Chunk; references: Map<number, readonly number[]> } | undefined;
+  let pending: Pending | undefined;
   const flush = (): void => {
     if (pending === undefined) return;
-    const { chunk, references } = pending;
+    const { chunk, references, blocks } = pending;
     pending = undefined;
     const { exclusive } = readIdentities(chunk, state.seqs);
     if (chunk.firstOffset > joined) report.gaps.push({ from: joined, to: chunk.firstOffset });
     passMissing(state, chunk);
     applyChunk(state, chunk, references, exclusive);
+    applyBlocks(state, chunk, blocks);
     joined = state.tail;
     report.chunksRead += 1;
     report.lastShelf = { shelfMs: chunk.shelfMs, time: chunk.time };
@@ -132,15 +147,19 @@ export async function replayChunks(level: LevelHandle, state: LogState, from: nu
     if (parsed === undefined) continue;
     if (parsed.kind === RECORD.references) {
       const references = decodeReferences(value, parsed.offset) ?? everything(pending?.chunk);
-      pending?.references.set(parsed.queueId, references.offsets);
+      pending?.references.set(parsed.ownerId, references.offsets);
+      continue;
+    }
+    if (parsed.kind === RECORD.stream) {
+      pending?.blocks.set(parsed.ownerId, decodeStreamBlock(value, parsed.offset));
       continue;
     }
     flush();
     if (parsed.kind === RECORD.chunk) {
       const chunk = parsed.offset >= state.tail ? decodeChunk(value, parsed.offset) : undefined;
-      if (chunk !== undefined) pending = { chunk, references: new Map() };
+      if (chunk !== undefined) pending = { chunk, references: new Map(), blocks: new Map() };
       else if (parsed.offset >= state.tail) report.chunksDamaged += 1;
-    } else if (parsed.kind === RECORD.checkpoint && !isAppend) {
+    } else if (parsed.kind === RECORD.checkpoint && checkpoints) {
       const record = unseal(value) as CheckpointRecord | undefined;
       if (record === undefined) continue;
       report.checkpointsRead += 1;
@@ -150,6 +169,14 @@ export async function replayChunks(level: LevelHandle, state: LogState, from: nu
   flush();
   if (state.tail > joined) report.gaps.push({ from: joined, to: state.tail });
   return report;
+}
+
+function applyBlocks(state: LogState, chunk: Chunk, blocks: Pending['blocks']): void {
+  for (const stream of state.streams.values()) {
+    const block = blocks.get(stream.id);
+    if (block !== undefined) stream.append(block, chunk.time.wallMs);
+    else if (blocks.has(stream.id)) stream.skip(chunk.count);
+  }
 }
 
 /** An index that cannot be read: better everything of its commit once more than something not at all. */
@@ -167,5 +194,6 @@ function passMissing(state: LogState, chunk: Chunk): void {
     const takesAll = queue.segmentAt(state.tail).takes === 'all';
     queue.append(state.tail, chunk.firstOffset, takesAll ? missing : 0, 0);
   }
+  for (const stream of state.streams.values()) stream.skip(missing);
   state.tail = chunk.firstOffset;
 }

@@ -27,6 +27,7 @@ const snapshot: MetricsSnapshot = {
     droppedTotal: 0,
     lastCommitAnsweredMs: 1,
     full: false,
+    streams: [],
     queues: [
       {
         name: '$upstream',
