@@ -2,7 +2,13 @@
 
 import { crc32 } from 'node:zlib';
 import type { DeviceId } from '../core/device.ts';
-import { gatewayMessageId, PROPERTY_FIELDPOST_ID, type StoredMessage, type SystemProperties } from '../core/message.ts';
+import {
+  gatewayMessageId,
+  PROPERTY_FIELDPOST_ID,
+  type HubStamps,
+  type StoredMessage,
+  type SystemProperties,
+} from '../core/message.ts';
 import { ByteReader } from './byte-reader.ts';
 import { nextField } from './chunk-fields.ts';
 import {
@@ -12,13 +18,16 @@ import {
   HEADER_FIELD,
   HEADER_FIXED_BYTES,
   MAGIC,
+  hubStampsOf,
   RECORD_FLAG,
+  STAMP_CODES,
   SYSTEM_PROPERTY_CODES,
   SYSTEM_PROPERTY_END,
   toWhole,
   type Chunk,
   type RecordFrame,
   type RecordIndex,
+  type Stamps,
 } from './chunk-format.ts';
 import { indexRecords1, readFrame1 } from './chunk-version-1.ts';
 
@@ -42,6 +51,7 @@ export function decodeChunk(bytes: Buffer, firstOffset: number): Chunk | undefin
     version,
     bytes,
     systemProperties: new Map(),
+    stamps: new Map(),
     messages: [],
     count,
     firstOffset,
@@ -190,6 +200,7 @@ export function decodeRecord(chunk: Chunk, index: number): StoredMessage {
   let { bootId } = chunk.time;
   let hubId: string | undefined;
   let moduleId: string | undefined;
+  let hub: HubStamps | undefined;
   let properties: Record<string, string> = NO_PROPERTIES;
   let propertyName = '';
   let { sharedFrom, sharedTo } = frame;
@@ -206,6 +217,12 @@ export function decodeRecord(chunk: Chunk, index: number): StoredMessage {
     else if (tag === FIELD.hubId) hubId = bytes.toString('utf8', from, to);
     else if (tag === FIELD.moduleId) moduleId = bytes.toString('utf8', from, to);
     else if (tag === FIELD.againOfEpoch) epoch = bytes.toString('utf8', from, to);
+    else if (tag === FIELD.stamps || tag === FIELD.sameStamps) {
+      const place = tag === FIELD.stamps ? index : new ByteReader(bytes, from).varint();
+      const stamps = readStamps(chunk, place);
+      hub = hubStampsOf(stamps);
+      ({ hubId, moduleId } = stamps);
+    }
   }
   const systemProperties: SystemProperties =
     sharedFrom < 0 ? NO_PROPERTIES : readSystemProperties(chunk, sharedFrom, sharedTo);
@@ -218,6 +235,7 @@ export function decodeRecord(chunk: Chunk, index: number): StoredMessage {
     messageId: givenId ?? ownId,
     message: {
       ...(hubId === undefined ? {} : { hubId }),
+      ...(hub === undefined ? {} : { hub }),
       deviceId,
       ...(moduleId === undefined ? {} : { moduleId }),
       body: bytes.subarray(frame.bodyFrom, frame.bodyTo),
@@ -234,6 +252,34 @@ function setProperty(properties: Record<string, string>, name: string, value: st
   // An own property even for the name `__proto__`, which a plain assignment would lose.
   if (name === '__proto__') Object.defineProperty(properties, name, { value, enumerable: true });
   else properties[name] = value;
+}
+
+/** The stamps that stand in a record; an earlier one has the texts that it leaves out. */
+function readStamps(chunk: Chunk, index: number): Stamps {
+  const known = chunk.stamps.get(index);
+  if (known !== undefined) return known;
+  const { bytes } = chunk;
+  const stamps: Stamps = {};
+  const { fieldsFrom, fieldsTo } = frameOf(chunk, index);
+  const outer = { tag: 0, from: 0, to: fieldsFrom };
+  while (nextField(bytes, outer, fieldsTo)) {
+    if (outer.tag !== FIELD.stamps) continue;
+    const field = { tag: 0, from: 0, to: outer.from };
+    while (nextField(bytes, field, outer.to)) {
+      const code = STAMP_CODES[field.tag >> 1];
+      if (code === undefined) continue;
+      const isText = field.tag % 2 === 0;
+      const place = isText ? index : new ByteReader(bytes, field.from).varint();
+      const text = isText
+        ? bytes.toString('utf8', field.from, field.to)
+        : place < index
+          ? readStamps(chunk, place)[code]
+          : undefined;
+      if (text !== undefined) stamps[code] = text;
+    }
+  }
+  chunk.stamps.set(index, stamps);
+  return stamps;
 }
 
 /** The system properties that stand together at `at`; shared by the records of the chunk that have the same. */

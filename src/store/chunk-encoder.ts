@@ -3,7 +3,7 @@
 import { identityText } from '../core/body.ts';
 import { crc32 } from 'node:zlib';
 import type { DeviceId } from '../core/device.ts';
-import type { Message, SystemProperties } from '../core/message.ts';
+import type { HubStamps, Message, SystemProperties } from '../core/message.ts';
 import { ByteWriter } from './byte-writer.ts';
 import {
   CHUNK_VERSION,
@@ -13,10 +13,12 @@ import {
   HEADER_FIXED_BYTES,
   MAGIC,
   RECORD_FLAG,
+  STAMP_CODES,
   SYSTEM_PROPERTY_CODES,
   toWhole,
   type Chunk,
   type ChunkHeader,
+  type Stamps,
 } from './chunk-format.ts';
 
 /** What is known when a commit begins. */
@@ -34,6 +36,13 @@ export interface SentAgain {
 interface ChunkDevice {
   readonly index: number;
   lastSeq: number;
+}
+
+/** The newest record with some stamps. */
+interface StampedRecord {
+  readonly index: number;
+  readonly hubId: string | undefined;
+  readonly moduleId: string | undefined;
 }
 
 function sharedChars(one: string, other: string): number {
@@ -58,6 +67,10 @@ export class ChunkEncoder {
   /** Where the fields of the record stand that has them; -1 when they are none. */
   #sharedAt = -1;
 
+  /** Of this chunk: records by their stamps, which the messages of one session share, and by each text in them. */
+  readonly #stamped = new Map<HubStamps, StampedRecord>();
+  readonly #stampTexts = STAMP_CODES.map(() => new Map<string, number>());
+
   get count(): number {
     return this.#positions.length;
   }
@@ -73,6 +86,10 @@ export class ChunkEncoder {
     this.#devices = [];
     this.#deviceById.clear();
     this.#sharedProperties = undefined;
+    if (this.#stamped.size > 0) {
+      this.#stamped.clear();
+      for (const texts of this.#stampTexts) texts.clear();
+    }
     writer.reset(HEADER_FIXED_BYTES);
     writer.textField(HEADER_FIELD.epoch, header.epoch);
     writer.textField(HEADER_FIELD.bootId, header.time.bootId);
@@ -155,8 +172,11 @@ export class ChunkEncoder {
       this.#sharedAt = this.#systemProperties(systemProperties) ? at : -1;
     }
     if (time.bootId !== this.#header?.time.bootId) writer.textField(FIELD.bootId, time.bootId);
-    if (hubId !== undefined) writer.textField(FIELD.hubId, hubId);
-    if (moduleId !== undefined) writer.textField(FIELD.moduleId, moduleId);
+    if (message.hub !== undefined) this.#stamps(message, message.hub);
+    else {
+      if (hubId !== undefined) writer.textField(FIELD.hubId, hubId);
+      if (moduleId !== undefined) writer.textField(FIELD.moduleId, moduleId);
+    }
     for (const name in properties) {
       writer.textField(FIELD.propertyName, name);
       writer.textField(FIELD.propertyValue, properties[name] as string);
@@ -168,6 +188,45 @@ export class ChunkEncoder {
       writer.textField(FIELD.againOfEpoch, again.epoch);
     }
     return writer.endMeasured(at) > 0 ? flags | RECORD_FLAG.fields : flags;
+  }
+
+  #stamps({ hubId, moduleId }: Message, hub: HubStamps): void {
+    const writer = this.#writer;
+    const index = this.#positions.length - 1;
+    const known = this.#stamped.get(hub);
+    if (known !== undefined && known.hubId === hubId && known.moduleId === moduleId) {
+      this.#number(FIELD.sameStamps, known.index);
+      return;
+    }
+    this.#stamped.set(hub, { index, hubId, moduleId });
+    writer.uint8(FIELD.stamps);
+    const at = writer.reserve(1);
+    const texts: Stamps = {
+      ...hub,
+      ...(hubId === undefined ? {} : { hubId }),
+      ...(moduleId === undefined ? {} : { moduleId }),
+    };
+    STAMP_CODES.forEach((code, number) => {
+      const text = texts[code];
+      if (text === undefined) return;
+      const places = this.#stampTexts[number];
+      const place = places?.get(text);
+      if (place !== undefined) this.#number(2 * number + 1, place);
+      else {
+        places?.set(text, index);
+        writer.textField(2 * number, text);
+      }
+    });
+    // Stamps are never all empty: the field is there even when nothing is in it.
+    writer.endMeasured(at);
+  }
+
+  #number(tag: number, value: number): void {
+    const writer = this.#writer;
+    writer.uint8(tag);
+    const at = writer.reserve(1);
+    writer.varint(value);
+    writer.endMeasured(at);
   }
 
   /** False when there are none. */
@@ -211,6 +270,7 @@ export class ChunkEncoder {
       deviceIndexes: Uint32Array.from(this.#deviceIndexes),
       seqs: Float64Array.from(this.#seqs),
       systemProperties: new Map(),
+      stamps: new Map(),
       messages: [],
     };
   }

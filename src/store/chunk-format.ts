@@ -17,7 +17,7 @@
 // does not know.
 
 import type { DeviceId } from '../core/device.ts';
-import type { StoredMessage, SystemProperties } from '../core/message.ts';
+import type { HubStamps, StoredMessage, SystemProperties } from '../core/message.ts';
 import type { ClockQuality, Timestamp } from '../core/time.ts';
 
 export const MAGIC = 0x48_43_50_46;
@@ -54,10 +54,46 @@ export const FIELD = {
   sameSystemProperties: 8,
   /** Of a message that left the quarantine: it stands here again, with the epoch and the `seq` that it had. */
   againOfEpoch: 9,
+  /** What a hub stamped: fields of its own (`STAMP`). */
+  stamps: 10,
+  /** Number in the chunk of an earlier record that has the same stamps, ids of hub and module among them, varint. */
+  sameStamps: 11,
   /** Plus the code of the system property. */
   systemProperty: 32,
   body: 127,
 } as const;
+
+/**
+ * Fields of `stamps`, in pairs: a text, and with the tag one higher the number in the chunk of an earlier record whose
+ * stamps have that text, varint. The devices of a chunk share most of them.
+ */
+export const STAMP_CODES = [
+  'authMethod',
+  'generationId',
+  'source',
+  'interfaceId',
+  'dataSchema',
+  'outputName',
+  'hubId',
+  'moduleId',
+] as const;
+export type StampCode = (typeof STAMP_CODES)[number];
+
+/** What a hub stamps, and where the message belongs: stored together. */
+export type Stamps = Partial<Record<StampCode, string>>;
+
+/** The stamps alone; undefined for a message without. */
+export function hubStampsOf({
+  hubId: _,
+  moduleId: __,
+  authMethod,
+  generationId,
+  source,
+  ...rest
+}: Stamps): HubStamps | undefined {
+  if (authMethod === undefined || generationId === undefined || source === undefined) return undefined;
+  return { authMethod, generationId, source, ...rest };
+}
 
 /** Tags from `systemProperty` up to here are system properties, of this release or a later one. */
 export const SYSTEM_PROPERTY_END = 96;
@@ -110,6 +146,8 @@ export interface Chunk extends ChunkHeader {
   readonly seqs: Float64Array;
   /** Those decoded so far, by position. */
   readonly systemProperties: Map<number, SystemProperties>;
+  /** Of records decoded so far, by place. */
+  readonly stamps: Map<number, Stamps>;
   /** By place: messages that several queues want, once one of them has decoded it. */
   readonly messages: (StoredMessage | undefined)[];
 }

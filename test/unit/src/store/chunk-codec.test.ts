@@ -2,7 +2,7 @@ import { crc32 } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { DeviceId } from '../../../../src/core/device.ts';
-import type { Message } from '../../../../src/core/message.ts';
+import type { HubStamps, Message } from '../../../../src/core/message.ts';
 import { decodeChunk, decodeIdentity, decodeRecord } from '../../../../src/store/chunk-decoder.ts';
 import { ChunkEncoder, type SentAgain } from '../../../../src/store/chunk-encoder.ts';
 import type { Chunk } from '../../../../src/store/chunk-format.ts';
@@ -43,6 +43,13 @@ function decode(bytes: Buffer): Message[] {
 }
 
 const text = fc.string({ unit: 'binary', maxLength: 200 }).map((value) => value.toWellFormed());
+// Few texts, so that messages share some, and some share the object itself.
+const stamp = fc.constantFrom('', 'sas', 'x509', 'Telemetry', 'ü'.repeat(100));
+const stamps: fc.Arbitrary<HubStamps> = fc.record(
+  { authMethod: stamp, generationId: stamp, source: stamp, interfaceId: stamp, dataSchema: stamp, outputName: stamp },
+  { requiredKeys: ['authMethod', 'generationId', 'source'], noNullPrototype: true },
+);
+const SESSION: HubStamps = { authMethod: '{"scope":"device"}', generationId: '63751', source: 'Telemetry' };
 const arbitraryMessage: fc.Arbitrary<Message> = fc.record(
   {
     deviceId: fc.stringMatching(/^[a-z0-9.-]{1,128}$/).map((id) => id as DeviceId),
@@ -55,8 +62,9 @@ const arbitraryMessage: fc.Arbitrary<Message> = fc.record(
       wallMs: fc.integer({ min: 0, max: 2 ** 45 }),
       clock: fc.constantFrom('synced', 'rtc', 'restored', 'unknown'),
     }),
-    hubId: text,
-    moduleId: text,
+    hubId: fc.oneof(stamp, text),
+    moduleId: fc.oneof(stamp, text),
+    hub: fc.oneof(stamps, fc.constant(SESSION)),
   },
   { requiredKeys: ['deviceId', 'body', 'properties', 'systemProperties', 'time'] },
 );
@@ -71,6 +79,28 @@ describe('chunk codec', () => {
         expect(decodeWhole(chunk.bytes)).toEqual(chunk);
       }),
     );
+  });
+
+  it('keeps what a hub stamps in few bytes', () => {
+    const stamped = (index: number, devices: number): Message => ({
+      ...message({ device: `device-${index % devices}`, text: 'x'.repeat(100) }),
+      hubId: 'hub',
+      hub: {
+        authMethod: '{"scope":"device","type":"sas","issuer":"iothub","acceptingIpFilterRule":null}',
+        generationId: `6388112345678901${index % devices}`,
+        source: 'Telemetry',
+      },
+    });
+    const bytesEach = (devices: number, make: (index: number) => Message): number =>
+      encode(Array.from({ length: 512 }, (_, index) => make(index))).length / 512;
+    const plain = ({ hub: _, hubId: __, ...rest }: Message): Message => rest;
+    const sessions = Array.from({ length: 8 }, (_, index) => stamped(index, 8).hub as HubStamps);
+    const shared = bytesEach(8, (index) => ({ ...stamped(index, 8), hub: sessions[index % 8] as HubStamps }));
+    const ofFew = bytesEach(8, (index) => stamped(index, 8));
+    const ofMany = bytesEach(512, (index) => stamped(index, 512));
+    expect(shared - bytesEach(8, (index) => plain(stamped(index, 8)))).toBeLessThan(5);
+    expect(ofFew - bytesEach(8, (index) => plain(stamped(index, 8)))).toBeLessThan(19);
+    expect(ofMany - bytesEach(512, (index) => plain(stamped(index, 512)))).toBeLessThan(40);
   });
 
   it('keeps any numbers of few devices, and the time of the body', () => {
