@@ -153,6 +153,11 @@ export class Gateway {
     return this.#ingress.stats();
   }
 
+  /** Commands from upstream that are under way, and those that are remembered. */
+  commands(): { readonly taken: number; readonly remembered: number } {
+    return { taken: this.#endpoints.commandsTaken, remembered: this.state.use('commands').keys };
+  }
+
   networkChanged(): void {
     this.#endpoints.networkChanged();
   }

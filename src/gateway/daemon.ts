@@ -206,11 +206,15 @@ export class Daemon {
       inUse: () => {
         const { waitingBatches, packingBytes } = gateway.ingress();
         const { fullest, waitingBytes } = gateway.state.stats();
+        const commands = gateway.commands();
         return {
           state_space_keys: fullest.keys,
           state_space_bytes: fullest.bytes,
           state_waiting_bytes: waitingBytes,
           waiting_commands: gateway.dispatcher.waiting,
+          downlink_commands: commands.taken,
+          command_records: commands.remembered,
+          audit_records: gateway.state.use('audit').keys,
           ingress_waiting_batches: waitingBatches,
           packing_bytes: packingBytes,
           points: gateway.points.size,

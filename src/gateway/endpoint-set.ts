@@ -12,7 +12,7 @@ import type { Dispatcher } from '../devices/dispatcher.ts';
 import type { Telemetry } from '../observe/events.ts';
 import type { HealthPart } from '../observe/health.ts';
 import type { Random } from '../platform/random.ts';
-import { attachDownlink } from '../upstream/downlink.ts';
+import { attachDownlink, type Downlink } from '../upstream/downlink.ts';
 import { createEndpointRunner, type EndpointRunner, type EndpointStatus } from '../upstream/endpoint-runner.ts';
 import { createEndpoint, type ModuleList } from './modules.ts';
 
@@ -46,6 +46,7 @@ interface Entry {
 export class EndpointSet {
   readonly #options: EndpointSetOptions;
   readonly #entries = new Map<string, Entry>();
+  #downlink: Downlink | undefined;
 
   constructor(options: EndpointSetOptions) {
     this.#options = options;
@@ -65,7 +66,9 @@ export class EndpointSet {
         clock,
         log: log.child({ endpoint: config.name }),
       });
-      if (config.name === UPSTREAM_ENDPOINT) attachDownlink(endpoint, { name: config.name, dispatcher, telemetry });
+      if (config.name === UPSTREAM_ENDPOINT) {
+        this.#downlink = attachDownlink(endpoint, { name: config.name, dispatcher, telemetry });
+      }
       const runner = createEndpointRunner({
         name: config.name,
         endpoint,
@@ -87,6 +90,11 @@ export class EndpointSet {
   async remove(name: string, signal: AbortSignal): Promise<void> {
     await this.#entries.get(name)?.runner?.stop(signal);
     this.#entries.delete(name);
+  }
+
+  /** Commands from upstream that are under way. */
+  get commandsTaken(): number {
+    return this.#downlink?.taken ?? 0;
   }
 
   /** The system saw a network change: what cannot be reached is tried now. */

@@ -17,10 +17,15 @@ export interface DownlinkOptions {
   readonly telemetry: Telemetry;
 }
 
-/** Has the transport's commands carried out, where it carries any. */
-export function attachDownlink(endpoint: Endpoint | UpstreamTransport, options: DownlinkOptions): void {
+export interface Downlink {
+  /** Commands taken and not yet carried out. */
+  readonly taken: number;
+}
+
+/** Has the transport's commands carried out; undefined where it carries none. */
+export function attachDownlink(endpoint: Endpoint | UpstreamTransport, options: DownlinkOptions): Downlink | undefined {
   const transport: UpstreamTransport | undefined = 'receiveCommands' in endpoint ? endpoint : undefined;
-  if (transport?.receiveCommands === undefined) return;
+  if (transport?.receiveCommands === undefined) return undefined;
   const { name, dispatcher, telemetry } = options;
   /** Commands taken and not yet carried out; answers on their way, refusals included. */
   let taken = 0;
@@ -71,4 +76,9 @@ export function attachDownlink(endpoint: Endpoint | UpstreamTransport, options: 
   }
 
   transport.receiveCommands({ onCommand: (command) => void carryOut(command), onIgnored: ignored });
+  return {
+    get taken() {
+      return taken;
+    },
+  };
 }

@@ -122,6 +122,7 @@ export function describeState(create: () => Promise<StateSubject>): void {
     await space.write(more);
     expect(store.stats().keys).toBe(fits + 2);
     expect(store.stats().fullest).toMatchObject({ keys: fits });
+    expect(['a', 'b', 'c'].map((name) => store.use(name).keys)).toEqual([fits, 2, 0]);
   });
 
   it('refuses everything once it is closed', async () => {

@@ -6,6 +6,7 @@ import { SerialInstrument } from '../sim/serial-instrument.ts';
 import { run } from '../support/command.ts';
 import { freePort } from '../support/free-port.ts';
 import { type Mosquitto, startMosquitto } from '../support/mosquitto.ts';
+import { parsePrometheus } from '../support/prometheus.ts';
 import { type Line, serialLine } from '../support/serial-line.ts';
 import type { TempDir } from '../support/temp-dir.ts';
 import { subscribe } from '../support/upstream-rig.ts';
@@ -176,6 +177,9 @@ it('is killed in the middle: nothing that was stored is missing, and a write is 
   const writes = (): number => scale.requests.filter((request) => request === 'L077.00').length;
   await send('slow', { limit: 77 });
   await waitFor(() => writes() === 1, { timeoutMs: 20_000, what: 'the write to be under way' });
+  const metrics = parsePrometheus(await (await first.get('/metrics')).text());
+  const used = (name: string): number | undefined => metrics.value('fieldpost_limit_used', { name });
+  expect([used('downlink_commands'), used('command_records'), used('audit_records')]).toEqual([1, 1, 0]);
   await first.kill('SIGKILL');
   const before = bodies('wind').length;
 

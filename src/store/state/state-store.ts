@@ -45,6 +45,8 @@ export interface StateStore {
   space(name: string): StateSpace;
   health(): HealthReport;
   stats(): StateStats;
+  /** What the owner of that name keeps. */
+  use(name: string): Readonly<SpaceUse>;
   /** Waits for what was written; idempotent. */
   close(): Promise<void>;
 }
@@ -78,6 +80,7 @@ interface Batch {
 /** A read waits this long for a store that is being reopened, which usually takes a fraction of a second. */
 const READ_PATIENCE_MS = 2000;
 const BATCH_BYTES = 1024 * 1024;
+const NO_USE: Readonly<SpaceUse> = { keys: 0, bytes: 0 };
 const READ_ATTEMPTS = 3;
 
 /** Resolves after the first attempt to open; one that failed is repeated in the background. Never rejects. */
@@ -139,6 +142,10 @@ class LevelStateStore implements StateStore {
       fullest.bytes = Math.max(fullest.bytes, use.bytes);
     }
     return { keys, bytes, fullest, waitingBytes: this.#waitingBytes };
+  }
+
+  use(name: string): Readonly<SpaceUse> {
+    return this.#spaces.get(name) ?? NO_USE;
   }
 
   close(): Promise<void> {
@@ -241,7 +248,7 @@ class LevelStateStore implements StateStore {
 
   /** Adds one call to the batch, whole or not at all; returns why it cannot. */
   async #add(level: LevelHandle, batch: Batch, { space, changes }: Call): Promise<string | undefined> {
-    const use = { ...(batch.spaces.get(space) ?? this.#spaces.get(space) ?? { keys: 0, bytes: 0 }) };
+    const use = { ...(batch.spaces.get(space) ?? this.use(space)) };
     const writes = new Map<string, LevelWrite>();
     const keysBefore = use.keys;
     for (const { key, value } of changes) {
@@ -258,7 +265,7 @@ class LevelStateStore implements StateStore {
       }
       writes.set(name, { key, value });
     }
-    const known = this.#spaces.get(space) ?? { keys: 0, bytes: 0 };
+    const known = this.use(space);
     // What makes a space smaller is always taken.
     if (use.keys > LIMITS.state_space_keys && use.keys > known.keys) {
       return `"${space}" already keeps ${known.keys} entries; ${LIMITS.state_space_keys} is the most.`;
