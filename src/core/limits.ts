@@ -111,6 +111,11 @@ export const LIMITS = {
   web_connections: 128,
   /** Subscribers of the broker inside the gateway. */
   local_broker_clients: 32,
+  /** Connections of the local hub's clients, over all its ports, and those that wait for their handshake. */
+  hub_connections: 10_000,
+  hub_waiting_handshakes: 8192,
+  /** One WebSocket frame to the local hub. */
+  hub_websocket_bytes: 1024 * 1024,
   control_connections: 16,
   control_request_bytes: 1024 * 1024,
 } as const;

@@ -54,6 +54,8 @@ export * from '../iothub/user-name.ts';
 export * from '../wire/capture.ts';
 export * from '../wire/coalesce.ts';
 export * from '../wire/dial.ts';
+export * from '../wire/hub-doors.ts';
+export * from '../wire/hub-peer.ts';
 export * from '../wire/link.ts';
 export * from '../wire/mqtt.ts';
 export * from '../wire/mqtt-numbers.ts';

@@ -1,0 +1,156 @@
+// The local hub's own authority and server certificates: `pki/` of the data directory. A client is given `ca.pem` once; the
+// server's certificates are made anew when they near their end or lack a name, under the same authority.
+//
+// Keys are written before their certificates and stay for good, so a power cut between leaves no pair that does not fit.
+
+import { X509Certificate, createPrivateKey, randomBytes } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { isIP } from 'node:net';
+import { join } from 'node:path';
+import { GatewayError, systemCode } from '../core/errors.ts';
+import { makeDirectory, writeFileAtomic } from './files.ts';
+
+const DAY_MS = 86_400_000;
+const SERVER_DAYS = 365;
+/** What is left of a server certificate when it is made anew. */
+const RENEW_DAYS = SERVER_DAYS / 3;
+const AUTHORITY_DAYS = 20 * 365;
+/** A certificate with more names than this is of use to nobody. */
+const MAX_NAMES = 64;
+
+export interface PkiOptions {
+  readonly dataDirectory: string;
+  /** What clients call the server by, first; also its common name. */
+  readonly hostName: string;
+  /** Further DNS names and IP addresses. */
+  readonly names: readonly string[];
+  /** When this program was built: no certificate begins later, so that clocks which are behind do no harm. */
+  readonly builtAtMs: number;
+  /** Wall clock; the build time counts where that is later. */
+  readonly wallMs: number;
+}
+
+export interface ServerPair {
+  /** PEM, with the authority behind it. */
+  readonly certificate: string;
+  readonly key: string;
+}
+
+export interface Pki {
+  readonly caPath: string;
+  /** RSA and ECDSA: what clients know differs. */
+  readonly certificates: readonly ServerPair[];
+  /** The earlier end of the two. */
+  readonly expiresAtMs: number;
+  /** Whether any certificate was made by this call. */
+  readonly isChanged: boolean;
+}
+
+/**
+ * Reads the certificates, and makes what is missing, near its end, or without one of the names.
+ * @throws GatewayError GW_TLS when the authority's key is gone and is needed; Error of the file system.
+ */
+export async function openPki(options: PkiOptions): Promise<Pki> {
+  const folder = join(options.dataDirectory, 'pki');
+  await makeDirectory(folder, 0o750);
+  const nowMs = Math.max(options.wallMs, options.builtAtMs);
+  const caPath = join(folder, 'ca.pem');
+  const authority = await openAuthority(folder, caPath, options.builtAtMs, nowMs);
+  const pairs = [];
+  for (const kind of ['rsa', 'ecdsa'] as const) pairs.push(await openServer(kind, folder, authority, options, nowMs));
+  return {
+    caPath,
+    certificates: pairs.map(({ certificate, key }) => ({ certificate: certificate + authority.certificate, key })),
+    expiresAtMs: Math.min(...pairs.map(({ certificate }) => new X509Certificate(certificate).validToDate.getTime())),
+    isChanged: pairs.some((pair) => pair.isChanged),
+  };
+}
+
+interface Authority {
+  readonly certificate: string;
+  /** Undefined when it was lost: certificates that were made go on. */
+  readonly key: string | undefined;
+}
+
+async function openAuthority(folder: string, caPath: string, builtAtMs: number, nowMs: number): Promise<Authority> {
+  const keyPath = join(folder, 'ca.key');
+  const [known, knownKey] = [await readText(caPath), await readText(keyPath)];
+  if (known !== undefined && (knownKey === undefined || fits(known, knownKey))) {
+    return { certificate: known, key: knownKey };
+  }
+  if (known !== undefined) {
+    throw new GatewayError(
+      'GW_TLS',
+      `${caPath} and ${keyPath} do not belong together. Put back the pair from a backup, or remove both for a new authority, ` +
+        `which all clients must be given.`,
+    );
+  }
+  const { generateKey, issueAuthority } = await import('./x509.ts');
+  const key = knownKey ?? (await generateKey('authority'));
+  if (knownKey === undefined) await writeFileAtomic(keyPath, key, { mode: 0o600 });
+  const name = `Fieldpost CA ${randomBytes(4).toString('hex')}`;
+  const validity = { fromMs: Math.min(builtAtMs, nowMs), untilMs: nowMs + AUTHORITY_DAYS * DAY_MS };
+  const certificate = await issueAuthority(name, key, validity);
+  await writeFileAtomic(caPath, certificate, { mode: 0o644 });
+  return { certificate, key };
+}
+
+async function openServer(
+  kind: 'rsa' | 'ecdsa',
+  folder: string,
+  authority: Authority,
+  options: PkiOptions,
+  nowMs: number,
+): Promise<ServerPair & { readonly isChanged: boolean }> {
+  const base = join(folder, kind === 'rsa' ? 'hub' : 'hub-ecdsa');
+  const [known, knownKey] = [await readText(`${base}.pem`), await readText(`${base}.key`)];
+  const names = [...new Set([options.hostName, ...options.names])].slice(0, MAX_NAMES);
+  if (known !== undefined && knownKey !== undefined && isGood(known, knownKey, authority, names, nowMs)) {
+    return { certificate: known, key: knownKey, isChanged: false };
+  }
+  if (authority.key === undefined) {
+    throw new GatewayError(
+      'GW_TLS',
+      `${join(folder, 'ca.key')} is gone, and a new certificate of the hub is needed. Put it back from a backup, or remove ` +
+        `${join(folder, 'ca.pem')} for a new authority, which all clients must be given.`,
+    );
+  }
+  const { generateKey, issueServer } = await import('./x509.ts');
+  const key = knownKey ?? (await generateKey(kind));
+  if (knownKey === undefined) await writeFileAtomic(`${base}.key`, key, { mode: 0o600 });
+  const validity = { fromMs: Math.min(options.builtAtMs, nowMs), untilMs: nowMs + SERVER_DAYS * DAY_MS };
+  const request = { kind, key, commonName: options.hostName, names, validity };
+  const certificate = await issueServer(request, { certificate: authority.certificate, key: authority.key });
+  await writeFileAtomic(`${base}.pem`, certificate, { mode: 0o644 });
+  return { certificate, key, isChanged: true };
+}
+
+/** Its own key and authority, all names, and far from its end. */
+function isGood(pem: string, key: string, authority: Authority, names: readonly string[], nowMs: number): boolean {
+  if (!fits(pem, key)) return false;
+  const certificate = new X509Certificate(pem);
+  if (!certificate.verify(new X509Certificate(authority.certificate).publicKey)) return false;
+  if (certificate.validToDate.getTime() - nowMs < RENEW_DAYS * DAY_MS) return false;
+  return names.every((name) => {
+    const found = isIP(name) === 0 ? certificate.checkHost(name, { subject: 'never' }) : certificate.checkIP(name);
+    return found !== undefined;
+  });
+}
+
+/** False also for what cannot be read as PEM: a file that was damaged is made anew. */
+function fits(certificate: string, key: string): boolean {
+  try {
+    return new X509Certificate(certificate).checkPrivateKey(createPrivateKey(key));
+  } catch {
+    return false;
+  }
+}
+
+async function readText(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    if (systemCode(error) !== 'ENOENT') throw error;
+    return undefined;
+  }
+}

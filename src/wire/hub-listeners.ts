@@ -1,0 +1,229 @@
+// The listeners of the local hub, shared by its protocol heads: MQTT and AMQP over TLS on ports of their own, HTTPS and
+// WebSockets on one, and AMQP without TLS for clients on this machine (contract/device-auth.md, section 1;
+// contract/service-00-index.md, section 3).
+
+import { constants } from 'node:crypto';
+import type { IncomingMessage, RequestListener } from 'node:http';
+import { createServer as createHttpsServer, type Server as HttpsServer } from 'node:https';
+import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { createServer as createTlsServer, TLSSocket, type Server as TlsServer, type TlsOptions } from 'node:tls';
+import { errorText, GatewayError } from '../core/errors.ts';
+import { LIMITS } from '../core/limits.ts';
+import type { HealthReport } from '../core/service.ts';
+import { coalesceWrites } from './coalesce.ts';
+import { createHandshakeGate } from './handshake-gate.ts';
+import { peerFacts } from './hub-peer.ts';
+import { createHubDoor, type HubDoor } from './hub-door.ts';
+import type { DoorConnection, HubDoorName, HubDoorsOptions, HubDoorsService, ServerCertificate } from './hub-doors.ts';
+import { createWebSockets, offeredProtocol, streamOf, webSocketPath } from './hub-web-sockets.ts';
+
+/** From the first byte of TCP to the end of the handshake; Azure's own limit is not known. */
+const HANDSHAKE_MS = 30_000;
+/** Clients of SDKs wait for a connection about this long. */
+const GATE_WAIT_MS = 60_000;
+/** Tokens and properties are headers, so there are more than browsers send. */
+const HEADER_BYTES = 64 * 1024;
+const REQUEST_MS = 60_000;
+
+/** @throws GatewayError GW_TLS when the certificates cannot be used. */
+export function createHubDoors(options: HubDoorsOptions): HubDoorsService {
+  return new ListeningDoors(options);
+}
+
+class ListeningDoors implements HubDoorsService {
+  readonly kind = 'hub-doors';
+  readonly #options: HubDoorsOptions;
+  readonly #sockets = new Set<Socket>();
+  readonly #gate;
+  readonly #doors = new Map<HubDoorName, HubDoor>();
+  readonly #tlsServers: { readonly mqtts: TlsServer; readonly amqps: TlsServer; readonly https: HttpsServer };
+  readonly #webSockets = createWebSockets();
+  readonly #takers = new Map<'mqtt' | 'amqp', (connection: DoorConnection) => void>();
+  readonly #opened = new Set<HubDoorName>();
+  #onRequest: RequestListener | undefined;
+
+  constructor(options: HubDoorsOptions) {
+    this.#options = options;
+    this.#gate = createHandshakeGate({
+      ratePerSec: options.maxHandshakesPerSec,
+      maxWaiting: LIMITS.hub_waiting_handshakes,
+      maxWaitMs: GATE_WAIT_MS,
+      clock: options.clock,
+    });
+    const tls = tlsOptions(options.certificates);
+    this.#tlsServers = secured(() => ({
+      mqtts: createTlsServer(tls, (socket) => this.#handSocket('mqtt', socket)),
+      amqps: createTlsServer(tls, (socket) => this.#handSocket('amqp', socket)),
+      https: createHttpsServer(
+        {
+          ...tls,
+          maxHeaderSize: HEADER_BYTES,
+          headersTimeout: HANDSHAKE_MS,
+          requestTimeout: REQUEST_MS,
+          connectionsCheckingInterval: 5000,
+        },
+        (request, response) => this.#handRequest(request, response),
+      ),
+    }));
+    this.#tlsServers.https.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
+    for (const name of ['mqtts', 'amqps', 'https'] as const) {
+      const server = this.#tlsServers[name];
+      server.on('tlsClientError', (error, socket) => {
+        this.#refused('tls_handshake', { door: name, remoteAddress: socket.remoteAddress, error: errorText(error) });
+      });
+      this.#doors.set(
+        name,
+        this.#door(name, options.address, (socket) => server.emit('connection', socket)),
+      );
+    }
+    if (options.ports.amqp !== undefined) {
+      this.#doors.set(
+        'amqp',
+        this.#door('amqp', loopbackOf(options.address), (socket) => {
+          // Accepted without reading.
+          this.#handSocket('amqp', socket);
+          socket.resume();
+        }),
+      );
+    }
+  }
+
+  #door(name: HubDoorName, address: string, enter: (socket: Socket) => void): HubDoor {
+    const { ports, clock, log, reportRefusal } = this.#options;
+    const sockets = this.#sockets;
+    const port = ports[name] ?? 0;
+    return createHubDoor({ name, address, port, enter, gate: this.#gate, sockets, clock, log, reportRefusal });
+  }
+
+  async serve(protocol: 'mqtt' | 'amqp', take: (connection: DoorConnection) => void): Promise<void> {
+    this.#takers.set(protocol, take);
+    await this.#open(protocol === 'mqtt' ? ['mqtts', 'https'] : ['amqps', 'amqp', 'https']);
+  }
+
+  async serveHttp(listener: RequestListener): Promise<void> {
+    this.#onRequest = listener;
+    await this.#open(['https']);
+  }
+
+  async #open(names: readonly HubDoorName[]): Promise<void> {
+    const closed = names.filter((name) => !this.#opened.has(name));
+    for (const name of closed) this.#opened.add(name);
+    await Promise.all(closed.flatMap((name) => this.#doors.get(name)?.open() ?? []));
+  }
+
+  healthOf(protocol: 'mqtt' | 'amqp' | 'https'): HealthReport {
+    const names = { mqtt: ['mqtts'], amqp: ['amqps', 'amqp'], https: ['https'] } as const;
+    for (const name of names[protocol]) {
+      const health = this.#doors.get(name)?.health();
+      if (health !== undefined && health.status !== 'running') return health;
+    }
+    return { status: 'running' };
+  }
+
+  addressOf(door: HubDoorName): { readonly address: string; readonly port: number } | undefined {
+    return this.#doors.get(door)?.address();
+  }
+
+  counts(): { readonly connections: number; readonly waiting: number } {
+    return { connections: this.#sockets.size, waiting: this.#gate.waiting };
+  }
+
+  replaceCertificates(certificates: readonly ServerCertificate[]): void {
+    const tls = tlsOptions(certificates);
+    secured(() => {
+      for (const server of Object.values(this.#tlsServers)) server.setSecureContext(tls);
+    });
+  }
+
+  async stopAccepting(): Promise<void> {
+    this.#gate.close();
+    await Promise.all(Array.from(this.#doors.values(), (door) => door.close()));
+  }
+
+  async close(): Promise<void> {
+    await this.stopAccepting();
+    this.#webSockets.close();
+    this.#tlsServers.https.closeAllConnections();
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  #handSocket(protocol: 'mqtt' | 'amqp', socket: Socket): void {
+    const facts = peerFacts(socket);
+    const isPlaintext = !(socket instanceof TLSSocket);
+    this.#hand(protocol, socket, { ...facts, protocol, isPlaintext, destroy: () => void socket.destroy() });
+  }
+
+  #hand(protocol: 'mqtt' | 'amqp', stream: Duplex, facts: Omit<DoorConnection, 'stream'>): void {
+    const take = this.#takers.get(protocol);
+    if (take === undefined) {
+      stream.on('error', () => {});
+      facts.destroy();
+      return;
+    }
+    coalesceWrites(stream);
+    take({ ...facts, stream });
+  }
+
+  #handRequest(request: IncomingMessage, response: Parameters<RequestListener>[1]): void {
+    if (this.#onRequest !== undefined) {
+      this.#onRequest(request, response);
+      return;
+    }
+    response.writeHead(503, { 'content-length': 0 }).end();
+  }
+
+  #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    socket.on('error', () => {});
+    const path = webSocketPath(request.url ?? '');
+    const protocol = offeredProtocol(request, path);
+    if (path === undefined || protocol === undefined || !this.#takers.has(protocol)) {
+      this.#refused('websocket_handshake', { door: 'https', remoteAddress: request.socket.remoteAddress });
+      socket.end(`HTTP/1.1 ${path === undefined ? '404 Not Found' : '400 Bad Request'}\r\nConnection: close\r\n\r\n`);
+      return;
+    }
+    this.#webSockets.handleUpgrade(request, socket, head, (webSocket) => {
+      this.#hand(protocol, streamOf(webSocket), {
+        ...peerFacts(request.socket),
+        protocol: `${protocol}-ws`,
+        isPlaintext: false,
+        path,
+        destroy: () => webSocket.terminate(),
+      });
+    });
+  }
+
+  #refused(reason: string, fields: Readonly<Record<string, unknown>>): void {
+    this.#options.reportRefusal(reason, fields);
+  }
+}
+
+/** Several gateways of one machine stand on addresses of their own in 127.0.0.0/8. */
+function loopbackOf(address: string): string {
+  return address === '::1' || address.startsWith('127.') ? address : '127.0.0.1';
+}
+
+function tlsOptions(certificates: readonly ServerCertificate[]): TlsOptions {
+  return {
+    cert: certificates.map(({ certificate }) => certificate),
+    key: certificates.map(({ key }) => key),
+    minVersion: 'TLSv1.2',
+    // Asked of everybody, demanded of nobody: who a client must be is known only from what it says later.
+    requestCert: true,
+    rejectUnauthorized: false,
+    handshakeTimeout: HANDSHAKE_MS,
+    // A resumed session has lost the chain behind the client's certificate, so none is resumed.
+    secureOptions: constants.SSL_OP_NO_TICKET,
+  };
+}
+
+/** @throws GatewayError GW_TLS. */
+function secured<T>(use: () => T): T {
+  try {
+    return use();
+  } catch (error) {
+    throw new GatewayError('GW_TLS', `The local hub's certificate or key cannot be used: ${errorText(error)}.`, {
+      cause: error,
+    });
+  }
+}
