@@ -1,5 +1,6 @@
 // The broker for leaf devices, with mosquitto's own tools and mqtt.js as devices.
 
+import { spawn } from 'node:child_process';
 import { connect as connectTcp, type Socket } from 'node:net';
 import mqtt from 'mqtt';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -260,6 +261,33 @@ describe('flooding', () => {
     expect(rig.refusals).toContain('slow_subscriber');
     await loud.publishAsync('sensors/a/telemetry', 'still here', { qos: 1 });
     expect(rig.messages).toHaveLength(1);
+  });
+
+  it('drops a mosquitto_sub that stands still, and takes it back when it goes on', async () => {
+    const rig = await startBroker({ max_messages_per_sec: 0 });
+    const options = ['-d', '-h', ADDRESS, '-p', String(rig.port), '-u', 'bridge', '-P', 'bridge-secret'];
+    const slow = spawn('stdbuf', ['-oL', 'mosquitto_sub', ...options, '-t', 'noise/#', '-F', 'got %l bytes']);
+    ends.push(() => Promise.resolve(slow.kill('SIGKILL')));
+    let out = '';
+    slow.stdout.on('data', (chunk: Buffer) => (out += chunk.toString()));
+    await waitFor(() => out.includes('SUBACK'), { what: 'the subscription' });
+    const loud = await client(rig);
+    const swift = await client(rig);
+    let heard = 0;
+    swift.on('message', () => (heard += 1));
+    await swift.subscribeAsync('noise/#', { qos: 0 });
+    slow.kill('SIGSTOP');
+    const noise = Buffer.alloc(200_000);
+    let count = 0;
+    for (; count < 200 && !rig.refusals.includes('slow_subscriber'); count += 1) {
+      await loud.publishAsync('noise/x', noise, { qos: 1 });
+    }
+    expect(rig.refusals).toEqual(['slow_subscriber']);
+    await waitFor(() => heard === count, { what: 'all of it at the other subscriber' });
+    slow.kill('SIGCONT');
+    await waitFor(() => out.split('SUBACK').length > 2, { what: 'mosquitto_sub to be back' });
+    await loud.publishAsync('noise/x', 'again', { qos: 1 });
+    await waitFor(() => out.includes('got 5 bytes'), { what: 'the next message' });
   });
 
   it('reads a client that floods more slowly, and loses nothing of it', async () => {

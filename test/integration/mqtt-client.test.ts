@@ -93,6 +93,20 @@ it('comes back to a broker that was away, and writes through it', async () => {
   await plug.endAsync();
 });
 
+it('attaches over plain WebSockets', async () => {
+  await using broker = await startMosquitto({ websockets: true });
+  expect(broker.url).toMatch('ws://');
+  const rig = attach(broker.url);
+  await rig.adapter.start(NEVER);
+  await waitFor(() => rig.adapter.health().status === 'running', { what: 'the adapter to be attached' });
+  const device = await connectAsync(broker.url);
+  await device.publishAsync('sensors/a/telemetry', Buffer.alloc(100_000, 7), { qos: 1 });
+  await waitFor(() => rig.messages.length === 1, { what: 'the message' });
+  expect(rig.messages[0]?.body).toHaveLength(100_000);
+  await device.endAsync();
+  await rig.adapter.stop(NEVER);
+});
+
 it.each([
   { scheme: 'mqtts', websockets: false, address: ADDRESS },
   { scheme: 'wss', websockets: true, address: '127.0.0.1' },
