@@ -8,13 +8,11 @@ import { Daemon } from '../gateway/daemon.ts';
 import { createLogger, type LogLevel } from '../observe/logger.ts';
 import { probeSynchronised } from '../platform/clock-probe.ts';
 import { SystemClock } from '../platform/clock.ts';
-import { giveBackMemory } from '../platform/memory.ts';
+import { giveBackMemoryWhenQuiet } from '../platform/memory.ts';
 import { createServiceManager } from '../platform/systemd.ts';
 import { gatewayFiles, usageError, type Command, type CommandContext, type GatewayFiles } from './command.ts';
 import { greeting } from './greeting.ts';
 
-/** The first polls are over, and what starting left behind is garbage. */
-const GIVE_BACK_AFTER_MS = 5000;
 const SETTLE_MS = 2000;
 const SETTLE_STEP_MS = 100;
 const LEVELS: readonly string[] = ['debug', 'info', 'warn', 'error'];
@@ -83,7 +81,7 @@ async function run(args: readonly string[], { modules, web, version, env, out, e
   if (running.edited) reload();
   // A person may read along although the log goes to a file or another program; systemd's journal has no use for it.
   if (env['JOURNAL_STREAM'] === undefined) void greet(daemon, { clock, files, version, err });
-  const cancel = clock.after(GIVE_BACK_AFTER_MS, giveBackMemory);
+  const cancel = giveBackMemoryWhenQuiet(clock);
   const signal = await told;
   cancel();
   log.info({ signal }, 'Told to stop.');
