@@ -19,6 +19,15 @@ const PROBE_SYNCED_MS = 3_600_000;
 /** A wall clock before this was never set: 2025-01-01. */
 const NEVER_SET_BEFORE_MS = 1_735_689_600_000;
 
+/**
+ * What hrtime (CLOCK_MONOTONIC, the same for all processes of a boot) said when performance.now() began. The latter runs by
+ * the same clock and makes no objects.
+ */
+const PROCESS_START_MS = ((): number => {
+  const [seconds, nanoseconds] = process.hrtime();
+  return seconds * 1000 + nanoseconds / 1e6 - performance.now();
+})();
+
 function exists(path: string): boolean {
   try {
     statSync(path);
@@ -76,9 +85,7 @@ export class SystemClock implements Clock {
   }
 
   monotonicMs(): number {
-    // hrtime is CLOCK_MONOTONIC, the same for all processes of a boot; performance.now() counts from the process start.
-    const [seconds, nanoseconds] = process.hrtime();
-    return seconds * 1000 + nanoseconds / 1e6;
+    return PROCESS_START_MS + performance.now();
   }
 
   quality(): ClockQuality {
