@@ -176,6 +176,11 @@ export class BrokerStore {
 
   // Messages for subscribers that acknowledge
 
+  /** While it is the same, `subscribersOf` gives the same. */
+  get subscriptionChanges(): number {
+    return this.#offline.changes;
+  }
+
   /** Sessions with a QoS 1 subscription that matches. */
   subscribersOf(topic: string): readonly { readonly clientId: string; readonly qos: 0 | 1 }[] {
     const found = this.#offline.match(topic);

@@ -16,13 +16,15 @@ import {
 import type { Authenticator, Principal } from './authenticator.ts';
 import { BrokerStore } from './broker-store.ts';
 import type { MqttConfig } from './config.ts';
+import { ClientInput } from './client-input.ts';
 import type { Devices } from './devices.ts';
 import type { Publish } from './dialect.ts';
-import { FieldAedes } from './field-aedes.ts';
-import { guardInput, guardOutput } from './guarded-stream.ts';
+import { FieldAedes, heard, isAtWork } from './field-aedes.ts';
+import { guardOutput } from './guarded-output.ts';
 import { refusalReason, type Intake } from './intake.ts';
 import { startListeners, type Incoming, type Listeners } from './listeners.ts';
 import { createPersistence } from './persistence.ts';
+import { PublishLane } from './publish-lane.ts';
 import { TokenBucket } from './rate-limit.ts';
 import { Refusal } from './refusal.ts';
 
@@ -51,6 +53,7 @@ export interface BrokerOptions {
 interface Connection {
   readonly remoteAddress: string;
   principal: Principal | undefined;
+  lane: PublishLane | undefined;
 }
 
 export class Broker {
@@ -97,7 +100,10 @@ export class Broker {
         authorizePublish: (client, packet, done) => this.#takePublish(client, packet, done),
         authorizeSubscribe: (client, subscription, done) => done(null, this.#grant(client, subscription)),
       },
-      (topic) => this.#store.subscribersOf(topic).length > 0,
+      {
+        kept: (topic) => this.#store.subscribersOf(topic).length > 0,
+        keptChanges: () => this.#store.subscriptionChanges,
+      },
     );
     this.#aedes = aedes;
     aedes.on('client', (client) => this.#clients.set(client.id, client));
@@ -186,8 +192,28 @@ export class Broker {
       destroy();
       return;
     }
-    this.#connections.set(stream, { remoteAddress, principal: undefined });
-    guardInput(stream, {
+    const connection: Connection = { remoteAddress, principal: undefined, lane: undefined };
+    this.#connections.set(stream, connection);
+    const lane = new PublishLane({
+      isQuiet: this.#quietTopics(),
+      take: (topic, payload) => this.#options.intake.take({ topic, payload, replayed: false }, client),
+      acknowledge: (pubacks) => {
+        if (stream.destroyed) return;
+        stream.write(pubacks);
+        if (stream.writableLength > LIMITS.mqtt_subscriber_bytes) {
+          this.#refuse('slow_subscriber', { client: client.id });
+          destroy();
+        }
+      },
+      failed: (error, topic, isLast) => {
+        this.#tellNotStored(client, topic, error);
+        if (isLast) context.clock.after(NOT_STORED_PAUSE_MS, destroy);
+      },
+      // After the PUBACKs have left: what comes next may be a DISCONNECT.
+      moved: () => process.nextTick(() => input.pump()),
+    });
+    connection.lane = lane;
+    const input = new ClientInput(stream, lane, {
       clock: context.clock,
       maxPacketBytes: config.max_packet_bytes,
       maxMessagesPerSec: config.max_messages_per_sec,
@@ -196,9 +222,25 @@ export class Broker {
         destroy();
       },
       onSlowed: () => this.#refuse('slowed_down', { address: remoteAddress }),
+      onHeard: () => heard(client),
     });
     coalesceWrites(stream);
-    this.#aedes.handle(stream);
+    const client = this.#aedes.handle(stream);
+    input.start(() => isAtWork(client));
+  }
+
+  /** Tells of a topic whether only the intake is concerned, with a memory for as long as no subscription changes. */
+  #quietTopics(): (topic: string) => boolean {
+    let topic: string | undefined;
+    let changes = 0;
+    return (asked) => {
+      const now = this.#aedes.subscriptionChanges;
+      if (asked === topic && changes === now) return true;
+      if (this.#aedes.concerns({ topic: asked })) return false;
+      topic = asked;
+      changes = now;
+      return true;
+    };
   }
 
   #connectFault(packet: { readonly clientId: string; readonly clean?: boolean | undefined }): string | undefined {
@@ -266,6 +308,10 @@ export class Broker {
         this.#aedes.publishFirst(packet, client, done);
       } else done(null);
     };
+    // What comes on this topic from now on needs not be asked again.
+    if (client !== null && intake.owner(packet.topic) !== undefined) {
+      this.#connections.get(client.conn)?.lane?.learn(packet.topic);
+    }
     const payload = typeof packet.payload === 'string' ? Buffer.from(packet.payload) : packet.payload;
     const stored = intake.take({ topic: packet.topic, payload, replayed: false }, client ?? devices);
     if (stored === undefined) pass();
@@ -290,16 +336,19 @@ export class Broker {
     readonly pass: () => void;
   }): void {
     const { client, packet, error, done, pass } = failed;
-    const { context } = this.#options;
-    const reason = refusalReason(error);
-    if (!(error instanceof Refusal)) this.#refuse(reason, { client: client?.id, topic: packet.topic });
+    this.#tellNotStored(client, packet.topic, error);
     // Nothing is promised for QoS 0: the message is lost, and counted.
     if (packet.qos === 0) {
       pass();
       return;
     }
     // No acknowledgement: the connection ends and the client sends it again.
-    context.clock.after(NOT_STORED_PAUSE_MS, () => done(new Refusal('told')));
+    this.#options.context.clock.after(NOT_STORED_PAUSE_MS, () => done(new Refusal('told')));
+  }
+
+  /** A refusal was told where it was made. */
+  #tellNotStored(client: Client | null, topic: string, error: unknown): void {
+    if (!(error instanceof Refusal)) this.#refuse(refusalReason(error), { client: client?.id, topic });
   }
 
   #grant(client: Client, subscription: Subscription): Subscription | null {

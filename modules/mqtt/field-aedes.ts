@@ -9,21 +9,36 @@ type Deliver = (packet: AedesPublishPacket, callback: () => void) => void;
 /** The library's own `publish`, whose second parameter its types leave out. */
 type LibraryPublish = (packet: PublishPacket, client: Client | null, done: Done) => void;
 
+/** Subscriptions of clients that are absent. */
+export interface KeptSubscriptions {
+  /** Whether one of them waits for the topic. */
+  readonly kept: (topic: string) => boolean;
+  /** Counts their changes. */
+  readonly keptChanges: () => number;
+}
+
 export class FieldAedes extends Aedes {
   readonly #live = new FilterTrie<Deliver>();
   readonly #kept: (topic: string) => boolean;
   /** Published before their acknowledgement; the library then publishes them a second time. */
   readonly #published = new WeakSet<object>();
 
-  /** `kept`: whether an absent subscriber waits for the topic. */
-  constructor(options: AedesOptions, kept: (topic: string) => boolean) {
+  readonly #keptChanges: () => number;
+
+  constructor(options: AedesOptions, { kept, keptChanges }: KeptSubscriptions) {
     super(options);
     this.#kept = kept;
+    this.#keptChanges = keptChanges;
   }
 
   /** Whether anything has to happen for the packet beyond taking it in. */
   concerns(packet: { readonly topic: string; readonly retain?: boolean }): boolean {
     return packet.retain === true || this.#live.match(packet.topic).length > 0 || this.#kept(packet.topic);
+  }
+
+  /** Counts changes of subscriptions: while it is the same, `concerns` gives the same for a topic. */
+  get subscriptionChanges(): number {
+    return this.#live.changes + this.#keptChanges();
   }
 
   /** Passes a client's message on, ahead of its acknowledgement. */
@@ -48,4 +63,20 @@ export class FieldAedes extends Aedes {
     this.#live.remove(topic, (known) => known === deliver);
     super.unsubscribe(topic, deliver, callback);
   }
+}
+
+/** What the library keeps of a client and gives no other access to (aedes 1.2, lib/client.js). */
+interface ClientState {
+  readonly _keepaliveTimer: NodeJS.Timeout | null;
+  readonly _parsingBatch: number;
+}
+
+/** Begins a client's keep-alive time anew, as the library does for each packet that it sees. */
+export function heard(client: Client): void {
+  (client as Client & ClientState)._keepaliveTimer?.refresh();
+}
+
+/** Whether packets that the library was given are not done yet. */
+export function isAtWork(client: Client): boolean {
+  return (client as Client & ClientState)._parsingBatch > 0;
 }

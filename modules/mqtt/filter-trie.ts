@@ -8,6 +8,12 @@ interface Node<T> {
 export class FilterTrie<T> {
   readonly #root: Node<T> = { children: new Map(), values: [] };
   #size = 0;
+  #changes = 0;
+
+  /** Counts what was added and removed: while it is the same, `match` gives the same. */
+  get changes(): number {
+    return this.#changes;
+  }
 
   get size(): number {
     return this.#size;
@@ -25,6 +31,7 @@ export class FilterTrie<T> {
     }
     node.values.push(value);
     this.#size += 1;
+    this.#changes += 1;
   }
 
   /** Takes away one value that the test accepts. */
@@ -41,6 +48,7 @@ export class FilterTrie<T> {
     if (index < 0) return;
     node.values.splice(index, 1);
     this.#size -= 1;
+    this.#changes += 1;
     for (const { node: parent, level } of path.reverse()) {
       const child = parent.children.get(level);
       if (child === undefined || child.values.length > 0 || child.children.size > 0) return;

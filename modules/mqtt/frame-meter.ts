@@ -21,6 +21,11 @@ export class FrameMeter {
     this.#maxPacketBytes = maxPacketBytes;
   }
 
+  /** Bytes of the current packet that are still to come, undefined within its fixed header; 0 between packets. */
+  get rest(): number | undefined {
+    return this.#type === undefined ? this.#skip : undefined;
+  }
+
   /** The messages that begin in these bytes, or why the client must go. */
   take(bytes: Uint8Array): number | FrameFault {
     let messages = 0;

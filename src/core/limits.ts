@@ -81,6 +81,8 @@ export const LIMITS = {
   mqtt_retained_bytes: 16 * 1024 * 1024,
   /** Bytes that wait for one subscriber; past it the subscriber is dropped. */
   mqtt_subscriber_bytes: 1024 * 1024,
+  /** Bytes of one client that wait to be stored; past it nothing more is read from it. */
+  mqtt_client_unstored_bytes: 64 * 1024,
   /** Writes to MQTT devices that wait for a confirmation. */
   mqtt_waiting_writes: 256,
   /** Points that one device may show. */

@@ -1,0 +1,355 @@
+// The short way of publishes through the broker for leaf devices: byte streams cut anywhere, against the way through the
+// library, which every publish takes while somebody subscribes to everything.
+
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
+import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises';
+import fc from 'fast-check';
+import mqtt from 'mqtt';
+import { generate, type Packet } from 'mqtt-packet';
+import { afterEach, describe, expect, it } from 'vitest';
+import { createMqttAdapter } from '../../modules/mqtt/adapter.ts';
+import { mqttConfig } from '../../modules/mqtt/config.ts';
+import type { AdapterContext } from '../../src/core/adapter.ts';
+import { GatewayError } from '../../src/core/errors.ts';
+import type { Message } from '../../src/core/message.ts';
+import { freePort } from '../support/free-port.ts';
+import { waitFor } from '../support/wait.ts';
+import { record, type Recording } from '../unit/modules/mqtt/harness.ts';
+
+const ADDRESS = '127.0.93.1';
+const NEVER = new AbortController().signal;
+const PUBACK = 4;
+const LAST_ID = 65_535;
+const OUT_OF_ORDER_FROM = 60_000;
+const ends: (() => unknown)[] = [];
+
+afterEach(async () => {
+  for (const end of ends.splice(0).reverse()) await end();
+});
+
+interface Rig extends Recording {
+  readonly port: number;
+}
+
+async function startBroker(settings: object = {}, fields: Partial<AdapterContext> = {}): Promise<Rig> {
+  const port = await freePort(ADDRESS);
+  const recording = record(fields);
+  const config = mqttConfig.parse({
+    listen: { address: ADDRESS, port },
+    anonymous: 'loopback',
+    max_messages_per_sec: 0,
+    max_connects_per_sec: 0,
+    topics: [{ topic: 'sensors/{device_id}/telemetry' }],
+    ...settings,
+  });
+  const adapter = createMqttAdapter(config, recording.context);
+  await adapter.start(NEVER);
+  ends.push(() => adapter.stop(NEVER));
+  return { ...recording, port };
+}
+
+/** A device at the byte level. */
+interface Device {
+  readonly socket: Socket;
+  /** Identifiers of PUBACKs, in the order of their arrival. */
+  readonly acknowledged: number[];
+  /** Packet types of everything else. */
+  readonly others: number[];
+  readonly closed: Promise<unknown>;
+  send(...packets: readonly Buffer[]): Promise<void>;
+}
+
+async function connectDevice({ port }: Rig, clientId: string, keepalive = 0): Promise<Device> {
+  const socket = connect({ host: ADDRESS, port, noDelay: true });
+  socket.on('error', () => {});
+  ends.push(() => socket.destroy());
+  const acknowledged: number[] = [];
+  const others: number[] = [];
+  let rest = Buffer.alloc(0);
+  socket.on('data', (chunk: Buffer) => {
+    rest = Buffer.concat([rest, chunk]);
+    // Nothing that a broker sends here is longer than 127 bytes.
+    while (rest.length >= 2 && rest.length >= 2 + (rest[1] ?? 0)) {
+      const type = (rest[0] ?? 0) >> 4;
+      if (type === PUBACK) acknowledged.push(rest.readUInt16BE(2));
+      else others.push(type);
+      rest = rest.subarray(2 + (rest[1] ?? 0));
+    }
+  });
+  const closed = once(socket, 'close');
+  await once(socket, 'connect');
+  socket.write(generate({ cmd: 'connect', protocolId: 'MQTT', protocolVersion: 4, clean: true, clientId, keepalive }));
+  await waitFor(() => others.length === 1, { everyMs: 1, what: 'the CONNACK' });
+  others.length = 0;
+  return {
+    socket,
+    acknowledged,
+    others,
+    closed,
+    send: async (...pieces) => {
+      for (const piece of pieces) {
+        socket.write(piece);
+        // Most pieces are then read one by one; that some are read together does no harm.
+        await turn();
+      }
+    },
+  };
+}
+
+function publish(
+  id: number,
+  options: { topic?: string; payload?: Buffer; retain?: boolean; dup?: boolean } = {},
+): Buffer {
+  const { topic = 'sensors/a/telemetry', payload = Buffer.from(`m${id}`), retain = false, dup = false } = options;
+  const common = { cmd: 'publish', topic, payload, retain } as const;
+  return generate(id === 0 ? { ...common, qos: 0, dup: false } : { ...common, qos: 1, messageId: id, dup });
+}
+
+const packet = (value: Packet): Buffer => generate(value);
+const PING = packet({ cmd: 'pingreq' });
+const DISCONNECT = packet({ cmd: 'disconnect' });
+const subscribe = (messageId: number, topic: string): Buffer =>
+  packet({ cmd: 'subscribe', messageId, subscriptions: [{ topic, qos: 1 }] });
+
+const bodies = (messages: readonly Message[]): string[] =>
+  messages.map(({ deviceId, body }) => `${deviceId} ${Buffer.from(body).toString('hex')}`);
+
+/** Sends the pieces between two publishes more, and gives what was stored and answered. */
+async function outcome(rig: Rig, pieces: readonly Buffer[], pubacks: number, others: number): Promise<object> {
+  rig.messages.length = 0;
+  const device = await connectDevice(rig, 'd');
+  // Its topic is known from now on.
+  await device.send(publish(1));
+  await waitFor(() => device.acknowledged.length === 1, { everyMs: 1, what: 'the first PUBACK' });
+  await device.send(...pieces, publish(LAST_ID));
+  await waitFor(() => device.acknowledged.length === pubacks + 2 && device.others.length === others, {
+    everyMs: 1,
+    what: 'every answer',
+  });
+  device.socket.destroy();
+  await device.closed;
+  return {
+    stored: bodies(rig.messages),
+    acknowledged: device.acknowledged.filter((id) => id < OUT_OF_ORDER_FROM),
+    outOfOrder: device.acknowledged.filter((id) => id >= OUT_OF_ORDER_FROM).sort(ascending),
+    others: device.others.sort(ascending),
+  };
+}
+
+async function startPair(): Promise<{ readonly short: Rig; readonly long: Rig }> {
+  const short = await startBroker();
+  const long = await startBroker();
+  const listener = await mqtt.connectAsync(`mqtt://${ADDRESS}:${long.port}`, { reconnectPeriod: 0 });
+  ends.push(() => listener.endAsync(true));
+  await listener.subscribeAsync('#', { qos: 0 });
+  return { short, long };
+}
+
+const ascending = (a: number, b: number): number => a - b;
+
+interface Step {
+  readonly publish?: number;
+  readonly device?: string;
+  readonly topic?: string;
+  readonly bytes?: number;
+  readonly dup?: boolean;
+  readonly retain?: boolean;
+  readonly subscribe?: number;
+  readonly unsubscribe?: number;
+}
+
+function packetOf(step: Step, index: number): Buffer {
+  const { publish: id, device, bytes = 0, subscribe: subscribeId, unsubscribe: messageId } = step;
+  const payload = Buffer.alloc(bytes, index + 1);
+  if (id !== undefined) return publish(id, { topic: `sensors/${device}/telemetry`, ...step, payload });
+  if (subscribeId !== undefined) return subscribe(subscribeId, 'elsewhere');
+  if (messageId !== undefined) return packet({ cmd: 'unsubscribe', messageId, unsubscriptions: ['elsewhere'] });
+  return PING;
+}
+
+function cut(bytes: Buffer, places: readonly number[]): Buffer[] {
+  const sorted = [...new Set(places.map((place) => place % (bytes.length + 1)))].sort((a, b) => a - b);
+  return [0, ...sorted].map((from, index) => bytes.subarray(from, sorted[index] ?? bytes.length));
+}
+
+describe('streams of packets', () => {
+  it('are taken alike wherever they are cut in two', async () => {
+    const { short, long } = await startPair();
+    const stream = Buffer.concat([
+      publish(2),
+      publish(0, { topic: 'sensors/b/telemetry' }),
+      subscribe(7, 'elsewhere'),
+      publish(3, { payload: Buffer.alloc(200, 7) }),
+      PING,
+      publish(4, { topic: 'sensors/b/telemetry', dup: true }),
+      publish(5),
+    ]);
+    const expected = await outcome(long, [stream], 4, 2);
+    expect(expected).toMatchObject({ acknowledged: [1, 2, 3, 4, 5], outOfOrder: [LAST_ID], others: [9, 13] });
+    for (let at = 1; at < stream.length; at += 1) {
+      expect(await outcome(short, cut(stream, [at]), 4, 2), `cut at ${at}`).toEqual(expected);
+    }
+  });
+
+  it('are taken alike by both ways, whatever they hold and however they are cut', async () => {
+    const { short, long } = await startPair();
+    // The library answers at once what nobody takes in, whatever waits before it, and late what is retained.
+    const id = fc.integer({ min: 1, max: OUT_OF_ORDER_FROM - 1 });
+    const otherId = fc.integer({ min: OUT_OF_ORDER_FROM, max: LAST_ID - 1 });
+    const bytes = fc.oneof(
+      { weight: 8, arbitrary: fc.nat(300) },
+      { weight: 1, arbitrary: fc.integer({ min: 10_000, max: 100_000 }) },
+    );
+    const device = fc.constantFrom('a', 'a', 'a', 'b', 'c');
+    const step: fc.Arbitrary<Step> = fc.oneof(
+      { weight: 12, arbitrary: fc.record({ publish: fc.oneof(id, fc.constant(0)), device, bytes, dup: fc.boolean() }) },
+      { weight: 1, arbitrary: fc.record({ publish: otherId, device, bytes, retain: fc.constant(true) }) },
+      { weight: 1, arbitrary: fc.record({ publish: otherId, topic: fc.constant('nobody/takes/this'), bytes }) },
+      { weight: 1, arbitrary: fc.record({ subscribe: id }) },
+      { weight: 1, arbitrary: fc.record({ unsubscribe: id }) },
+      { weight: 1, arbitrary: fc.constant<Step>({}) },
+    );
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(step, { maxLength: 40 }),
+        fc.array(fc.nat(), { maxLength: 12 }),
+        async (steps, places) => {
+          const pieces = cut(Buffer.concat(steps.map(packetOf)), places);
+          const pubacks = steps.filter((step) => (step.publish ?? 0) > 0).length;
+          const others = steps.filter((step) => step.publish === undefined).length;
+          const [byShort, byLong] = await Promise.all([
+            outcome(short, pieces, pubacks, others),
+            outcome(long, pieces, pubacks, others),
+          ]);
+          expect(byShort).toEqual(byLong);
+        },
+      ),
+      { numRuns: 60 },
+    );
+  });
+});
+
+describe('the end of a connection', () => {
+  it('comes in order: what stands before DISCONNECT is stored and acknowledged', async () => {
+    const rig = await startBroker();
+    const device = await connectDevice(rig, 'd');
+    await device.send(publish(1));
+    await waitFor(() => device.acknowledged.length === 1, { everyMs: 1, what: 'the first PUBACK' });
+    await device.send(Buffer.concat([publish(2), publish(3), DISCONNECT]));
+    await device.closed;
+    expect(device.acknowledged).toEqual([1, 2, 3]);
+    expect(rig.messages).toHaveLength(3);
+  });
+
+  it.each([
+    ['a length that ends within the topic', Buffer.from([0x32, 3, 0, 9, 0x73])],
+    ['no length of a topic', Buffer.from([0x32, 1, 0])],
+    ['a wildcard', publish(9).fill('+', 4, 5)],
+    ['a length of five bytes', Buffer.from([0x32, 0x80, 0x80, 0x80, 0x80, 1])],
+  ])('comes with %s, behind publishes that are whole', async (_, malformed) => {
+    const rig = await startBroker();
+    const device = await connectDevice(rig, 'd');
+    await device.send(publish(1));
+    await waitFor(() => device.acknowledged.length === 1, { everyMs: 1, what: 'the first PUBACK' });
+    await device.send(Buffer.concat([publish(2), malformed]));
+    await device.closed;
+    expect(['m1', 'm2'].slice(0, rig.messages.length)).toEqual(
+      rig.messages.map(({ body }) => Buffer.from(body).toString()),
+    );
+  });
+
+  it('comes a second after a message that could not be stored, and nothing is acknowledged after it', async () => {
+    let refuse = false;
+    const stored: Message[] = [];
+    const rig = await startBroker(
+      {},
+      {
+        publishMessages: (added) =>
+          refuse
+            ? Promise.reject(new GatewayError('GW_OUTBOX_BUSY', 'busy'))
+            : Promise.resolve(void stored.push(...added)),
+      },
+    );
+    const device = await connectDevice(rig, 'd');
+    await device.send(publish(1));
+    await waitFor(() => device.acknowledged.length === 1, { everyMs: 1, what: 'the first PUBACK' });
+    refuse = true;
+    await device.send(Buffer.concat([publish(2), publish(3)]));
+    await waitFor(() => rig.refusals.length === 2, { what: 'two refusals' });
+    refuse = false;
+    await device.send(publish(4));
+    await device.closed;
+    expect(device.acknowledged).toEqual([1]);
+    expect(rig.refusals).toEqual(['outbox_busy', 'outbox_busy']);
+    expect(stored).toHaveLength(1);
+  });
+
+  it('does not come for want of other packets: publishes count for the keep-alive time', async () => {
+    const rig = await startBroker();
+    const device = await connectDevice(rig, 'd', 1);
+    let isClosed = false;
+    void device.closed.then(() => (isClosed = true));
+    for (let id = 1; id <= 10; id += 1) {
+      await device.send(publish(id));
+      await sleep(250);
+    }
+    expect(isClosed).toBe(false);
+    await device.closed;
+    expect(rig.refusals).toEqual(['keepalive_timeout']);
+  });
+});
+
+describe('a subscriber', () => {
+  it('gets what is published after its SUBACK, and nothing before', async () => {
+    const rig = await startBroker();
+    const device = await connectDevice(rig, 'd');
+    await device.send(publish(1), publish(2));
+    await waitFor(() => device.acknowledged.length === 2, { what: 'two PUBACKs' });
+    const listener = await mqtt.connectAsync(`mqtt://${ADDRESS}:${rig.port}`, { reconnectPeriod: 0 });
+    ends.push(() => listener.endAsync(true));
+    const heard: string[] = [];
+    listener.on('message', (_topic, payload) => heard.push(payload.toString()));
+    await listener.subscribeAsync('sensors/+/telemetry', { qos: 1 });
+    await device.send(publish(3), publish(4));
+    await waitFor(() => heard.length === 2, { what: 'two messages' });
+    await listener.unsubscribeAsync('sensors/+/telemetry');
+    await device.send(publish(5));
+    await waitFor(() => device.acknowledged.length === 5, { what: 'five PUBACKs' });
+    expect(heard).toEqual(['m3', 'm4']);
+    expect(rig.messages).toHaveLength(5);
+  });
+});
+
+describe('a client whose messages wait for the disk', () => {
+  it('is read no further than its share, and loses nothing', async () => {
+    let store: () => void = () => {};
+    const gate = new Promise<void>((resolve) => (store = resolve));
+    let waits = false;
+    let most = 0;
+    const stored: Message[] = [];
+    const rig = await startBroker(
+      {},
+      {
+        publishMessages: async (added) => {
+          most += added.reduce((bytes, { body }) => bytes + body.length, 0);
+          if (waits) await gate;
+          stored.push(...added);
+        },
+      },
+    );
+    const device = await connectDevice(rig, 'd');
+    await device.send(publish(1));
+    await waitFor(() => device.acknowledged.length === 1, { everyMs: 1, what: 'the first PUBACK' });
+    waits = true;
+    const count = 2000;
+    for (let id = 2; id <= count; id += 1) device.socket.write(publish(id, { payload: Buffer.alloc(1000, id) }));
+    await sleep(300);
+    expect(most).toBeLessThan(200_000);
+    expect(device.acknowledged).toHaveLength(1);
+    store();
+    await waitFor(() => device.acknowledged.length === count, { what: 'every PUBACK' });
+    expect(device.acknowledged).toEqual(Array.from({ length: count }, (_, index) => index + 1));
+    expect(stored).toHaveLength(count);
+  });
+});
