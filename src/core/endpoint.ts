@@ -116,3 +116,6 @@ export interface UpstreamTransport extends Endpoint {
 
 /** The queue that feeds the upstream transport. */
 export const UPSTREAM_ENDPOINT = '$upstream';
+
+/** What routes call the built-in events of the local hub: a stream of the outbox and no queue. */
+export const EVENTS_ENDPOINT = 'events';

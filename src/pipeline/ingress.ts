@@ -172,8 +172,8 @@ export class Ingress {
   }
 
   #entry(message: Message): OutboxEntry | undefined {
-    const queues = this.#router.route(message);
-    if (queues !== undefined) return { message, queues };
+    const destinations = this.#router.route(message);
+    if (destinations !== undefined) return { message, ...destinations };
     this.#options.telemetry.emit('messages_unrouted', { count: 1, key: message.deviceId, device: message.deviceId });
     return undefined;
   }

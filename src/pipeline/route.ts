@@ -1,10 +1,11 @@
-// Which messages go where. Without written routes everything goes to `$upstream`. Written routes follow Azure IoT Hub's
-// rules (contract/service-08, section 2): every matching route, once an endpoint, and the fallback `$upstream` for what
-// no route takes, so that adding a route for alarms never loses the rest.
+// Which messages go where. Without written routes everything goes to `$upstream`, when there is one, and to the hub's
+// `events`, when it is on. Written routes follow Azure IoT Hub's rules (contract/service-08, section 2): every matching
+// route, once an endpoint; what no route takes falls back to those two, so that adding a route for alarms never loses the
+// rest.
 
-import { UPSTREAM_ENDPOINT } from '../core/endpoint.ts';
+import { EVENTS_ENDPOINT, UPSTREAM_ENDPOINT } from '../core/endpoint.ts';
 import type { Message } from '../core/message.ts';
-import type { QueueDefinition, QueueName } from '../core/outbox.ts';
+import type { OutboxEntry, QueueDefinition, QueueName, StreamPlace } from '../core/outbox.ts';
 import { compileCondition, isAlwaysTrue, type Condition } from './condition.ts';
 
 export interface RouteDefinition {
@@ -21,24 +22,35 @@ export interface EndpointQueue {
   readonly maxBytes?: number;
 }
 
+/** Where a message goes. */
+export type Destinations = Pick<OutboxEntry, 'queues' | 'stream'>;
+
 export interface Router {
   /** The queues that the outbox has to keep for these routes. */
   readonly queues: readonly QueueDefinition[];
-  /** The `routed` queues of a message; undefined when nothing takes it. */
-  route(message: Message): readonly QueueName[] | undefined;
+  /** The `routed` queues of a message, and its place in the hub's events; undefined when nothing takes it. */
+  route(message: Message): Destinations | undefined;
 }
 
-const NONE: readonly QueueName[] = Object.freeze([]);
-
-/** @throws ConditionError for a condition that the configuration's check would have refused. */
-export function createRouter(options: {
+export interface RouterOptions {
   readonly endpoints: readonly EndpointQueue[];
   readonly routes: readonly RouteDefinition[];
-}): Router {
+  /** The place of a message in the events of its hub. Absent: the hub is off, and has none. */
+  readonly events?: (message: Message) => StreamPlace;
+}
+
+const NOWHERE_ELSE: readonly QueueName[] = Object.freeze([]);
+
+/** @throws ConditionError for a condition that the configuration's check would have refused. */
+export function createRouter(options: RouterOptions): Router {
+  const { events } = options;
   const hasUpstream = options.endpoints.some(({ name }) => name === UPSTREAM_ENDPOINT);
-  const routes = options.routes.filter(({ enabled }) => enabled);
+  const routes = options.routes.filter(
+    ({ enabled, endpoint }) => enabled && (endpoint !== EVENTS_ENDPOINT || events !== undefined),
+  );
   const takesAll = new Set(routes.filter(({ condition }) => isAlwaysTrue(condition)).map(({ endpoint }) => endpoint));
-  if (options.routes.length === 0 && hasUpstream) takesAll.add(UPSTREAM_ENDPOINT);
+  const implicit = [...(hasUpstream ? [UPSTREAM_ENDPOINT] : []), ...(events === undefined ? [] : [EVENTS_ENDPOINT])];
+  if (options.routes.length === 0) for (const name of implicit) takesAll.add(name);
 
   const conditional = routes
     .filter(({ endpoint }) => !takesAll.has(endpoint))
@@ -47,8 +59,7 @@ export function createRouter(options: {
       matches: compileCondition(condition),
     }));
   // The fallback is for what no route takes; a route that takes all leaves nothing to it.
-  const fallback: readonly QueueName[] | undefined =
-    takesAll.size > 0 ? NONE : hasUpstream && options.routes.length > 0 ? [UPSTREAM_ENDPOINT] : undefined;
+  const fallback = takesAll.size > 0 ? [] : implicit;
 
   return {
     queues: options.endpoints.map(({ name, order, maxBytes }) => ({
@@ -58,12 +69,17 @@ export function createRouter(options: {
       ...(maxBytes === undefined ? {} : { maxBytes }),
     })),
     route(message) {
-      if (conditional.length === 0) return fallback;
-      const queues: QueueName[] = [];
+      const names: QueueName[] = [];
       for (const { endpoint, matches } of conditional) {
-        if (!queues.includes(endpoint) && matches(message)) queues.push(endpoint);
+        if (!names.includes(endpoint) && matches(message)) names.push(endpoint);
       }
-      return queues.length > 0 ? queues : fallback;
+      if (names.length === 0) {
+        if (takesAll.size === 0 && fallback.length === 0) return undefined;
+        names.push(...fallback);
+      }
+      const toEvents = events !== undefined && (takesAll.has(EVENTS_ENDPOINT) || names.includes(EVENTS_ENDPOINT));
+      const queues = names.length === 0 ? NOWHERE_ELSE : names.filter((name) => name !== EVENTS_ENDPOINT);
+      return toEvents ? { queues, stream: events(message) } : { queues };
     },
   };
 }

@@ -7,7 +7,7 @@ import type { StoredMessage } from '../core/message.ts';
 import type { Lane, OutboxQueue } from '../core/outbox.ts';
 import type { Session } from './connection.ts';
 import { SUSPECTED_POISON, type PoisonTracker } from './poison.ts';
-import { restamp } from './restamp.ts';
+import { restamp } from '../pipeline/restamp.ts';
 
 /** Neighbours looked at beside the messages that were tried alone already. */
 const NEIGHBOURS = 16;

@@ -23,7 +23,7 @@ import { concernsDevice, HeldDevices, type Retry } from './held-devices.ts';
 import { sendAlone } from './isolation.ts';
 import { Lanes } from './lanes.ts';
 import type { PoisonTracker } from './poison.ts';
-import { restamp } from './restamp.ts';
+import { restamp } from '../pipeline/restamp.ts';
 
 /** A pause longer than this is an outage: what waited becomes history. */
 const OUTAGE_MS = 5000;

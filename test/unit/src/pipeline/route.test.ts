@@ -18,7 +18,7 @@ describe('createRouter', () => {
       { name: '$upstream', takes: 'all', order: 'live_first' },
       { name: 'cloud-2', takes: 'routed', order: 'strict', maxBytes: 1000 },
     ]);
-    expect(router.route(alarm)).toEqual([]);
+    expect(router.route(alarm)).toEqual({ queues: [] });
   });
 
   it('sends what matches to its endpoint once, and the rest to the fallback', () => {
@@ -30,8 +30,8 @@ describe('createRouter', () => {
         route("level IN ['alarm']", 'cloud-2'),
       ],
     });
-    expect(router.route(alarm)).toEqual(['cloud-2']);
-    expect(router.route(info)).toEqual(['$upstream']);
+    expect(router.route(alarm)).toEqual({ queues: ['cloud-2'] });
+    expect(router.route(info)).toEqual({ queues: ['$upstream'] });
     expect(router.queues.map(({ takes }) => takes)).toEqual(['routed', 'routed']);
   });
 
@@ -41,8 +41,8 @@ describe('createRouter', () => {
       routes: [route('true', 'cloud-2'), route("level = 'alarm'", '$upstream')],
     });
     expect(router.queues.map(({ takes }) => takes)).toEqual(['routed', 'all']);
-    expect(router.route(alarm)).toEqual(['$upstream']);
-    expect(router.route(info)).toEqual([]);
+    expect(router.route(alarm)).toEqual({ queues: ['$upstream'] });
+    expect(router.route(info)).toEqual({ queues: [] });
   });
 
   it('says so when nothing takes a message', () => {
@@ -54,6 +54,43 @@ describe('createRouter', () => {
 
   it('keeps the fallback when every written route is switched off', () => {
     const router = createRouter({ endpoints: [upstream, cloud], routes: [route('true', 'cloud-2', false)] });
-    expect(router.route(info)).toEqual(['$upstream']);
+    expect(router.route(info)).toEqual({ queues: ['$upstream'] });
+  });
+
+  describe('with the hub on', () => {
+    const stream = { name: 'events/hub', partition: 3 };
+    const events = (): typeof stream => stream;
+
+    it('sends everything to its events, and upstream when there is one', () => {
+      const alone = createRouter({ endpoints: [], routes: [], events });
+      expect(alone).toMatchObject({ queues: [] });
+      expect(alone.route(info)).toEqual({ queues: [], stream });
+      const both = createRouter({ endpoints: [upstream, cloud], routes: [], events });
+      expect(both.queues.map(({ takes }) => takes)).toEqual(['all', 'routed']);
+      expect(both.route(info)).toEqual({ queues: [], stream });
+    });
+
+    it('sends to its events what a route names for them, and what no route takes', () => {
+      const router = createRouter({
+        endpoints: [upstream, cloud],
+        routes: [route("level = 'alarm'", 'cloud-2'), route("level = 'debug'", 'events')],
+        events,
+      });
+      expect(router.route(alarm)).toEqual({ queues: ['cloud-2'] });
+      expect(router.route(message({ properties: { level: 'debug' } }))).toEqual({ queues: [], stream });
+      expect(router.route(info)).toEqual({ queues: ['$upstream'], stream });
+      const all = createRouter({
+        endpoints: [cloud],
+        routes: [route("level = 'alarm'", 'cloud-2'), route('true', 'events')],
+        events,
+      });
+      expect(all.route(alarm)).toEqual({ queues: ['cloud-2'], stream });
+      expect(all.route(info)).toEqual({ queues: [], stream });
+    });
+
+    it('has no events while it is off', () => {
+      const router = createRouter({ endpoints: [upstream], routes: [route('true', 'events')] });
+      expect(router.route(info)).toEqual({ queues: ['$upstream'] });
+    });
   });
 });

@@ -13,7 +13,7 @@ import { createRouter } from '../../../../src/pipeline/route.ts';
 import { createTransform } from '../../../../src/pipeline/transform.ts';
 import { systemRandom } from '../../../../src/platform/random.ts';
 import { createMemoryOutbox } from '../../../../src/store/memory-outbox.ts';
-import { restamp } from '../../../../src/upstream/restamp.ts';
+import { restamp } from '../../../../src/pipeline/restamp.ts';
 import { ManualClock } from '../../../support/manual-clock.ts';
 import { waitFor } from '../../../support/wait.ts';
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { StoredMessage } from '../../../../src/core/message.ts';
-import { restamp } from '../../../../src/upstream/restamp.ts';
+import { restamp } from '../../../../src/pipeline/restamp.ts';
 import { message } from '../../../support/builders.ts';
 
 const BODY = '{"time":"1970-01-01T00:00:00.000Z"}';
