@@ -83,14 +83,8 @@ export type StampCode = (typeof STAMP_CODES)[number];
 export type Stamps = Partial<Record<StampCode, string>>;
 
 /** The stamps alone; undefined for a message without. */
-export function hubStampsOf({
-  hubId: _,
-  moduleId: __,
-  authMethod,
-  generationId,
-  source,
-  ...rest
-}: Stamps): HubStamps | undefined {
+export function hubStampsOf(stamps: Stamps): HubStamps | undefined {
+  const { hubId: _, moduleId: __, authMethod, generationId, source, ...rest } = stamps;
   if (authMethod === undefined || generationId === undefined || source === undefined) return undefined;
   return { authMethod, generationId, source, ...rest };
 }

@@ -93,7 +93,10 @@ describe('chunk codec', () => {
     });
     const bytesEach = (devices: number, make: (index: number) => Message): number =>
       encode(Array.from({ length: 512 }, (_, index) => make(index))).length / 512;
-    const plain = ({ hub: _, hubId: __, ...rest }: Message): Message => rest;
+    const plain = (sent: Message): Message => {
+      const { hub: _, hubId: __, ...rest } = sent;
+      return rest;
+    };
     const sessions = Array.from({ length: 8 }, (_, index) => stamped(index, 8).hub as HubStamps);
     const shared = bytesEach(8, (index) => ({ ...stamped(index, 8), hub: sessions[index % 8] as HubStamps }));
     const ofFew = bytesEach(8, (index) => stamped(index, 8));
