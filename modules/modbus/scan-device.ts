@@ -73,6 +73,12 @@ function isNoAnswer(error: unknown): boolean {
   );
 }
 
+/** Reads that a device which answers costs at least; addresses that it does not have cost more, to `TABLE_REQUESTS_MAX`. */
+export function leastReads({ skip_ranges: skipRanges, tables, addresses }: ScanOptions): number {
+  const look = 1 + SUNSPEC_BASE_ADDRESSES.length;
+  return skipRanges ? look : look + tables.length * Math.ceil(addresses.length / BLOCK);
+}
+
 /** @throws GatewayError GW_ABORTED, and what opening the line throws. */
 export async function scanDevice(scan: DeviceScan): Promise<ScanFinding> {
   const { line, unitId, options, onStep } = scan;

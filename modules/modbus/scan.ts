@@ -1,7 +1,7 @@
 // Searches lines for Modbus devices. Only functions that read are used: 1 to 4 and 43/14.
 
 import { errorText, type GatewayError, isGatewayError, type ScanContext, throwIfAborted } from '#sdk';
-import { isPresent, PRESENCE_FUNCTIONS, scanDevice } from './scan-device.ts';
+import { isPresent, leastReads, PRESENCE_FUNCTIONS, scanDevice } from './scan-device.ts';
 import { lentLine, type LinePlan, linePlans, ownLine, PORT_FAULTS, type ScanLine } from './scan-line.ts';
 import type { ScanOptions } from './scan-options.ts';
 import { BROADCAST_UNIT } from './pdu.ts';
@@ -44,7 +44,7 @@ export async function scanModbus(options: ScanOptions, context: ScanContext): Pr
   context.report({
     kind: 'estimate',
     longestMs: steps * stepMs,
-    text: `${options.unit_ids.length} unit ids on ${plans.length} ${plans.length === 1 ? 'line' : 'settings of lines'}, and the devices found.`,
+    text: `${options.unit_ids.length} unit ids on ${plans.length} ${plans.length === 1 ? 'line' : 'settings of lines'}; each device that answers adds ${leastReads(options)} reads or, where addresses are missing, more.`,
   });
   const progress = new Progress(context, steps, stepMs);
   const closed = new Set<string>();

@@ -1,4 +1,4 @@
-// `fieldpost identify DEVICE`: who a device says it is (Modbus function 43/14).
+// `fieldpost identify DEVICE`: who a device says it is, in so far as its protocol can ask.
 
 import { connectControl } from '../admin/control-client.ts';
 import { EXIT_CODES } from '../core/errors.ts';
@@ -7,7 +7,7 @@ import { gatewayFiles, splitFileOptions, usageError, type Command } from './comm
 export const identifyCommand: Command = {
   name: 'identify',
   usage: 'identify DEVICE [--data DIR]',
-  summary: 'Asks a device of the running gateway who it is: vendor, product, revision (Modbus function 43/14).',
+  summary: 'Asks a device of the running gateway who it is: vendor, product, revision.',
   async run(args, { env, out, err }) {
     const { files, rest } = splitFileOptions(args);
     const [deviceId, ...more] = rest;
@@ -15,7 +15,7 @@ export const identifyCommand: Command = {
     const control = await connectControl(gatewayFiles(files, env).controlSocket);
     const found = Object.entries(await control.identify(deviceId));
     if (found.length === 0) {
-      err(`Device "${deviceId}" answered, but names no vendor, product or revision (Modbus function 43/14).\n`);
+      err(`Device "${deviceId}" answered, but names no vendor, product or revision.\n`);
     }
     await out(found.map(([name, value]) => `${name}: ${value}\n`).join(''));
     return EXIT_CODES.ok;

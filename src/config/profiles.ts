@@ -121,6 +121,10 @@ export function readProfile(
   const document = parseConfigText(text, file, { env: {}, directory: '/nonexistent' }, () => undefined);
   const values = isRecord(document.value) ? document.value : {};
   if (!document.readable || module.profiles === undefined) return { values, faults: document.faults };
+  if (!isRecord(document.value)) {
+    const message = 'is no profile: a profile is a map with title, source and points.';
+    return { values, faults: [...document.faults, { file, line: 1, path: [], message }] };
+  }
   const { schema, check } = module.profiles;
   const parsed = schema.safeParse(values);
   const explained: Explained[] = parsed.success

@@ -110,7 +110,7 @@ export interface AdapterContext {
   publishMessages(messages: readonly Message[], signal?: AbortSignal): Promise<void>;
   /**
    * Readings whose sender waits for an acknowledgement: resolves after the sync of the commit that holds what of them is
-   * worth a message. @throws GatewayError as `publishMessages`.
+   * worth a message; at once for what a window or a rate limit keeps in memory. @throws GatewayError as `publishMessages`.
    */
   storeReadings(batch: ReadingBatch, signal?: AbortSignal): Promise<void>;
   /** Resolves when the pipeline takes more; at once while it does. An adapter that can slow its source waits here. */

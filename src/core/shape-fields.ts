@@ -48,7 +48,11 @@ const windowSchema = z
         examples: [['mean'], ['min', 'max']],
       }),
   })
-  .meta({ title: 'Window', description: 'Reports one value for a stretch of time or samples instead of each one.' });
+  .meta({
+    title: 'Window',
+    description:
+      'Reports one value for a stretch of time or samples instead of each one. Its samples are in memory until it ends: a crash loses them.',
+  });
 
 const clampSchema = z
   .strictObject({
@@ -82,7 +86,7 @@ const reportFields = {
   min_interval_ms: z.int().min(1).max(DAY_MS).optional().meta({
     title: 'Shortest interval',
     description:
-      'At most one report in so long. The newest of the values in between is reported at its end, with its own time.',
+      'At most one report in so long. The newest of the values in between is reported at its end, with its own time; until then it is in memory, and lost in a crash.',
   }),
 };
 

@@ -155,6 +155,19 @@ describe('profiles', () => {
     ]);
   });
 
+  it('are told all their faults at once', () => {
+    own(
+      'broken',
+      'title: x\nsource: y\npoints:\n  a: { register: "input:0", type: flaot32 }\n  b: { register: "input:70000" }\ncolour: red\n',
+    );
+    const file = directory.file('profiles', 'broken.yaml');
+    expect(faults('{ profile: broken }').filter((line) => line.startsWith(file))).toEqual([
+      expect.stringContaining(`${file}:4: points.a.type: "flaot32" is not known;`),
+      expect.stringContaining(`${file}:5: points.b.register: "input:70000" is not a register`),
+      expect.stringContaining(`${file}:6: colour: is not known here;`),
+    ]);
+  });
+
   it.each([
     [
       'title: x\nsource: y\npoints:\n  a: { register: "input:0", typ: int16 }\n',
@@ -167,6 +180,18 @@ describe('profiles', () => {
     ['title: x\nsource: y\ndevice:\n  unit_id: 3\npoints: {}\n', ':4: device.unit_id: is not known here;'],
     ['title: x\npoints: {}\n', ':1: source: is missing;'],
     ['title: [\n', 'not valid YAML'],
+    ['', ':1: source: is missing;'],
+    ['- a\n- b\n', ':1: is no profile: a profile is a map with title, source and points.'],
+    ['title: x\n\tsource: y\n', ':2: a tab at the start of a line;'],
+    [
+      'title: x\nsource: y\npoints:\n  a: { register: "input:0" }\n  a: { register: "input:1" }\n',
+      ':5: points.a: stands twice, first in line 4;',
+    ],
+    [
+      'title: x\nsource: y\npoints:\n  a: { register: "inputs:1" }\n',
+      ':4: points.a.register: "inputs:1" is not a register.',
+    ],
+    ['title: x\nsource: y\npoints:\n  a: 5\n', ':4: points.a: must be a map of keys; found 5.'],
     ['title: x\nsource: !env HOME\npoints: {}\n', ':2: source: !env HOME: the environment has no variable HOME'],
   ])('with faults are told by file and line: %j', (text, message) => {
     own('broken', text);
