@@ -3,6 +3,7 @@
 import type { DeviceId } from '../core/device.ts';
 import type { QueueName, OutboxSettings } from '../core/outbox.ts';
 import type { MessageShape } from '../core/shape.ts';
+import type { HubConfig } from './hub-schema.ts';
 import type { SecretSet } from './secrets.ts';
 
 export interface AdapterConfig {
@@ -53,6 +54,8 @@ export interface GatewayConfig {
   /** How polled values become messages, where device and adapter do not say. */
   readonly messages: MessageShape;
   readonly outbox: OutboxSettings;
+  /** Absent: off. */
+  readonly hub?: HubConfig;
   readonly web: WebConfig;
 }
 

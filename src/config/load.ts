@@ -13,6 +13,7 @@ import { isRecord } from './describe.ts';
 import { checkEntry, type CheckedEntry, type EntryContext } from './entry.ts';
 import { type Explained, explainIssues } from './explain.ts';
 import { formatFault, type LocatedFault, sortFaults } from './fault.ts';
+import { hubConfig } from './hub-schema.ts';
 import { idleEndpoints } from './idle-endpoints.ts';
 import { defaultGatewayId } from './machine-id.ts';
 import { type ModuleCatalogue, outboxSettings, rootSchema, type RootValues } from './schema.ts';
@@ -152,6 +153,7 @@ function locate(found: readonly Explained[], document: ConfigDocument, file: str
 
 function assemble(root: RootValues, entries: CheckedEntries, defaultId: DeviceId): GatewayConfig {
   const { web } = root;
+  const hub = hubConfig(root.hub);
   return {
     version: root.version,
     gatewayId: root.gateway.id === undefined ? defaultId : parseDeviceId(root.gateway.id),
@@ -167,6 +169,7 @@ function assemble(root: RootValues, entries: CheckedEntries, defaultId: DeviceId
     routes: root.routes,
     messages: messageShape(root.messages),
     outbox: outboxSettings(root.outbox),
+    ...(hub === undefined ? {} : { hub }),
     web,
   };
 }

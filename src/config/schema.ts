@@ -9,6 +9,7 @@ import { listenAddressSchema } from '../core/listen-address.ts';
 import type { Apply, ModuleDefinition } from '../core/module.ts';
 import type { OutboxSettings } from '../core/outbox.ts';
 import { messagesSchema } from '../core/shape-fields.ts';
+import { hubSchema } from './hub-schema.ts';
 
 // Without this zod compiles schemas with `new Function`: no code is made from data here, and it takes memory.
 z.config({ jitless: true });
@@ -165,33 +166,6 @@ export function outboxSettings(values: z.output<typeof outboxSchema>): OutboxSet
     pollCommitIntervalMs: values.poll_commit_interval_ms,
   };
 }
-
-export const hubSchema = z
-  .strictObject({
-    enabled: z
-      .boolean()
-      .refine((enabled) => !enabled, { error: 'the local hub is not in this release yet; allowed: false' })
-      .default(false)
-      .meta({ title: 'Enabled', description: 'The local hub. Not in this release yet: only `false` is allowed.' }),
-    address: listenAddressSchema.default('127.0.0.1').meta({ title: 'Address', description: 'Address to listen on.' }),
-    host_name: z.string().min(1).optional().meta({ title: 'Host name', description: 'Name that devices use for it.' }),
-    mqtts_port: portSchema.default(8883).meta({ title: 'MQTT port' }),
-    amqps_port: portSchema.default(5671).meta({ title: 'AMQP port' }),
-    https_port: portSchema.default(443).meta({ title: 'HTTPS port' }),
-    events: z
-      .strictObject({
-        partitions: z.int().min(1).max(32).default(4).meta({ title: 'Partitions' }),
-        retention_hours: z.int().min(1).max(168).default(24).meta({ title: 'Retention', unit: 'hours' }),
-        max_bytes: z
-          .int()
-          .min(1024 * 1024)
-          .default(536_870_912)
-          .meta({ title: 'Largest size', unit: 'bytes' }),
-      })
-      .prefault({})
-      .meta({ title: 'Built-in events endpoint' }),
-  })
-  .meta({ title: 'Local hub', description: 'Azure IoT Hub on the gateway itself. Not in this release yet.' });
 
 export const webSchema = z
   .strictObject({
