@@ -118,6 +118,29 @@ export const LIMITS = {
   hub_waiting_handshakes: 8192,
   /** One WebSocket frame to the local hub. */
   hub_websocket_bytes: 1024 * 1024,
+  /** Devices and modules of one hub (contract/service-13), modules of one device. */
+  hub_identities: 1_000_000,
+  hub_device_modules: 50,
+  /** Identities of a hub kept in memory. */
+  hub_cached_identities: 8192,
+  /** Clients of the local hub: one of a device or module each, or of a policy. */
+  hub_sessions: 50_000,
+  /** Identities whose connection state or last activity waits to be written. */
+  hub_waiting_activity: 50_000,
+  /** Commands that wait for one device of a hub (contract/device-semantics, section 2). */
+  hub_device_commands: 50,
+  /** Devices of a hub whose waiting commands are known in memory; feedback that waits for the service. */
+  hub_command_queues: 65_536,
+  hub_feedback_records: 10_000,
+  /** Calls of direct methods that wait, for one identity and for all. */
+  hub_identity_methods: 32,
+  hub_methods: 4096,
+  /** Shared access policies, certificate authorities of devices (contract/service-13). */
+  hub_policies: 16,
+  hub_authorities: 25,
+  /** Who is remembered for wrong credentials, and refusals that are being delayed. */
+  hub_remembered_guesses: 4096,
+  hub_delayed_refusals: 1024,
   control_connections: 16,
   control_request_bytes: 1024 * 1024,
 } as const;

@@ -27,6 +27,8 @@ export interface DeviceRegistry {
   add(adapterId: string, device: DeviceInfo): boolean;
   report(deviceId: DeviceId, state: DeviceState, reason?: string): void;
   get(deviceId: DeviceId): RegisteredDevice | undefined;
+  /** Tells of every device that is added, described anew or changes its state; must be quick and not throw. Returns what ends it. */
+  subscribe(listener: (device: RegisteredDevice) => void): () => void;
   list(adapterId?: string): readonly RegisteredDevice[];
 }
 
@@ -34,9 +36,14 @@ export function createDeviceRegistry(clock: Clock, telemetry: Telemetry): Device
   const devices = new Map<DeviceId, RegisteredDevice>();
   /** Configured ids and their adapters. */
   const reserved = new Map<string, string>();
+  const listeners = new Set<(device: RegisteredDevice) => void>();
+  const put = (device: RegisteredDevice): void => {
+    devices.set(device.deviceId, device);
+    for (const listener of listeners) listener(device);
+  };
   const set = (adapterId: string, info: DeviceInfo): void => {
     const known = devices.get(info.deviceId);
-    devices.set(info.deviceId, {
+    put({
       deviceId: info.deviceId,
       adapterId,
       state: known?.state ?? 'unknown',
@@ -78,7 +85,13 @@ export function createDeviceRegistry(clock: Clock, telemetry: Telemetry): Device
         });
       }
       const since = device.state === state ? device.since : clock.now();
-      devices.set(deviceId, { ...device, state, reason, since });
+      put({ ...device, state, reason, since });
+    },
+    subscribe(listener) {
+      listeners.add(listener);
+      return () => {
+        listeners.delete(listener);
+      };
     },
     get: (deviceId) => devices.get(deviceId),
     list: (adapterId) =>

@@ -301,6 +301,42 @@ export const EVENTS = {
     everyMs: 10_000,
     recent: true,
   },
+  hub_login_refused: {
+    level: 'warn',
+    text: 'A client of the local hub was refused its log-in.',
+    everyMs: 60_000,
+    counters: [
+      {
+        name: 'iothub_logins_refused_total',
+        help: 'Log-ins that the local hub refused, by protocol and reason.',
+        labels: ['protocol', 'reason'],
+      },
+    ],
+  },
+  hub_feedback_dropped: {
+    level: 'warn',
+    text: 'Feedback on cloud-to-device messages was dropped, because nobody fetched it.',
+    everyMs: 60_000,
+    counters: [
+      {
+        name: 'iothub_feedback_dropped_total',
+        help: 'Records of feedback that nobody fetched, by reason: full, expired or delivery_count.',
+        labels: ['reason'],
+        by: 'count',
+      },
+    ],
+  },
+  hub_policies_unread: {
+    level: 'error',
+    text: 'The keys of the shared access policies of the local hub could not be read; they are read again when they are needed.',
+    everyMs: 60_000,
+    recent: true,
+  },
+  hub_device_not_synchronised: {
+    level: 'warn',
+    text: 'A device of an adapter could not be registered with the local hub, or its twin not be brought up to date.',
+    everyMs: 60_000,
+  },
   web_listening: { level: 'info', text: 'The web page is ready.' },
   web_unavailable: {
     level: 'warn',

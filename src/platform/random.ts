@@ -1,6 +1,6 @@
 // Randomness as a service, so that tests own it.
 
-import { randomBytes } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 
 export interface Random {
   /** At least 0, below 1. */
@@ -23,6 +23,16 @@ export const systemRandom: Random = {
     return text;
   },
 };
+
+/** A new shared key: base64 of 32 bytes. */
+export function randomKey(): string {
+  return randomBytes(32).toString('base64');
+}
+
+/** A new version 4 UUID in text form (RFC 9562). */
+export function randomUuid(): string {
+  return randomUUID();
+}
 
 /** `ms` spread evenly over `ms * (1 - spread)` to `ms * (1 + spread)`. */
 export function jitter(ms: number, spread: number, random: Random): number {

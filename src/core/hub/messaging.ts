@@ -69,6 +69,8 @@ export interface MethodCall {
   readonly responseTimeoutMs: number;
   /** 0 to 300 s: how long to wait for the device to appear. Default 0. */
   readonly connectTimeoutMs: number;
+  /** Who calls, for the audit of what devices of adapters were told: name of a policy, of a module, `cli`. */
+  readonly caller?: string;
 }
 
 export interface MethodAnswer {

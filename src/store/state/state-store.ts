@@ -121,7 +121,8 @@ class LevelStateStore implements StateStore {
   space(name: string): StateSpace {
     return {
       get: (key) => this.#get(entryKey(name, key)),
-      entries: (prefix = '') => this.#entries(entryKey(name, prefix)),
+      entries: (prefix = '', after) =>
+        this.#entries(entryKey(name, prefix), after === undefined ? undefined : entryKey(name, after)),
       write: (changes) => this.#submit(name, changes),
     };
   }
@@ -288,15 +289,15 @@ class LevelStateStore implements StateStore {
     });
   }
 
-  async *#entries(prefix: Buffer): AsyncIterable<readonly [string, Uint8Array]> {
-    let gte = prefix;
+  async *#entries(prefix: Buffer, behind: Buffer | undefined): AsyncIterable<readonly [string, Uint8Array]> {
+    let gte = behind === undefined || Buffer.compare(behind, prefix) < 0 ? prefix : next(behind);
     const lt = after(prefix);
     for (;;) {
       const page = await this.#read((level) => readPage(level, gte, lt));
       for (const { key, value } of page) yield [parseEntryKey(key)?.key ?? '', value];
       const last = page.at(-1);
       if (last === undefined) return;
-      gte = Buffer.concat([last.key, Buffer.from([0])]);
+      gte = next(last.key);
     }
   }
 
@@ -399,6 +400,11 @@ class LevelStateStore implements StateStore {
 const EMPTY = new Uint8Array(0);
 const PAGE_ENTRIES = 256;
 const PAGE_BYTES = 256 * 1024;
+
+/** The first key behind another. */
+function next(key: Buffer): Buffer {
+  return Buffer.concat([key, Buffer.from([0])]);
+}
 
 async function readPage(level: LevelHandle, gte: Buffer, lt: Buffer): Promise<LevelEntry[]> {
   const page: LevelEntry[] = [];

@@ -1,0 +1,207 @@
+// Devices of adapters as devices of the hub: registered when they show themselves, connected while they are good, written to
+// through the dispatcher by direct methods and desired properties, their confirmed values being the reported ones.
+
+import { z } from 'zod';
+import type { CommandAnswer, DeviceCommand } from '../core/command.ts';
+import { isDeviceId, type DeviceId } from '../core/device.ts';
+import { errorText } from '../core/errors.ts';
+import type { IdentityRef } from '../core/hub/identity.ts';
+import type { MethodAnswer, MethodCall } from '../core/hub/messaging.ts';
+import { LIMITS } from '../core/limits.ts';
+import type { PointValue } from '../core/reading.ts';
+import type { DeviceRegistry, RegisteredDevice } from '../devices/device-registry.ts';
+import type { Dispatcher } from '../devices/dispatcher.ts';
+import { iotHubError, iotHubErrorName } from '../iothub/errors.ts';
+import type { Telemetry } from '../observe/events.ts';
+import type { Presence } from './identity-record.ts';
+import type { HubRegistry } from './identity-registry.ts';
+import type { DirectCall } from './methods.ts';
+import type { Json, JsonObject } from './twin-record.ts';
+import type { HubTwins, TwinChange } from './twins.ts';
+
+export interface FieldSide {
+  readonly registry: DeviceRegistry;
+  readonly dispatcher: Pick<Dispatcher, 'run' | 'applyDesired'>;
+  /** Registers devices when they show themselves. */
+  readonly autoRegister: boolean;
+}
+
+export interface GatewayDevicesOptions {
+  /** The hub that they belong to. */
+  readonly hubId: string;
+  readonly field: FieldSide;
+  readonly identities: () => HubRegistry;
+  readonly twins: () => HubTwins;
+  readonly telemetry: Telemetry;
+}
+
+export interface GatewayDevices {
+  /** Undefined for what is no device of an adapter. */
+  presence(hubId: string, ref: IdentityRef): Presence | undefined;
+  readonly direct: DirectCall;
+  /** Desired properties that changed are written to the device. */
+  twinChanged(change: TwinChange): void;
+  /** An identity was deleted: a device that is still there is registered again when it shows itself next. */
+  forgotten(hubId: string, deviceId: string): void;
+  start(): void;
+  stop(): Promise<void>;
+}
+
+/** The direct method that writes values; others are actions of the device. */
+const WRITE = 'write';
+const DESIRED_ACTOR = 'hub:desired';
+
+const writeSchema = z
+  .record(z.string(), z.union([z.number(), z.boolean(), z.string()]))
+  .refine((values) => Object.keys(values).length > 0 && Object.keys(values).length <= LIMITS.command_values);
+
+export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDevices {
+  const { hubId, field, identities, twins, telemetry } = options;
+  const { registry, dispatcher } = field;
+  const registered = new Set<string>();
+  /** One line of work a device: registering it, then its desired properties. */
+  const work = new Map<string, Promise<void>>();
+  const lastState = new Map<string, string>();
+  let unsubscribe: (() => void) | undefined;
+
+  function deviceOf(hub: string, { deviceId, moduleId }: IdentityRef): RegisteredDevice | undefined {
+    if (hub !== hubId || moduleId !== undefined || !isDeviceId(deviceId)) return undefined;
+    return registry.get(deviceId);
+  }
+
+  function queue(deviceId: string, step: () => Promise<void>): void {
+    const done = (work.get(deviceId) ?? Promise.resolve()).then(step).catch((error: unknown) => {
+      telemetry.emit('hub_device_not_synchronised', { key: deviceId, device: deviceId, error: errorText(error) });
+    });
+    work.set(deviceId, done);
+    void done.then(() => {
+      if (work.get(deviceId) === done) work.delete(deviceId);
+    });
+  }
+
+  async function register(deviceId: DeviceId): Promise<void> {
+    if (registered.has(deviceId)) return;
+    try {
+      await identities().createDevice(hubId, { deviceId, isGatewayDevice: true, authentication: { type: 'none' } });
+    } catch (error) {
+      if (iotHubErrorName(error) !== 'DeviceAlreadyExists') throw error;
+    }
+    registered.add(deviceId);
+  }
+
+  function seen({ deviceId, state }: RegisteredDevice): void {
+    const isBack = state === 'good' && lastState.get(deviceId) !== 'good';
+    lastState.set(deviceId, state);
+    if (field.autoRegister && !registered.has(deviceId)) queue(deviceId, () => register(deviceId));
+    if (isBack) queue(deviceId, () => synchronise(deviceId));
+  }
+
+  /** What is desired and was not confirmed while the device was away. */
+  async function synchronise(deviceId: DeviceId): Promise<void> {
+    let twin;
+    try {
+      twin = await twins().record(hubId, { deviceId });
+    } catch (error) {
+      if (iotHubErrorName(error) === 'DeviceNotFound') return;
+      throw error;
+    }
+    const { desired, reported } = twin;
+    const open = Object.entries(desired.value).filter(([name, value]) => reported.value[name] !== value);
+    await applyDesired(deviceId, Object.fromEntries(open));
+  }
+
+  /** Writes what names a point that can be written, and reports what the device says that it holds then. */
+  async function applyDesired(deviceId: DeviceId, patch: JsonObject): Promise<void> {
+    const points = registry.get(deviceId)?.info.points ?? [];
+    const writable = new Set(points.filter(({ writable: is }) => is).map(({ name }) => name));
+    const values = Object.entries(patch).filter(
+      (entry): entry is [string, PointValue & Json] => writable.has(entry[0]) && isScalar(entry[1]),
+    );
+    if (values.length === 0 || registry.get(deviceId)?.state !== 'good') return;
+    const answers = await dispatcher.applyDesired(deviceId, Object.fromEntries(values), { actor: DESIRED_ACTOR });
+    const confirmed: Record<string, Json> = {};
+    for (const [point, { status, values: held }] of Object.entries(answers)) {
+      const value = status === 200 ? held?.[point] : undefined;
+      if (value !== undefined) confirmed[point] = value;
+    }
+    if (Object.keys(confirmed).length === 0) return;
+    await twins().report(hubId, { deviceId }, Buffer.from(JSON.stringify(confirmed)));
+  }
+
+  async function call(device: RegisteredDevice, { name, payload, caller, responseTimeoutMs }: MethodCall) {
+    const { deviceId, state } = device;
+    if (state !== 'good') {
+      throw iotHubError(
+        'DeviceNotOnline',
+        `The device is ${state}; nothing is delivered to a device that is not good.`,
+      );
+    }
+    const answer = await dispatcher.run(commandOf(deviceId, name, payload), {
+      actor: `hub:${caller ?? 'service'}`,
+      timeoutMs: responseTimeoutMs,
+    });
+    if (answer.status === 504) throw iotHubError('GatewayTimeout', answer.reason ?? 'The device did not answer.');
+    if (name === WRITE && answer.status === 200) queue(deviceId, () => reportWritten(deviceId, answer));
+    return answerOf(answer);
+  }
+
+  async function reportWritten(deviceId: DeviceId, { values }: CommandAnswer): Promise<void> {
+    if (values === undefined || Object.keys(values).length === 0) return;
+    await twins().report(hubId, { deviceId }, Buffer.from(JSON.stringify(values)));
+  }
+
+  return {
+    presence(hub, ref) {
+      const device = deviceOf(hub, ref);
+      if (device === undefined) return undefined;
+      const { wallMs } = device.since;
+      return { isConnected: device.state === 'good', connectionChangedMs: wallMs, activityMs: wallMs };
+    },
+    direct(hub, ref, methodCall) {
+      const device = deviceOf(hub, ref);
+      return device === undefined ? undefined : call(device, methodCall);
+    },
+    twinChanged({ hubId: hub, ref, by, desired }) {
+      const device = by === 'service' && desired !== undefined ? deviceOf(hub, ref) : undefined;
+      if (device !== undefined) queue(device.deviceId, () => applyDesired(device.deviceId, desired ?? {}));
+    },
+    forgotten(hub, deviceId) {
+      if (hub === hubId) registered.delete(deviceId);
+    },
+    start() {
+      unsubscribe = registry.subscribe(seen);
+      for (const device of registry.list()) seen(device);
+    },
+    async stop() {
+      unsubscribe?.();
+      await Promise.all(work.values());
+    },
+  };
+}
+
+/** @throws GatewayError GW_IOTHUB IotHubFormatError, ArgumentInvalid. */
+function commandOf(deviceId: DeviceId, name: string, payload: Uint8Array): DeviceCommand {
+  let body: unknown;
+  try {
+    body = payload.byteLength === 0 ? undefined : JSON.parse(Buffer.from(payload).toString('utf8'));
+  } catch {
+    throw iotHubError('IotHubFormatError', 'The payload is not JSON.');
+  }
+  if (name !== WRITE) return { kind: 'action', deviceId, action: name, ...(body !== undefined && { payload: body }) };
+  // With `values` as commands from upstream have them, or the values alone.
+  const given = (body as { readonly values?: unknown } | undefined)?.values ?? body;
+  const parsed = writeSchema.safeParse(given);
+  if (parsed.success) return { kind: 'write', deviceId, values: parsed.data };
+  throw iotHubError(
+    'ArgumentInvalid',
+    `The payload of "${WRITE}" names points and their values: {"values":{"relay":true}}, at most ${LIMITS.command_values}.`,
+  );
+}
+
+function answerOf({ status, ...rest }: CommandAnswer): MethodAnswer {
+  return { status, payload: Buffer.from(JSON.stringify(rest)) };
+}
+
+function isScalar(value: Json | undefined): value is number | boolean | string {
+  return typeof value === 'number' || typeof value === 'boolean' || typeof value === 'string';
+}

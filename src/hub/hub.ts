@@ -1,0 +1,258 @@
+// The local hub's behaviour, free of protocols: builds its parts over the hub's own state store and joins them. Heads get at them
+// as `Hub` (core/hub/hub.ts); the gateway starts and stops them.
+
+import type { Clock } from '../core/clock.ts';
+import type { LoginRequest } from '../core/hub/access.ts';
+import type { Hub, HubInfo } from '../core/hub/hub.ts';
+import type { IdentityRef } from '../core/hub/identity.ts';
+import type { Events, TelemetryIntake } from '../core/hub/messaging.ts';
+import type { EndReason, ToSession } from '../core/hub/session.ts';
+import { errorText } from '../core/errors.ts';
+import type { HealthReport } from '../core/service.ts';
+import { iotHubError } from '../iothub/errors.ts';
+import type { Telemetry } from '../observe/events.ts';
+import { randomKey, type Random } from '../platform/random.ts';
+import type { Sealer } from '../platform/sealing.ts';
+import type { StateStore } from '../store/state/state-store.ts';
+import { createAccess, type HubSecrets } from './access.ts';
+import { createActivity } from './activity.ts';
+import { createAuthorities, type Authorities } from './authorities.ts';
+import { createBrake } from './brake.ts';
+import { createCommands, type CommandSettings } from './commands.ts';
+import { createFeedback, type Feedback, type FeedbackSettings } from './feedback.ts';
+import { createGatewayDevices, type FieldSide, type GatewayDevices } from './gateway-devices.ts';
+import { createHubStore } from './hub-store.ts';
+import type { Presence } from './identity-record.ts';
+import { createIdentityRegistry, type IdentityChange } from './identity-registry.ts';
+import { createMethods } from './methods.ts';
+import { createPolicies, DEFAULT_POLICIES, type Policies, type PolicySettings } from './policies.ts';
+import { createSessions, type LiveSession } from './sessions.ts';
+import { createTwins, type TwinChange } from './twins.ts';
+
+export interface HubSettings {
+  readonly info: HubInfo;
+  /** Default: the five of the service. */
+  readonly policies?: readonly PolicySettings[];
+}
+
+export interface HubOptions {
+  /** The first is the gateway's own: devices of adapters belong to it. */
+  readonly hubs: readonly HubSettings[];
+  /** `db/hub`. */
+  readonly state: StateStore;
+  readonly sealer: Sealer;
+  readonly events: Events;
+  readonly telemetryIntake: TelemetryIntake;
+  /** Absent: a hub without adapters. */
+  readonly field?: FieldSide;
+  readonly commands?: Partial<CommandSettings>;
+  readonly feedback?: Partial<FeedbackSettings>;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly telemetry: Telemetry;
+  /** What happened to identities, twins and connections, after it is durable. Must not throw. */
+  readonly onNotice?: (notice: HubNotice) => void;
+}
+
+/** What the service tells its back ends as messages (contract/device-semantics.md, section 5). */
+export type HubNotice =
+  | { readonly kind: 'identity'; readonly change: IdentityChange }
+  | { readonly kind: 'twin'; readonly change: TwinChange }
+  | { readonly kind: 'connected' | 'disconnected'; readonly hubId: string; readonly ref: IdentityRef };
+
+export interface HubService extends Hub {
+  /** Waits for nothing that the store may withhold. */
+  start(): void;
+  /** Ends all sessions, writes what waits. The state store is the caller's to close. */
+  stop(): Promise<void>;
+  health(): HealthReport;
+  /** Takes what the hub sends to sessions that a head opened. Returns what takes it off again. */
+  attachHead(name: string, deliver: (items: readonly ToSession[]) => void): () => void;
+  authoritiesOf(hubId: string): Authorities;
+  policiesOf(hubId: string): Policies;
+  /** Other rights or keys from the configuration; sessions that lost theirs end. */
+  setPolicies(hubId: string, settings: readonly PolicySettings[]): Promise<void>;
+  sessionsOf(hubId: string): readonly LiveSession[];
+  /** What bounded tables hold at the moment. */
+  stats(): HubStats;
+}
+
+export interface HubStats {
+  readonly sessions: number;
+  readonly cachedIdentities: number;
+  readonly commandQueues: number;
+  readonly feedbackRecords: number;
+  readonly methodsInFlight: number;
+  readonly rememberedGuesses: number;
+  readonly delayedRefusals: number;
+}
+
+const COMMANDS: CommandSettings = { defaultTtlMs: 3_600_000, maxDeliveryCount: 10 };
+const FEEDBACK: FeedbackSettings = { ttlMs: 3_600_000, lockMs: 60_000, maxDeliveryCount: 10 };
+
+interface OneHub extends HubSecrets {
+  readonly info: HubInfo;
+  readonly feedback: Feedback;
+}
+
+export function createHub(options: HubOptions): HubService {
+  const { hubs: settings, state, sealer, clock, random, telemetry, field } = options;
+  const byId = new Map<string, OneHub>();
+  const first = settings[0]?.info;
+  if (first === undefined) throw new Error('A hub service without a hub.');
+  const tell = (notice: HubNotice): void => options.onNotice?.(notice);
+
+  const hubById = (hubId: string): OneHub => {
+    const hub = byId.get(hubId);
+    if (hub !== undefined) return hub;
+    throw iotHubError('IotHubNotFound', `There is no hub "${hubId.slice(0, 64)}".`);
+  };
+  const storeOf = (hubId: string) => hubById(hubId).store;
+  function hubOf(hostName: string): HubInfo {
+    const name = hostName.toLowerCase();
+    const found = [...byId.values()].find(({ info }) =>
+      [info.hostName, ...info.alternateNames].some((known) => known.toLowerCase() === name),
+    );
+    if (found !== undefined) return found.info;
+    if (byId.size === 1) return first as HubInfo;
+    throw iotHubError('IotHubNotFound', `There is no hub "${hostName.slice(0, 200)}".`);
+  }
+
+  const brake = createBrake(clock);
+  const access = createAccess({
+    hubOf,
+    secretsOf: hubById,
+    sealer,
+    brake,
+    clock,
+    onRefused: ({ protocol }: LoginRequest, reason) =>
+      telemetry.emit('hub_login_refused', { key: reason, protocol, reason }),
+  });
+  const sessions = createSessions({ storeOf, endReason: (principal) => access.endReason(principal), clock, random });
+  for (const { info, policies } of settings) {
+    const store = createHubStore(info.hubId, state.space(`hub/${info.hubId}`));
+    byId.set(info.hubId, {
+      info,
+      store,
+      policies: createPolicies({ store, settings: policies ?? DEFAULT_POLICIES, sealer, newKey: randomKey }),
+      authorities: createAuthorities(store, () => sessions.recheckAll(info.hubId)),
+      feedback: createFeedback({
+        store,
+        settings: { ...FEEDBACK, ...options.feedback },
+        clock,
+        onDropped: (count, reason) => telemetry.emit('hub_feedback_dropped', { key: reason, count, reason }),
+      }),
+    });
+  }
+  const activity = createActivity({ sessions, storeOf, clock });
+  const gatewayDevices: GatewayDevices | undefined =
+    field === undefined
+      ? undefined
+      : createGatewayDevices({
+          hubId: first.hubId,
+          field,
+          identities: () => identities,
+          twins: () => twins,
+          telemetry,
+        });
+  const presence = (hubId: string, ref: IdentityRef): Presence =>
+    gatewayDevices?.presence(hubId, ref) ?? activity.presence(hubId, ref);
+  const twins = createTwins({
+    storeOf,
+    sessions,
+    presence,
+    clock,
+    onChanged(change) {
+      tell({ kind: 'twin', change });
+      gatewayDevices?.twinChanged(change);
+    },
+  });
+  const identities = createIdentityRegistry({
+    storeOf,
+    twins,
+    presence,
+    connectedDevices: (hubId) => sessions.connectedDevices(hubId),
+    async onChanged(change) {
+      const { hubId, ref, kind } = change;
+      if (kind === 'deleted' && ref.moduleId === undefined) gatewayDevices?.forgotten(hubId, ref.deviceId);
+      if (kind !== 'created') await sessions.recheckDevice(hubId, ref.deviceId);
+      tell({ kind: 'identity', change });
+    },
+    sealer,
+    newKey: randomKey,
+    clock,
+    random,
+  });
+  const commands = createCommands({
+    storeOf,
+    feedbackOf: (hubId) => hubById(hubId).feedback,
+    hubIds: [...byId.keys()],
+    sessions,
+    settings: { ...COMMANDS, ...options.commands },
+    clock,
+  });
+  const methods = createMethods({
+    storeOf,
+    sessions,
+    clock,
+    direct: (...call) => gatewayDevices?.direct(...call),
+  });
+  sessions.listen({
+    opened({ hubId, ref }) {
+      if (ref !== undefined) tell({ kind: 'connected', hubId, ref });
+    },
+    ended({ hubId, ref }: LiveSession, reason: EndReason) {
+      if (ref !== undefined && reason !== 'displaced') tell({ kind: 'disconnected', hubId, ref });
+    },
+  });
+
+  return {
+    hubOf,
+    hubs: settings.map(({ info }) => info),
+    access,
+    identities,
+    sessions,
+    twins,
+    telemetry: options.telemetryIntake,
+    commands,
+    methods,
+    events: options.events,
+    attachHead: (name, deliver) => sessions.attachHead(name, deliver),
+    authoritiesOf: (hubId) => hubById(hubId).authorities,
+    policiesOf: (hubId) => hubById(hubId).policies,
+    async setPolicies(hubId, next) {
+      await hubById(hubId).policies.set(next);
+      await sessions.recheckAll(hubId);
+    },
+    sessionsOf: (hubId) => sessions.list(hubId),
+    start() {
+      // Draws the keys of policies at the first start; later ones, and a store that is away, read them when they are needed.
+      for (const { info, policies } of byId.values()) {
+        policies.all().catch((error: unknown) => {
+          telemetry.emit('hub_policies_unread', { key: info.hubId, hub: info.hubId, error: errorText(error) });
+        });
+      }
+      gatewayDevices?.start();
+    },
+    async stop() {
+      commands.stop();
+      sessions.stop();
+      await gatewayDevices?.stop();
+      await activity.flush().catch(() => {});
+      activity.stop();
+    },
+    health: () => state.health(),
+    stats() {
+      const all = [...byId.values()];
+      return {
+        sessions: sessions.count,
+        cachedIdentities: all.reduce((sum, { store }) => sum + store.cached, 0),
+        commandQueues: commands.loaded,
+        feedbackRecords: all.reduce((sum, { feedback }) => sum + feedback.waiting, 0),
+        methodsInFlight: methods.inFlight,
+        rememberedGuesses: brake.remembered,
+        delayedRefusals: brake.waiting,
+      };
+    },
+  };
+}
