@@ -70,8 +70,6 @@ export interface HubService extends Hub {
   attachHead(name: string, deliver: (items: readonly ToSession[]) => void): () => void;
   authoritiesOf(hubId: string): Authorities;
   policiesOf(hubId: string): Policies;
-  /** Other rights or keys from the configuration; sessions that lost theirs end. */
-  setPolicies(hubId: string, settings: readonly PolicySettings[]): Promise<void>;
   sessionsOf(hubId: string): readonly LiveSession[];
   /** What bounded tables hold at the moment. */
   stats(): HubStats;
@@ -130,12 +128,19 @@ export function createHub(options: HubOptions): HubService {
   });
   const sessions = createSessions({ storeOf, endReason: (principal) => access.endReason(principal), clock, random });
   for (const { info, policies } of settings) {
+    const recheck = (): Promise<void> => sessions.recheckAll(info.hubId);
     const store = createHubStore(info.hubId, state.space(`hub/${info.hubId}`));
     byId.set(info.hubId, {
       info,
       store,
-      policies: createPolicies({ store, settings: policies ?? DEFAULT_POLICIES, sealer, newKey: randomKey }),
-      authorities: createAuthorities(store, () => sessions.recheckAll(info.hubId)),
+      policies: createPolicies({
+        store,
+        settings: policies ?? DEFAULT_POLICIES,
+        sealer,
+        newKey: randomKey,
+        onChanged: recheck,
+      }),
+      authorities: createAuthorities(store, recheck),
       feedback: createFeedback({
         store,
         settings: { ...FEEDBACK, ...options.feedback },
@@ -220,10 +225,6 @@ export function createHub(options: HubOptions): HubService {
     attachHead: (name, deliver) => sessions.attachHead(name, deliver),
     authoritiesOf: (hubId) => hubById(hubId).authorities,
     policiesOf: (hubId) => hubById(hubId).policies,
-    async setPolicies(hubId, next) {
-      await hubById(hubId).policies.set(next);
-      await sessions.recheckAll(hubId);
-    },
     sessionsOf: (hubId) => sessions.list(hubId),
     start() {
       // Draws the keys of policies at the first start; later ones, and a store that is away, read them when they are needed.

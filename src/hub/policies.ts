@@ -42,7 +42,7 @@ export interface Policies {
   all(): Promise<readonly NumberedPolicy[]>;
   /** What `all` gave last; undefined until then. */
   readonly known: readonly NumberedPolicy[] | undefined;
-  /** Other policies from now on. Keys of those that stay, stay. */
+  /** Other policies from now on. Keys of those that stay, stay; sessions that lost their right or key end. */
   set(settings: readonly PolicySettings[]): Promise<void>;
   /** @throws GatewayError GW_IOTHUB ArgumentInvalid for a policy that is not there or has its keys from the configuration. */
   regenerate(name: string, which: 'primaryKey' | 'secondaryKey' | 'both'): Promise<AccessPolicy>;
@@ -53,9 +53,11 @@ export interface PoliciesOptions {
   readonly settings: readonly PolicySettings[];
   readonly sealer: Sealer;
   readonly newKey: () => string;
+  /** Rights or keys are others now. Resolves when sessions were told. */
+  readonly onChanged: () => Promise<void>;
 }
 
-export function createPolicies({ store, settings: first, sealer, newKey }: PoliciesOptions): Policies {
+export function createPolicies({ store, settings: first, sealer, newKey, onChanged }: PoliciesOptions): Policies {
   const context = `hub/${store.hubId}/${POLICIES_KEY}`;
   let settings = first.slice(0, LIMITS.hub_policies);
   let loaded: Promise<readonly NumberedPolicy[]> | undefined;
@@ -114,6 +116,7 @@ export function createPolicies({ store, settings: first, sealer, newKey }: Polic
     async set(next) {
       settings = next.slice(0, LIMITS.hub_policies);
       await reload();
+      await onChanged();
     },
     async regenerate(name, which) {
       const setting = settings.find((one) => one.name === name);
@@ -130,6 +133,7 @@ export function createPolicies({ store, settings: first, sealer, newKey }: Polic
           ...(which !== 'primaryKey' && { secondaryKey: newKey() }),
         },
       });
+      await onChanged();
       return policies.find((one) => one.name === name) as AccessPolicy;
     },
   };
