@@ -22,7 +22,7 @@ export const profilesCommand: Command = {
         for (const fault of profile.faults) err(`${formatFault(fault)}\n`);
         faults += profile.faults.length;
         const title = typeof profile.values['title'] === 'string' ? profile.values['title'] : '';
-        await out(`${module.type}  ${name.padEnd(28)}  ${title}${file.startsWith(own) ? ` (${file})` : ''}\n`);
+        await out(`${module.type}  ${name.padEnd(36)}  ${title}${file.startsWith(own) ? ` (${file})` : ''}\n`);
       }
     }
     return faults === 0 ? EXIT_CODES.ok : EXIT_CODES.configuration;
