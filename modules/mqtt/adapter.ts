@@ -1,6 +1,7 @@
 // The adapter: configured devices, the dialects, and what carries them, a broker of our own or the connection to another.
 
 import {
+  abortable,
   errorText,
   GatewayError,
   shapedDevice,
@@ -173,6 +174,7 @@ class MqttAdapter implements Adapter {
     this.#health = { status: 'starting' };
     this.#hashing ??= this.#authenticator.hashPasswords(this.#stopping.signal);
     await this.#captures.open();
+    if (this.#stopping.signal.aborted) return;
     await this.#carrier.start();
     for (const replay of this.#replays) replay.start();
     this.#health = { status: 'running' };
@@ -181,8 +183,10 @@ class MqttAdapter implements Adapter {
 
   async #stop(signal: AbortSignal): Promise<void> {
     this.#stopping.abort();
-    this.#cancelLooks();
     this.#writer.stop();
+    // What it has opened by then is closed below.
+    if (this.#starting !== undefined) await abortable(this.#starting, signal).catch(() => {});
+    this.#cancelLooks();
     await Promise.all([this.#carrier.stop(signal), ...this.#replays.map((replay) => replay.stop())]);
     await this.#captures.close();
     await this.#hashing;
