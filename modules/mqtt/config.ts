@@ -187,7 +187,7 @@ const commandSchema = z
       .optional()
       .meta({
         title: 'Response topic',
-        description: 'Where the device confirms. Without it the next value of the point confirms the write.',
+        description: 'Where the device confirms. Without it the value of the point confirms the write.',
       }),
     response_pointer: pointer.default('').meta({
       title: 'Response pointer',

@@ -45,7 +45,7 @@ export interface Understood {
 /** How a write is sent, and what proves it. */
 export interface WritePlan {
   readonly publish: readonly Publish[];
-  /** `reading`: the next value of the point; `answer`: what comes on the response topic; `none`: nothing does. */
+  /** `reading`: the value of the point; `answer`: what comes on the response topic; `none`: nothing does. */
   readonly confirmedBy: 'reading' | 'answer' | 'none';
   /** Longest wait for that. */
   readonly timeoutMs: number;

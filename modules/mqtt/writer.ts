@@ -19,6 +19,10 @@ interface Waiting {
   readonly deviceId: string;
   /** Undefined: waits for an answer. */
   readonly point: string | undefined;
+  /** What was written, which a value proves at once; another one may have been on its way before the write. */
+  readonly wanted: PointValue;
+  /** The newest other value. */
+  other?: { readonly value: PointValue | undefined };
   readonly settle: (value: PointValue | undefined) => void;
 }
 
@@ -39,11 +43,17 @@ export class Writer implements Witness {
   }
 
   reading(deviceId: string, point: string, value: PointValue | undefined): void {
-    if (this.#waiting.size > 0) this.#settle(deviceId, point, value);
+    for (const waiting of this.#waiting) {
+      if (waiting.deviceId !== deviceId || waiting.point !== point) continue;
+      if (waiting.wanted === value) waiting.settle(value);
+      else waiting.other = { value };
+    }
   }
 
   answer(deviceId: string, value: PointValue): void {
-    this.#settle(deviceId, undefined, value);
+    for (const waiting of this.#waiting) {
+      if (waiting.deviceId === deviceId && waiting.point === undefined) waiting.settle(value);
+    }
   }
 
   /** @throws GatewayError GW_NOT_FOUND, GW_WRITE_REFUSED, GW_DEVICE_OFFLINE, GW_BUS_BUSY, GW_TIMEOUT, GW_DISCONNECTED. */
@@ -65,12 +75,12 @@ export class Writer implements Witness {
     if (this.#waiting.size >= LIMITS.mqtt_waiting_writes) {
       throw new GatewayError('GW_BUS_BUSY', 'Too many writes wait for MQTT devices; try again.');
     }
-    return this.#carryOut(plan, { deviceId, point, signal: AbortSignal.any([signal, this.#stopping.signal]) });
+    return this.#carryOut(plan, { deviceId, point, value, signal: AbortSignal.any([signal, this.#stopping.signal]) });
   }
 
   async #carryOut(
     plan: WritePlan,
-    { deviceId, point, signal }: { readonly deviceId: string; readonly point: string; readonly signal: AbortSignal },
+    { deviceId, point, value: wanted, signal }: PointWrite & { readonly signal: AbortSignal },
   ): Promise<WriteResult> {
     if (plan.confirmedBy === 'none') {
       for (const publish of plan.publish) await this.#publish(publish);
@@ -80,16 +90,18 @@ export class Writer implements Witness {
     let cancel: (() => void) | undefined;
     // Listens before it sends: the answer may be faster than the sending is told.
     const confirmed = new Promise<PointValue | undefined>((resolve, reject) => {
-      waiting = { deviceId, point: plan.confirmedBy === 'reading' ? point : undefined, settle: resolve };
-      this.#waiting.add(waiting);
-      cancel = this.#clock.after(plan.timeoutMs, () =>
-        reject(
-          new GatewayError(
-            'GW_TIMEOUT',
-            `"${deviceId}" did not confirm the write of "${point}" within ${plan.timeoutMs} ms; it may have been carried out.`,
-          ),
-        ),
-      );
+      const entry: Waiting = {
+        deviceId,
+        point: plan.confirmedBy === 'reading' ? point : undefined,
+        wanted,
+        settle: resolve,
+      };
+      waiting = entry;
+      this.#waiting.add(entry);
+      cancel = this.#clock.after(plan.timeoutMs, () => {
+        if (entry.other === undefined) reject(notConfirmed(deviceId, point, plan.timeoutMs));
+        else resolve(entry.other.value);
+      });
     });
     try {
       const [value] = await abortable(
@@ -109,10 +121,11 @@ export class Writer implements Witness {
       if (waiting !== undefined) this.#waiting.delete(waiting);
     }
   }
+}
 
-  #settle(deviceId: string, point: string | undefined, value: PointValue | undefined): void {
-    for (const waiting of this.#waiting) {
-      if (waiting.deviceId === deviceId && waiting.point === point) waiting.settle(value);
-    }
-  }
+function notConfirmed(deviceId: string, point: string, timeoutMs: number): GatewayError {
+  return new GatewayError(
+    'GW_TIMEOUT',
+    `"${deviceId}" did not confirm the write of "${point}" within ${timeoutMs} ms; it may have been carried out.`,
+  );
 }
