@@ -60,12 +60,17 @@ export function createIntake(options: IntakeOptions): Intake {
   });
 
   /** What is told of one device: admitted, heard, stored. */
-  const takeTold = (told: Told, arrival: Arrival, dialect: Dialect, carrier: Carrier | undefined): Promise<void>[] => {
+  const takeTold = (
+    told: Told,
+    arrival: Arrival,
+    dialect: Dialect,
+    carrier: Carrier | undefined,
+  ): Promise<void> | undefined => {
     const points = told.points ?? (dialect.name === 'topics' ? options.configuredPoints : NO_POINTS);
     const device = devices.admit(told.device, dialect, points);
     if (typeof device === 'string') {
       context.reportRefusal(device, { topic: arrival.topic, device: told.device });
-      return [Promise.reject(new Refusal(device))];
+      return Promise.reject(new Refusal(device));
     }
     if (told.fault !== undefined) {
       context.reportRefusal(told.fault, { topic: arrival.topic, device: told.device });
@@ -73,10 +78,11 @@ export function createIntake(options: IntakeOptions): Intake {
     }
     devices.hear(device, told, carrier);
     if (told.answer !== undefined) witness.answer(device.deviceId, told.answer);
-    const waits: Promise<void>[] = [];
-    if (told.forward !== undefined) waits.push(store(message(device, arrival, told.forward.contentType)));
-    if (told.readings !== undefined && told.readings.length > 0) waits.push(storeReadings(device, told));
-    return waits;
+    const forwarded =
+      told.forward === undefined ? undefined : store(message(device, arrival, told.forward.contentType));
+    if (told.readings === undefined || told.readings.length === 0) return forwarded;
+    const stored = storeReadings(device, told);
+    return forwarded === undefined ? stored : settle([forwarded, stored]);
   };
 
   const message = (device: Device, { payload }: Arrival, contentType: string | undefined): Message => ({
@@ -107,13 +113,11 @@ export function createIntake(options: IntakeOptions): Intake {
       const understood = owner.dialect.understand(arrival);
       if (understood === undefined) return undefined;
       for (const publish of understood.ask ?? []) options.ask(publish);
-      const [only] = understood.told;
-      const waits =
-        only !== undefined && understood.told.length === 1
-          ? takeTold(only, arrival, owner.dialect, carrier)
-          : understood.told.flatMap((told) => takeTold(told, arrival, owner.dialect, carrier));
-      if (waits.length <= 1) return waits[0];
-      return settle(waits);
+      const { told } = understood;
+      const [only] = told;
+      if (only !== undefined && told.length === 1) return takeTold(only, arrival, owner.dialect, carrier);
+      const waits = told.flatMap((one) => takeTold(one, arrival, owner.dialect, carrier) ?? []);
+      return waits.length <= 1 ? waits[0] : settle(waits);
     },
   };
 }

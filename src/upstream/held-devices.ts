@@ -31,6 +31,8 @@ const TRIALS_WITHOUT_NEIGHBOUR = 3;
 /** Share of the bound that is cleared at once when it is reached. */
 const EVICT_SHARE = 1 / 16;
 
+const NOTHING: readonly Settlement[] = Object.freeze([]);
+
 export interface Held {
   readonly offset: number;
   readonly deviceId: DeviceId;
@@ -136,10 +138,10 @@ export class HeldDevices {
   }
 
   /** The peer answered a message for good. Returns what may be sent again now. */
-  settled(stored: StoredMessage, accepted: boolean): Settlement[] {
+  settled(stored: StoredMessage, accepted: boolean): readonly Settlement[] {
     if (accepted) this.#passedTotal += 1;
     const hold = this.#holds.get(stored.message.deviceId);
-    if (hold === undefined || !hold.trial.delete(stored.offset) || hold.head !== stored.offset) return [];
+    if (hold === undefined || !hold.trial.delete(stored.offset) || hold.head !== stored.offset) return NOTHING;
     this.#release(hold);
     this.#messages -= hold.waiting.length;
     // What was refused passes: the others are worth a trial as well.

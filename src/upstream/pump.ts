@@ -202,18 +202,19 @@ export class Pump {
 
   async #settle(batch: readonly StoredMessage[], results: readonly DeliveryResult[], session: Session): Promise<void> {
     const settlements: Settlement[] = [];
-    const rejected: Settlement[] = [];
     let accepted = 0;
-    for (const [index, stored] of batch.entries()) {
+    for (let index = 0; index < batch.length; index += 1) {
+      const stored = batch[index] as StoredMessage;
       const result = results[index] ?? NO_ANSWER;
       if (result.status === 'accepted') accepted += 1;
       else if (result.status === 'retry' && session.signal.aborted) this.#unanswered.push(stored.offset);
-      for (const settlement of this.#judge(stored, result, session.signal.aborted)) {
-        (settlement.outcome === 'rejected' ? rejected : settlements).push(settlement);
-      }
+      this.#judge(stored, result, session.signal.aborted, settlements);
     }
     if (accepted > 0) this.#delivered(accepted, session);
-    await this.#giveBack(settlements);
+    const rejected = settlements.filter(({ outcome }) => outcome === 'rejected');
+    await this.#giveBack(
+      rejected.length === 0 ? settlements : settlements.filter(({ outcome }) => outcome !== 'rejected'),
+    );
     if (rejected.length > 0) await this.#reject(rejected);
   }
 
@@ -238,7 +239,9 @@ export class Pump {
         giveBack: ({ offset }) => this.#options.queue.settle([{ offset, outcome: 'retry' }]),
         settle: async (stored, result) => {
           if (result.status === 'accepted') this.#delivered(1, session);
-          for (const settlement of this.#judge(stored, result, session.signal.aborted)) {
+          const settlements: Settlement[] = [];
+          this.#judge(stored, result, session.signal.aborted, settlements);
+          for (const settlement of settlements) {
             if (settlement.outcome === 'rejected') await this.#reject([settlement]);
             else await this.#options.queue.settle([settlement]);
           }
@@ -248,30 +251,30 @@ export class Pump {
     );
   }
 
-  /** What an answer means for the queue: nothing where the message is held back. */
-  #judge(stored: StoredMessage, result: DeliveryResult, sessionEnded: boolean): Settlement[] {
+  /** Adds what an answer means for the queue to the list: nothing where the message is held back. */
+  #judge(stored: StoredMessage, result: DeliveryResult, sessionEnded: boolean, into: Settlement[]): void {
     const { poison } = this.#options;
     const { offset } = stored;
     if (result.status === 'accepted') {
       poison.settled(offset, true);
-      return [{ offset, outcome: 'accepted' }, ...this.#heldDevices().settled(stored, true)];
+      into.push({ offset, outcome: 'accepted' });
+      for (const released of this.#heldDevices().settled(stored, true)) into.push(released);
+      return;
     }
     if (result.status === 'rejected') {
       const released = this.#heldDevices().settled(stored, false);
-      return [this.#rejected(stored, stored.message.deviceId, result.reason), ...released];
+      into.push(this.#rejected(stored, stored.message.deviceId, result.reason), ...released);
+      return;
     }
     this.#retriedTotal += 1;
-    if (sessionEnded) return [{ offset, outcome: 'retry' }];
-    if (!concernsDevice(result.kind)) {
+    if (sessionEnded) into.push({ offset, outcome: 'retry' });
+    else if (!concernsDevice(result.kind)) {
       this.#retry ??= result;
-      return [{ offset, outcome: 'retry' }];
-    }
-    if (poison.refused(offset, result.kind)) {
+      into.push({ offset, outcome: 'retry' });
+    } else if (poison.refused(offset, result.kind)) {
       this.#heldDevices().quarantined(stored, result);
-      return [this.#rejected(stored, stored.message.deviceId, result.reason)];
-    }
-    this.#heldDevices().refused(stored, result);
-    return [];
+      into.push(this.#rejected(stored, stored.message.deviceId, result.reason));
+    } else this.#heldDevices().refused(stored, result);
   }
 
   #rejected(
