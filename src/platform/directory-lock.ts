@@ -1,14 +1,15 @@
 // One process per data directory, from the first file on. LevelDB's own lock guards the store alone and comes later; by
 // then a second instance could already have reverted the first one's trial configuration.
 //
-// The lock is a file that names its owner by process id and start time, so that one that a killed process left behind, or
-// whose id another process was given since, is known to be stale. Processes of another container are not seen here: there
-// LevelDB's lock is the one that holds.
+// The lock is a symbolic link whose text names its owner by process id and start time, so that one that a killed process left
+// behind, or whose id another process was given since, is known to be stale. A link of that length takes no block, so that
+// it can be made on a full disk. Processes of another container are not seen here: there LevelDB's lock is the one that holds.
 
 import { readFileSync } from 'node:fs';
-import { link, readFile, rename, unlink, writeFile } from 'node:fs/promises';
+import { readFile, readlink, rename, symlink, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { errorText, GatewayError, systemCode } from '../core/errors.ts';
+import { GatewayError, systemCode } from '../core/errors.ts';
+import { unusableError } from './unusable.ts';
 
 const LOCK_FILE = 'lock';
 /** Attempts against others that start at the same moment. */
@@ -26,25 +27,14 @@ export interface DirectoryLock {
 export async function lockDirectory(directory: string): Promise<DirectoryLock> {
   const path = join(directory, LOCK_FILE);
   const owner = ownerText(process.pid);
-  const own = join(directory, `.${LOCK_FILE}.${process.pid}`);
   try {
-    await writeFile(own, owner, { mode: 0o644 });
     for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
-      if (await tryLink(own, path)) return { release: () => release(path, owner) };
+      if (await take(owner, path)) return { release: () => release(path, owner) };
       await removeStale(directory, path, attempt);
     }
   } catch (error) {
     if (error instanceof GatewayError) throw error;
-    const hint = 'Make the directory writable for the user that runs Fieldpost, or name another with --data.';
-    throw new GatewayError(
-      'GW_DATA_DIRECTORY',
-      `The data directory ${directory} cannot be written: ${errorText(error)}. ${hint}`,
-      {
-        cause: error,
-      },
-    );
-  } finally {
-    await unlink(own).catch(() => {});
+    throw unusableError(`The data directory ${directory}`, error);
   }
   throw new GatewayError(
     'GW_DATA_LOCKED',
@@ -52,10 +42,10 @@ export async function lockDirectory(directory: string): Promise<DirectoryLock> {
   );
 }
 
-/** link(2) is atomic and fails when the name exists, unlike rename(2). */
-async function tryLink(from: string, to: string): Promise<boolean> {
+/** symlink(2) is atomic and fails when the name exists. */
+async function take(owner: string, path: string): Promise<boolean> {
   try {
-    await link(from, to);
+    await symlink(owner, path);
     return true;
   } catch (error) {
     if (systemCode(error) === 'EEXIST') return false;
@@ -76,7 +66,7 @@ async function removeStale(directory: string, path: string, attempt: number): Pr
   }
   const moved = await readOwner(aside);
   try {
-    if (isLiving(moved)) await tryLink(aside, path);
+    if (moved !== undefined && isLiving(moved)) await take(moved, path);
     refuseLiving(directory, moved);
   } finally {
     await unlink(aside).catch(() => {});
@@ -99,9 +89,11 @@ async function release(path: string, owner: string): Promise<void> {
 
 async function readOwner(path: string): Promise<string | undefined> {
   try {
-    return await readFile(path, 'utf8');
+    return await readlink(path);
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return undefined;
+    // Earlier releases made a file.
+    if (systemCode(error) === 'EINVAL') return (await readFile(path, 'utf8')).trimEnd();
     throw error;
   }
 }
@@ -114,7 +106,7 @@ function isLiving(owner: string | undefined): boolean {
 }
 
 function ownerText(pid: number): string {
-  return `${pid} ${bootId()} ${startTime(pid) ?? 'gone'}\n`;
+  return `${pid} ${bootId()} ${startTime(pid) ?? 'gone'}`;
 }
 
 function bootId(): string {

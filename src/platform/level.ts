@@ -15,6 +15,7 @@ import { GatewayError, errorText, systemCode } from '../core/errors.ts';
 import { makeDirectory, syncDirectory } from './files.ts';
 import type { LevelEntry, LevelHandle, LevelRange, LevelTuning, LevelWrite } from './level-handle.ts';
 import { LogAhead } from './level-log-ahead.ts';
+import { systemCodes, unusableError } from './unusable.ts';
 
 const syncDescriptor = promisify(fsync);
 
@@ -110,11 +111,11 @@ async function syncFiles(directory: string): Promise<void> {
 
 function openError(directory: string, error: unknown): GatewayError {
   if (error instanceof GatewayError) return error;
-  const code = levelCodes(error);
+  const code = systemCodes(error);
   if (code.includes('LEVEL_LOCKED')) return lockedError(directory, error);
   const system = code.find((name) => /^E[A-Z]+$/.test(name));
   if (system === 'EACCES' || system === 'EPERM' || system === 'EROFS' || system === 'ENOTDIR') {
-    return unusableError(directory, system, error);
+    return unusableError(directory, error);
   }
   return new GatewayError('GW_STORE_OPEN', `${directory} could not be opened: ${deepestText(error)}.`, {
     cause: error,
@@ -128,27 +129,6 @@ export function lockedError(directory: string, cause?: unknown): GatewayError {
     `${directory} is in use by another Fieldpost. Stop it, or give this one a data directory of its own with --data.`,
     { cause },
   );
-}
-
-/** GW_DATA_DIRECTORY. */
-export function unusableError(directory: string, reason: string, cause: unknown): GatewayError {
-  return new GatewayError(
-    'GW_DATA_DIRECTORY',
-    `${directory} cannot be created or written (${reason}). Give the user that runs Fieldpost the right to write there, or choose another directory with --data.`,
-    { cause },
-  );
-}
-
-/** The codes of an error and of its causes, outermost first: `LEVEL_CORRUPTION`, `ENOSPC`, … */
-export function levelCodes(error: unknown): string[] {
-  const codes: string[] = [];
-  let current = error;
-  for (let depth = 0; depth < 8 && typeof current === 'object' && current !== null; depth += 1) {
-    const { code, cause } = current as { code?: unknown; cause?: unknown };
-    if (typeof code === 'string') codes.push(code);
-    current = cause;
-  }
-  return codes;
 }
 
 function deepestText(error: unknown): string {

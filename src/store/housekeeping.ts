@@ -75,6 +75,13 @@ export class Housekeeping {
     if (this.#deadBytes() >= step || streamsAreOver(this.#core)) void this.#run();
   }
 
+  /** Begins to give space back if that much would come back; false: it would not. */
+  reclaim(bytes: number): boolean {
+    if (this.reclaimableBytes() < bytes) return false;
+    void this.#run();
+    return true;
+  }
+
   /** Bytes on disk that nobody wants any more, and that will come back. */
   reclaimableBytes(): number {
     return this.#uncompactedBytes + this.#deadBytes();

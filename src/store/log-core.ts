@@ -16,7 +16,7 @@ import { GroupCommit, type CommitJob } from './group-commit.ts';
 import { logKey, RECORD } from './keys.ts';
 import { Limits } from './limits.ts';
 import { LogReader } from './log-reader.ts';
-import { checkpointOf, keptBytes, liveBytes, snapshotOf, type LogState } from './log-state.ts';
+import { checkpointOf, headOffset, keptBytes, liveBytes, snapshotOf, type LogState } from './log-state.ts';
 import { encodeReferences } from './references.ts';
 import { dropGap, refreshHead, type DropContext } from './retention.ts';
 import { applyChunk, replayChunks, type Gap } from './replay.ts';
@@ -33,6 +33,10 @@ const SNAPSHOT_BYTES = 16 * 1024 * 1024;
 const CHECKPOINT_MS = 1000;
 /** Commits follow each other faster than a checkpoint in each would be worth. */
 const CHECKPOINT_WITH_COMMIT_MS = 100;
+/** Worth waiting for when the disk is nearly full. */
+const RECLAIM_FIRST_BYTES = 1024 * 1024;
+/** How often a disk that takes no writes is tried. */
+const WRITABLE_LOOK_MS = 1000;
 
 export interface LogCoreOptions {
   readonly level: LevelHandle;
@@ -77,6 +81,8 @@ export class LogCore {
   /** When the newest one was written. */
   #checkpointMs = Number.NEGATIVE_INFINITY;
   #recovering: Promise<void> | undefined;
+  /** While the store is being reopened: settles when it can be read, be it only read. */
+  #readable = Promise.withResolvers<void>();
   #committing: Promise<void> = Promise.resolve();
   readonly #house: Housekeeping;
   #cancelCheckpoint: (() => void) | undefined;
@@ -147,7 +153,7 @@ export class LogCore {
   /** Runs work on the store that reads; a failure reopens the store and runs it again. @throws GatewayError GW_STORE_CLOSED. */
   async read<T>(work: (level: LevelHandle) => Promise<T>): Promise<T> {
     for (let attempt = 1; ; attempt += 1) {
-      if (this.#recovering !== undefined) await this.#recovering;
+      if (this.#recovering !== undefined) await this.#readable.promise;
       if (this.#closed) throw closedError();
       const level = this.#level;
       try {
@@ -183,6 +189,15 @@ export class LogCore {
   /** Bytes that the log may hold now: the quota, or less when the file system runs short of space. */
   quotaBytes(): number {
     return this.space.quotaBytes(this.settings, keptBytes(this.state), this.#house.reclaimableBytes());
+  }
+
+  /**
+   * Whether the disk is nearly full with what is deleted already: appends faster than LevelDB gives it back would fill the
+   * disk to the last byte, and then it could not give it back at all.
+   */
+  async mustReclaim(): Promise<boolean> {
+    await this.space.refresh(true);
+    return this.space.isCritical() && this.#house.reclaim(RECLAIM_FIRST_BYTES);
   }
 
   /** Whether that much more would pass a limit, looked up exactly when it seems so. */
@@ -233,9 +248,9 @@ export class LogCore {
       const failure = writeError(error);
       this.lastCommitAnsweredMs = this.clock.monotonicMs();
       // The line is closed before the first producer hears of it, so that nobody appends into a store that is down.
-      const recovered = this.#recover(error, false);
+      const recovering = this.#recover(error, false);
       for (const job of group) job.reject(failure);
-      await recovered;
+      await Promise.race([recovering, this.#readable.promise]);
       return;
     }
     this.#accept(batch, committed);
@@ -333,13 +348,19 @@ export class LogCore {
 
   // -- failure
 
-  /** Closes, reopens and verifies the store; until then producers get GW_STORE_WRITE and readers wait. */
+  /**
+   * Closes, reopens and verifies the store; until then producers get GW_STORE_WRITE and readers wait. While the disk takes
+   * no writes it stays open: nothing is wrong with what it holds, which is read and delivered meanwhile.
+   */
   #recover(cause: unknown, thorough: boolean): Promise<void> {
     if (this.#closing) this.#end();
-    else
-      this.#recovering ??= this.#reopen(cause, thorough).finally(() => {
+    else if (this.#recovering === undefined) {
+      this.#readable = Promise.withResolvers<void>();
+      this.#recovering = this.#reopen(cause, thorough).finally(() => {
         this.#recovering = undefined;
+        this.#readable.resolve();
       });
+    }
     return this.#recovering ?? Promise.resolve();
   }
 
@@ -347,6 +368,7 @@ export class LogCore {
     this.line.pause(writeError(cause));
     this.emit({ kind: 'write_failed', reason: errorText(cause) });
     this.#pace.failed(cause, thorough, this.clock.monotonicMs());
+    await this.#untilWritable();
     for (;;) {
       const delayMs = this.#pace.nextDelayMs();
       if (delayMs > 0) await this.clock.sleep(delayMs, this.#stop.signal).catch(() => {});
@@ -361,6 +383,23 @@ export class LogCore {
         this.#options.log?.error({ error: errorText(error) }, 'The outbox could not be reopened; it is tried again.');
       }
     }
+  }
+
+  /** Resolves when the disk takes writes, or nothing is left that could be delivered; until then the store can be read. */
+  async #untilWritable(): Promise<void> {
+    await this.space.release();
+    if (await this.space.takesWrites()) return;
+    this.#options.log?.error(
+      { freeBytes: this.space.freeBytes },
+      'The disk of the outbox takes no writes. What is stored is delivered meanwhile, and nothing is acknowledged; make room on it.',
+    );
+    this.#readable.resolve();
+    do {
+      await this.clock.sleep(WRITABLE_LOOK_MS, this.#stop.signal).catch(() => {});
+      if (this.#closed) return;
+      await this.space.release();
+    } while (headOffset(this.state) < this.state.tail && !(await this.space.takesWrites()));
+    this.#readable = Promise.withResolvers<void>();
   }
 
   async #takeUp({ level, salvaged, gaps }: Reopened): Promise<void> {

@@ -4,6 +4,7 @@ import { errorText, GatewayError, isGatewayError } from '../core/errors.ts';
 import type { Outbox } from '../core/outbox.ts';
 import type { LevelTuning } from '../platform/level-handle.ts';
 import { openLevel } from '../platform/level.ts';
+import { isDiskFull } from '../platform/unusable.ts';
 import { writeCleanMark } from './clean-mark.ts';
 import { EPOCH_CHARS } from './identity.ts';
 import { LogCore } from './log-core.ts';
@@ -37,7 +38,7 @@ export async function openOutbox(options: OutboxOpenOptions): Promise<Outbox> {
     monotonicMs: () => clock.monotonicMs(),
     freeBytes: options.freeBytes,
   });
-  const isDiskFull = (): Promise<boolean> => space.isFull();
+  const noRoom = (): Promise<boolean> => space.isFull();
   let wasOpen = false;
   const open = ({ thorough, damage }: Reopening): Promise<OpenedLog> =>
     openLog({
@@ -47,20 +48,20 @@ export async function openOutbox(options: OutboxOpenOptions): Promise<Outbox> {
       clock,
       maxAgeSecs: options.settings.maxAgeSecs,
       newEpoch: () => options.random.id(EPOCH_CHARS),
-      isDiskFull,
+      isDiskFull: noRoom,
       wasOpen,
       thorough,
       damage,
       queues: options.queues,
     });
-  let opened = await openPatiently(open, space);
+  let opened = await openPatiently(directory, open, space);
   wasOpen = true;
   for (let attempt = 1; ; attempt += 1) {
     const started = await start(options, opened, space, open);
     if ('core' in started) return new LogOutbox(started.core, (tail) => writeCleanMark(directory, tail));
     // LevelDB compacts from the moment it is open: what it comes across shows in the first write only.
     const { failure } = started;
-    const damaged = await isDamage({ directory, isDiskFull, thorough: attempt > 1 }, failure);
+    const damaged = await isDamage({ directory, isDiskFull: noRoom, thorough: attempt > 1 }, failure);
     // Once: a store that a salvage did not help waits for a person.
     if (attempt > START_ATTEMPTS || opened.report !== undefined) {
       throw new GatewayError('GW_STORE_OPEN', `${directory} was opened but cannot be written.`, { cause: failure });
@@ -122,12 +123,25 @@ async function start(
 }
 
 /** A full disk gets the ballast back; what else fails once and not again was no damage. */
-async function openPatiently(open: (how: Reopening) => Promise<OpenedLog>, space: DiskSpace): Promise<OpenedLog> {
+async function openPatiently(
+  directory: string,
+  open: (how: Reopening) => Promise<OpenedLog>,
+  space: DiskSpace,
+): Promise<OpenedLog> {
   try {
     return await open({ thorough: false, damage: undefined });
   } catch (error) {
-    if (!isGatewayError(error, 'GW_STORE_OPEN')) throw error;
-    await space.release();
-    return open({ thorough: true, damage: undefined });
+    if (!isGatewayError(error, 'GW_STORE_OPEN') && !isDiskFull(error)) throw error;
+  }
+  await space.release();
+  try {
+    return await open({ thorough: true, damage: undefined });
+  } catch (error) {
+    if (!(await space.isFull())) throw error;
+    throw new GatewayError(
+      'GW_STORE_OPEN',
+      `${directory} cannot be opened: the disk is full (${errorText(error)}). Make room on it; what is stored is kept.`,
+      { cause: error },
+    );
   }
 }

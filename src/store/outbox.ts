@@ -90,6 +90,7 @@ export class LogOutbox implements Outbox {
     if (this.#core.closed) throw new GatewayError('GW_STORE_CLOSED', 'The outbox is closed.');
     if (entries.length === 0) return [];
     const bytes = this.#measure(entries);
+    if (this.#core.space.isCritical() && (await this.#core.mustReclaim())) throw reclaimError();
     if (this.#core.settings.whenFull !== 'drop_oldest' && (await this.#core.isFull(bytes))) throw this.#refuse(entries);
     this.#refuses = false;
     const answered = this.#core.line.submit({ entries, bytes, class: options.class ?? 'acknowledged' });
@@ -323,4 +324,11 @@ export function configureQueues(state: LogCore['state'], definitions: readonly Q
 
 function noQueue(name: QueueName): GatewayError {
   return new GatewayError('GW_NOT_FOUND', `The outbox has no queue "${name}".`);
+}
+
+function reclaimError(): GatewayError {
+  return new GatewayError(
+    'GW_OUTBOX_BUSY',
+    'The disk of the outbox is nearly full, and room is being made on it. Send more slowly, or make room on the disk.',
+  );
 }

@@ -6,7 +6,8 @@ import { errorText, GatewayError } from '../core/errors.ts';
 import type { QueueDefinition, SalvageReport } from '../core/outbox.ts';
 import { writeFileAtomic } from '../platform/files.ts';
 import type { LevelHandle, LevelTuning, LevelFactory } from '../platform/level-handle.ts';
-import { levelCodes, repairLevel, unusableError } from '../platform/level.ts';
+import { repairLevel } from '../platform/level.ts';
+import { systemCodes, unusableError } from '../platform/unusable.ts';
 import type { Clock } from '../core/clock.ts';
 import { endRepair, endSalvage, forgetAside, layOut, leaveAsFound, setAside, takeBack } from './aside.ts';
 import { decodeChunk } from './chunk-decoder.ts';
@@ -79,7 +80,7 @@ async function open(options: RecoveryOptions): Promise<OpenedLog> {
     shutdown = await readCleanMark(directory);
     unsafe = await setAside(directory, options.wasOpen);
   } catch (error) {
-    throw unusableError(directory, errorText(error), error);
+    throw unusableError(directory, error);
   }
   // A full disk has no room for a salvage, and may be all that is wrong.
   const known = unsafe ?? options.damage;
@@ -117,7 +118,7 @@ export async function isDamage(
 ): Promise<boolean> {
   if (error instanceof GatewayError && error.code !== 'GW_STORE_OPEN') return false;
   if (await options.isDiskFull()) return false;
-  if (levelCodes(error).includes('LEVEL_CORRUPTION')) return true;
+  if (systemCodes(error).includes('LEVEL_CORRUPTION')) return true;
   // LevelDB calls a table that was cut off an I/O error too; a disk that itself fails is not healed by a salvage.
   return options.thorough && (await canWrite(options.directory));
 }

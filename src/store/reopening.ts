@@ -2,7 +2,7 @@
 
 import { errorText, GatewayError } from '../core/errors.ts';
 import type { LevelHandle } from '../platform/level-handle.ts';
-import { levelCodes } from '../platform/level.ts';
+import { systemCodes } from '../platform/unusable.ts';
 import type { Gap } from './replay.ts';
 
 /** After three seconds of failures; see recovery.ts for what else must hold. */
@@ -46,7 +46,7 @@ export class ReopeningPace {
 
   /** An attempt failed: what LevelDB calls damage is salvaged next, unless that was done only lately. */
   notOpened(error: unknown, nowMs: number): void {
-    if (nowMs - this.#salvagedAtMs < SALVAGE_INTERVAL_MS || !levelCodes(error).includes('LEVEL_CORRUPTION')) return;
+    if (nowMs - this.#salvagedAtMs < SALVAGE_INTERVAL_MS || !systemCodes(error).includes('LEVEL_CORRUPTION')) return;
     this.#damage ??= errorText(error);
   }
 

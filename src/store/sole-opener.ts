@@ -3,11 +3,11 @@
 
 import { access, constants } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { errorText } from '../core/errors.ts';
 import { makeDirectory } from '../platform/files.ts';
 import { lockFile } from '../platform/file-lock.ts';
 import type { LevelHandle } from '../platform/level-handle.ts';
-import { lockedError, unusableError } from '../platform/level.ts';
+import { lockedError } from '../platform/level.ts';
+import { unusableError } from '../platform/unusable.ts';
 
 /**
  * Opens a store while nobody else opens it or has it open: until the handle that `open` resolves with is closed.
@@ -50,7 +50,7 @@ async function lockStore(directory: string): Promise<{ release(): void }> {
     await access(dirname(directory), constants.W_OK);
     lock = lockFile(`${directory}.lock`);
   } catch (error) {
-    throw unusableError(directory, errorText(error), error);
+    throw unusableError(directory, error);
   }
   if (lock === undefined) throw lockedError(directory);
   return lock;

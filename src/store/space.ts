@@ -17,16 +17,24 @@ export interface Space {
   consume(bytes: number): void;
   /** The floor is reached, as far as known. */
   isShort(settings: OutboxSettings): boolean;
+  /** So little is left that compaction may find no room. */
+  isCritical(): boolean;
   /** Bytes that the log may hold: the quota, less as far as the floor is passed. `reclaimableBytes` will come back. */
   quotaBytes(settings: OutboxSettings, liveBytes: number, reclaimableBytes: number): number;
   /** Gives the ballast up, when the disk is full. */
   release(): Promise<void>;
+  /** Whether the file system takes what LevelDB writes when it opens: a table of what its log holds, and a manifest. */
+  takesWrites(): Promise<boolean>;
 }
 
 /** The log may hold this much even below the floor, so that a gateway that is online goes on. */
 const ALLOWANCE_BYTES = 1024 * 1024;
 /** A table of LevelDB, its new log and its manifest fit in. */
 export const BALLAST_BYTES = 8 * 1024 * 1024;
+/** What LevelDB writes when it opens, beside a table of what its log holds. */
+const OPENING_BYTES = 512 * 1024;
+/** Shows a file system that is read-only, out of inodes, or over the user's quota. */
+const PROBE_BYTES = 64 * 1024;
 const REFRESH_MS = 5000;
 /** Log and table. */
 const WRITES_PER_BYTE = 2;
@@ -77,6 +85,25 @@ export class DiskSpace implements Space {
     return (await this.#measure().catch(() => Number.POSITIVE_INFINITY)) < BALLAST_BYTES;
   }
 
+  async takesWrites(): Promise<boolean> {
+    if ((await this.#measure().catch(() => 0)) < (await logFileBytes(this.#directory)) + OPENING_BYTES) return false;
+    const path = `${this.#directory}.probe`;
+    try {
+      const handle = await open(path, 'w', 0o600);
+      try {
+        await handle.write(Buffer.alloc(PROBE_BYTES, 1));
+        await handle.sync();
+      } finally {
+        await handle.close();
+      }
+      return true;
+    } catch {
+      return false;
+    } finally {
+      await unlink(path).catch(() => {});
+    }
+  }
+
   consume(bytes: number): void {
     // An estimate until it is measured again; a file system never has less than nothing free.
     this.freeBytes = Math.max(0, this.freeBytes - bytes * WRITES_PER_BYTE);
@@ -84,6 +111,10 @@ export class DiskSpace implements Space {
 
   isShort(settings: OutboxSettings): boolean {
     return this.freeBytes < this.#floorBytes(settings);
+  }
+
+  isCritical(): boolean {
+    return this.freeBytes < this.#hardFloorBytes;
   }
 
   #floorBytes(settings: OutboxSettings): number {
@@ -137,9 +168,15 @@ async function totalBytes(directory: string): Promise<number> {
   return blocks * bsize;
 }
 
-async function directoryBytes(directory: string): Promise<number> {
+/** Bytes of LevelDB's logs. */
+async function logFileBytes(directory: string): Promise<number> {
+  return directoryBytes(directory, (name) => name.endsWith('.log'));
+}
+
+async function directoryBytes(directory: string, counts = (_name: string): boolean => true): Promise<number> {
   let bytes = 0;
   for (const name of await readdir(directory)) {
+    if (!counts(name)) continue;
     try {
       bytes += (await stat(join(directory, name))).size;
     } catch (error) {
@@ -156,6 +193,8 @@ export const memorySpace: Space = {
   refresh: () => Promise.resolve(),
   consume: () => {},
   isShort: () => false,
+  isCritical: () => false,
   quotaBytes: (settings) => settings.maxBytes,
   release: () => Promise.resolve(),
+  takesWrites: () => Promise.resolve(true),
 };

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { isGatewayError } from '../../src/core/errors.ts';
 import type { Outbox, OutboxEvent, WhenFull } from '../../src/core/outbox.ts';
+import { lockDirectory } from '../../src/platform/directory-lock.ts';
 import { createBlockDevice } from '../support/block-device.ts';
 import { appendNumbered, drain, gatewayEvent, numberOf, openTestOutbox } from '../support/outbox.ts';
 import { waitFor } from '../support/wait.ts';
@@ -49,6 +50,25 @@ function droppedCount(events: readonly OutboxEvent[], reasons: readonly string[]
     (sum, event) => (event.kind === 'dropped' && reasons.includes(event.reason) ? sum + event.count : sum),
     0,
   );
+}
+
+/** Until not even a block is free. Returns the file that takes the room. */
+function fill(directory: string): string {
+  const filler = join(directory, 'filler');
+  for (let bytes = 64 * MEBIBYTE; bytes >= 4096; bytes /= 2) {
+    for (;;) {
+      try {
+        writeFileSync(filler, Buffer.alloc(bytes, 1), { flag: 'a' });
+      } catch {
+        break;
+      }
+    }
+  }
+  return filler;
+}
+
+async function drained(outbox: Outbox): Promise<ReadonlySet<number>> {
+  return new Set((await drain(outbox)).filter((stored) => gatewayEvent(stored) === undefined).map(numberOf));
 }
 
 describe.each(FULL ? (['ext4', 'tmpfs'] as const) : (['ext4'] as const))('a full disk (%s)', (type) => {
@@ -104,17 +124,7 @@ describe('a disk that others fill', () => {
     let outbox = await openTestOutbox(directory);
     const books: Books = { acknowledged: new Set(), refused: new Map(), next: 0 };
     await press(outbox, books, 20);
-    const filler = join(device.path, 'filler');
-    for (let bytes = 64 * MEBIBYTE; bytes >= 4096; bytes /= 2) {
-      // Until not even a block is free.
-      for (;;) {
-        try {
-          writeFileSync(filler, Buffer.alloc(bytes, 1), { flag: 'a' });
-        } catch {
-          break;
-        }
-      }
-    }
+    const filler = fill(device.path);
     await press(outbox, books, 60);
     expect(books.refused.size).toBeGreaterThan(0);
     for (const code of books.refused.keys()) expect(REFUSALS).toContain(code);
@@ -123,9 +133,59 @@ describe('a disk that others fill', () => {
     outbox = await openTestOutbox(directory);
     unlinkSync(filler);
     await waitFor(() => accepts(outbox, books), { timeoutMs: 30_000, what: 'room after the filler is gone' });
-    const arrived = new Set((await drain(outbox)).filter((stored) => gatewayEvent(stored) === undefined).map(numberOf));
+    const arrived = await drained(outbox);
     expect([...books.acknowledged].filter((number) => !arrived.has(number))).toEqual([]);
     await outbox.close();
+  });
+
+  it('delivers what is stored while the disk takes nothing at all, and refuses the rest at once', async () => {
+    await using device = await createBlockDevice({ bytes: 48 * MEBIBYTE });
+    const outbox = await openTestOutbox(join(device.path, 'db', 'log'));
+    const books: Books = { acknowledged: new Set(), refused: new Map(), next: 0 };
+    await press(outbox, books, 20);
+    let filler = '';
+    // The ballast is filled as well.
+    await waitFor(async () => {
+      filler = fill(device.path);
+      return !(await press(outbox, books, 1));
+    });
+    const stored = new Set(books.acknowledged);
+    expect(stored.size).toBeGreaterThanOrEqual(20 * GROUP);
+    const arrived = await drained(outbox);
+    expect([...stored].filter((number) => !arrived.has(number))).toEqual([]);
+    expect(await press(outbox, books, 1)).toBe(false);
+
+    unlinkSync(filler);
+    await waitFor(() => accepts(outbox, books), { timeoutMs: 30_000, what: 'room after the filler is gone' });
+    const late = await drained(outbox);
+    expect([...books.acknowledged].filter((number) => !stored.has(number) && !late.has(number))).toEqual([]);
+    await outbox.close();
+  });
+
+  it('starts on a full disk, with the room that it keeps for that', async () => {
+    await using device = await createBlockDevice({ bytes: 48 * MEBIBYTE });
+    const directory = join(device.path, 'db', 'log');
+    const before = await openTestOutbox(directory);
+    const books: Books = { acknowledged: new Set(), refused: new Map(), next: 0 };
+    await press(before, books, 20);
+    await before.close();
+    fill(device.path);
+    const lock = await lockDirectory(device.path);
+    const outbox = await openTestOutbox(directory);
+    const arrived = await drained(outbox);
+    expect([...books.acknowledged].filter((number) => !arrived.has(number))).toEqual([]);
+    await outbox.close();
+    await lock.release();
+  });
+
+  it('says that the disk is full where not even that room is left', async () => {
+    await using device = await createBlockDevice({ bytes: 48 * MEBIBYTE });
+    const directory = join(device.path, 'db', 'log');
+    await (await openTestOutbox(directory)).close();
+    unlinkSync(`${directory}.ballast`);
+    fill(device.path);
+    const refusal = await openTestOutbox(directory).catch((error: unknown) => error);
+    expect(String(refusal)).toContain(`${directory} cannot be opened: the disk is full`);
   });
 
   it('names a directory that can only be read', async () => {

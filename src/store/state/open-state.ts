@@ -4,7 +4,8 @@
 import { errorText, GatewayError } from '../../core/errors.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { LevelFactory, LevelHandle, LevelTuning } from '../../platform/level-handle.ts';
-import { repairLevel, unusableError } from '../../platform/level.ts';
+import { repairLevel } from '../../platform/level.ts';
+import { unusableError } from '../../platform/unusable.ts';
 import { endRepair, endSalvage, forgetAside, layOut, leaveAsFound, setAside, takeBack } from '../aside.ts';
 import { readCleanMark, removeCleanMark, type Shutdown } from '../clean-mark.ts';
 import { isDamage } from '../recovery.ts';
@@ -80,7 +81,7 @@ async function open(options: StateOpenOptions, how: Reopening): Promise<OpenedSt
     shutdown = await readCleanMark(directory);
     unsafe = await setAside(directory, options.wasOpen);
   } catch (error) {
-    throw unusableError(directory, errorText(error), error);
+    throw unusableError(directory, error);
   }
   const known = unsafe ?? how.damage;
   if (known !== undefined && !(await isDiskFull())) return salvage(options, known, shutdown);

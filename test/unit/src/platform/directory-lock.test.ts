@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readlink, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -60,16 +60,21 @@ describe('lockDirectory', () => {
     await once(child, 'exit');
     expect(await readdir(folder)).toEqual(['lock']);
     const lock = await lockDirectory(folder);
-    expect(await readFile(join(folder, 'lock'), 'utf8')).toMatch(new RegExp(`^${process.pid} `));
+    expect(await readlink(join(folder, 'lock'))).toMatch(new RegExp(`^${process.pid} `));
     await lock.release();
   });
 
   it('knows that a process id was given to another process since, and takes rubbish for stale', async () => {
-    for (const left of [`${process.ppid} 00000000-0000-0000-0000-000000000000 1\n`, '', 'rubbish', '-1 x 0']) {
-      await writeFile(join(folder, 'lock'), left);
-      const lock = await lockDirectory(folder);
-      await lock.release();
+    const path = join(folder, 'lock');
+    for (const left of [`${process.ppid} 00000000-0000-0000-0000-000000000000 1`, 'rubbish', '-1 x 0']) {
+      await symlink(left, path);
+      await (await lockDirectory(folder)).release();
+      // As earlier releases made it.
+      await writeFile(path, `${left}\n`);
+      await (await lockDirectory(folder)).release();
     }
+    await writeFile(path, '');
+    await (await lockDirectory(folder)).release();
     expect(await readdir(folder)).toEqual([]);
   });
 
