@@ -8,6 +8,7 @@ import type { Adapter } from './core/adapter.ts';
 import type { Clock } from './core/clock.ts';
 import { errorText } from './core/errors.ts';
 import type { Logger } from './core/log.ts';
+import type { HeadDefinition } from './core/module.ts';
 import type { Outbox } from './core/outbox.ts';
 import { AdapterSupervisor, type AdapterStatus } from './devices/adapter-supervisor.ts';
 import { createDeviceRegistry, type DeviceRegistry } from './devices/device-registry.ts';
@@ -15,7 +16,9 @@ import { createDispatcher, type Dispatcher } from './devices/dispatcher.ts';
 import { createPointCache, type PointCache } from './devices/point-cache.ts';
 import { watchClock, type ClockWatch } from './gateway/clock-watch.ts';
 import { EndpointSet, type EndpointAtWork } from './gateway/endpoint-set.ts';
-import { adapterPlan, endpointsOf, routerFor, type ModuleList } from './gateway/modules.ts';
+import { HubSet } from './gateway/hub-set.ts';
+import { adapterPlan, endpointsOf, routerFor, streamsFor, type ModuleList } from './gateway/modules.ts';
+import type { HubService } from './hub/hub.ts';
 import type { Telemetry } from './observe/events.ts';
 import type { HealthPart } from './observe/health.ts';
 import type { FieldMeters } from './observe/metrics.ts';
@@ -29,6 +32,9 @@ import type { StateStore } from './store/state/state-store.ts';
 export interface GatewayOptions {
   readonly config: GatewayConfig;
   readonly modules: ModuleList;
+  /** Protocols of the local hub. */
+  readonly heads: readonly HeadDefinition[];
+  readonly env: Readonly<Record<string, string | undefined>>;
   /** Simulates every configured device. */
   readonly simulate?: boolean;
   /** Opens the outbox with the queues of the routes. */
@@ -58,6 +64,7 @@ export class Gateway {
   readonly #ingress: Ingress;
   readonly #supervisor: AdapterSupervisor;
   readonly #endpoints: EndpointSet;
+  readonly #hubs: HubSet;
   readonly #running = new AbortController();
   #config: GatewayConfig;
   #clockWatch: ClockWatch | undefined;
@@ -111,15 +118,25 @@ export class Gateway {
       log,
       telemetry,
     });
+    this.#hubs = new HubSet({
+      ...options,
+      outbox,
+      ingress: this.#ingress,
+      registry: this.registry,
+      dispatcher: this.dispatcher,
+    });
   }
 
-  /** @throws GatewayError GW_STORE_OPEN, GW_STORE_FORMAT, GW_DATA_LOCKED, GW_DATA_DIRECTORY from the outbox; nothing else. */
+  /** @throws GatewayError GW_STORE_OPEN, GW_STORE_FORMAT, GW_STORE_WRITE, GW_DATA_LOCKED, GW_DATA_DIRECTORY from the outbox; nothing else. */
   static async start(options: GatewayOptions): Promise<Gateway> {
-    const router = routerFor(options.config);
-    const outbox = await options.openOutbox(options.config, router);
+    const outbox = await options.openOutbox(options.config, routerFor(options.config));
+    await keepStreams(outbox, options.config);
+    const router = routerFor(options.config, outbox);
     const gateway = new Gateway(options, outbox, await options.openState(), router);
     const { clock, telemetry, config } = options;
     gateway.#clockWatch = watchClock({ clock, outbox, telemetry });
+    // Beside all the rest, which never waits for it.
+    void gateway.#hubs.apply(config.hub, gateway.#running.signal);
     await Promise.all([
       gateway.#addAdapters(config.adapters),
       ...endpointsOf(config).map((endpoint) => gateway.#endpoints.add(endpoint, gateway.#running.signal)),
@@ -147,6 +164,16 @@ export class Gateway {
   /** What could not be built at all. */
   failedParts(): readonly HealthPart[] {
     return this.#endpoints.failed();
+  }
+
+  /** How the parts of the local hub are; none when it is off. */
+  hubParts(): readonly HealthPart[] {
+    return this.#hubs.parts();
+  }
+
+  /** The local hub; undefined while it is off or not yet built. */
+  get hub(): HubService | undefined {
+    return this.#hubs.hub;
   }
 
   ingress(): ReturnType<Ingress['stats']> {
@@ -199,9 +226,13 @@ export class Gateway {
     );
     await Promise.all(changedNames.map((name) => this.#endpoints.remove(name, signal)));
 
-    const router = routerFor(next);
+    const isHubChanged = changed(before.hub, next.hub);
+    if (isHubChanged) await this.#hubs.apply(undefined, deadline);
+    await keepStreams(this.outbox, next);
+    const router = routerFor(next, this.outbox);
     await this.outbox.setQueues(router.queues);
     this.#ingress.setRouter(router);
+    if (isHubChanged) await this.#hubs.apply(next.hub, deadline);
 
     for (const name of changedNames) {
       const endpoint = endpointsNext.get(name);
@@ -238,7 +269,10 @@ export class Gateway {
       if (deadline.aborted) log.warn({ part }, 'The time for stopping was over before this part had ended.');
     };
     this.#clockWatch?.stop();
-    await step('adapters', () => this.#supervisor.stop(deadline));
+    await Promise.all([
+      step('hub', () => this.#hubs.stop(deadline)),
+      step('adapters', () => this.#supervisor.stop(deadline)),
+    ]);
     await step('ingress', () => this.#ingress.stop(deadline));
     this.#running.abort();
     await step('endpoints', () => this.#endpoints.stop(deadline));
@@ -255,6 +289,12 @@ export class Gateway {
       cancel();
     }
   }
+}
+
+/** Streams that nobody has and had cost no commit. */
+async function keepStreams(outbox: Outbox, config: GatewayConfig): Promise<void> {
+  const streams = streamsFor(config);
+  if (streams.length > 0 || outbox.stats().streams.length > 0) await outbox.setStreams(streams);
 }
 
 function byId<T extends { readonly id: string }>(items: readonly T[]): ReadonlyMap<string, T> {

@@ -11,9 +11,12 @@ import { upstreamMqtt } from '../modules/upstream-mqtt/index.ts';
 import { runCli } from './cli/cli.ts';
 import { writeText } from './cli/write-text.ts';
 import { EXIT_CODES } from './core/errors.ts';
-import type { ModuleDefinition } from './core/module.ts';
+import type { HeadDefinition, ModuleDefinition } from './core/module.ts';
 
 export const MODULES: readonly ModuleDefinition[] = [modbus, mqtt, serial, simulator, upstreamLocal, upstreamMqtt];
+
+/** Protocols of the local hub. */
+const HEADS: readonly HeadDefinition[] = [];
 
 /** `src/main.ts` and `dist/main.mjs` both stand one folder below package.json. */
 function version(): string {
@@ -31,6 +34,7 @@ if (import.meta.main) {
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
   process.exitCode = await runCli(process.argv.slice(2), {
     modules: MODULES,
+    heads: HEADS,
     web: { load: async () => (await import('../modules/web/index.ts')).createWebServer },
     version: version(),
     env: process.env,

@@ -2,12 +2,14 @@
 
 import { join, resolve } from 'node:path';
 import { GatewayError } from '../core/errors.ts';
-import type { ModuleDefinition } from '../core/module.ts';
+import type { HeadDefinition, ModuleDefinition } from '../core/module.ts';
 import type { WebDefinition } from '../gateway/options.ts';
 
 /** What main.ts hands to every verb. */
 export interface CommandContext {
   readonly modules: readonly ModuleDefinition[];
+  /** Protocols of the local hub. */
+  readonly heads: readonly HeadDefinition[];
   readonly web: WebDefinition;
   readonly version: string;
   readonly env: Readonly<Record<string, string | undefined>>;

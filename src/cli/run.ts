@@ -37,7 +37,10 @@ async function greet(
   err(greeting(daemon, files, version));
 }
 
-async function run(args: readonly string[], { modules, web, version, env, out, err }: CommandContext): Promise<number> {
+async function run(
+  args: readonly string[],
+  { modules, heads, web, version, env, out, err }: CommandContext,
+): Promise<number> {
   const { values } = parseArgs({
     args: [...args],
     options: {
@@ -68,6 +71,7 @@ async function run(args: readonly string[], { modules, web, version, env, out, e
   const daemon = await Daemon.start({
     ...files,
     modules,
+    heads,
     simulate: values.simulate,
     web,
     starter: starterConfig,

@@ -1,7 +1,7 @@
 // Faults between parts, which no schema can see: device ids that stand twice, routes to nowhere.
 
 import { isDeviceId } from '../core/device.ts';
-import { UPSTREAM_ENDPOINT } from '../core/endpoint.ts';
+import { EVENTS_ENDPOINT, UPSTREAM_ENDPOINT } from '../core/endpoint.ts';
 import { LIMITS } from '../core/limits.ts';
 import { isRecord } from './describe.ts';
 import { type Explained, sentence } from './explain.ts';
@@ -60,6 +60,7 @@ function checkRoutes(root: Record<string, unknown>, options: ReferenceOptions): 
   const endpoints = [...upstream, ...(isRecord(root['endpoints']) ? Object.keys(root['endpoints']) : [])].filter(
     (name, index) => index < upstream.length || !RESERVED_ENDPOINTS.includes(name),
   );
+  if (isRecord(root['hub']) && root['hub']['enabled'] === true) endpoints.push(EVENTS_ENDPOINT);
   const names = new Map<string, number>();
   for (const [index, route] of routes.entries()) {
     if (!isRecord(route)) continue;
@@ -88,7 +89,7 @@ function checkRoutes(root: Record<string, unknown>, options: ReferenceOptions): 
 
 function unknownEndpoint(endpoint: string, endpoints: readonly string[]): string {
   if (endpoint === UPSTREAM_ENDPOINT) return 'there is no upstream; add `upstream:` or name an endpoint.';
-  if (endpoint === 'events') return 'the events of the local hub are not in this release yet.';
+  if (endpoint === EVENTS_ENDPOINT) return 'there are no events without the local hub; set `hub.enabled`.';
   const meant = nearest(endpoint, endpoints);
   const list =
     endpoints.length === 0 ? 'there are none; add it under `endpoints:`.' : `there are: ${endpoints.join(', ')}.`;

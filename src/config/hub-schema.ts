@@ -117,11 +117,7 @@ const nameSchema = z.string().regex(/^[A-Za-z0-9._-]{1,64}$/, { error: 'must be 
 
 export const hubSchema = z
   .strictObject({
-    enabled: z
-      .boolean()
-      .refine((enabled) => !enabled, { error: 'the local hub is not in this release yet; allowed: false' })
-      .default(false)
-      .meta({ title: 'Enabled', description: 'The local hub. Not in this release yet: only `false` is allowed.' }),
+    enabled: z.boolean().default(false).meta({ title: 'Enabled', description: '`true`: the gateway is a hub itself.' }),
     address: listenAddressSchema.default('127.0.0.1').meta({
       title: 'Address',
       description: 'Address to listen on. Off loopback devices and back ends elsewhere can reach the hub.',
@@ -187,7 +183,7 @@ export const hubSchema = z
     }),
     commands: commandsSchema.prefault({}),
   })
-  .meta({ title: 'Local hub', description: 'Azure IoT Hub on the gateway itself. Not in this release yet.' });
+  .meta({ title: 'Local hub', description: 'Azure IoT Hub on the gateway itself.' });
 
 /** The local hub as it is configured; the first of several, later. */
 export interface HubConfig {

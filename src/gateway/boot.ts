@@ -34,10 +34,12 @@ export function observe({ clock, log, dataDirectory }: DaemonOptions) {
 
 /** The gateway on the store of the data directory. @throws GatewayError as `openOutbox` does. */
 export function startGateway(options: DaemonOptions, observed: Observed, config: GatewayConfig): Promise<Gateway> {
-  const { clock, log, modules, dataDirectory } = options;
+  const { clock, log, modules, heads, env, dataDirectory } = options;
   return Gateway.start({
     config,
     modules,
+    heads,
+    env,
     simulate: options.simulate ?? false,
     clock,
     random: systemRandom,

@@ -229,6 +229,7 @@ export class Daemon {
       { part: 'state store', essential: false, report: this.#gateway.state.health() },
       { part: 'control socket', essential: false, report: this.#controlHealth },
       ...this.#gateway.failedParts(),
+      ...this.#gateway.hubParts(),
     ];
     if (this.#web !== undefined) parts.push({ part: 'web', essential: false, report: this.#web.health() });
     if (this.#gateway.ingress().paused) {

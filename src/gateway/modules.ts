@@ -5,8 +5,10 @@ import type { AdapterContext, Adapter } from '../core/adapter.ts';
 import type { AdapterConfig, EndpointConfig, GatewayConfig } from '../config/config.ts';
 import type { Endpoint, EndpointContext } from '../core/endpoint.ts';
 import type { ModuleDefinition } from '../core/module.ts';
+import type { Outbox, StreamDefinition } from '../core/outbox.ts';
 import type { AdapterPlan } from '../devices/adapter-supervisor.ts';
 import { withSimulatedDevices } from '../devices/simulated-devices.ts';
+import { eventsPlace, eventsStream } from '../iothub/events-stream.ts';
 import { createRouter, type Router } from '../pipeline/route.ts';
 
 export type ModuleList = readonly ModuleDefinition[];
@@ -77,6 +79,19 @@ export function endpointsOf(config: GatewayConfig): readonly EndpointConfig[] {
   return config.upstream === undefined ? config.endpoints : [config.upstream, ...config.endpoints];
 }
 
-export function routerFor(config: GatewayConfig): Router {
-  return createRouter({ endpoints: endpointsOf(config), routes: config.routes });
+/** @param outbox where the hub's events are kept once its stream is open; without it messages go to queues alone. */
+export function routerFor(config: GatewayConfig, outbox?: Pick<Outbox, 'stream'>): Router {
+  const { hub } = config;
+  const routes = { endpoints: endpointsOf(config), routes: config.routes };
+  if (hub === undefined || outbox === undefined) return createRouter(routes);
+  // As many as the stream was made with, whatever is configured now.
+  const { partitions } = outbox.stream(eventsStream(hub.hubId));
+  return createRouter({ ...routes, events: (message) => eventsPlace(message, hub.hubId, partitions) });
+}
+
+/** The streams that the outbox has to keep. */
+export function streamsFor({ hub }: GatewayConfig): readonly StreamDefinition[] {
+  if (hub === undefined) return [];
+  const { partitions, retentionSecs, maxBytes } = hub.events;
+  return [{ name: eventsStream(hub.hubId), partitions, retentionSecs, maxBytes }];
 }

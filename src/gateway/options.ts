@@ -4,6 +4,7 @@ import type { WebConfig } from '../config/config.ts';
 import type { AdminApi } from '../core/admin.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Logger } from '../core/log.ts';
+import type { HeadDefinition } from '../core/module.ts';
 import type { Service } from '../core/service.ts';
 import type { Telemetry } from '../observe/events.ts';
 import type { ServiceManager } from '../platform/systemd.ts';
@@ -28,6 +29,8 @@ export interface DaemonOptions {
   readonly dataDirectory: string;
   readonly controlSocket: string;
   readonly modules: ModuleList;
+  /** Protocols of the local hub. */
+  readonly heads: readonly HeadDefinition[];
   /** Simulates every configured device (`run --simulate`). */
   readonly simulate?: boolean;
   readonly web: WebDefinition;

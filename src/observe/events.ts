@@ -301,6 +301,18 @@ export const EVENTS = {
     everyMs: 10_000,
     recent: true,
   },
+  hub_refused: {
+    level: 'debug',
+    text: 'A client of the local hub was turned away or cut off.',
+    everyMs: 60_000,
+    counters: [
+      {
+        name: 'iothub_refusals_total',
+        help: 'Connections and requests that the local hub turned away or cut off, by reason.',
+        labels: ['reason'],
+      },
+    ],
+  },
   hub_login_refused: {
     level: 'warn',
     text: 'A client of the local hub was refused its log-in.',

@@ -82,6 +82,8 @@ describe('gateway', () => {
       const gateway = await Gateway.start({
         config: parse(text),
         modules: list,
+        heads: [],
+        env: {},
         openOutbox: ({ gatewayId, outbox }, { queues }) =>
           Promise.resolve(
             createMemoryOutbox({

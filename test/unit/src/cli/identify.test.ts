@@ -29,6 +29,7 @@ async function identify(found: Readonly<Record<string, string>>) {
   let err = '';
   const code = await identifyCommand.run(['meter-1', '--data', directory.path], {
     modules: [],
+    heads: [],
     web: { load: () => Promise.reject(new Error('No web server here.')) },
     version: '0.0.0',
     env: {},

@@ -4,9 +4,8 @@ import { hubConfig, hubSchema } from '../../../../src/config/hub-schema.ts';
 const KEY = Buffer.alloc(32, 1).toString('base64');
 const PEM = '-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n';
 
-/** The switch apart, which is judged by the schema alone. */
 function configured(values: object) {
-  return hubConfig({ ...hubSchema.parse(values), enabled: true });
+  return hubConfig(hubSchema.parse({ enabled: true, ...values }));
 }
 
 describe('the section of the hub', () => {

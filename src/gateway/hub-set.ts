@@ -1,0 +1,331 @@
+// The local hub and what it needs, built when it is switched on: its own state store, certificates, listeners, protocol heads.
+// All of it is loaded then, so that a gateway without a hub pays nothing. It is built beside the gateway's start, which never
+// waits for it; what it lacks (a port, a key, a store) is shown in its health, and tried again.
+//
+// Start: sealing, store, behaviour, certificates, doors, heads. Stop: doors, heads, behaviour, store.
+
+import { statSync } from 'node:fs';
+import { hostname, networkInterfaces } from 'node:os';
+import { join } from 'node:path';
+import type { HubConfig } from '../config/hub-schema.ts';
+import type { Clock } from '../core/clock.ts';
+import { errorText } from '../core/errors.ts';
+import type { ProtocolHead } from '../core/hub/head.ts';
+import type { HubInfo } from '../core/hub/hub.ts';
+import type { Logger } from '../core/log.ts';
+import type { HeadDefinition } from '../core/module.ts';
+import type { Outbox } from '../core/outbox.ts';
+import type { HealthReport } from '../core/service.ts';
+import type { DeviceRegistry } from '../devices/device-registry.ts';
+import type { Dispatcher } from '../devices/dispatcher.ts';
+import type { HubService } from '../hub/hub.ts';
+import type { PolicySettings } from '../hub/policies.ts';
+import type { Telemetry } from '../observe/events.ts';
+import type { HealthPart } from '../observe/health.ts';
+import type { Ingress } from '../pipeline/ingress.ts';
+import type { Random } from '../platform/random.ts';
+import type { Sealer } from '../platform/sealing.ts';
+import type { StateStore } from '../store/state/state-store.ts';
+import type { HubDoorsService, ServerCertificate } from '../wire/hub-doors.ts';
+
+export interface HubSetOptions {
+  readonly dataDirectory: string;
+  /** For the credentials of systemd. */
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly heads: readonly HeadDefinition[];
+  readonly outbox: Outbox;
+  readonly ingress: Pick<Ingress, 'messages'>;
+  readonly registry: DeviceRegistry;
+  readonly dispatcher: Dispatcher;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Logger;
+  readonly telemetry: Telemetry;
+}
+
+/** Pause before what could not be built is tried again. */
+const RETRY_MS = 15_000;
+/** How often it is looked whether certificates near their end or addresses of the machine changed. */
+const RENEW_MS = 6 * 3_600_000;
+
+/** The hub that runs, if any. Changes are applied one after the other. */
+export class HubSet {
+  readonly #options: HubSetOptions;
+  #config: HubConfig | undefined;
+  #running: RunningHub | undefined;
+  #failure: string | undefined;
+  #cancelRetry: (() => void) | undefined;
+  #turn: Promise<void> = Promise.resolve();
+  readonly #life = new AbortController();
+
+  constructor(options: HubSetOptions) {
+    this.#options = options;
+  }
+
+  /** The behaviour, for the command line and the UI; undefined while there is none. */
+  get hub(): HubService | undefined {
+    return this.#running?.hub;
+  }
+
+  /**
+   * Makes the hub follow another configuration. Resolves when the earlier one has ended, in an orderly way until `deadline`
+   * aborts; the new one is built after that.
+   */
+  apply(config: HubConfig | undefined, deadline: AbortSignal): Promise<void> {
+    this.#config = config;
+    const ended = this.#turn.then(() => this.#end(deadline));
+    this.#turn = ended.then(() => this.#build());
+    return ended;
+  }
+
+  stop(deadline: AbortSignal): Promise<void> {
+    this.#life.abort();
+    return this.apply(undefined, deadline);
+  }
+
+  parts(): readonly HealthPart[] {
+    if (this.#config === undefined) return [];
+    if (this.#failure !== undefined) {
+      return [{ part: 'hub', essential: false, report: { status: 'failed', reason: this.#failure } }];
+    }
+    const reports = this.#running?.health() ?? [['hub', { status: 'starting' }] as const];
+    return reports.map(([part, report]) => ({ part, essential: false, report }));
+  }
+
+  async #build(): Promise<void> {
+    const config = this.#config;
+    const { signal } = this.#life;
+    if (config === undefined || signal.aborted) return;
+    try {
+      this.#running = await RunningHub.start(config, this.#options, signal);
+      this.#failure = undefined;
+    } catch (error) {
+      const { log, clock } = this.#options;
+      if (this.#failure === undefined) log.error({ error: errorText(error) }, 'The local hub could not be started.');
+      this.#failure = errorText(error);
+      this.#cancelRetry = clock.after(RETRY_MS, () => {
+        this.#turn = this.#turn.then(() => this.#build());
+      });
+    }
+  }
+
+  async #end(deadline: AbortSignal): Promise<void> {
+    this.#cancelRetry?.();
+    this.#failure = undefined;
+    const running = this.#running;
+    this.#running = undefined;
+    await running?.stop(deadline);
+  }
+}
+
+class RunningHub {
+  readonly hub: HubService;
+  readonly #options: HubSetOptions;
+  readonly #config: HubConfig;
+  readonly #state: StateStore;
+  readonly #doors: HubDoorsService;
+  readonly #heads = new Map<string, ProtocolHead>();
+  #certificateFault: string | undefined;
+  #cancelRenewal: (() => void) | undefined;
+
+  private constructor(
+    config: HubConfig,
+    options: HubSetOptions,
+    parts: { readonly hub: HubService; readonly state: StateStore; readonly doors: HubDoorsService },
+  ) {
+    this.#config = config;
+    this.#options = options;
+    this.hub = parts.hub;
+    this.#state = parts.state;
+    this.#doors = parts.doors;
+  }
+
+  /** @throws GatewayError GW_SEALED, GW_TLS; Error of the file system. Nothing is held then. */
+  static async start(config: HubConfig, options: HubSetOptions, signal: AbortSignal): Promise<RunningHub> {
+    const { dataDirectory, clock, telemetry, log } = options;
+    const { openSealer } = await import('../platform/sealing.ts');
+    const { openStateStore } = await import('../store/state/open.ts');
+    const { createHubDoors } = await import('../wire/hub-listeners.ts');
+    const sealer = await openSealer({ dataDirectory, env: options.env });
+    const certificates = await certificatesOf(config, options);
+    const doors = createHubDoors({
+      ...config,
+      certificates,
+      clock,
+      log: log.child({ part: 'hub doors' }),
+      reportRefusal: (reason, fields) => telemetry.emit('hub_refused', { ...fields, key: reason, reason }),
+    });
+    const state = await openStateStore({ directory: join(dataDirectory, 'db', 'hub'), clock, telemetry });
+    try {
+      const hub = await buildHub(config, options, state, sealer);
+      const running = new RunningHub(config, options, { hub, state, doors });
+      hub.start();
+      for (const definition of options.heads) await running.#addHead(definition, signal);
+      running.#scheduleRenewal();
+      return running;
+    } catch (error) {
+      await doors.close();
+      await state.close();
+      throw error;
+    }
+  }
+
+  health(): readonly (readonly [part: string, report: HealthReport])[] {
+    const doors: HealthReport =
+      this.#certificateFault === undefined
+        ? { status: 'running' }
+        : { status: 'degraded', reason: this.#certificateFault };
+    const hub: HealthReport =
+      this.#heads.size > 0
+        ? this.hub.health()
+        : { status: 'degraded', reason: 'This build speaks no protocol of a hub.' };
+    return [
+      ['hub', hub],
+      ['hub certificates', doors],
+      ...Array.from(this.#heads, ([type, head]) => [`hub ${type}`, head.health()] as const),
+    ];
+  }
+
+  async stop(signal: AbortSignal): Promise<void> {
+    this.#cancelRenewal?.();
+    const { log } = this.#options;
+    const step = async (part: string, stop: () => Promise<void>): Promise<void> => {
+      try {
+        await stop();
+      } catch (error) {
+        log.warn({ part, error: errorText(error) }, 'A part of the local hub did not stop in an orderly way.');
+      }
+    };
+    await step('doors', () => this.#doors.stopAccepting());
+    await Promise.all(Array.from(this.#heads, ([type, head]) => step(type, () => head.stop(signal))));
+    await step('doors', () => this.#doors.close());
+    await step('behaviour', () => this.hub.stop());
+    await step('store', () => this.#state.close());
+  }
+
+  /** A head that cannot be built is shown as failed; the others go on. */
+  async #addHead(definition: HeadDefinition, signal: AbortSignal): Promise<void> {
+    const { clock, log, telemetry } = this.#options;
+    const { type } = definition;
+    try {
+      const head = (await definition.load())({
+        hub: this.hub,
+        doors: this.#doors,
+        clock,
+        log: log.child({ part: `hub ${type}` }),
+        reportRefusal: (reason, fields) =>
+          telemetry.emit('hub_refused', { ...fields, head: type, key: reason, reason }),
+      });
+      this.hub.attachHead(type, (items) => head.deliver(items));
+      this.#heads.set(type, head);
+      await head.start(signal);
+    } catch (error) {
+      const reason = errorText(error);
+      log.error({ head: type, error: reason }, 'A protocol head of the local hub could not be started.');
+      const nothing = (): Promise<void> => Promise.resolve();
+      this.#heads.set(type, {
+        start: nothing,
+        stop: nothing,
+        deliver: () => {},
+        health: () => ({ status: 'failed', reason }),
+      });
+    }
+  }
+
+  #scheduleRenewal(): void {
+    if (this.#config.certificates !== undefined) return;
+    this.#cancelRenewal = this.#options.clock.after(RENEW_MS, () => {
+      void this.#renew().finally(() => this.#scheduleRenewal());
+    });
+  }
+
+  async #renew(): Promise<void> {
+    try {
+      this.#doors.replaceCertificates(await certificatesOf(this.#config, this.#options));
+      this.#certificateFault = undefined;
+    } catch (error) {
+      this.#certificateFault = errorText(error);
+      this.#options.log.error({ error: errorText(error) }, 'The certificates of the local hub could not be renewed.');
+    }
+  }
+}
+
+async function buildHub(
+  config: HubConfig,
+  options: HubSetOptions,
+  state: StateStore,
+  sealer: Sealer,
+): Promise<HubService> {
+  const { outbox, ingress, registry, dispatcher, clock, random, telemetry } = options;
+  const { createHub } = await import('../hub/hub.ts');
+  const { DEFAULT_POLICIES } = await import('../hub/policies.ts');
+  const { createEvents } = await import('../hub/events.ts');
+  const { createTelemetryIntake } = await import('../hub/telemetry-intake.ts');
+  const hub: HubService = createHub({
+    hubs: [{ info: infoOf(config), policies: policiesOf(config, DEFAULT_POLICIES) }],
+    state,
+    sealer,
+    events: createEvents({ outbox }),
+    telemetryIntake: createTelemetryIntake({
+      ingress,
+      identities: {
+        device: (...asked) => hub.identities.device(...asked),
+        module: (...asked) => hub.identities.module(...asked),
+      },
+      clock,
+    }),
+    field: { registry, dispatcher, autoRegister: config.autoRegister },
+    commands: config.commands,
+    feedback: config.feedback,
+    clock,
+    random,
+    telemetry,
+  });
+  return hub;
+}
+
+function policiesOf(config: HubConfig, defaults: readonly PolicySettings[]): readonly PolicySettings[] {
+  const named = new Set(config.policies.map(({ name }) => name));
+  return [...defaults.filter(({ name }) => !named.has(name)), ...config.policies];
+}
+
+function infoOf(config: HubConfig): HubInfo {
+  return {
+    hubId: config.hubId,
+    hostName: config.hostName,
+    alternateNames: ownNames(config).filter((name) => name !== config.hostName),
+    eventHubName: config.hubId,
+    consumerGroups: config.events.consumerGroups,
+    faultInjection: config.faultInjection,
+  };
+}
+
+async function certificatesOf(config: HubConfig, options: HubSetOptions): Promise<readonly ServerCertificate[]> {
+  if (config.certificates !== undefined) return config.certificates;
+  const { openPki } = await import('../platform/pki.ts');
+  const { certificates } = await openPki({
+    dataDirectory: options.dataDirectory,
+    hostName: config.hostName,
+    names: ownNames(config),
+    builtAtMs: builtAtMs(),
+    wallMs: options.clock.wallMs(),
+  });
+  return certificates;
+}
+
+/** A file system without a clock gives times of 1970. */
+const EARLIEST_BUILD_MS = Date.UTC(2026, 0, 1);
+
+/** When this program was put here: no file of it is newer than its build. */
+function builtAtMs(): number {
+  return Math.max(Math.trunc(statSync(import.meta.filename).mtimeMs), EARLIEST_BUILD_MS);
+}
+
+/** Names and addresses by which clients may reach the hub. */
+function ownNames({ address, hostName }: HubConfig): readonly string[] {
+  const everywhere = address === '0.0.0.0' || address === '::';
+  const interfaces = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
+  // A link-local address of IPv6 means another machine on each link.
+  const addresses = interfaces.map((entry) => entry.address).filter((text) => !/^fe80:/i.test(text));
+  return [...new Set([hostName, 'localhost', hostname(), '127.0.0.1', ...(everywhere ? addresses : [address])])];
+}

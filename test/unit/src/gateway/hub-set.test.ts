@@ -1,0 +1,194 @@
+// The local hub as the gateway builds it: real listeners, certificates and store, and a head that echoes.
+
+import { once } from 'node:events';
+import { readFileSync, unlinkSync } from 'node:fs';
+import { connect } from 'node:tls';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { hubConfig, hubSchema, type HubConfig } from '../../../../src/config/hub-schema.ts';
+import { parseDeviceId } from '../../../../src/core/device.ts';
+import type { HeadContext } from '../../../../src/core/hub/head.ts';
+import type { HeadDefinition } from '../../../../src/core/module.ts';
+import { createDispatcher } from '../../../../src/devices/dispatcher.ts';
+import { createDeviceRegistry } from '../../../../src/devices/device-registry.ts';
+import { HubSet } from '../../../../src/gateway/hub-set.ts';
+import { silentLogger } from '../../../../src/observe/logger.ts';
+import { SystemClock } from '../../../../src/platform/clock.ts';
+import { systemRandom } from '../../../../src/platform/random.ts';
+import { createMemoryOutbox } from '../../../../src/store/memory-outbox.ts';
+import { hubDoors } from '../../../../src/wire/hub-doors.ts';
+import { freePort } from '../../../support/free-port.ts';
+import { memoryStateStore } from '../../../support/state.ts';
+import { createTempDir, type TempDir } from '../../../support/temp-dir.ts';
+import { waitFor } from '../../../support/wait.ts';
+
+const ADDRESS = '127.0.96.2';
+let dir: TempDir;
+let hubs: HubSet | undefined;
+let contexts: HeadContext[];
+
+beforeEach(() => {
+  dir = createTempDir('hub-set');
+  contexts = [];
+});
+afterEach(async () => {
+  await hubs?.stop(AbortSignal.timeout(5000));
+  hubs = undefined;
+  dir.remove();
+});
+
+const echo: HeadDefinition = {
+  kind: 'head',
+  type: 'mqtt',
+  load: () =>
+    Promise.resolve((context) => {
+      contexts.push(context);
+      const doors = hubDoors(context.doors);
+      return {
+        start: () => doors.serve('mqtt', ({ stream }) => void stream.on('error', () => {}).pipe(stream)),
+        stop: () => Promise.resolve(),
+        deliver: () => {},
+        health: () => doors.healthOf('mqtt'),
+      };
+    }),
+};
+
+async function build(heads: readonly HeadDefinition[] = [echo]): Promise<HubSet> {
+  const clock = new SystemClock();
+  const telemetry = { emit: () => {} };
+  const registry = createDeviceRegistry(clock, telemetry);
+  const state = await memoryStateStore();
+  hubs = new HubSet({
+    dataDirectory: dir.path,
+    env: {},
+    heads,
+    outbox: createMemoryOutbox({
+      gatewayId: parseDeviceId('gateway'),
+      clock,
+      random: systemRandom,
+      settings: {
+        maxBytes: 1e8,
+        maxAgeSecs: 0,
+        minFreeBytes: 0,
+        whenFull: 'reject',
+        commitIntervalMs: 0,
+        pollCommitIntervalMs: 0,
+      },
+      queues: [],
+    }),
+    ingress: { messages: () => Promise.resolve() },
+    registry,
+    dispatcher: createDispatcher({
+      registry,
+      adapterOf: () => undefined,
+      commands: state.space('commands'),
+      audit: state.space('audit'),
+      clock,
+      telemetry,
+    }),
+    clock,
+    random: systemRandom,
+    log: silentLogger,
+    telemetry,
+  });
+  return hubs;
+}
+
+async function config(more: object = {}): Promise<HubConfig> {
+  const [mqtts, amqps, https] = [await freePort(ADDRESS), await freePort(ADDRESS), await freePort(ADDRESS)];
+  const values = { enabled: true, address: ADDRESS, mqtts_port: mqtts, amqps_port: amqps, https_port: https, ...more };
+  const made = hubConfig(hubSchema.parse(values));
+  if (made === undefined) throw new Error('The hub is off.');
+  return made;
+}
+
+async function echoed(port: number): Promise<string> {
+  const ca = readFileSync(dir.file('pki', 'ca.pem'));
+  const socket = connect({ host: ADDRESS, port, ca, servername: 'localhost' });
+  await once(socket, 'secureConnect');
+  socket.write('ping');
+  const [data] = (await once(socket, 'data')) as [Buffer];
+  socket.destroy();
+  return data.toString();
+}
+
+const runs = (set: HubSet): boolean => set.parts().every(({ report }) => report.status === 'running');
+const at = (set: HubSet) => Object.fromEntries(set.parts().map(({ part, report }) => [part, report.status]));
+
+describe('the hub of a gateway', () => {
+  it('is nothing while it is off', async () => {
+    const set = await build();
+    await set.apply(undefined, AbortSignal.timeout(5000));
+    expect(set.parts()).toEqual([]);
+    expect(set.hub).toBeUndefined();
+  });
+
+  it('opens its doors to its heads, follows its configuration and ends', async () => {
+    const set = await build();
+    const first = await config();
+    await set.apply(first, AbortSignal.timeout(5000));
+    await waitFor(() => set.hub !== undefined && runs(set));
+    expect(at(set)).toEqual({ hub: 'running', 'hub certificates': 'running', 'hub mqtt': 'running' });
+    expect(await echoed(first.ports.mqtts)).toBe('ping');
+    expect(contexts[0]?.hub.hubs).toMatchObject([
+      { hubId: 'hub', hostName: 'localhost', consumerGroups: ['$Default'] },
+    ]);
+    const before = set.hub;
+
+    const second = await config({ host_name: 'other.local' });
+    await set.apply(second, AbortSignal.timeout(5000));
+    await expect(echoed(first.ports.mqtts)).rejects.toThrow(/ECONNREFUSED/);
+    await waitFor(() => set.hub !== undefined && runs(set));
+    expect(set.hub).not.toBe(before);
+    expect(await echoed(second.ports.mqtts)).toBe('ping');
+    expect(set.hub?.hubOf('other.local').hostName).toBe('other.local');
+
+    await set.stop(AbortSignal.timeout(5000));
+    await expect(echoed(second.ports.mqtts)).rejects.toThrow(/ECONNREFUSED/);
+    expect(set.parts()).toEqual([]);
+  });
+
+  it('keeps the keys of its policies, and takes those of the configuration before them', async () => {
+    const key = Buffer.alloc(32, 9).toString('base64');
+    const made = await config({ policies: { service: { rights: ['ServiceConnect'], primary_key: key } } });
+    const keysOf = async (set: HubSet) => {
+      await set.apply(made, AbortSignal.timeout(5000));
+      const hub = await waitFor(() => set.hub);
+      const all = await hub.policiesOf('hub').all();
+      return Object.fromEntries(all.map(({ name, primaryKey }) => [name, primaryKey]));
+    };
+    const first = await build();
+    const keys = await keysOf(first);
+    expect(Object.keys(keys).sort()).toEqual(['device', 'iothubowner', 'registryRead', 'registryReadWrite', 'service']);
+    expect(keys['service']).toBe(key);
+    await first.stop(AbortSignal.timeout(5000));
+    expect(await keysOf(await build())).toEqual(keys);
+  });
+
+  it('says what it lacks, and nothing else suffers', async () => {
+    const set = await build();
+    await set.apply(await config(), AbortSignal.timeout(5000));
+    await waitFor(() => set.hub);
+    await set.stop(AbortSignal.timeout(5000));
+    unlinkSync(dir.file('secrets', 'master.key'));
+    const again = await build();
+    await again.apply(await config(), AbortSignal.timeout(5000));
+    await waitFor(() => again.parts()[0]?.report.status === 'failed');
+    expect(again.parts()).toMatchObject([
+      { part: 'hub', report: { reason: expect.stringMatching(/master key.*is missing/) as string } },
+    ]);
+  });
+
+  it('goes on without a head that cannot be built', async () => {
+    const broken: HeadDefinition = {
+      kind: 'head',
+      type: 'amqp',
+      load: () => Promise.reject(new Error('No such library.')),
+    };
+    const set = await build([broken, echo]);
+    const made = await config();
+    await set.apply(made, AbortSignal.timeout(5000));
+    await waitFor(() => set.hub !== undefined && at(set)['hub mqtt'] === 'running');
+    expect(at(set)['hub amqp']).toBe('failed');
+    expect(await echoed(made.ports.mqtts)).toBe('ping');
+  });
+});
