@@ -34,7 +34,11 @@ export class Quarantine {
     this.#core = core;
   }
 
-  /** Moves leased messages of a queue here, each with its event; durable when it resolves. */
+  /**
+   * Moves leased messages of a queue here, each with its event; durable when it resolves. One that a limit takes in a commit
+   * under way is no longer leased, and comes back when that commit fails: so there is a commit behind it in any case, which
+   * is answered after it, or refused with it.
+   */
   async put(
     queue: QueueState,
     rejected: readonly { readonly offset: number; readonly reason: string }[],
@@ -53,7 +57,6 @@ export class Quarantine {
       const bytes = recordBytes(located.chunk, index);
       messages.push({ stored: decodeRecord(located.chunk, index), bytes, reason: reason.slice(0, REASON_CHARS) });
     }
-    if (messages.length === 0) return;
     try {
       await core.change({
         apply: (batch) => {

@@ -187,6 +187,44 @@ describe('an eviction that is not yet durable', () => {
     expect([...given, ...(await takeAll(again.outbox, 'strict'))]).toEqual(['a', 'b']);
     await again.outbox.close();
   });
+
+  it('keeps the answer "rejected" waiting for it, so that a crash leaves the message in the queue or told as lost', async () => {
+    const { faults, level } = faultyLevel();
+    const { outbox } = await openTestOutbox(dir.file('log'), { ...options, level });
+    await outbox.append([entry('first')]);
+    const queue = outbox.queue('strict');
+    const [taken] = await queue.take('live', { maxMessages: 1, maxBytes: 1000 });
+    const { go, append } = await evictSlowly(outbox, faults);
+    expect(outbox.stats().droppedTotal).toBe(0);
+    expect(queue.stats().inFlight).toBe(0);
+    let settled = false;
+    const settle = queue
+      .settle([{ offset: taken?.offset ?? -1, outcome: 'rejected', reason: 'refused' }])
+      .then(() => (settled = true));
+    await sleep(20);
+    expect(settled).toBe(false);
+    go.resolve();
+    await Promise.all([append, settle]);
+    expect(outbox.stats().droppedTotal).toBeGreaterThan(0);
+    await outbox.close();
+  });
+
+  it('fails the answer "rejected" with it, and gives the message again', async () => {
+    const { faults, level } = faultyLevel();
+    const { outbox, events } = await openTestOutbox(dir.file('log'), { ...options, level });
+    await outbox.append([entry('first')]);
+    const queue = outbox.queue('strict');
+    const [taken] = await queue.take('live', { maxMessages: 1, maxBytes: 1000 });
+    const { go, append } = await evictSlowly(outbox, faults);
+    const settle = queue.settle([{ offset: taken?.offset ?? -1, outcome: 'rejected', reason: 'refused' }]);
+    faults.beforeWrite = () => {};
+    go.reject(new Error('IO error: injected'));
+    await expect(settle).rejects.toMatchObject({ code: 'GW_STORE_WRITE' });
+    await append;
+    await waitFor(() => events.some(({ kind }) => kind === 'reopened'));
+    expect((await queue.take('live', { maxMessages: 1, maxBytes: 1000 }))[0]?.offset).toBe(taken?.offset);
+    await outbox.close();
+  });
 });
 
 describe('a disk that is slow', () => {
