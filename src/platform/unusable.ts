@@ -3,7 +3,7 @@
 import { errorText, GatewayError } from '../core/errors.ts';
 
 /** No room, or none within the user's quota. */
-const FULL: readonly string[] = ['ENOSPC', 'EDQUOT'];
+const FULL: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT']);
 
 /** GW_DATA_DIRECTORY for a path that cannot be created or written. */
 export function unusableError(path: string, cause: unknown): GatewayError {
@@ -16,7 +16,7 @@ export function unusableError(path: string, cause: unknown): GatewayError {
 
 /** Whether an error, or what it was caused by, is that of a disk without room. */
 export function isDiskFull(error: unknown): boolean {
-  return systemCodes(error).some((code) => FULL.includes(code));
+  return systemCodes(error).some((code) => FULL.has(code));
 }
 
 /** The codes of an error and of its causes, outermost first: `LEVEL_CORRUPTION`, `ENOSPC`, … */
