@@ -72,7 +72,9 @@ export class Housekeeping {
   look(): void {
     const { space, settings } = this.#core;
     const step = space.isShort(settings) ? SHORT_STEP_BYTES : this.#reclaimStep();
-    if (this.#deadBytes() >= step || streamsAreOver(this.#core)) void this.#run();
+    if (this.#deadBytes() >= step) void this.#run();
+    // What queues lose is left to commits and ticks: streams must not make it come sooner.
+    else if (streamsAreOver(this.#core)) void this.#run(false);
   }
 
   /** Begins to give space back if that much would come back; false: it would not. */
@@ -101,8 +103,8 @@ export class Housekeeping {
   }
 
   /** Checkpoint, expiry, space. One run at a time; never rejects. */
-  #run(): Promise<void> {
-    this.#running ??= this.#work()
+  #run(limits = true): Promise<void> {
+    this.#running ??= this.#work(limits)
       .catch((error: unknown) => {
         if (this.#core.closed || error instanceof GatewayError) return;
         this.#log?.warn({ error: errorText(error) }, 'Housekeeping of the outbox failed; it is tried again.');
@@ -113,14 +115,15 @@ export class Housekeeping {
     return this.#running;
   }
 
-  async #work(): Promise<void> {
+  async #work(limits: boolean): Promise<void> {
     const core = this.#core;
     if (core.recovering || core.closed) return;
     await core.space.refresh();
     await core.read(() => refreshHead(core.state, core.reader));
     core.refusals.tell();
     const overQuota = core.settings.whenFull === 'drop_oldest' && liveBytes(core.state) > core.quotaBytes();
-    if (overQuota || core.refusals.owed() || core.limits.headIsTooOld()) await core.change({ limits: true });
+    if (limits && (overQuota || core.refusals.owed() || core.limits.headIsTooOld()))
+      await core.change({ limits: true });
     await retainStreams(core);
     await this.#reclaim();
   }

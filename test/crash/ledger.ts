@@ -7,8 +7,10 @@
 // - `seq` has no other gap for a device, and one number only ever has one `seq`.
 // - Nothing comes out that never went in, and every body is right to the last byte.
 // - What was accepted comes again only if that was less than the window plus one second before the kill.
+// - A stream keeps what was acknowledged: see stream-book.ts.
 // - A strict queue gives a device's messages in order.
 
+import { StreamBook } from './stream-book.ts';
 import { GATEWAY_ID, QUEUES, type LoadReport } from './load-protocol.ts';
 
 /** A checkpoint rides alone once a second; the rest is what a loaded machine of two cores may add. */
@@ -63,6 +65,7 @@ export class Ledger {
   readonly #queues = new Map<string, QueueBook>();
   #life = 0;
   #quarantine = new Set<string>();
+  readonly #stream = new StreamBook((text) => this.#fault(text));
 
   constructor() {
     for (const { name, takes, order } of QUEUES) {
@@ -107,6 +110,7 @@ export class Ledger {
       case 'ack':
         this.totals.acknowledged += 1;
         this.#acknowledged.set(`${report[1]}/${report[2]}`, report[4]);
+        this.#stream.acknowledge(report[1], report[4]);
         break;
       case 'refused':
         this.#fault(`append of ${report[1]} ${report[2]} was refused: ${report[3]}`);
@@ -127,7 +131,11 @@ export class Ledger {
         break;
       case 'event':
         if (report[1]['kind'] === 'salvaged') this.totals.salvages += 1;
-        else if (report[1]['kind'] !== 'quarantined') this.#fault(`event ${JSON.stringify(report[1])}`);
+        else if (report[1]['kind'] !== 'quarantined' && report[1]['kind'] !== 'retention_shortened')
+          this.#fault(`event ${JSON.stringify(report[1])}`);
+        break;
+      case 'kept':
+        this.#stream.read(report);
         break;
       case 'drained':
       case 'closed':
@@ -255,6 +263,7 @@ export class Ledger {
   endLife(killedAtMs: number): void {
     this.#killedAtMs[this.#life] = killedAtMs;
     this.#life += 1;
+    this.#stream.endLife();
     for (const book of this.#queues.values()) book.acceptedInLife.clear();
   }
 
@@ -286,6 +295,7 @@ export class Ledger {
       book.rejected.clear();
       this.#forgetOld(book);
     }
+    this.#stream.endDrain(this.#epochs.size);
     this.totals.quarantined = this.#quarantine.size;
     this.#quarantine = new Set();
     this.#acknowledged.clear();

@@ -19,6 +19,7 @@ import {
   loadBody,
   QUEUES,
   seededRandom,
+  STREAM,
   type LoadReport,
   type LoadSettings,
 } from './load-protocol.ts';
@@ -86,7 +87,11 @@ async function produce(outbox: Outbox, device: string): Promise<void> {
     for (const each of numbers) tell(['in', device, each, each % 5 === 0 ? 1 : 0]);
     try {
       const receipts = await outbox.append(
-        numbers.map((each) => ({ message: message(device, each), queues: each % 5 === 0 ? ['alarms'] : [] })),
+        numbers.map((each) => ({
+          message: message(device, each),
+          queues: each % 5 === 0 ? ['alarms'] : [],
+          stream: { name: STREAM.name, partition: DEVICES.indexOf(device) % STREAM.partitions },
+        })),
         { class: POLLED.has(device) ? 'poll' : 'acknowledged' },
       );
       receipts.forEach(({ offset, seq }, index) => tell(['ack', device, numbers[index] ?? -1, offset, seq]));
@@ -155,13 +160,40 @@ async function drain(outbox: Outbox, name: string, strict: boolean): Promise<voi
   }
 }
 
+/** Reports what a partition keeps, from a number on; with `forever` also what comes. */
+async function follow(outbox: Outbox, partition: number, forever: boolean): Promise<void> {
+  const stream = outbox.stream(STREAM.name);
+  const never = new AbortController().signal;
+  let next = stream.partition(partition).firstSequence;
+  // Now and then a reader begins at the end, as those that keep up do.
+  if (forever && random() < 0.5) next = stream.partition(partition).lastSequence + 1;
+  for (;;) {
+    const limit = { maxMessages: 1 + Math.floor(random() * 500), maxBytes: 300_000 };
+    const batch = await stream.read(partition, next, limit);
+    for (const { sequence, stored } of batch) {
+      const { message, seq, epoch } = stored;
+      tell(['kept', partition, sequence, message.deviceId, seq, epoch, bodyNote(Buffer.from(message.body).toString())]);
+      next = sequence + 1;
+    }
+    if (batch.length > 0) {
+      if (forever) await clock.sleep(Math.floor(random() * 20));
+      continue;
+    }
+    if (!forever) return;
+    await stream.available(partition, Math.max(next, stream.partition(partition).firstSequence), never);
+  }
+}
+
 const startedAtMs = performance.now();
 const outbox = await open();
+await outbox.setStreams([STREAM]);
 const { messages } = outbox.stats();
 tell(['opened', { messages, epoch: outbox.epoch, openMs: Math.round(performance.now() - startedAtMs) }]);
 const drains = QUEUES.map(({ name, order }) => drain(outbox, name, order === 'strict'));
 if (settings.mode === 'load') {
-  await Promise.race([...DEVICES.map((device) => produce(outbox, device)), ...drains, once(process, 'never')]);
+  const readers = Array.from({ length: STREAM.partitions }, (_, partition) => follow(outbox, partition, true));
+  const producers = DEVICES.map((device) => produce(outbox, device));
+  await Promise.race([...producers, ...drains, ...readers, once(process, 'never')]);
 } else {
   await Promise.all(drains);
   for (let afterId: string | undefined; ;) {
@@ -170,6 +202,7 @@ if (settings.mode === 'load') {
     afterId = page.at(-1)?.id;
     if (afterId === undefined) break;
   }
+  for (let partition = 0; partition < STREAM.partitions; partition += 1) await follow(outbox, partition, false);
   tell(['drained']);
   await outbox.close();
   tell(['closed']);

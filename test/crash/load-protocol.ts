@@ -10,6 +10,8 @@ export type LoadReport =
   | readonly ['done', queue: string, device: string, seq: number, atMs: number]
   | readonly ['rejected', queue: string, device: string, seq: number]
   | readonly ['event', event: Readonly<Record<string, unknown>>]
+  /** A message of the stream, under its number. */
+  | readonly ['kept', partition: number, sequence: number, device: string, seq: number, epoch: string, body: string]
   | readonly ['quarantine', queue: string, device: string, seq: number]
   | readonly ['drained']
   | readonly ['closed'];
@@ -32,6 +34,9 @@ export const QUEUES = [
   { name: 'events', takes: 'all', order: 'strict' },
   { name: 'alarms', takes: 'routed', order: 'strict' },
 ] as const;
+
+/** Takes every message of the producers, and is over its bytes again and again. */
+export const STREAM = { name: 'kept', partitions: 3, retentionSecs: 3600, maxBytes: 8 * 1024 ** 2 } as const;
 
 export const GATEWAY_ID = 'gateway-1';
 

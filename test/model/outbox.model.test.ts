@@ -1,5 +1,5 @@
 // The outbox against a model of a few lines: random histories of appends, takes, answers, limits, crashes and reopenings
-// with three endpoints of different speed, one of which takes everything, one is routed and one is strict.
+// with three endpoints of different speed, one of which takes everything, one is routed and one is strict, and a stream.
 
 import { cp, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -34,6 +34,13 @@ const QUEUES: readonly QueueDefinition[] = [
 ];
 const NAMES = QUEUES.map(({ name }) => name);
 const DEVICES = ['a', 'b', 'c'];
+
+/** Takes what is appended, by device. */
+const STREAM = { name: 'kept', partitions: 2, retentionSecs: 3600 };
+
+function partitionOf(device: string): number {
+  return DEVICES.indexOf(device) % STREAM.partitions;
+}
 
 type Operation =
   | {
@@ -138,7 +145,12 @@ interface Gate {
   open(error: Error): void;
 }
 
+/** Bytes of a stream that never needs to give anything up. */
+const ROOMY = 1_000_000;
+
 interface Subject {
+  /** The outbox itself never runs into its limits. */
+  readonly isRoomy: boolean;
   readonly gate?: Gate;
   open(onEvent: (event: OutboxEvent) => void): Promise<Outbox>;
   /** Drops the instance without a close; the next `open` finds what was durable. */
@@ -148,6 +160,7 @@ interface Subject {
 
 class Model {
   readonly #subject: Subject;
+  readonly #streamBytes: number;
   readonly #queues = new Map<string, QueueModel>();
   readonly #bodies = new Map<number, string>();
   readonly #devices = new Map<number, { readonly device: string; readonly seq: number }>();
@@ -155,13 +168,16 @@ class Model {
   readonly #again = new Set<number>();
   readonly #seqs = new Map<string, number>();
   readonly #told = new Map<number, Told>();
+  /** By partition of the stream, the offsets of all that it ever took: each stands at its number. */
+  readonly #kept: number[][] = Array.from({ length: STREAM.partitions }, () => []);
   #events: OutboxEvent[] = [];
   #outbox: Outbox | undefined;
   #quarantined = 0;
   #counter = 0;
 
-  constructor(subject: Subject) {
+  constructor(subject: Subject, streamBytes: number) {
     this.#subject = subject;
+    this.#streamBytes = streamBytes;
     for (const name of NAMES)
       this.#queues.set(name, {
         waiting: new Set(),
@@ -181,6 +197,40 @@ class Model {
     const events: OutboxEvent[] = [];
     this.#events = events;
     this.#outbox = await this.#subject.open((event) => events.push(event));
+    await this.#outbox.setStreams([{ ...STREAM, maxBytes: this.#streamBytes }]);
+  }
+
+  /** The stream has the newest of what it took, each under its number; all of it while nothing wants the room. */
+  async #checkStream(): Promise<void> {
+    const stream = this.outbox.stream(STREAM.name);
+    for (const [partition, offsets] of this.#kept.entries()) {
+      const { firstSequence, lastSequence } = stream.partition(partition);
+      expect(lastSequence).toBe(offsets.length - 1);
+      if (this.#subject.isRoomy && this.#streamBytes === ROOMY) expect(firstSequence).toBe(0);
+      const found: (readonly [number, number])[] = [];
+      for (let next = firstSequence; ;) {
+        const batch = await stream.read(partition, next, { maxMessages: 3, maxBytes: 4000 });
+        for (const { sequence, stored } of batch) {
+          found.push([sequence, stored.offset]);
+          expect(Buffer.from(stored.message.body).toString()).toBe(this.#bodies.get(stored.offset));
+        }
+        const last = batch.at(-1);
+        if (last === undefined) break;
+        next = last.sequence + 1;
+      }
+      // What was given up while it was read may be missing, from the oldest on, and nothing else.
+      const givenUpTo = stream.partition(partition).firstSequence;
+      const sequences = found.map(([sequence]) => sequence);
+      for (const [sequence, offset] of found) expect(offset).toBe(offsets[sequence]);
+      for (let sequence = givenUpTo; sequence < offsets.length; sequence += 1) expect(sequences).toContain(sequence);
+      expect(sequences.toSorted((a, b) => a - b)).toEqual(sequences);
+      expect(new Set(sequences).size).toBe(sequences.length);
+      const middle = Math.floor((givenUpTo + offsets.length) / 2);
+      const offset = offsets[middle];
+      if (offset === undefined) continue;
+      const located = await stream.locate(partition, { kind: 'offset', value: offset, inclusive: true });
+      expect(located).toBe(Math.max(middle, stream.partition(partition).firstSequence));
+    }
   }
 
   #model(name: string): QueueModel {
@@ -305,6 +355,7 @@ class Model {
     }
     await this.#eventsOfRouted(before);
     await this.#absorb(before);
+    if (operation.kind === 'append') await this.#checkStream();
     this.#check();
   }
 
@@ -327,9 +378,11 @@ class Model {
       texts.map((text) => ({
         message: message({ device: operation.device, text }),
         queues: operation.routed ? ['routed'] : [],
+        stream: { name: STREAM.name, partition: partitionOf(operation.device) },
       })),
     );
     receipts.forEach(({ offset, seq }, index) => {
+      this.#kept[partitionOf(operation.device)]?.push(offset);
       this.#note(offset, operation.device, seq, texts[index] as string);
       for (const name of operation.routed ? NAMES : ['fast', 'strict']) this.#model(name).waiting.add(offset);
     });
@@ -342,7 +395,11 @@ class Model {
     const events = this.#events;
     const told = events.length;
     gate.stop();
-    const entry = { message: message({ device, text: 'interrupted'.padEnd(bytes, 'x') }), queues: ['routed'] };
+    const entry = {
+      message: message({ device, text: 'interrupted'.padEnd(bytes, 'x') }),
+      queues: ['routed'],
+      stream: { name: STREAM.name, partition: partitionOf(device) },
+    };
     const append = Promise.allSettled([this.outbox.append([entry])]);
     await gate.reached();
     let taken: readonly StoredMessage[] = [];
@@ -494,6 +551,7 @@ class Model {
       model.accepted.clear();
       for (const offset of found) model.waiting.add(offset);
     }
+    await this.#checkStream();
     this.#check();
   }
 
@@ -621,6 +679,7 @@ async function levelSubject(maxBytes: number): Promise<Subject> {
   // One for each generation: what a crash leaves behind still writes its checkpoints, and must not be taken for the living.
   let gated = gatedLevel();
   return {
+    isRoomy: maxBytes >= ROOMY,
     get gate() {
       return gated.gate;
     },
@@ -648,8 +707,8 @@ async function levelSubject(maxBytes: number): Promise<Subject> {
   };
 }
 
-async function runHistory(subject: Subject, operations: readonly Operation[]): Promise<void> {
-  const model = new Model(subject);
+async function runHistory(subject: Subject, operations: readonly Operation[], streamBytes: number): Promise<void> {
+  const model = new Model(subject, streamBytes);
   try {
     await model.open();
     for (const operation of operations) await model.run(operation);
@@ -667,6 +726,10 @@ const RUNS = FULL ? 300 : 60;
  */
 const BOUNDS = { endOnFailure: true, interruptAfterTimeLimit: FULL ? 240_000 : 40_000 };
 
+const LIMITS_OF_MEMORY = fc.constantFrom(8000, ROOMY);
+const LIMITS_ON_DISK = fc.constantFrom(4000, 8000, ROOMY);
+const STREAM_BYTES = fc.constantFrom(3000, ROOMY);
+
 describe('outbox against its model', () => {
   it('keeps every promise in memory', { timeout: 120_000 }, async () => {
     const histories = fc.array(
@@ -674,15 +737,17 @@ describe('outbox against its model', () => {
       { minLength: 1, maxLength: 60 },
     );
     await fc.assert(
-      fc.asyncProperty(histories, fc.constantFrom(8000, 1_000_000), async (operations, maxBytes) => {
+      fc.asyncProperty(histories, LIMITS_OF_MEMORY, STREAM_BYTES, async (operations, maxBytes, streamBytes) => {
         await runHistory(
           {
+            isRoomy: maxBytes >= ROOMY,
             open: (onEvent) =>
               Promise.resolve(createMemoryOutbox({ ...COMMON, settings: settings(maxBytes), onEvent })),
             crash: () => Promise.resolve(),
             end: () => Promise.resolve(),
           },
           operations,
+          streamBytes,
         );
       }),
       { ...BOUNDS, numRuns: RUNS * 5 },
@@ -692,8 +757,8 @@ describe('outbox against its model', () => {
   it('keeps every promise on disk, over crashes and reopenings', { timeout: 600_000 }, async () => {
     const histories = fc.array(operation, { minLength: 1, maxLength: 60, size: 'max' });
     await fc.assert(
-      fc.asyncProperty(histories, fc.constantFrom(4000, 8000, 1_000_000), async (operations, maxBytes) => {
-        await runHistory(await levelSubject(maxBytes), operations);
+      fc.asyncProperty(histories, LIMITS_ON_DISK, STREAM_BYTES, async (operations, maxBytes, streamBytes) => {
+        await runHistory(await levelSubject(maxBytes), operations, streamBytes);
       }),
       { ...BOUNDS, numRuns: RUNS },
     );
