@@ -122,7 +122,7 @@ export function applyCheckpoint(state: LogState, record: CheckpointRecord): Shel
   for (const queue of record.queues) state.queues.set(queue.name, QueueState.restore(queue, state.tail));
   for (const stream of record.streams ?? []) {
     const known = state.streams.get(stream.name) ?? new StreamState(stream);
-    known.restore(stream);
+    known.restore(stream, record.tail);
     state.streams.set(stream.name, known);
   }
   return { shelfMs: record.shelfMs, time: record.time };

@@ -271,9 +271,9 @@ async function salvage(options: RecoveryOptions, reason: string, shutdown: Shutd
     for (const queue of state.queues.values()) {
       queue.append(state.tail, known, queue.segmentAt(state.tail).takes === 'all' ? known - state.tail : 0, 0);
     }
-    for (const stream of state.streams.values()) stream.skip(known - state.tail);
     state.tail = known;
   }
+  for (const stream of state.streams.values()) stream.skipUnknown(state.tail);
   state.epoch = options.newEpoch();
   await writeIdentity(level, state.epoch);
   await removeCleanMark(directory);

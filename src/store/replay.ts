@@ -145,6 +145,8 @@ export async function replayChunks(level: LevelHandle, state: LogState, options:
   for await (const { key, value } of level.entries({ gte: logFrom(from), lt: LOG_END })) {
     const parsed = parseLogKey(key);
     if (parsed === undefined) continue;
+    // An index whose chunk is gone must not be taken for that of the chunk before.
+    if (pending?.chunk.firstOffset !== parsed.offset) flush();
     if (parsed.kind === RECORD.references) {
       const references = decodeReferences(value, parsed.offset) ?? everything(pending?.chunk);
       pending?.references.set(parsed.ownerId, references.offsets);

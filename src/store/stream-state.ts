@@ -51,8 +51,8 @@ export class StreamState implements StreamIdentity {
   #newestFirst = -1;
   readonly #recent: StreamBlock[] = [];
   #recentBytes = 0;
-  /** Whether the numbers are known: neither a checkpoint nor a block was read yet. */
-  #isKnown = false;
+  /** Up to this offset a checkpoint or a block says which numbers were given; -1: none was read yet. */
+  #knownTo = -1;
 
   constructor({ id, name, partitions, createdAtMs }: StreamIdentity) {
     this.id = id;
@@ -66,7 +66,7 @@ export class StreamState implements StreamIdentity {
 
   static create(identity: StreamIdentity): StreamState {
     const state = new StreamState(identity);
-    state.#isKnown = true;
+    state.#knownTo = 0;
     return state;
   }
 
@@ -88,8 +88,8 @@ export class StreamState implements StreamIdentity {
     };
   }
 
-  /** Takes over what a checkpoint says. */
-  restore(record: StreamRecord): void {
+  /** Takes over what a checkpoint says, which was written at that tail. */
+  restore(record: StreamRecord, tail: number): void {
     this.#next = [...record.next];
     this.#lastOffsets = [...record.lastOffsets];
     this.#lastMs = [...record.lastMs];
@@ -97,7 +97,7 @@ export class StreamState implements StreamIdentity {
     this.#oldest = record.oldest ?? undefined;
     this.retentionSecs = record.retentionSecs;
     this.maxBytes = record.maxBytes;
-    this.#isKnown = true;
+    this.#knownTo = tail;
   }
 
   configure(definition: StreamDefinition): void {
@@ -128,7 +128,7 @@ export class StreamState implements StreamIdentity {
 
   /** A commit is durable. */
   append(block: StreamBlock, wallMs: number): void {
-    this.#isKnown = true;
+    this.#knownTo = block.to;
     // What the block says is so, whatever was skipped for a hole before it.
     const before = this.#next;
     this.#next = numbersAfter(block);
@@ -156,8 +156,16 @@ export class StreamState implements StreamIdentity {
 
   /** All that is left of it was read. A stream of which nothing was: its numbers cannot have passed the log's offsets. */
   settleNumbers(tail: number): void {
-    if (!this.#isKnown) this.#next.fill(tail);
-    this.#isKnown = true;
+    if (this.#knownTo < 0) {
+      this.#next.fill(tail);
+      this.#knownTo = tail;
+    }
+  }
+
+  /** The store was salvaged, and where a block is missing nobody can tell whether there was one: skips what it may have given. */
+  skipUnknown(tail: number): void {
+    if (this.#knownTo < tail) this.skip(tail - this.#knownTo);
+    this.#knownTo = tail;
   }
 
   #remember(block: StreamBlock): void {

@@ -53,6 +53,7 @@ export async function run(context: BenchContext): Promise<readonly BenchRow[]> {
     await producersOverLevel(fresh, rounds, roundMs),
     await groupsOverFile(fresh, rounds, roundMs),
     await threeEndpoints(fresh, rounds, roundMs),
+    await withStream(fresh, rounds, roundMs),
   ];
   const after = probeSync(device.path);
   context.progress(after.text);
@@ -167,6 +168,32 @@ async function threeEndpoints(fresh: () => string, rounds: number, roundMs: numb
     what: 'appends a second with three endpoints that take everything, over one endpoint',
     measured: `${rates(three, one, 'with one')}; every endpoint had taken at least ${(Math.min(...shares) * 100).toFixed(1)} % when it ended`,
     value: ratioOf(three, one),
+    unit: '×',
+    bar: atLeast(0.8),
+  };
+}
+
+async function withStream(fresh: () => string, rounds: number, roundMs: number): Promise<BenchRow> {
+  const stream = { name: 'events', partitions: 4, retentionSecs: 86_400, maxBytes: 536_870_912 };
+  const appends = (keeps: boolean) => async (): Promise<number> => {
+    const outbox = await openBenchOutbox(fresh(), { queues: ['one'] });
+    if (keeps) await outbox.setStreams([stream]);
+    const ended = new AbortController();
+    const consumer = consume(outbox, 'one', ended.signal);
+    const result = await rate(PRODUCERS, roundMs, 1, (index) => {
+      const entry = polledEntry(`meter-${index % 500}`, body(index));
+      return outbox.append([keeps ? { ...entry, stream: { name: stream.name, partition: index % 4 } } : entry]);
+    });
+    ended.abort();
+    await consumer;
+    await outbox.close();
+    return result;
+  };
+  const [kept = [], plain = []] = await interleave(rounds, [appends(true), appends(false)]);
+  return {
+    what: 'appends a second with one stream of four partitions that keeps everything, over none',
+    measured: rates(kept, plain, 'without'),
+    value: ratioOf(kept, plain),
     unit: '×',
     bar: atLeast(0.8),
   };
