@@ -171,6 +171,11 @@ export class Gateway {
     return this.#hubs.parts();
   }
 
+  /** What of the limits of the local hub is in use. */
+  hubInUse(): ReturnType<HubSet['inUse']> {
+    return this.#hubs.inUse();
+  }
+
   /** The local hub; undefined while it is off or not yet built. */
   get hub(): HubService | undefined {
     return this.#hubs.hub;

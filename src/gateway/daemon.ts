@@ -218,6 +218,7 @@ export class Daemon {
           ingress_waiting_batches: waitingBatches,
           packing_bytes: packingBytes,
           points: gateway.points.size,
+          ...gateway.hubInUse(),
         };
       },
     });

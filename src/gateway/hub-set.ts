@@ -12,6 +12,7 @@ import type { Clock } from '../core/clock.ts';
 import { errorText } from '../core/errors.ts';
 import type { ProtocolHead } from '../core/hub/head.ts';
 import type { HubInfo } from '../core/hub/hub.ts';
+import type { LimitName } from '../core/limits.ts';
 import type { Logger } from '../core/log.ts';
 import type { HeadDefinition } from '../core/module.ts';
 import type { Outbox } from '../core/outbox.ts';
@@ -81,6 +82,11 @@ export class HubSet {
   stop(deadline: AbortSignal): Promise<void> {
     this.#life.abort();
     return this.apply(undefined, deadline);
+  }
+
+  /** Against the limits of its name. */
+  inUse(): Readonly<Partial<Record<LimitName, number>>> | undefined {
+    return this.#running?.inUse();
   }
 
   parts(): readonly HealthPart[] {
@@ -168,6 +174,22 @@ class RunningHub {
       await state.close();
       throw error;
     }
+  }
+
+  inUse(): Readonly<Partial<Record<LimitName, number>>> {
+    const { connections, waiting } = this.#doors.counts();
+    const stats = this.hub.stats();
+    return {
+      hub_connections: connections,
+      hub_waiting_handshakes: waiting,
+      hub_sessions: stats.sessions,
+      hub_cached_identities: stats.cachedIdentities,
+      hub_command_queues: stats.commandQueues,
+      hub_feedback_records: stats.feedbackRecords,
+      hub_methods: stats.methodsInFlight,
+      hub_remembered_guesses: stats.rememberedGuesses,
+      hub_delayed_refusals: stats.delayedRefusals,
+    };
   }
 
   health(): readonly (readonly [part: string, report: HealthReport])[] {

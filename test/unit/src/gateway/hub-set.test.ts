@@ -132,6 +132,7 @@ describe('the hub of a gateway', () => {
     expect(contexts[0]?.hub.hubs).toMatchObject([
       { hubId: 'hub', hostName: 'localhost', consumerGroups: ['$Default'] },
     ]);
+    expect(set.inUse()).toMatchObject({ hub_waiting_handshakes: 0, hub_sessions: 0 });
     const before = set.hub;
 
     const second = await config({ host_name: 'other.local' });

@@ -18,6 +18,7 @@ import {
 } from '../../../../src/wire/hub-doors.ts';
 import { createHubDoors } from '../../../../src/wire/hub-listeners.ts';
 import { createAuthority } from '../../../support/certificates.ts';
+import { ManualClock } from '../../../support/manual-clock.ts';
 import { createTempDir, type TempDir } from '../../../support/temp-dir.ts';
 import { waitFor } from '../../../support/wait.ts';
 
@@ -287,7 +288,8 @@ describe('the doors', () => {
     await once(taken, 'listening');
     const bound = taken.address();
     const port = typeof bound === 'object' && bound !== null ? bound.port : 0;
-    const { doors } = await rig({ ports: { mqtts: port, amqps: 0, https: 0 } });
+    const clock = new ManualClock();
+    const { doors } = await rig({ ports: { mqtts: port, amqps: 0, https: 0 }, clock });
     expect(doors.healthOf('mqtt')).toMatchObject({
       status: 'degraded',
       reason: expect.stringMatching(/another program does.*hub\.mqtts_port/s) as string,
@@ -295,6 +297,11 @@ describe('the doors', () => {
     expect(doors.healthOf('amqp')).toEqual({ status: 'running' });
     expect(doors.healthOf('https')).toEqual({ status: 'running' });
     (await tls(portOf(doors, 'amqps'))).destroy();
+    taken.close();
+    await once(taken, 'close');
+    clock.advance(10_000);
+    await waitFor(() => doors.healthOf('mqtt').status === 'running');
+    expect(await echoed(await tls(port), 'ping')).toBe('ping');
   });
 
   it('end everything when they are closed, also what waits or never said a word', async () => {
