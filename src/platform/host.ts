@@ -1,6 +1,7 @@
 // The machine that Fieldpost runs on, for people: load, memory, temperature, disk. Looked up in the background when
 // somebody asks, so that nothing waits for it and an unwatched gateway spends nothing on it.
 
+import { readlinkSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import type { HostView } from '../core/admin.ts';
 import type { Clock } from '../core/clock.ts';
@@ -8,6 +9,18 @@ import type { Clock } from '../core/clock.ts';
 export interface HostMonitor {
   /** What was found last; starts a new look when that is older than 10 s. Empty at first. */
   view(): HostView;
+}
+
+/** Inode of the first namespace of processes (include/linux/proc_ns.h, PROC_PID_INIT_INO). */
+const FIRST_PID_NAMESPACE = 'pid:[4026531836]';
+
+/** Whether there may be processes on this machine that this one does not see. */
+export function isInContainer(): boolean {
+  try {
+    return readlinkSync('/proc/self/ns/pid') !== FIRST_PID_NAMESPACE;
+  } catch {
+    return true;
+  }
 }
 
 const AGE_MS = 10_000;
