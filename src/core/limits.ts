@@ -32,6 +32,9 @@ export const LIMITS = {
   /** State besides messages: of one owner (an adapter, the dispatcher), of one entry, and what may wait for the disk. */
   state_space_keys: 100_000,
   state_space_bytes: 64 * 1024 * 1024,
+  /** The same of one local hub: an identity has two entries, commands and kept sessions come on top. */
+  hub_state_keys: 4_000_000,
+  hub_state_bytes: 4 * 1024 * 1024 * 1024,
   state_key_bytes: 512,
   state_value_bytes: 1024 * 1024,
   state_waiting_bytes: 16 * 1024 * 1024,

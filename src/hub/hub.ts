@@ -8,12 +8,13 @@ import type { IdentityRef } from '../core/hub/identity.ts';
 import type { Events, TelemetryIntake } from '../core/hub/messaging.ts';
 import type { EndReason, ToSession } from '../core/hub/session.ts';
 import { errorText } from '../core/errors.ts';
+import { LIMITS } from '../core/limits.ts';
 import type { HealthReport } from '../core/service.ts';
 import { iotHubError } from '../iothub/errors.ts';
 import type { Telemetry } from '../observe/events.ts';
 import { randomKey, type Random } from '../platform/random.ts';
 import type { Sealer } from '../platform/sealing.ts';
-import type { StateStore } from '../store/state/state-store.ts';
+import type { StateLimits, StateStore } from '../store/state/state-store.ts';
 import { createAccess, type HubSecrets } from './access.ts';
 import { createActivity } from './activity.ts';
 import { createAuthorities, type Authorities } from './authorities.ts';
@@ -35,10 +36,13 @@ export interface HubSettings {
   readonly policies?: readonly PolicySettings[];
 }
 
+/** What `db/hub` is to be opened with: it may hold a million identities. */
+export const HUB_STATE_LIMITS: StateLimits = { spaceKeys: LIMITS.hub_state_keys, spaceBytes: LIMITS.hub_state_bytes };
+
 export interface HubOptions {
   /** The first is the gateway's own: devices of adapters belong to it. */
   readonly hubs: readonly HubSettings[];
-  /** `db/hub`. */
+  /** `db/hub`, opened with HUB_STATE_LIMITS. */
   readonly state: StateStore;
   readonly sealer: Sealer;
   readonly events: Events;

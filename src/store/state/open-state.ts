@@ -1,5 +1,6 @@
 // Opens the state store: as it was left, or after a crash, or damaged. Like the log (recovery.ts), what is damaged is kept
-// aside and never deleted, and every entry whose checksum holds is kept. All of it is read at each open: it is small.
+// aside and never deleted, and every entry whose checksum holds is kept. All of it is read at each open, as it is small; a large
+// store is read after a crash only, while it serves already, and else finds damage when it reads an entry.
 
 import { errorText, GatewayError } from '../../core/errors.ts';
 import type { Clock } from '../../core/clock.ts';
@@ -12,13 +13,7 @@ import { isDamage } from '../recovery.ts';
 import type { Reopening } from '../reopening.ts';
 import { seal, unseal } from '../sealed.ts';
 import { openAlone } from '../sole-opener.ts';
-import { decodeValue, entryBytes, metaKey, parseEntryKey, type Tally } from './records.ts';
-
-/** What a space takes of its limits. */
-export interface SpaceUse {
-  keys: number;
-  bytes: number;
-}
+import { decodeValue, entryBytes, metaKey, parseEntryKey, type SpaceUse, type Tally } from './records.ts';
 
 /** What recovery found and did; the damaged directory stands at `copiedTo`. */
 export interface StateSalvage {
@@ -33,6 +28,8 @@ export interface OpenedState {
   readonly spaces: Map<string, SpaceUse>;
   readonly tally: Tally;
   readonly salvage: StateSalvage | undefined;
+  /** A large store that was not closed: looks through all of it; resolves with what is wrong, if anything. */
+  readonly verify?: (() => Promise<string | undefined>) | undefined;
 }
 
 export interface StateOpenOptions {
@@ -43,6 +40,8 @@ export interface StateOpenOptions {
   readonly wasOpen: boolean;
   /** Whether the file system has no room: then a failure to open is no damage, and there is no room for a salvage. */
   readonly isDiskFull: () => Promise<boolean>;
+  /** Holds far more than fits into memory, or is read in a second. */
+  readonly isLarge: boolean;
 }
 
 const TUNING: LevelTuning = {
@@ -50,6 +49,17 @@ const TUNING: LevelTuning = {
   cacheBytes: 512 * 1024,
   tableBytes: 2 * 1024 * 1024,
 };
+
+/** At most 64 tables are mapped at a time: small ones bound the memory, whatever the store holds. */
+const LARGE_TUNING: LevelTuning = {
+  writeBufferBytes: 4 * 1024 * 1024,
+  cacheBytes: 4 * 1024 * 1024,
+  tableBytes: 1024 * 1024,
+};
+
+function tuningOf({ isLarge }: StateOpenOptions): LevelTuning {
+  return isLarge ? LARGE_TUNING : TUNING;
+}
 
 interface StoreFormat {
   readonly writes: number;
@@ -107,28 +117,50 @@ async function open(options: StateOpenOptions, how: Reopening): Promise<OpenedSt
 /** The store when it is sound, else what is wrong with it. */
 async function openAsLeft(options: StateOpenOptions, shutdown: Shutdown): Promise<OpenedState | string> {
   const { directory } = options;
-  const level = await options.level(directory, TUNING);
+  const level = await options.level(directory, tuningOf(options));
   try {
     const known = await readFormat(level, directory);
-    const found = await scan(level);
+    const told = options.isLarge ? await toldUse(level, shutdown) : undefined;
+    const found = told ?? (await scan(level));
     const damage = damageOf(found, shutdown, known);
     if (damage !== undefined) {
       await level.close();
       return damage;
     }
-    const opened = await begin(level, found);
+    // An iterator sees one moment: the tally, and the entries that it counts.
+    const verify =
+      told === undefined || shutdown.kind !== 'unclean'
+        ? undefined
+        : async () => damageOf(await scan(level), shutdown, known);
+    const opened = await begin(level, found, options.isLarge);
     await removeCleanMark(directory);
     await forgetAside(directory);
-    return { ...opened, salvage: undefined };
+    return { ...opened, salvage: undefined, verify };
   } catch (error) {
     await level.close().catch(() => {});
     throw error;
   }
 }
 
+/** What a large store's last commit says of it; undefined where that does not do, and all has to be read. */
+async function toldUse(level: LevelHandle, shutdown: Shutdown): Promise<Scan | undefined> {
+  const tally = unseal(await level.get(metaKey('tally'))) as Tally | undefined;
+  if (tally?.spaces === undefined || shutdown.kind === 'changed') return undefined;
+  const spaces = new Map(Object.entries(tally.spaces).map(([name, use]) => [name, { ...use }]));
+  return { spaces, tally, entries: tally.entries, damaged: [] };
+}
+
 /** Writes the format and a tally that fits what is there, which also shows that the store can be written. */
-export async function begin(level: LevelHandle, found: Scan): Promise<Omit<OpenedState, 'salvage'>> {
-  const tally = { commits: (found.tally?.commits ?? 0) + 1, entries: found.entries };
+export async function begin(
+  level: LevelHandle,
+  found: Scan,
+  isLarge = false,
+): Promise<Omit<OpenedState, 'salvage' | 'verify'>> {
+  const tally: Tally = {
+    commits: (found.tally?.commits ?? 0) + 1,
+    entries: found.entries,
+    ...(isLarge && { spaces: Object.fromEntries(found.spaces) }),
+  };
   await level.write(
     [
       { key: metaKey('format'), value: seal(FORMAT) },
@@ -205,16 +237,16 @@ async function salvage(options: StateOpenOptions, reason: string, shutdown: Shut
   }
   const copiedTo = await endSalvage(directory, options.clock.wallMs());
   await removeCleanMark(directory);
-  const level = await options.level(directory, TUNING);
+  const level = await options.level(directory, tuningOf(options));
   const found = await scan(level);
   const commits = Math.max(found.tally?.commits ?? 0, shutdown.kind === 'unclean' ? 0 : shutdown.tail);
-  const opened = await begin(level, { ...found, tally: { commits, entries: found.entries } });
+  const opened = await begin(level, { ...found, tally: { commits, entries: found.entries } }, options.isLarge);
   return { ...opened, salvage: { copiedTo, reason, entriesKept: found.entries, entriesDamaged } };
 }
 
 /** Deletes what is damaged from the repaired store; returns how many entries that were. */
 async function sweep(options: StateOpenOptions, directory: string): Promise<number> {
-  const level = await options.level(directory, TUNING);
+  const level = await options.level(directory, tuningOf(options));
   try {
     const { damaged } = await scan(level);
     const writes = damaged.map((key) => ({ key, value: undefined }));

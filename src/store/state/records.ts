@@ -18,6 +18,14 @@ export interface Tally {
   readonly commits: number;
   /** Entries of all spaces. */
   readonly entries: number;
+  /** What each space takes of its limits; kept by large stores, which are not read whole at each open. */
+  readonly spaces?: Readonly<Record<string, SpaceUse>>;
+}
+
+/** What a space takes of its limits. */
+export interface SpaceUse {
+  keys: number;
+  bytes: number;
 }
 
 export function metaKey(name: 'format' | 'tally'): Buffer {

@@ -18,7 +18,7 @@ import { abortable } from '../../platform/abort.ts';
 import type { LevelEntry, LevelHandle, LevelWrite } from '../../platform/level-handle.ts';
 import { ReopeningPace, type Reopening } from '../reopening.ts';
 import { seal } from '../sealed.ts';
-import type { OpenedState, SpaceUse } from './open-state.ts';
+import type { OpenedState } from './open-state.ts';
 import {
   after,
   decodeValue,
@@ -27,6 +27,7 @@ import {
   entryKey,
   metaKey,
   parseEntryKey,
+  type SpaceUse,
   type Tally,
 } from './records.ts';
 
@@ -51,9 +52,24 @@ export interface StateStore {
   close(): Promise<void>;
 }
 
+/** Of one space. */
+export interface StateLimits {
+  readonly spaceKeys: number;
+  readonly spaceBytes: number;
+}
+
+export const DEFAULT_STATE_LIMITS: StateLimits = {
+  spaceKeys: LIMITS.state_space_keys,
+  spaceBytes: LIMITS.state_space_bytes,
+};
+
 export interface StateStoreOptions {
   readonly clock: Clock;
   readonly telemetry: Telemetry;
+  /** Default: LIMITS.state_space_… */
+  readonly limits?: StateLimits;
+  /** Each commit says what the spaces take, so that they need not be counted at the next open. Default false. */
+  readonly keepsUse?: boolean;
   /** @throws GatewayError as `openState`. */
   readonly open: (how: Reopening) => Promise<OpenedState>;
   /** Records an orderly shutdown once the store is closed. */
@@ -224,7 +240,11 @@ class LevelStateStore implements StateStore {
       spaces: new Map(),
       entries: this.#tally.entries,
     };
-    const tally = (): Tally => ({ commits: this.#tally.commits + 1, entries: batch.entries });
+    const tally = (): Tally => ({
+      commits: this.#tally.commits + 1,
+      entries: batch.entries,
+      ...this.#useOf(batch.spaces),
+    });
     try {
       for (const call of group) {
         const fault = await this.#add(level, batch, call);
@@ -247,6 +267,11 @@ class LevelStateStore implements StateStore {
     for (const call of batch.calls) call.resolve();
   }
 
+  #useOf(changed: ReadonlyMap<string, SpaceUse>): Pick<Tally, 'spaces'> {
+    if (this.#options.keepsUse !== true) return {};
+    return { spaces: Object.fromEntries([...this.#spaces, ...changed]) };
+  }
+
   /** Adds one call to the batch, whole or not at all; returns why it cannot. */
   async #add(level: LevelHandle, batch: Batch, { space, changes }: Call): Promise<string | undefined> {
     const use = { ...(batch.spaces.get(space) ?? this.use(space)) };
@@ -267,12 +292,13 @@ class LevelStateStore implements StateStore {
       writes.set(name, { key, value });
     }
     const known = this.use(space);
+    const { spaceKeys, spaceBytes } = this.#options.limits ?? DEFAULT_STATE_LIMITS;
     // What makes a space smaller is always taken.
-    if (use.keys > LIMITS.state_space_keys && use.keys > known.keys) {
-      return `"${space}" already keeps ${known.keys} entries; ${LIMITS.state_space_keys} is the most.`;
+    if (use.keys > spaceKeys && use.keys > known.keys) {
+      return `"${space}" already keeps ${known.keys} entries; ${spaceKeys} is the most.`;
     }
-    if (use.bytes > LIMITS.state_space_bytes && use.bytes > known.bytes) {
-      return `"${space}" already keeps ${known.bytes} bytes; ${LIMITS.state_space_bytes} is the most.`;
+    if (use.bytes > spaceBytes && use.bytes > known.bytes) {
+      return `"${space}" already keeps ${known.bytes} bytes; ${spaceBytes} is the most.`;
     }
     for (const [name, write] of writes) batch.writes.set(name, write);
     batch.spaces.set(space, use);
@@ -337,6 +363,19 @@ class LevelStateStore implements StateStore {
     this.#level = opened.level;
     this.#failure = undefined;
     if (opened.salvage !== undefined) telemetry.emit('store_salvaged', { store: 'state', ...opened.salvage });
+    if (opened.verify !== undefined) void this.#verify(opened.level, opened.verify);
+  }
+
+  /** Beside reads and writes. What is damaged is salvaged as if it had been seen at the open. Never rejects. */
+  async #verify(level: LevelHandle, verify: () => Promise<string | undefined>): Promise<void> {
+    let damage: string | undefined;
+    try {
+      damage = await verify();
+    } catch (error) {
+      damage = errorText(error);
+    }
+    if (damage === undefined || level !== this.#level || this.#closing !== undefined) return;
+    this.#recover(Object.assign(new Error(damage), { code: 'LEVEL_CORRUPTION' }), false);
   }
 
   #recover(cause: unknown, suspect: boolean): void {
