@@ -1,0 +1,133 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import type { DeviceInfo } from '../../../../src/core/adapter.ts';
+import type { CommandAnswer, CommandOptions, DeviceCommand } from '../../../../src/core/command.ts';
+import { parseDeviceId } from '../../../../src/core/device.ts';
+import type { JsonValue, PointValue } from '../../../../src/core/reading.ts';
+import { createDeviceRegistry, type DeviceRegistry } from '../../../../src/devices/device-registry.ts';
+import { HUB, hubRig, refusalOf, type HubRig } from '../../../support/hub.ts';
+import { ManualClock } from '../../../support/manual-clock.ts';
+import { waitFor } from '../../../support/wait.ts';
+
+const meter = { deviceId: 'meter-1' };
+const info: DeviceInfo = {
+  deviceId: parseDeviceId('meter-1'),
+  points: [
+    { name: 'relay', address: 'coil:0', writable: true },
+    { name: 'level', address: 'holding:0', writable: true },
+    { name: 'power', address: 'input:0', writable: false },
+  ],
+  actions: ['restart'],
+};
+
+let registry: DeviceRegistry;
+let rig: HubRig;
+let asked: { readonly command: DeviceCommand; readonly actor: string }[];
+/** What the device holds after a write, where it is not what was written. */
+let held: Record<string, JsonValue>;
+let answer: CommandAnswer['status'];
+
+function run(command: DeviceCommand, { actor }: Pick<CommandOptions, 'actor'>): Promise<CommandAnswer> {
+  asked.push({ command, actor });
+  if (answer !== 200) return Promise.resolve({ status: answer, reason: 'no' });
+  if (command.kind === 'action') return Promise.resolve({ status: 200, payload: 'done' });
+  return Promise.resolve({ status: 200, values: { ...(command.values as Record<string, JsonValue>), ...held } });
+}
+
+async function applyDesired(deviceId: string, patch: Readonly<Record<string, PointValue>>, by: { actor: string }) {
+  const answers: Record<string, CommandAnswer> = {};
+  for (const [point, value] of Object.entries(patch)) {
+    answers[point] = await run({ kind: 'write', deviceId, values: { [point]: value } }, by);
+  }
+  return answers;
+}
+
+beforeEach(async () => {
+  const clock = new ManualClock();
+  asked = [];
+  held = {};
+  answer = 200;
+  registry = createDeviceRegistry(clock, { emit: () => {} });
+  rig = await hubRig({ clock, field: { registry, dispatcher: { run, applyDesired }, autoRegister: true } });
+  registry.setAdapter('bus-1', [info]);
+  await waitFor(() => rig.hub.identities.device(HUB, 'meter-1').catch(() => undefined));
+});
+
+function invoke(name: string, payload: unknown) {
+  const call = { responseTimeoutMs: 5000, connectTimeoutMs: 0, caller: 'service' };
+  return rig.hub.methods.invoke(HUB, meter, { ...call, name, payload: Buffer.from(JSON.stringify(payload)) });
+}
+
+async function reported(): Promise<Record<string, unknown>> {
+  const { properties } = (await rig.hub.twins.get(HUB, meter)) as { properties: { reported: Record<string, unknown> } };
+  const { $metadata: _metadata, $version: _version, ...values } = properties.reported;
+  return values;
+}
+
+const written = () => asked.map(({ command }) => (command.kind === 'write' ? command.values : command.action));
+
+describe('devices of adapters in the hub', () => {
+  it('are registered when they show themselves, once, without credentials', async () => {
+    const device = await rig.hub.identities.device(HUB, 'meter-1');
+    expect(device).toMatchObject({ isGatewayDevice: true, authentication: { type: 'none' } });
+    registry.setAdapter('bus-1', [{ ...info }]);
+    registry.add('bus-1', { ...info, deviceId: parseDeviceId('late') });
+    await waitFor(() => rig.hub.identities.device(HUB, 'late').catch(() => undefined));
+    expect((await rig.hub.identities.device(HUB, 'meter-1')).generationId).toBe(device.generationId);
+    expect((await rig.hub.identities.statistics(HUB)).totalDeviceCount).toBe(2);
+  });
+
+  it('are connected while they are good', async () => {
+    const state = async () => (await rig.hub.identities.device(HUB, 'meter-1')).connectionState;
+    expect(await state()).toBe('Disconnected');
+    registry.report(info.deviceId, 'good');
+    expect(await state()).toBe('Connected');
+    expect(await rig.hub.twins.get(HUB, meter)).toMatchObject({ connectionState: 'Connected' });
+    registry.report(info.deviceId, 'degraded', 'timeout');
+    expect(await state()).toBe('Disconnected');
+  });
+
+  it('are written by a direct method, and report what they confirmed', async () => {
+    expect(await refusalOf(invoke('write', { relay: true }))).toBe('DeviceNotOnline');
+    registry.report(info.deviceId, 'good');
+    held = { level: 4.5 };
+    const { status, payload } = await invoke('write', { values: { relay: true, level: 4.4 } });
+    expect(status).toBe(200);
+    expect(JSON.parse(Buffer.from(payload).toString())).toEqual({ values: { relay: true, level: 4.5 } });
+    expect(asked).toEqual([
+      { actor: 'hub:service', command: { kind: 'write', ...meter, values: { relay: true, level: 4.4 } } },
+    ]);
+    await waitFor(async () => 'relay' in (await reported()));
+    expect(await reported()).toEqual({ relay: true, level: 4.5 });
+    await invoke('write', { relay: false });
+    await waitFor(async () => (await reported())['relay'] === false);
+    expect(JSON.parse(Buffer.from((await invoke('restart', null)).payload).toString())).toEqual({ payload: 'done' });
+    expect(await refusalOf(invoke('write', [1]))).toBe('ArgumentInvalid');
+    answer = 504;
+    expect(await refusalOf(invoke('write', { relay: true }))).toBe('GatewayTimeout');
+    answer = 400;
+    expect((await invoke('write', { relay: true })).status).toBe(400);
+  });
+
+  it('follow their desired properties, also those that changed while they were away', async () => {
+    registry.report(info.deviceId, 'good');
+    await rig.hub.twins.patch(HUB, meter, { desired: { relay: true, power: 5, unknown: 1, deep: { a: 1 } } }, '*');
+    await waitFor(async () => (await reported())['relay'] === true);
+    expect(asked.map(({ actor }) => actor)).toEqual(['hub:desired']);
+    expect(written()).toEqual([{ relay: true }]);
+    registry.report(info.deviceId, 'offline', 'timeout');
+    await rig.hub.twins.patch(HUB, meter, { desired: { level: 3 } }, '*');
+    registry.report(info.deviceId, 'good');
+    await waitFor(async () => (await reported())['level'] === 3);
+    expect(written()).toEqual([{ relay: true }, { level: 3 }]);
+    answer = 400;
+    await rig.hub.twins.patch(HUB, meter, { desired: { level: 9 } }, '*');
+    await waitFor(() => written().length === 3);
+    expect(await reported()).toEqual({ relay: true, level: 3 });
+  });
+
+  it('are let in by no token', async () => {
+    const text =
+      'SharedAccessSignature sr=hub.local.test%2Fdevices%2Fmeter-1&sig=MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY%3D&se=2000000000';
+    expect(await refusalOf(rig.login(meter, text))).toBe('IotHubUnauthorizedAccess');
+  });
+});
