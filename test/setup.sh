@@ -12,6 +12,7 @@ python3-pymodbus:/usr/lib/python3/dist-packages/pymodbus/__init__.py
 e2fsprogs:mkfs.ext4
 mount:losetup
 util-linux:setpriv
+curl:curl
 gcc:gcc
 libc6-dev:/usr/include/stdio.h
 openssl:openssl

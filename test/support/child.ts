@@ -12,6 +12,8 @@ export interface ChildOptions {
   /** Options of the runtime, before the script. */
   readonly execArgv?: readonly string[];
   readonly cwd?: string;
+  /** A program with arguments that ends by becoming the runtime: what follows is appended to it. */
+  readonly through?: readonly string[];
   /** Called for each report, in order, before anybody who waits with `next`. */
   readonly onReport?: (report: unknown) => void;
 }
@@ -39,7 +41,9 @@ const ERROR_OUTPUT_CHARS = 64 * 1024;
 
 /** Starts `script` with the runtime of the test. */
 export function startChild(script: string, options: ChildOptions = {}): Child {
-  const spawned = spawn(process.execPath, [...(options.execArgv ?? []), script, ...(options.args ?? [])], {
+  const own = [process.execPath, ...(options.execArgv ?? []), script, ...(options.args ?? [])];
+  const [program = '', ...args] = [...(options.through ?? []), ...own];
+  const spawned = spawn(program, args, {
     cwd: options.cwd,
     env: { ...process.env, ...options.env },
     stdio: ['pipe', 'pipe', 'pipe'],
