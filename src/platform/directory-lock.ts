@@ -6,7 +6,7 @@
 // it can be made on a full disk. Processes of another container are not seen here: there LevelDB's lock is the one that holds.
 
 import { readFileSync } from 'node:fs';
-import { readFile, readlink, rename, symlink, unlink } from 'node:fs/promises';
+import { readFile, readlink, symlink, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { GatewayError, systemCode } from '../core/errors.ts';
 import { unusableError } from './unusable.ts';
@@ -30,7 +30,7 @@ export async function lockDirectory(directory: string): Promise<DirectoryLock> {
   try {
     for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
       if (await take(owner, path)) return { release: () => release(path, owner) };
-      await removeStale(directory, path, attempt);
+      await removeStale(directory, path, owner);
     }
   } catch (error) {
     if (error instanceof GatewayError) throw error;
@@ -53,24 +53,29 @@ async function take(owner: string, path: string): Promise<boolean> {
   }
 }
 
-/** @throws GatewayError GW_DATA_LOCKED when it is not stale. */
-async function removeStale(directory: string, path: string, attempt: number): Promise<void> {
+/**
+ * Only who holds the turn removes a lock: of two that found the same one stale, the slower would else remove what the faster
+ * has taken meanwhile. @throws GatewayError GW_DATA_LOCKED when it is not stale.
+ */
+async function removeStale(directory: string, path: string, owner: string): Promise<void> {
   refuseLiving(directory, await readOwner(path));
-  // Moved aside and looked at again: another starter may have put its own lock there since.
-  const aside = join(directory, `.${LOCK_FILE}.stale.${process.pid}.${attempt}`);
-  try {
-    await rename(path, aside);
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return;
-    throw error;
+  const turn = join(directory, `.${LOCK_FILE}.turn`);
+  if (!(await take(owner, turn))) {
+    // Of one that was killed within these lines.
+    const holder = await readOwner(turn);
+    if (holder !== undefined && !isLiving(holder)) await unlink(turn).catch(ignoreAbsent);
+    return;
   }
-  const moved = await readOwner(aside);
   try {
-    if (moved !== undefined && isLiving(moved)) await take(moved, path);
-    refuseLiving(directory, moved);
+    refuseLiving(directory, await readOwner(path));
+    await unlink(path).catch(ignoreAbsent);
   } finally {
-    await unlink(aside).catch(() => {});
+    await unlink(turn).catch(ignoreAbsent);
   }
+}
+
+function ignoreAbsent(error: unknown): void {
+  if (systemCode(error) !== 'ENOENT') throw error;
 }
 
 function refuseLiving(directory: string, owner: string | undefined): void {
