@@ -151,6 +151,7 @@ class RunningHub {
     const { dataDirectory, clock, telemetry, log } = options;
     const { openSealer } = await import('../platform/sealing.ts');
     const { openStateStore } = await import('../store/state/open.ts');
+    const { HUB_STATE_LIMITS: limits } = await import('../hub/hub.ts');
     const { createHubDoors } = await import('../wire/hub-listeners.ts');
     const sealer = await openSealer({ dataDirectory, env: options.env });
     const certificates = await certificatesOf(config, options);
@@ -161,7 +162,7 @@ class RunningHub {
       log: log.child({ part: 'hub doors' }),
       reportRefusal: (reason, fields) => telemetry.emit('hub_refused', { ...fields, key: reason, reason }),
     });
-    const state = await openStateStore({ directory: join(dataDirectory, 'db', 'hub'), clock, telemetry });
+    const state = await openStateStore({ directory: join(dataDirectory, 'db', 'hub'), limits, clock, telemetry });
     try {
       const hub = await buildHub(config, options, state, sealer);
       const running = new RunningHub(config, options, { hub, state, doors });
