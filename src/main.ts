@@ -2,6 +2,7 @@
 // protocol libraries are loaded when the configuration uses them.
 
 import { readFileSync } from 'node:fs';
+import { hubMqtt } from '../modules/hub-mqtt/index.ts';
 import { modbus } from '../modules/modbus/index.ts';
 import { mqtt } from '../modules/mqtt/index.ts';
 import { serial } from '../modules/serial/index.ts';
@@ -16,7 +17,7 @@ import type { HeadDefinition, ModuleDefinition } from './core/module.ts';
 export const MODULES: readonly ModuleDefinition[] = [modbus, mqtt, serial, simulator, upstreamLocal, upstreamMqtt];
 
 /** Protocols of the local hub. */
-const HEADS: readonly HeadDefinition[] = [];
+const HEADS: readonly HeadDefinition[] = [hubMqtt];
 
 /** `src/main.ts` and `dist/main.mjs` both stand one folder below package.json. */
 function version(): string {

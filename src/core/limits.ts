@@ -128,6 +128,11 @@ export const LIMITS = {
   hub_cached_identities: 8192,
   /** Clients of the local hub: one of a device or module each, or of a policy. */
   hub_sessions: 50_000,
+  /** Bytes of one client that wait to be stored, past it nothing more is read from it; and that wait for it to take them. */
+  hub_client_unstored_bytes: 256 * 1024,
+  hub_client_unsent_bytes: 1024 * 1024,
+  /** Devices whose unacknowledged packets of an earlier connection are remembered by their identifiers. */
+  hub_left_packets: 4096,
   /** Identities whose connection state or last activity waits to be written. */
   hub_waiting_activity: 50_000,
   /** Commands that wait for one device of a hub (contract/device-semantics, section 2). */

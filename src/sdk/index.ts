@@ -60,6 +60,7 @@ export * from '../wire/link.ts';
 export * from '../wire/mqtt.ts';
 export * from '../wire/mqtt-numbers.ts';
 export * from '../wire/mqtt-publish-packet.ts';
+export * from '../wire/mqtt-server.ts';
 export type { MqttMessage, MqttPublishProperties } from '../wire/mqtt-messages.ts';
 export * from '../wire/serial-link.ts';
 export * from '../wire/serial-ports.ts';
