@@ -38,7 +38,8 @@ export class StreamState implements StreamIdentity {
   readonly name: StreamName;
   readonly partitions: number;
   readonly createdAtMs: number;
-  retentionSecs = 0;
+  /** Unbounded until the configuration or a checkpoint says more: where none can be read, nothing is given up before. */
+  retentionSecs = Number.MAX_SAFE_INTEGER;
   maxBytes = Number.MAX_SAFE_INTEGER;
   detached = true;
   shortened = 0;
