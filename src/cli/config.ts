@@ -33,7 +33,7 @@ async function apply(
   const trialSecs = trial === undefined ? undefined : Number(trial);
   if (trialSecs !== undefined && !(trialSecs >= 1)) throw usageError('--confirm-within takes seconds, at least 1.');
   // Without --base the change is made from what runs now: whoever calls has no older state in mind.
-  const base = values.base === undefined ? (await config.view()).newest : generationNumber(values.base);
+  const base = values.base === undefined ? (await config.view()).generation : generationNumber(values.base);
   const change = { text, file, base, actor: `cli:${userInfo().username}` };
   const { number, state } = await config.propose(trialSecs === undefined ? change : { ...change, trialSecs });
   const advice =

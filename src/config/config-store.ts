@@ -3,7 +3,8 @@
 // - The file is the one that people edit; every text that was ever taken from it, or put into it, is a generation.
 // - A generation is on disk before the file is replaced, and the file is replaced before the change is reported done. What
 //   a crash leaves in between is told by comparing the file with the newest generation, and the file wins.
-// - Every change names the newest generation that its author saw; when there is a newer one, it is a conflict.
+// - Every change names the generation that ran when its author read it; when another one runs by then, it is a conflict. What
+//   failed in between changes nothing.
 // - A trial that is found unconfirmed at start is reverted: the process that should have confirmed it is gone.
 // - A text with faults never replaces what runs. It stays in the file, for the person who wrote it to mend.
 
@@ -20,7 +21,7 @@ import { formatFault } from './fault.ts';
 import { type Failure, type Generation, GenerationStore, textHash } from './generation-store.ts';
 import { configInvalidError, loadConfigText, type LoadOptions, type LoadResult } from './load.ts';
 import { ModuleCatalogue } from './schema.ts';
-import { decideAtStart, isTakenBack } from './start.ts';
+import { decideAtStart } from './start.ts';
 
 export interface ConfigStoreOptions extends Omit<
   LoadOptions,
@@ -54,7 +55,7 @@ export interface ConfigChangeResult extends RunningConfig {
 export interface Proposal {
   /** Who wants it: `ui:anna`, `api`, `method`, … */
   readonly actor: string;
-  /** The newest generation that the author saw (`newest()`). */
+  /** The generation that ran when the author read it (`current()`). */
   readonly base: number;
   /** Above 0: reverts when it is not confirmed within this time. */
   readonly trialSecs?: number;
@@ -114,11 +115,6 @@ export class ConfigStore {
   current(): RunningConfig {
     if (this.#running === undefined) throw new GatewayError('GW_INTERNAL', 'No configuration is loaded yet.');
     return this.#running;
-  }
-
-  /** The base that a change has to name; 0 when there is no generation. */
-  newest(): number {
-    return this.#generations.newest()?.number ?? 0;
   }
 
   /** Oldest first. */
@@ -192,7 +188,7 @@ export class ConfigStore {
     if (trialSecs !== undefined && !(trialSecs > 0 && Number.isFinite(trialSecs))) {
       throw new GatewayError('GW_USAGE', 'The time of a trial must be a number of seconds above 0.');
     }
-    this.#refuseConflict(base);
+    this.#refuseConflict(base, before.generation.number);
     const result = this.check(text);
     if (!result.ok) {
       const { configPath } = this.#options;
@@ -215,12 +211,11 @@ export class ConfigStore {
     return this.#change(before, { generation, loaded: result.loaded, faults: [] });
   }
 
-  #refuseConflict(base: number): void {
+  #refuseConflict(base: number, running: number): void {
     if (this.trial() !== undefined) throw conflict('A trial is under way; confirm or revert it first.');
-    const newest = this.newest();
-    if (base !== newest) {
+    if (base !== running) {
       throw conflict(
-        `The change was made from generation ${base}, but ${newest} is the newest; look at it and make the change again.`,
+        `The change was made from generation ${base}, but ${running} is in use; look at it and make the change again.`,
       );
     }
     // A hand edit that nobody has looked at yet is not overwritten.
@@ -238,9 +233,8 @@ export class ConfigStore {
     const text = this.#readFile();
     if (text === undefined) return undefined;
     // A text that was taken back and could not be replaced in the file is not a wish to run it.
-    const last = this.#generations.newestInFile();
     const isSameText = textHash(text) === generation.sha256;
-    if (!isSameText && last !== undefined && isTakenBack(last) && last.sha256 === textHash(text)) return undefined;
+    if (!isSameText && this.#generations.takenBack(textHash(text)) !== undefined) return undefined;
     const result = this.check(text);
     if (isSameText && result.ok && !this.#meansOther(before, result.loaded)) {
       if (before.faults.length === 0) return undefined;
@@ -336,10 +330,14 @@ export class ConfigStore {
     }
   }
 
-  /** Whether a text of the file is what runs, or the last that was refused. */
+  /** Whether a text of the file is what runs, or one that was refused. */
   #isKnown(text: string): boolean {
     const hash = textHash(text);
-    return this.#running?.generation.sha256 === hash || this.#generations.newestInFile()?.sha256 === hash;
+    return (
+      this.#running?.generation.sha256 === hash ||
+      this.#generations.newestInFile()?.sha256 === hash ||
+      this.#generations.takenBack(hash) !== undefined
+    );
   }
 
   #check(text: string, file: string): LoadResult {

@@ -102,6 +102,20 @@ export class GenerationStore {
     return this.list().findLast(({ cause }) => cause !== 'interrupted' && cause !== 'unwritten');
   }
 
+  /** The one that a start is to run. */
+  inUse(): Generation | undefined {
+    return this.list().findLast(({ state }) => state === 'healthy' || state === 'pending');
+  }
+
+  /**
+   * The newest with that text of those that were taken back since the one in use was made, of which there may be several:
+   * such a text is still in the file only because the file could not be put back.
+   */
+  takenBack(sha256: string): Generation | undefined {
+    const since = this.inUse()?.number ?? 0;
+    return this.list().findLast((one) => one.number > since && one.sha256 === sha256 && isTakenBack(one));
+  }
+
   /** @throws GatewayError GW_NOT_FOUND. */
   get(number: number): Generation {
     const generation = this.#generations.get(number);
@@ -219,6 +233,10 @@ export class GenerationStore {
 
 function fileName(number: number): string {
   return String(number).padStart(6, '0');
+}
+
+export function isTakenBack({ state, cause }: Generation): boolean {
+  return state === 'failed' && (cause === 'unconfirmed' || cause === 'reverted');
 }
 
 function failureFields(failure: Failure | undefined): { cause?: FailureCause; reason?: string } {

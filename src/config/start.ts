@@ -6,7 +6,13 @@ import type { Logger } from '../core/log.ts';
 import type { LoadedConfig } from './config.ts';
 import { readConfigFile, writeConfigFile } from './config-file.ts';
 import { formatFault } from './fault.ts';
-import { type Generation, type GenerationState, type GenerationStore, textHash } from './generation-store.ts';
+import {
+  type Generation,
+  type GenerationState,
+  type GenerationStore,
+  isTakenBack,
+  textHash,
+} from './generation-store.ts';
 import { configInvalidError, type LoadResult } from './load.ts';
 
 export interface StartContext {
@@ -94,15 +100,10 @@ function fileHolds(configPath: string, generation: Generation): boolean {
 async function generationOf({ generations, add }: StartContext, text: string): Promise<Generation> {
   const hash = textHash(text);
   const last = generations.newestInFile();
-  const inUse = generations.list().findLast(({ state }) => state === 'healthy' || state === 'pending');
+  const inUse = generations.inUse();
   if (inUse?.sha256 === hash) return inUse;
-  if (last?.sha256 === hash && (isTakenBack(last) || last.cause === 'invalid')) return last;
-  return add(text, 'file', inUse?.number ?? 0, 'pending');
-}
-
-/** Such a text is still in the file only because the file could not be put back. */
-export function isTakenBack({ state, cause }: Generation): boolean {
-  return state === 'failed' && (cause === 'unconfirmed' || cause === 'reverted');
+  if (last?.sha256 === hash && last.cause === 'invalid') return last;
+  return generations.takenBack(hash) ?? add(text, 'file', inUse?.number ?? 0, 'pending');
 }
 
 /** One that failed before, for a secret that was missing, is good again. One of an older version is brought to this one. */

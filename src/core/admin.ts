@@ -64,9 +64,8 @@ export interface EndpointView {
 
 /** Which configuration runs, and what is wrong with the latest if that one does not. */
 export interface ConfigView {
+  /** The one in use: the base that a change has to name. */
   readonly generation: number;
-  /** The newest in any state: the base that a change has to name. */
-  readonly newest: number;
   readonly state: string;
   readonly path: string;
   /** An older generation runs because the latest does not load. */
@@ -229,7 +228,7 @@ export interface ConfigCheckView {
 /** A text that somebody wants to run. */
 export interface ConfigProposal {
   readonly text: string;
-  /** The newest generation that the author saw. */
+  /** The generation that was in use when the author read it. */
   readonly base: number;
   /** Who wants it: `ui:anna`, `api`, `cli:root`, … */
   readonly actor: string;

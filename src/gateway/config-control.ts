@@ -115,7 +115,6 @@ function configView(store: ConfigStore, { configPath, clock }: ConfigControlOpti
   const trial = store.trial();
   return {
     generation: generation.number,
-    newest: store.newest(),
     state: generation.state,
     path: configPath,
     degraded: faults.length > 0,

@@ -133,9 +133,10 @@ describe('the command line', () => {
     expect((await restarted.status()).config.generation).toBe(1);
     expect(readFileSync(daemon.configPath, 'utf8')).toBe(config());
 
-    const stale = await runFieldpost(['config', 'apply', file, '--base', '1', ...data]);
-    expect(stale).toMatchObject({ code: 1, err: expect.stringContaining('newest') as string });
-    const kept = await runFieldpost(['config', 'apply', file, '--confirm-within', '600', ...data]);
+    // Both trials failed: what a change is made from is generation 1 all the same.
+    const stale = await runFieldpost(['config', 'apply', file, '--base', '3', ...data]);
+    expect(stale).toMatchObject({ code: 1, err: expect.stringContaining('but 1 is in use') as string });
+    const kept = await runFieldpost(['config', 'apply', file, '--base', '1', '--confirm-within', '600', ...data]);
     const number = /confirm (\d+)/.exec(kept.out)?.[1] ?? '';
     expect((await runFieldpost(['config', 'confirm', number, ...data])).code).toBe(0);
     expect((await restarted.status()).config).toMatchObject({ generation: Number(number), state: 'healthy' });

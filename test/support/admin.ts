@@ -62,7 +62,7 @@ function createAdapter(writes: PointWrite[]): Adapter {
 }
 
 const config: ConfigAdmin = {
-  view: () => ({ generation: 4, newest: 4, state: 'healthy', path: '/x/fieldpost.yaml', degraded: false, faults: [] }),
+  view: () => ({ generation: 4, state: 'healthy', path: '/x/fieldpost.yaml', degraded: false, faults: [] }),
   generations: () => Promise.resolve([{ number: 4, state: 'healthy', actor: 'file', at: '2026-01-02T03:04:05.678Z' }]),
   read: (generation) =>
     generation === 4

@@ -110,7 +110,10 @@ class World {
     const current = store.current().generation;
     switch (kind) {
       case 'propose': {
-        const { generation } = await store.propose(this.text(true), { actor: 'test', base: store.newest() });
+        const { generation } = await store.propose(this.text(true), {
+          actor: 'test',
+          base: store.current().generation.number,
+        });
         if (healthy) await store.markHealthy(generation.number);
         return;
       }
@@ -118,7 +121,7 @@ class World {
         const text = this.text(true);
         // Refused from the first moment: only a confirmation makes it good.
         this.refused.add(text);
-        await store.propose(text, { actor: 'test', base: store.newest(), trialSecs: 60 });
+        await store.propose(text, { actor: 'test', base: store.current().generation.number, trialSecs: 60 });
         return;
       }
       case 'edit':

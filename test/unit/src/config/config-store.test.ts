@@ -163,7 +163,7 @@ describe('a later start', () => {
     expect(idOf(again)).toBe('a');
     expect(await readdir(generations)).not.toContain('000009.yaml');
     // Its number is not given again.
-    const { generation } = await again.propose(named('c'), { actor: 'api', base: 3 });
+    const { generation } = await again.propose(named('c'), { actor: 'api', base: 1 });
     expect(generation.number).toBe(10);
   });
 
@@ -187,7 +187,7 @@ describe('propose', () => {
     const store = await started();
     const { generation, changes } = await store.propose(`${named('a')}outbox: { max_bytes: 2000000 }\n`, {
       actor: 'ui:anna',
-      base: store.newest(),
+      base: store.current().generation.number,
     });
     expect(generation).toMatchObject({ number: 2, actor: 'ui:anna', base: 1, state: 'pending' });
     expect(changes).toEqual([{ path: 'outbox.max_bytes', kind: 'changed', part: 'outbox', apply: 'live' }]);
@@ -234,7 +234,7 @@ describe('propose', () => {
     expect(await file()).toBe(named('by-hand'));
     await store.reload();
     expect(idOf(store)).toBe('by-hand');
-    await store.propose(named('b'), { actor: 'api', base: store.newest() });
+    await store.propose(named('b'), { actor: 'api', base: store.current().generation.number });
     expect(idOf(store)).toBe('b');
   });
 
@@ -268,7 +268,7 @@ describe('propose', () => {
     await writeFile(configPath, named('a'));
     const store = await started();
     for (let round = 2; round < LIMITS.config_generations + 10; round += 1) {
-      await store.propose(named(`g-${round}`), { actor: 'api', base: store.newest() });
+      await store.propose(named(`g-${round}`), { actor: 'api', base: store.current().generation.number });
       if (round % 2 === 0 && round < 20) await store.markHealthy(round);
     }
     expect(store.list()).toHaveLength(LIMITS.config_generations);
@@ -307,7 +307,7 @@ describe('an old generation that runs because newer ones do not load', () => {
     store = await started({ env });
     for (let round = 0; round < LIMITS.config_generations - 1; round += 1) {
       const text = `upstream: { type: broker, url: !env URL }\n# ${round}\n`;
-      const { generation } = await store.propose(text, { actor: 'api', base: store.newest() });
+      const { generation } = await store.propose(text, { actor: 'api', base: store.current().generation.number });
       await store.markHealthy(generation.number);
     }
     // The variable is gone: only the first generation loads.
@@ -317,8 +317,8 @@ describe('an old generation that runs because newer ones do not load', () => {
       await writeFile(configPath, `${BROKEN}# ${round}\n`);
       await store.reload();
     }
-    await store.propose(named('new'), { actor: 'api', base: store.newest(), trialSecs: 60 });
-    await store.revert(store.newest());
+    await store.propose(named('new'), { actor: 'api', base: store.current().generation.number, trialSecs: 60 });
+    await store.revert(store.current().generation.number);
     expect(idOf(store)).toBe('old');
     expect(store.list()).toHaveLength(LIMITS.config_generations);
   });
@@ -356,11 +356,12 @@ describe('trial', () => {
     expect(await file()).toBe(named('a'));
     expect(await store.read(2)).toBe(named('b'));
     expect(store.list()[1]).toMatchObject({ state: 'failed', cause: 'unconfirmed', reason: 'Nobody confirmed it.' });
-    // The newest number counts for the next change, also when it is not what runs.
-    await expect(store.propose(named('c'), { actor: 'ui', base: 1 })).rejects.toMatchObject({
+    // A change is made from what runs, and not from what failed since.
+    await expect(store.propose(named('c'), { actor: 'ui', base: 2 })).rejects.toMatchObject({
       code: 'GW_CONFIG_CONFLICT',
     });
-    await store.propose(named('c'), { actor: 'ui', base: 2 });
+    const next = await store.propose(named('c'), { actor: 'ui', base: 1 });
+    expect(next.generation).toMatchObject({ number: 3, base: 1 });
     expect(idOf(store)).toBe('c');
   });
 
@@ -405,13 +406,35 @@ describe('trial', () => {
     const store = await started();
     await store.propose(named('b'), { actor: 'ui', base: 1, trialSecs: 60 });
     await store.revert(2);
-    await store.propose(named('c'), { actor: 'ui', base: 2 });
+    await store.propose(named('c'), { actor: 'ui', base: 1 });
     // As if neither the revert nor the proposal had come to write the file.
     await writeFile(configPath, named('b'));
     const next = await open();
     expect((await next.load()).faults[0]).toContain('taken back');
     expect(idOf(next)).toBe('a');
     expect(next.list().at(-1)).toMatchObject({ number: 3, cause: 'interrupted' });
+  });
+
+  it('is not run again when another one was taken back before it', async () => {
+    await writeFile(configPath, named('a'));
+    const store = await started();
+    await store.propose(named('b'), { actor: 'api', base: 1 });
+    await store.propose(named('c'), { actor: 'api', base: 2 });
+    await store.revert(3);
+    await store.revert(2);
+    // As if the second could not be put back.
+    await writeFile(configPath, named('b'));
+    expect(await store.reload()).toBeUndefined();
+    const next = await open();
+    expect((await next.load()).faults[0]).toContain('generation 2, which was taken back');
+    expect(idOf(next)).toBe('a');
+    // It does not stand in the way of a change either.
+    await next.propose(named('d'), { actor: 'api', base: 1 });
+    expect(await file()).toBe(named('d'));
+    await next.markHealthy(4);
+    // Long after, whoever writes it by hand wants it.
+    await writeFile(configPath, named('b'));
+    expect((await next.reload())?.generation).toMatchObject({ number: 5, base: 4 });
   });
 
   it('wants a time above 0', async () => {
