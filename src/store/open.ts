@@ -5,7 +5,7 @@ import type { Outbox } from '../core/outbox.ts';
 import type { LevelTuning } from '../platform/level-handle.ts';
 import { openLevel } from '../platform/level.ts';
 import { isDiskFull } from '../platform/unusable.ts';
-import { writeCleanMark } from './clean-mark.ts';
+import { removeCleanMark, writeCleanMark } from './clean-mark.ts';
 import { EPOCH_CHARS } from './identity.ts';
 import { LogCore } from './log-core.ts';
 import type { OutboxOpenOptions } from './options.ts';
@@ -113,6 +113,8 @@ async function start(
         configureQueues(state, options.queues);
       },
     });
+    // After a salvage: a crash before that commit would leave a loss at the end of the log untold, since nothing else knows of it.
+    await removeCleanMark(options.directory);
   } catch (error) {
     await core.close(() => Promise.resolve());
     return { failure: error instanceof GatewayError ? error.cause : error };

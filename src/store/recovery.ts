@@ -276,7 +276,7 @@ async function salvage(options: RecoveryOptions, reason: string, shutdown: Shutd
   for (const stream of state.streams.values()) stream.skipUnknown(state.tail);
   state.epoch = options.newEpoch();
   await writeIdentity(level, state.epoch);
-  await removeCleanMark(directory);
+  // The mark, if there is one, stays until what it says to be lost at the end is told durably (open.ts).
   return {
     level,
     state,

@@ -1,0 +1,50 @@
+// What only the mark of the orderly shutdown knows, a loss at the end of the log, over a salvage that a crash cuts off.
+
+import { readdirSync, truncateSync } from 'node:fs';
+import { cp } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import type { OutboxEvent } from '../../../../src/core/outbox.ts';
+import { createTempDir } from '../../../support/temp-dir.ts';
+import { entry, faultyLevel, held, openTestOutbox } from './harness.ts';
+
+function lost(events: readonly OutboxEvent[]): number {
+  return events.reduce((sum, event) => (event.kind === 'dropped' ? sum + event.count : sum), 0);
+}
+
+it('tells a loss at the end of the log also after a crash before any write of the salvage', async () => {
+  using directory = createTempDir('salvage');
+  const path = directory.file('data', 'log');
+  const { outbox: before } = await openTestOutbox(path);
+  for (let number = 1; number <= 10; number += 1) await before.append([entry(`${number} ${'x'.repeat(1000)}`)]);
+  await before.close();
+  const log = join(path, readdirSync(path).find((name) => name.endsWith('.log')) ?? '');
+  // Behind its records stand zeros.
+  truncateSync(log, 6000);
+
+  const { faults, level } = faultyLevel();
+  let writes = 0;
+  faults.beforeWrite = async () => {
+    writes += 1;
+    // What a kill would leave now.
+    await cp(directory.file('data'), directory.file(`killed-${writes}`), { recursive: true });
+  };
+  const salvaged = await openTestOutbox(path, { level });
+  faults.beforeWrite = () => {};
+  const kept = (await held(salvaged.outbox)).filter((text) => text.endsWith('x')).length;
+  expect(kept).toBeLessThan(10);
+  expect(lost(salvaged.events)).toBe(10 - kept);
+  await salvaged.outbox.close();
+  expect(writes).toBeGreaterThan(1);
+
+  for (let write = 1; write <= writes; write += 1) {
+    const again = await openTestOutbox(directory.file(`killed-${write}`, 'log'));
+    expect(lost(again.events), `killed before write ${write}`).toBe(10 - kept);
+    await again.outbox.close();
+  }
+  // Once told, it is not told again.
+  const after = await openTestOutbox(path);
+  expect(after.events).not.toContainEqual(expect.objectContaining({ kind: 'salvaged' }));
+  expect(lost(after.events)).toBe(0);
+  await after.outbox.close();
+});
