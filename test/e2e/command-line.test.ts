@@ -211,7 +211,7 @@ describe('the command line', () => {
       const result = await runFieldpost(['run', '--data', data, '--config', directory.file('fieldpost.yaml')]);
       expect(result).toMatchObject({
         code: 75,
-        err: expect.stringMatching(/data directory .* cannot be written/) as string,
+        err: expect.stringMatching(/data directory .* cannot be created or written/) as string,
       });
     } finally {
       await run('umount', [data]);
