@@ -93,7 +93,12 @@ export function messageBytes(message: Message): number {
 
 /** The id that the gateway gives to a message: `{epoch}.{device}.{seq}`. */
 export function gatewayMessageId(epoch: string, deviceId: DeviceId, seq: number): string {
-  return `${epoch}.${deviceId}.${seq}`;
+  return gatewayMessageIdPrefix(epoch, deviceId) + String(seq);
+}
+
+/** What stands before the `seq`. */
+export function gatewayMessageIdPrefix(epoch: string, deviceId: DeviceId): string {
+  return `${epoch}.${deviceId}.`;
 }
 
 /** @throws GatewayError GW_MESSAGE_INVALID when the message is too large. */

@@ -4,13 +4,16 @@ import { crc32 } from 'node:zlib';
 import type { DeviceId } from '../core/device.ts';
 import {
   gatewayMessageId,
+  gatewayMessageIdPrefix,
   PROPERTY_FIELDPOST_ID,
   type HubStamps,
+  type Message,
   type StoredMessage,
   type SystemProperties,
 } from '../core/message.ts';
+import type { Timestamp } from '../core/time.ts';
 import { ByteReader } from './byte-reader.ts';
-import { nextField } from './chunk-fields.ts';
+import { nextField, type Field } from './chunk-fields.ts';
 import {
   CHUNK_VERSION,
   clockOfCode,
@@ -53,6 +56,8 @@ export function decodeChunk(bytes: Buffer, firstOffset: number): Chunk | undefin
     systemProperties: new Map(),
     stamps: new Map(),
     messages: [],
+    idPrefixes: [],
+    last: { sinceUs: 0, rest: 0, code: 0, time: undefined },
     count,
     firstOffset,
     epoch: texts.get(HEADER_FIELD.epoch) ?? '',
@@ -104,7 +109,7 @@ function indexRecords(bytes: Buffer, firstPosition: number, count: number): Reco
 }
 
 function readFrame(chunk: Chunk, index: number): RecordFrame {
-  const { bytes, positions, time } = chunk;
+  const { bytes, positions } = chunk;
   const reader = new ByteReader(bytes, positions[index] as number);
   const flags = reader.uint8();
   if ((flags & RECORD_FLAG.newDevice) !== 0) {
@@ -131,9 +136,7 @@ function readFrame(chunk: Chunk, index: number): RecordFrame {
   reader.skip(fieldsBytes);
   const bodyBytes = reader.varint();
   return {
-    clock: clockOfCode(flags & RECORD_FLAG.clock),
-    wallMs: toWhole(time.wallMs) + Math.round(sinceUs / 1000) + rest,
-    monotonicMs: (toWhole(time.monotonicMs * 1000) + sinceUs) / 1000,
+    time: timeOf(chunk, sinceUs, rest, flags & RECORD_FLAG.clock),
     timeAt,
     sharedFrom,
     sharedTo,
@@ -142,6 +145,22 @@ function readFrame(chunk: Chunk, index: number): RecordFrame {
     bodyFrom: reader.position,
     bodyTo: reader.position + bodyBytes,
   };
+}
+
+/** What came in together has one time: its records share the object. */
+function timeOf(chunk: Chunk, sinceUs: number, rest: number, code: number): Timestamp {
+  const { last, time } = chunk;
+  if (last.time !== undefined && last.sinceUs === sinceUs && last.rest === rest && last.code === code) return last.time;
+  last.sinceUs = sinceUs;
+  last.rest = rest;
+  last.code = code;
+  last.time = {
+    bootId: time.bootId,
+    monotonicMs: (toWhole(time.monotonicMs * 1000) + sinceUs) / 1000,
+    wallMs: toWhole(time.wallMs) + Math.round(sinceUs / 1000) + rest,
+    clock: clockOfCode(code),
+  };
+  return last.time;
 }
 
 function frameOf(chunk: Chunk, index: number): RecordFrame {
@@ -190,62 +209,98 @@ function readIds(bytes: Buffer, from: number, to: number): number[] {
 
 const NO_PROPERTIES = Object.freeze({});
 
+/** What few messages have beside their body and time. */
+interface Rare {
+  epoch?: string;
+  bootId?: string;
+  hubId: string | undefined;
+  moduleId: string | undefined;
+  hub: HubStamps | undefined;
+}
+
 /** The message of a record. Its body is a view of the chunk, not a copy. */
 export function decodeRecord(chunk: Chunk, index: number): StoredMessage {
   const { bytes } = chunk;
   const frame = frameOf(chunk, index);
   const deviceId = deviceOf(chunk, index);
   const seq = chunk.seqs[index] as number;
-  let { epoch } = chunk;
-  let { bootId } = chunk.time;
-  let hubId: string | undefined;
-  let moduleId: string | undefined;
-  let hub: HubStamps | undefined;
+  let rare: Rare | undefined;
   let properties: Record<string, string> = NO_PROPERTIES;
-  let propertyName = '';
   let { sharedFrom, sharedTo } = frame;
-  const field = { tag: 0, from: 0, to: frame.fieldsFrom };
-  for (let at = field.to; nextField(bytes, field, frame.fieldsTo); at = field.to) {
-    const { tag, from, to } = field;
-    if (tag >= FIELD.systemProperty && tag < SYSTEM_PROPERTY_END) {
-      if (sharedFrom < 0) [sharedFrom, sharedTo] = [at, frame.fieldsTo];
-    } else if (tag === FIELD.propertyName) propertyName = bytes.toString('utf8', from, to);
-    else if (tag === FIELD.propertyValue) {
-      if (properties === NO_PROPERTIES) properties = {};
-      setProperty(properties, propertyName, bytes.toString('utf8', from, to));
-    } else if (tag === FIELD.bootId) bootId = bytes.toString('utf8', from, to);
-    else if (tag === FIELD.hubId) hubId = bytes.toString('utf8', from, to);
-    else if (tag === FIELD.moduleId) moduleId = bytes.toString('utf8', from, to);
-    else if (tag === FIELD.againOfEpoch) epoch = bytes.toString('utf8', from, to);
-    else if (tag === FIELD.stamps || tag === FIELD.sameStamps) {
-      const place = tag === FIELD.stamps ? index : new ByteReader(bytes, from).varint();
-      const stamps = readStamps(chunk, place);
-      hub = hubStampsOf(stamps);
-      ({ hubId, moduleId } = stamps);
+  if (frame.fieldsFrom < frame.fieldsTo) {
+    let propertyName = '';
+    const field = { tag: 0, from: 0, to: frame.fieldsFrom };
+    for (let at = field.to; nextField(bytes, field, frame.fieldsTo); at = field.to) {
+      const { tag, from, to } = field;
+      if (tag >= FIELD.systemProperty && tag < SYSTEM_PROPERTY_END) {
+        if (sharedFrom < 0) [sharedFrom, sharedTo] = [at, frame.fieldsTo];
+      } else if (tag === FIELD.propertyName) propertyName = bytes.toString('utf8', from, to);
+      else if (tag === FIELD.propertyValue) {
+        if (properties === NO_PROPERTIES) properties = {};
+        setProperty(properties, propertyName, bytes.toString('utf8', from, to));
+      } else if (RARE_FIELDS.has(tag)) {
+        rare ??= { hubId: undefined, moduleId: undefined, hub: undefined };
+        readRare(chunk, index, field, rare);
+      }
     }
   }
   const systemProperties: SystemProperties =
     sharedFrom < 0 ? NO_PROPERTIES : readSystemProperties(chunk, sharedFrom, sharedTo);
-  const ownId = gatewayMessageId(epoch, deviceId, seq);
+  const ownId = rare?.epoch === undefined ? ownIdOf(chunk, index) : gatewayMessageId(rare.epoch, deviceId, seq);
   const givenId = systemProperties.messageId;
-  return {
-    offset: chunk.firstOffset + index,
-    seq,
-    epoch,
-    messageId: givenId ?? ownId,
-    message: {
-      ...(hubId === undefined ? {} : { hubId }),
-      ...(hub === undefined ? {} : { hub }),
-      deviceId,
-      ...(moduleId === undefined ? {} : { moduleId }),
-      body: bytes.subarray(frame.bodyFrom, frame.bodyTo),
-      // A message that came with its own id keeps it; ours goes along as a property.
-      properties: givenId === undefined ? properties : { ...properties, [PROPERTY_FIELDPOST_ID]: ownId },
-      systemProperties,
-      time: { bootId, clock: frame.clock, wallMs: frame.wallMs, monotonicMs: frame.monotonicMs },
-      ...(frame.timeAt === undefined ? {} : { stamps: { timeAt: frame.timeAt } }),
-    },
-  };
+  const body = bytes.subarray(frame.bodyFrom, frame.bodyTo);
+  // A message that came with its own id keeps it; ours goes along as a property.
+  if (givenId !== undefined) properties = { ...properties, [PROPERTY_FIELDPOST_ID]: ownId };
+  // Written out where nothing is rare: putting an object together from parts takes several times its memory, and this is
+  // most of what a delivery allocates.
+  const message: Message =
+    rare === undefined && frame.timeAt === undefined
+      ? { deviceId, body, properties, systemProperties, time: frame.time }
+      : {
+          ...(rare?.hubId === undefined ? {} : { hubId: rare.hubId }),
+          ...(rare?.hub === undefined ? {} : { hub: rare.hub }),
+          deviceId,
+          ...(rare?.moduleId === undefined ? {} : { moduleId: rare.moduleId }),
+          body,
+          properties,
+          systemProperties,
+          time: rare?.bootId === undefined ? frame.time : { ...frame.time, bootId: rare.bootId },
+          ...(frame.timeAt === undefined ? {} : { stamps: { timeAt: frame.timeAt } }),
+        };
+  const offset = chunk.firstOffset + index;
+  return { offset, seq, epoch: rare?.epoch ?? chunk.epoch, messageId: givenId ?? ownId, message };
+}
+
+const RARE_FIELDS: ReadonlySet<number> = new Set([
+  FIELD.bootId,
+  FIELD.hubId,
+  FIELD.moduleId,
+  FIELD.againOfEpoch,
+  FIELD.stamps,
+  FIELD.sameStamps,
+]);
+
+function readRare(chunk: Chunk, index: number, { tag, from, to }: Field, rare: Rare): void {
+  const { bytes } = chunk;
+  if (tag === FIELD.stamps || tag === FIELD.sameStamps) {
+    const stamps = readStamps(chunk, tag === FIELD.stamps ? index : new ByteReader(bytes, from).varint());
+    rare.hub = hubStampsOf(stamps);
+    rare.hubId = stamps.hubId;
+    rare.moduleId = stamps.moduleId;
+    return;
+  }
+  const text = bytes.toString('utf8', from, to);
+  if (tag === FIELD.bootId) rare.bootId = text;
+  else if (tag === FIELD.hubId) rare.hubId = text;
+  else if (tag === FIELD.moduleId) rare.moduleId = text;
+  else rare.epoch = text;
+}
+
+/** The gateway's id of a record that has the epoch of its chunk: only the number is new from one to the next. */
+function ownIdOf(chunk: Chunk, index: number): string {
+  const device = chunk.deviceIndexes[index] as number;
+  const prefix = (chunk.idPrefixes[device] ??= gatewayMessageIdPrefix(chunk.epoch, deviceOf(chunk, index)));
+  return prefix + String(chunk.seqs[index]);
 }
 
 function setProperty(properties: Record<string, string>, name: string, value: string): void {

@@ -272,6 +272,8 @@ export class ChunkEncoder {
       systemProperties: new Map(),
       stamps: new Map(),
       messages: [],
+      idPrefixes: [],
+      last: { sinceUs: 0, rest: 0, code: 0, time: undefined },
     };
   }
 }

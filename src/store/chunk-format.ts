@@ -144,6 +144,17 @@ export interface Chunk extends ChunkHeader {
   readonly stamps: Map<number, Stamps>;
   /** By place: messages that several queues want, once one of them has decoded it. */
   readonly messages: (StoredMessage | undefined)[];
+  /** Of gateway ids, by place in `devices`; those made so far. */
+  readonly idPrefixes: string[];
+  /** The time decoded last. */
+  readonly last: LastTime;
+}
+
+interface LastTime {
+  sinceUs: number;
+  rest: number;
+  code: number;
+  time: Timestamp | undefined;
 }
 
 /** The records of a chunk: where they are and whose. */
@@ -151,9 +162,8 @@ export type RecordIndex = Pick<Chunk, 'positions' | 'devices' | 'deviceIndexes' 
 
 /** What a record says of itself beside its fields. */
 export interface RecordFrame {
-  readonly clock: ClockQuality;
-  readonly wallMs: number;
-  readonly monotonicMs: number;
+  /** With the boot id of the chunk. */
+  readonly time: Timestamp;
   readonly timeAt: number | undefined;
   /** Where the first of the system properties stands that it shares with an earlier record, and a position behind them. */
   readonly sharedFrom: number;

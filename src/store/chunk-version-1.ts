@@ -45,7 +45,7 @@ function readDeviceId(bytes: Buffer, start: number, end: number): DeviceId {
   return '' as DeviceId;
 }
 
-export function readFrame1({ bytes, positions }: Chunk, index: number): RecordFrame {
+export function readFrame1({ bytes, positions, time }: Chunk, index: number): RecordFrame {
   const start = positions[index] as number;
   const end = positions[index + 1] as number;
   const timeAt = bytes.readUInt16LE(start + 24);
@@ -58,9 +58,12 @@ export function readFrame1({ bytes, positions }: Chunk, index: number): RecordFr
     } else if (field.tag === FIELD.body) [bodyFrom, bodyTo] = [field.from, field.to];
   }
   return {
-    clock: clockOfCode(bytes[start + 5]),
-    wallMs: bytes.readUIntLE(start + 12, 6),
-    monotonicMs: bytes.readUIntLE(start + 18, 6) / 1000,
+    time: {
+      bootId: time.bootId,
+      monotonicMs: bytes.readUIntLE(start + 18, 6) / 1000,
+      wallMs: bytes.readUIntLE(start + 12, 6),
+      clock: clockOfCode(bytes[start + 5]),
+    },
     timeAt: timeAt === NO_TIME ? undefined : timeAt,
     sharedFrom,
     sharedTo,
