@@ -114,7 +114,7 @@ serveCalls({
     const query = openRegistry().createQuery(text, pageSize);
     const found: unknown[] = [];
     do {
-      const page = bodyOf(await query.next()) as readonly unknown[];
+      const page = bodyOf(await query.next(query.continuationToken)) as readonly unknown[];
       found.push(...page);
     } while (query.hasMoreResults);
     return found;

@@ -1,0 +1,57 @@
+// What devices do over HTTPS: send telemetry, and fetch and settle their commands (contract/device-http.md, sections 2 to 4).
+
+import { iotHubError, QUOTAS, type CommandOutcome, type Hub } from '#sdk';
+import { addCommandHeaders } from './command-headers.ts';
+import type { Call, Routes } from './routes.ts';
+import { BATCH_TYPE, readBatch, readMessage } from './telemetry-body.ts';
+
+/** Base64 takes a third more than what it stands for, and JSON has its marks. What comes of it is measured again. */
+const BATCH_BYTES = 2 * QUOTAS.device_message_bytes;
+
+export function addDeviceRoutes(routes: Routes, hub: Hub): void {
+  for (const sender of ['/devices/:deviceId', '/devices/:deviceId/modules/:moduleId']) {
+    routes({
+      method: 'POST',
+      url: `${sender}/messages/events`,
+      who: 'device',
+      bodyBytes: BATCH_BYTES,
+      run: (call) => sendTelemetry(hub, call),
+    });
+  }
+  const queue = '/devices/:deviceId/messages/devicebound';
+  routes({ method: 'GET', url: queue, who: 'device', run: (call) => receive(hub, call) });
+  routes({
+    method: 'DELETE',
+    url: `${queue}/:lockToken`,
+    who: 'device',
+    run: (call) => settle(hub, call, call.query('reject') === undefined ? 'complete' : 'reject'),
+  });
+  routes({
+    method: 'POST',
+    url: `${queue}/:lockToken/abandon`,
+    who: 'device',
+    run: (call) => settle(hub, call, 'abandon'),
+  });
+}
+
+async function sendTelemetry(hub: Hub, { principal, ref, body, header, request, hungUp }: Call): Promise<void> {
+  const isBatch = header('content-type')?.split(';')[0]?.trim().toLowerCase() === BATCH_TYPE;
+  const messages = isBatch ? readBatch(body) : [readMessage(request.raw.rawHeaders, body)];
+  const bytes = messages.reduce((sum, message) => sum + message.body.byteLength, 0);
+  if (bytes > QUOTAS.device_message_bytes) {
+    throw iotHubError('MessageTooLarge', `The request has ${bytes} bytes; the most is ${QUOTAS.device_message_bytes}.`);
+  }
+  await hub.telemetry.send(principal, ref, messages, hungUp());
+}
+
+async function receive(hub: Hub, { hubId, ref, reply }: Call): Promise<Buffer | undefined> {
+  const command = await hub.commands.receive(hubId, ref.deviceId);
+  if (command === undefined) return undefined;
+  addCommandHeaders(reply.raw, ref.deviceId, command);
+  const { body } = command.message;
+  return Buffer.from(body.buffer, body.byteOffset, body.byteLength);
+}
+
+async function settle(hub: Hub, { hubId, ref, param }: Call, outcome: CommandOutcome): Promise<void> {
+  await hub.commands.settle(hubId, ref.deviceId, param('lockToken'), outcome);
+}

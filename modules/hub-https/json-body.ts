@@ -1,0 +1,34 @@
+// JSON of requests: parsed, and checked by a schema.
+
+import type { z } from 'zod';
+import { iotHubError } from '#sdk';
+
+/** @throws GatewayError GW_IOTHUB ArgumentNull, IotHubFormatError. */
+export function parseJson(body: Uint8Array): unknown {
+  if (body.byteLength === 0) throw iotHubError('ArgumentNull', 'The request has no body.');
+  try {
+    return JSON.parse(Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString('utf8')) as unknown;
+  } catch {
+    throw iotHubError('IotHubFormatError', 'The body is not JSON.');
+  }
+}
+
+/** @throws GatewayError GW_IOTHUB ArgumentInvalid that names the first fault, ArgumentNull, IotHubFormatError. */
+export function readJson<Schema extends z.ZodType>(schema: Schema, body: Uint8Array): z.output<Schema> {
+  return checkJson(schema, parseJson(body));
+}
+
+export function checkJson<Schema extends z.ZodType>(schema: Schema, value: unknown): z.output<Schema> {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  const where = issue === undefined || issue.path.length === 0 ? 'The body' : issue.path.join('.');
+  throw iotHubError('ArgumentInvalid', `${where}: ${issue?.message ?? 'is not allowed'}.`);
+}
+
+/** The value of an `If-Match` header as the hub compares it; quotes and the weak mark do not count (RFC 9110, section 13.1.1). */
+export function etagOf(header: string | undefined): string | undefined {
+  if (header === undefined) return undefined;
+  const text = header.trim().replace(/^W\//, '');
+  return text.replace(/^"(.*)"$/s, '$1');
+}
