@@ -46,10 +46,14 @@ export class SentCommands {
 
   /** One that is not in use. */
   #nextId(): number {
-    const used = new Set(this.#ids.values());
     do this.#last = this.#last >= LAST_ID ? 1 : this.#last + 1;
-    while (used.has(this.#last));
+    while (this.#isUsed(this.#last));
     return this.#last;
+  }
+
+  #isUsed(messageId: number): boolean {
+    for (const used of this.#ids.values()) if (used === messageId) return true;
+    return false;
   }
 
   get left(): LeftIds {

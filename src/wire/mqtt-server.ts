@@ -217,8 +217,15 @@ class FrameReader implements PacketReader {
       const isMqtt = bytes.subarray(from, from + MQTT_NAME.length).equals(MQTT_NAME);
       if (isMqtt && (level < 3 || level > 5)) return { cmd: 'connect_unknown' };
     }
-    return this.#decode(bytes.subarray(at, to));
+    const packet = this.#decode(bytes.subarray(at, to));
+    return packet === undefined || isEmpty(packet) ? undefined : packet;
   }
+}
+
+/** Without a filter, which the library lets pass (3.8.3-3, 3.10.3-2), or an identifier (2.3.1-1). */
+function isEmpty(packet: ClientPacket): boolean {
+  if (packet.cmd === 'subscribe') return packet.subscriptions.length === 0 || packet.messageId === 0;
+  return packet.cmd === 'unsubscribe' && (packet.unsubscriptions.length === 0 || packet.messageId === 0);
 }
 
 /** Undefined for what is none (3.3). */

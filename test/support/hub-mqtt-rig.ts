@@ -116,7 +116,7 @@ export async function hubMqttRig({ faultInjection = false }: HubMqttRigOptions =
       ca: authority.certificate,
       clientId: path,
       username: `${HOST}/${path}/?api-version=2021-04-12&DeviceClientType=test%2F1`,
-      password: await hub.token(ref),
+      ...(!('password' in options) && { password: await hub.token(ref) }),
       clean: false,
       reconnectPeriod: 0,
       resubscribe: false,
