@@ -46,7 +46,7 @@ const later: fc.Arbitrary<Packet> = fc.oneof(
     .map((more) => ({ cmd: 'subscribe', ...more }) as unknown as Packet),
   fc
     .record({ messageId, unsubscriptions: fc.array(topic, { minLength: 1 }) })
-    .map((more) => ({ cmd: 'unsubscribe', ...more })),
+    .map((more): Packet => ({ cmd: 'unsubscribe', ...more })),
   fc.constant<Packet>({ cmd: 'pingreq' }),
   fc.constant<Packet>({ cmd: 'disconnect' }),
 );
