@@ -104,7 +104,7 @@ describe('event catalogue', () => {
   it.each(rows)('%s is a sentence with well-named counters', (_name, row) => {
     expect(row.text).toMatch(/^[A-Z].*\.$/);
     for (const counter of row.counters ?? []) {
-      expect(counter.name).toMatch(/^fieldpost_[a-z_]+_total$/);
+      expect(counter.name).toMatch(/^(?:fieldpost|iothub)_[a-z_]+_total$/);
       expect(counter.help).toMatch(/^[A-Z].*\.$/);
     }
     if (row.level === 'none') expect(row.counters?.length ?? 0).toBeGreaterThan(0);
