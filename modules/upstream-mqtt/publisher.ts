@@ -3,7 +3,8 @@
 //
 // Invariants:
 // - Each send resolves once, with one result a message; never rejects.
-// - No more than `window` messages are unanswered on the wire, those of a send that was given up included.
+// - No more than `window` messages are unanswered on the wire, those of a send that was given up included; and none is more
+//   than two windows ahead of the oldest of them.
 // - A send that the connection's end cut short resolves after `closed` is known to whoever waits for it.
 
 import type { Clock, DeliveryResult, MqttConnection, MqttPublishProperties, StoredMessage } from '#sdk';
@@ -31,10 +32,8 @@ interface Job {
   readonly finish: () => void;
 }
 
-interface Sent {
-  readonly job: Job;
-  readonly index: number;
-}
+/** Room for messages on the wire, in windows: those answered ahead of the oldest still count. */
+const RING_WINDOWS = 2;
 
 const LOST: DeliveryResult = Object.freeze({
   status: 'retry',
@@ -48,15 +47,27 @@ export class Publisher {
   /** Sends with messages not yet published, in the order of the calls. */
   readonly #waiting: Job[] = [];
   readonly #jobs = new Set<Job>();
-  /** Published and unanswered, oldest first. */
-  readonly #onWire = new Set<Sent>();
-  #oldest: Sent | undefined;
+  /**
+   * Published messages are numbered in the order in which they left, and stand in rings by that number: thousands of them
+   * outlive a collection of the young, and objects would be moved by it one by one.
+   */
+  readonly #sentJobs: (Job | undefined)[];
+  /** Of each, its place in the job's batch. */
+  readonly #sentPlaces: Uint32Array;
+  readonly #ring: number;
+  /** Number of the oldest that is unanswered; `#next` when none is. */
+  #oldest = 0;
+  #next = 0;
+  #unanswered = 0;
   #oldestSinceMs = 0;
   #cancelWatch: (() => void) | undefined;
   #ended = false;
 
   constructor(options: PublisherOptions) {
     this.#options = options;
+    this.#ring = options.window * RING_WINDOWS;
+    this.#sentJobs = [];
+    this.#sentPlaces = new Uint32Array(this.#ring);
   }
 
   send(batch: readonly StoredMessage[], signal: AbortSignal): Promise<readonly DeliveryResult[]> {
@@ -83,7 +94,9 @@ export class Publisher {
     this.#ended = true;
     this.#cancelWatch?.();
     this.#cancelWatch = undefined;
-    this.#onWire.clear();
+    this.#sentJobs.length = 0;
+    this.#oldest = this.#next;
+    this.#unanswered = 0;
     this.#waiting.length = 0;
     for (const job of this.#jobs) this.#giveUp(job, LOST);
   }
@@ -100,7 +113,7 @@ export class Publisher {
     const { connection, encode, window } = this.#options;
     for (let job = this.#waiting[0]; job !== undefined; job = this.#waiting[0]) {
       while (job.next < job.batch.length) {
-        if (this.#onWire.size >= window || this.#ended) return;
+        if (this.#unanswered >= window || this.#next - this.#oldest >= this.#ring || this.#ended) return;
         const index = job.next;
         job.next += 1;
         const outgoing = encode(job.batch[index] as StoredMessage);
@@ -108,22 +121,33 @@ export class Publisher {
           this.#answer(job, index, { status: 'rejected', reason: outgoing.rejected });
           continue;
         }
-        const sent: Sent = { job, index };
-        this.#onWire.add(sent);
-        if (this.#oldest === undefined) this.#watch(sent);
-        connection.publish(outgoing.topic, outgoing.payload, outgoing.properties, (code) => this.#answered(sent, code));
+        const number = this.#next;
+        this.#sentJobs[number % this.#ring] = job;
+        this.#sentPlaces[number % this.#ring] = index;
+        this.#next += 1;
+        this.#unanswered += 1;
+        if (number === this.#oldest) this.#watch();
+        connection.publish(outgoing.topic, outgoing.payload, outgoing.properties, this.#answered, number);
       }
       this.#waiting.shift();
     }
   }
 
-  #answered(sent: Sent, code: number | undefined): void {
+  /** Kept as one function for all publishes. */
+  readonly #answered = (code: number | undefined, number: number): void => {
+    const place = number % this.#ring;
+    const job = this.#sentJobs[place];
     // Without a code the connection is ending, and `end` answers for everything in the right moment.
-    if (code === undefined || !this.#onWire.delete(sent)) return;
-    if (sent === this.#oldest) this.#watch(this.#onWire.values().next().value);
-    this.#answer(sent.job, sent.index, pubackResult(code));
+    if (code === undefined || job === undefined || this.#ended) return;
+    this.#sentJobs[place] = undefined;
+    this.#unanswered -= 1;
+    if (number === this.#oldest) {
+      while (this.#oldest < this.#next && this.#sentJobs[this.#oldest % this.#ring] === undefined) this.#oldest += 1;
+      this.#watch();
+    }
+    this.#answer(job, this.#sentPlaces[place] as number, pubackResult(code));
     if (this.#waiting.length > 0) this.#publish();
-  }
+  };
 
   #answer(job: Job, index: number, result: DeliveryResult): void {
     if (job.results[index] !== undefined) return;
@@ -136,10 +160,9 @@ export class Publisher {
    * Times the oldest unanswered message from the moment it became the oldest: a slow link that still moves is not dead,
    * and since PUBACKs come in order (MQTT 3.1.1, 4.6), one that is passed over never comes.
    */
-  #watch(oldest: Sent | undefined): void {
+  #watch(): void {
     const { ackTimeoutMs, clock } = this.#options;
-    this.#oldest = oldest;
-    if (oldest === undefined) return;
+    if (this.#unanswered === 0) return;
     this.#oldestSinceMs = clock.monotonicMs();
     this.#cancelWatch ??= clock.after(ackTimeoutMs, () => this.#check());
   }
@@ -147,7 +170,7 @@ export class Publisher {
   #check(): void {
     const { ackTimeoutMs, clock, connection } = this.#options;
     this.#cancelWatch = undefined;
-    if (this.#oldest === undefined) return;
+    if (this.#unanswered === 0) return;
     const leftMs = this.#oldestSinceMs + ackTimeoutMs - clock.monotonicMs();
     if (leftMs <= 0) connection.destroy(`The broker left a message unanswered for ${ackTimeoutMs} ms.`);
     else this.#cancelWatch = clock.after(leftMs, () => this.#check());

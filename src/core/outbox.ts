@@ -86,9 +86,11 @@ export interface TakeLimit {
   readonly returnedFrom?: number;
 }
 
-/** How one taken message ended. `retry` gives it back to its place; `rejected` moves it to the quarantine. */
+/** How taken messages ended. `retry` gives one back to its place; `rejected` moves it to the quarantine. */
 export type Settlement =
-  | { readonly offset: number; readonly outcome: 'accepted' | 'retry' }
+  /** `count` (default 1) messages from the offset on. */
+  | { readonly offset: number; readonly outcome: 'accepted'; readonly count?: number }
+  | { readonly offset: number; readonly outcome: 'retry' }
   | { readonly offset: number; readonly outcome: 'rejected'; readonly reason: string };
 
 export interface LaneStats {

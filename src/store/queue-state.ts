@@ -11,6 +11,7 @@
 
 import { LIMITS } from '../core/limits.ts';
 import type { Lane, QueueDefinition, QueueName, QueueStats } from '../core/outbox.ts';
+import { Leases } from './leases.ts';
 import { RangeSet } from './range-set.ts';
 
 /** From an offset on a queue takes all messages or those routed to it; a change of configuration begins another one. */
@@ -49,7 +50,7 @@ export class QueueState {
   #cursor: number;
   #tail: number;
   readonly #done = new RangeSet();
-  readonly #leased = new Map<number, number>();
+  readonly #leased = new Leases();
   readonly #returned = new RangeSet();
   readonly #live: LaneCount = { messages: 0, bytes: 0, leased: 0 };
   readonly #history: LaneCount = { messages: 0, bytes: 0, leased: 0 };
@@ -229,7 +230,7 @@ export class QueueState {
   }
 
   lease(lane: Lane, offset: number, bytes: number): void {
-    this.#leased.set(offset, bytes);
+    this.#leased.add(offset, bytes);
     if (this.#returned.size > 0) this.#returned.remove(offset);
     this.#laneOf(offset).leased += 1;
     if (lane === 'live') this.#nextLive = Math.max(this.#nextLive, offset + 1);

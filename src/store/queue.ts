@@ -130,7 +130,10 @@ export class LogQueue implements OutboxQueue {
     const rejected: { readonly offset: number; readonly reason: string }[] = [];
     for (const settlement of settlements) {
       if (settlement.outcome === 'accepted') {
-        if (this.#state.settle(settlement.offset)) this.#state.accepted += 1;
+        const to = settlement.offset + (settlement.count ?? 1);
+        for (let { offset } = settlement; offset < to; offset += 1) {
+          if (this.#state.settle(offset)) this.#state.accepted += 1;
+        }
       } else if (settlement.outcome === 'rejected') rejected.push(settlement);
       else this.#state.giveBack(settlement.offset);
     }

@@ -56,6 +56,12 @@ export interface PumpStats {
   readonly pausedReason: string | undefined;
 }
 
+interface AcceptedRun {
+  readonly offset: number;
+  readonly outcome: 'accepted';
+  count: number;
+}
+
 type Rejected = Extract<Settlement, { outcome: 'rejected' }>;
 
 export class Pump {
@@ -169,20 +175,23 @@ export class Pump {
     const isStale = this.#retry !== undefined || this.#draining || held.releases !== this.#releases;
     const batch: StoredMessage[] = [];
     const givenBack: Settlement[] = [];
-    for (const stored of taken.messages) {
+    const { messages } = taken;
+    for (let index = 0; index < messages.length; index += 1) {
+      const stored = messages[index] as StoredMessage;
       if (!isStale && held.admits(stored)) batch.push(stored);
       else if (isStale || isLooking) givenBack.push({ offset: stored.offset, outcome: 'retry' });
       else held.keep(stored);
     }
     if (batch.length > 0) void this.#send(taken.lane, batch, session);
-    await this.#options.queue.settle(givenBack);
+    if (givenBack.length > 0) await this.#options.queue.settle(givenBack);
     return this.#retry === undefined;
   }
 
   async #send(lane: Lane, batch: readonly StoredMessage[], session: Session): Promise<void> {
     const { clockOffset, endpoint } = this.#options;
     let bytes = 0;
-    for (const stored of batch) bytes += messageBytes(stored.message);
+    for (let index = 0; index < batch.length; index += 1)
+      bytes += messageBytes((batch[index] as StoredMessage).message);
     this.#lanes.sent(lane, batch.length);
     this.#inFlightBytes += bytes;
     try {
@@ -202,12 +211,23 @@ export class Pump {
 
   async #settle(batch: readonly StoredMessage[], results: readonly DeliveryResult[], session: Session): Promise<void> {
     const settlements: Settlement[] = [];
+    /** Neighbours that are accepted are settled as one. */
+    let run: AcceptedRun | undefined;
     let accepted = 0;
     for (let index = 0; index < batch.length; index += 1) {
       const stored = batch[index] as StoredMessage;
       const result = results[index] ?? NO_ANSWER;
-      if (result.status === 'accepted') accepted += 1;
-      else if (result.status === 'retry' && session.signal.aborted) this.#unanswered.push(stored.offset);
+      if (result.status === 'accepted') {
+        accepted += 1;
+        if (run === undefined || run.offset + run.count !== stored.offset) {
+          run = { offset: stored.offset, outcome: 'accepted', count: 0 };
+          settlements.push(run);
+        }
+        run.count += 1;
+        this.#passed(stored, settlements);
+        continue;
+      }
+      if (result.status === 'retry' && session.signal.aborted) this.#unanswered.push(stored.offset);
       this.#judge(stored, result, session.signal.aborted, settlements);
     }
     if (accepted > 0) this.#delivered(accepted, session);
@@ -256,9 +276,8 @@ export class Pump {
     const { poison } = this.#options;
     const { offset } = stored;
     if (result.status === 'accepted') {
-      poison.settled(offset, true);
       into.push({ offset, outcome: 'accepted' });
-      for (const released of this.#heldDevices().settled(stored, true)) into.push(released);
+      this.#passed(stored, into);
       return;
     }
     if (result.status === 'rejected') {
@@ -275,6 +294,12 @@ export class Pump {
       this.#heldDevices().quarantined(stored, result);
       into.push(this.#rejected(stored, stored.message.deviceId, result.reason));
     } else this.#heldDevices().refused(stored, result);
+  }
+
+  #passed(stored: StoredMessage, into: Settlement[]): void {
+    this.#options.poison.settled(stored.offset, true);
+    const released = this.#heldDevices().settled(stored, true);
+    if (released.length > 0) into.push(...released);
   }
 
   #rejected(

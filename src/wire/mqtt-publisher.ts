@@ -17,7 +17,13 @@ const GATHER_BYTES = 64 * 1024;
 /** Identifiers of properties (MQTT 5.0, 2.2.2.2). */
 const PROPERTY = { payloadFormat: 0x01, contentType: 0x03, responseTopic: 0x08, correlationData: 0x09, user: 0x26 };
 
-type Done = (reasonCode: number | undefined) => void;
+/** Identifiers in use at first: the table doubles when half of them are unanswered. */
+const FIRST_IDS = 256;
+/** A buffer beyond this is not kept for the next packets: one large message had it grow. */
+const KEPT_BYTES = 4 * GATHER_BYTES;
+
+/** `tag` is what the publish was called with. */
+type Done = (reasonCode: number | undefined, tag: number) => void;
 
 /** Packet identifiers for the library, apart from those of publishes (its `messageIdProvider`). */
 export class SubscriptionIds {
@@ -42,28 +48,43 @@ export class SubscriptionIds {
 }
 
 export class MqttPublisher {
-  readonly #write: (bytes: Buffer) => void;
+  readonly #write: (bytes: Buffer, written: () => void) => void;
   readonly #isVersion5: boolean;
-  readonly #unanswered = new Map<number, Done>();
+  /** By identifier: who waits for its answer. Flat, because thousands live longer than a collection of the young. */
+  readonly #dones: (Done | undefined)[] = [undefined];
+  readonly #tags: number[] = [0];
+  #unanswered = 0;
+  #mostIds = FIRST_IDS;
   #lastId = 0;
-  #buffer = Buffer.allocUnsafeSlow(4096);
+  #buffer: Buffer = Buffer.allocUnsafeSlow(4096);
+  /** Written and out of use: the next one. */
+  #spare: Buffer | undefined;
   #length = 0;
   #scheduled = false;
   #ended = false;
 
-  constructor(protocolVersion: 4 | 5, write: (bytes: Buffer) => void) {
+  /** The bytes given to `write` stay as they are until it calls `written`. */
+  constructor(protocolVersion: 4 | 5, write: (bytes: Buffer, written: () => void) => void) {
     this.#isVersion5 = protocolVersion === 5;
     this.#write = write;
   }
 
   /** @see MqttConnection.publish */
-  publish(topic: string, payload: Uint8Array, properties: MqttPublishProperties | undefined, done: Done): void {
-    if (this.#ended || this.#unanswered.size >= LAST_ID) {
-      done(undefined);
+  publish(
+    topic: string,
+    payload: Uint8Array,
+    properties: MqttPublishProperties | undefined,
+    done: Done,
+    tag = 0,
+  ): void {
+    if (this.#ended || this.#unanswered >= LAST_ID) {
+      done(undefined, tag);
       return;
     }
     const id = this.#nextId();
-    this.#unanswered.set(id, done);
+    this.#dones[id] = done;
+    this.#tags[id] = tag;
+    this.#unanswered += 1;
     this.#encode(topic, payload, properties, id);
     if (this.#length >= GATHER_BYTES) this.flush();
     else if (!this.#scheduled) {
@@ -77,32 +98,39 @@ export class MqttPublisher {
 
   /** Those of the library, and those that the server made up, belong to nothing here. */
   answered(id: number, reasonCode: number): void {
-    const done = this.#unanswered.get(id);
+    const done = this.#dones[id];
     if (done === undefined) return;
-    this.#unanswered.delete(id);
-    done(reasonCode);
+    this.#dones[id] = undefined;
+    this.#unanswered -= 1;
+    done(reasonCode, this.#tags[id] as number);
   }
 
   /** Writes what waits. */
   flush(): void {
     if (this.#length === 0 || this.#ended) return;
-    const bytes = Buffer.from(this.#buffer.subarray(0, this.#length));
+    const buffer = this.#buffer;
+    const bytes = buffer.subarray(0, this.#length);
+    this.#buffer = this.#spare ?? Buffer.allocUnsafeSlow(4096);
+    this.#spare = undefined;
     this.#length = 0;
-    this.#write(bytes);
+    this.#write(bytes, () => {
+      if (!this.#ended && buffer.length <= KEPT_BYTES) this.#spare = buffer;
+    });
   }
 
   /** The connection is gone. */
   end(): void {
     this.#ended = true;
     this.#buffer = Buffer.alloc(0);
-    const unanswered = [...this.#unanswered.values()];
-    this.#unanswered.clear();
-    for (const done of unanswered) done(undefined);
+    this.#spare = undefined;
+    const dones = this.#dones.splice(0);
+    dones.forEach((done, id) => done?.(undefined, this.#tags[id] as number));
   }
 
   #nextId(): number {
-    do this.#lastId = this.#lastId >= LAST_ID ? 1 : this.#lastId + 1;
-    while (this.#unanswered.has(this.#lastId));
+    if (this.#unanswered >= this.#mostIds / 2) this.#mostIds = Math.min(this.#mostIds * 2, LAST_ID);
+    do this.#lastId = this.#lastId >= this.#mostIds ? 1 : this.#lastId + 1;
+    while (this.#dones[this.#lastId] !== undefined);
     return this.#lastId;
   }
 

@@ -69,13 +69,14 @@ export interface MqttConnection {
   readonly closed: Promise<MqttClosed>;
   /**
    * Publishes with QoS 1. `done` is called once: with the PUBACK's reason code (0 in MQTT 3.1.1), or undefined when the
-   * connection ended without one.
+   * connection ended without one; `tag` goes along, so that many publishes can share one function.
    */
   publish(
     topic: string,
     payload: Uint8Array,
     properties: MqttPublishProperties | undefined,
-    done: (reasonCode: number | undefined) => void,
+    done: (reasonCode: number | undefined, tag: number) => void,
+    tag?: number,
   ): void;
   /** Publishes with QoS 0, never retained: for what must not be kept or repeated. */
   publishOnce(topic: string, payload: Uint8Array): void;
@@ -114,7 +115,9 @@ export async function connectMqtt(options: MqttConnectOptions): Promise<MqttConn
       reject(abortError(signal));
       return;
     }
-    const publisher = new MqttPublisher(options.protocolVersion, (bytes) => void client.stream.write(bytes));
+    const publisher = new MqttPublisher(options.protocolVersion, (bytes, written) => {
+      client.stream.write(bytes, written);
+    });
     const client = createClient(library, options, publisher);
     // Before CONNACK: a session that was kept sends its messages right behind it.
     if (options.onMessage !== undefined) takeMessages(client, options.onMessage);
@@ -232,7 +235,7 @@ function createConnection(
       ...(properties?.maximumQoS !== undefined && { maximumQos: properties.maximumQoS }),
     },
     closed,
-    publish: (topic, payload, properties, done) => publisher.publish(topic, payload, properties, done),
+    publish: (...publish) => publisher.publish(...publish),
     publishOnce: (topic, payload) => void client.publish(topic, payload as Buffer, { qos: 0, retain: false }, () => {}),
     subscribe: (filters, qos, fresh) =>
       new Promise<void>((resolve, reject) => {

@@ -188,6 +188,17 @@ export function describeOutbox(start: () => Promise<OutboxSubject>): void {
       expect(queue.stats()).toMatchObject({ messages: 3, inFlight: 3, acceptedTotal: 1 });
     });
 
+    it('settles neighbours as one, and of them only what is leased', async () => {
+      const queue = await open();
+      await outbox.append(['a', 'b', 'c', 'd', 'e'].map((letter) => entry(letter)));
+      expect(await take(queue, 4)).toHaveLength(4);
+      await queue.settle([{ offset: 1, outcome: 'accepted' }]);
+      await queue.settle([{ offset: 0, outcome: 'accepted', count: 3 }]);
+      expect(queue.stats()).toMatchObject({ messages: 2, inFlight: 1, acceptedTotal: 3 });
+      await queue.settle([{ offset: 3, outcome: 'accepted', count: 2 }]);
+      expect((await take(queue)).map(text)).toEqual(['e']);
+    });
+
     it('passes over what was given back below an offset, and gives it later', async () => {
       const queue = await open();
       await outbox.append(['a', 'b', 'c', 'd'].map((name) => entry(name)));

@@ -81,6 +81,39 @@ describe('MqttPublisher', () => {
     expect(read(Buffer.concat(writes), 4).map(({ payload }) => payload[0])).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 99]);
   });
 
+  it('leaves what was written alone until it is written, and uses its memory again then', () => {
+    const writes: { readonly bytes: Buffer; readonly written: () => void }[] = [];
+    const publisher = new MqttPublisher(4, (bytes, written) => writes.push({ bytes, written }));
+    const publish = (index: number): void => {
+      publisher.publish('t', Buffer.from([index]), undefined, ignore);
+      publisher.flush();
+    };
+    const payloads = (): number[] => writes.map(({ bytes }) => read(bytes, 4)[0]?.payload[0] ?? -1);
+    for (const index of [0, 1, 2]) publish(index);
+    expect(payloads()).toEqual([0, 1, 2]);
+    expect(new Set(writes.map(({ bytes }) => bytes.buffer)).size).toBe(3);
+    writes[1]?.written();
+    publish(3);
+    publish(4);
+    expect(payloads()).toEqual([0, 4, 2, 3, 4]);
+    expect(writes[4]?.bytes.buffer).toBe(writes[1]?.bytes.buffer);
+  });
+
+  it('hands the tag of each publish to a function that they share', () => {
+    const { publisher, writes } = create(4);
+    const told: (readonly [number | undefined, number])[] = [];
+    const done = (code: number | undefined, tag: number): void => void told.push([code, tag]);
+    for (const tag of [7, 8, 9]) publisher.publish('t', Buffer.alloc(0), undefined, done, tag);
+    publisher.flush();
+    publisher.answered(read(Buffer.concat(writes), 4)[1]?.messageId ?? 0, 0);
+    publisher.end();
+    expect(told).toEqual([
+      [0, 8],
+      [undefined, 7],
+      [undefined, 9],
+    ]);
+  });
+
   it('tells each answer once, and the rest at the end', () => {
     const { publisher, writes } = create(5);
     const told: (readonly [string, number | undefined])[] = [];
