@@ -36,6 +36,8 @@ interface DecodedPoint {
 interface Route {
   readonly topic: TopicTemplate;
   readonly understand: (device: string, arrival: Arrival) => Told;
+  /** What a fresh arrival tells, where that is the same whatever the payload. */
+  readonly always?: (device: string) => Told;
 }
 
 export function createConfiguredDialect(
@@ -52,7 +54,9 @@ export function createConfiguredDialect(
   const routeOf = rememberTopics((topic) => {
     for (const route of routes) {
       const device = route.topic.match(topic)?.['device_id'];
-      if (device !== undefined) return { device, understand: route.understand };
+      if (device === undefined) continue;
+      const always: Understood | undefined = route.always && { told: [route.always(device)] };
+      return { device, understand: route.understand, always };
     }
     return undefined;
   });
@@ -67,7 +71,8 @@ export function createConfiguredDialect(
     isCommand: (topic) => commands?.match(topic) !== undefined,
     understand(arrival): Understood | undefined {
       const route = routeOf(arrival.topic);
-      return route === undefined ? undefined : { told: [route.understand(route.device, arrival)] };
+      if (route === undefined) return undefined;
+      return (arrival.replayed ? undefined : route.always) ?? { told: [route.understand(route.device, arrival)] };
     },
     planWrite(device, point, value) {
       const config = writable.get(point);
@@ -110,11 +115,16 @@ function toValue(config: PointConfig): ((raw: PointValue) => PointValue) | undef
 
 function topicRoute({ topic, points, content_type: contentType }: TopicConfig): Route {
   if (points === undefined) {
-    const forward = contentType === undefined ? {} : { contentType };
+    const always = (device: string): Told => ({
+      device,
+      online: true,
+      forward: contentType === undefined ? {} : { contentType },
+    });
     // What another broker kept was sent upstream when it was fresh.
     return {
       topic: compileTopic(topic),
-      understand: (device, { replayed }) => (replayed ? { device } : { device, online: true, forward }),
+      understand: (device, { replayed }) => (replayed ? { device } : always(device)),
+      always,
     };
   }
   const decoded: DecodedPoint[] = Object.entries(points).map(([name, config]) => ({

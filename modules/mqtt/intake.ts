@@ -5,10 +5,12 @@ import {
   isGatewayError,
   LIMITS,
   type AdapterContext,
+  type Clock,
   type Message,
   type PointInfo,
   type PointValue,
   type ReadingBatch,
+  type Timestamp,
 } from '#sdk';
 import type { Carrier, Device, Devices } from './devices.ts';
 import type { Arrival, Dialect, Publish, Told } from './dialect.ts';
@@ -51,6 +53,8 @@ export function createIntake(options: IntakeOptions): Intake {
   const { context, dialects, devices, witness } = options;
   const store = createMessageBatch((messages) => context.publishMessages(messages));
 
+  const receivedAt = timeOfTurn(context.clock);
+
   const ownerOf = rememberTopics((topic): { dialect: Dialect; device: string } | undefined => {
     for (const dialect of dialects) {
       const device = dialect.owner(topic);
@@ -90,7 +94,7 @@ export function createIntake(options: IntakeOptions): Intake {
     body: payload,
     properties: NO_PROPERTIES,
     systemProperties: contentType === undefined ? NO_PROPERTIES : { contentType },
-    time: context.clock.now(),
+    time: receivedAt(),
   });
 
   const storeReadings = async (device: Device, { readings = [], wallMs }: Told): Promise<void> => {
@@ -112,13 +116,26 @@ export function createIntake(options: IntakeOptions): Intake {
       if (owner === undefined) return undefined;
       const understood = owner.dialect.understand(arrival);
       if (understood === undefined) return undefined;
-      for (const publish of understood.ask ?? []) options.ask(publish);
+      if (understood.ask !== undefined) for (const publish of understood.ask) options.ask(publish);
       const { told } = understood;
       const [only] = told;
       if (only !== undefined && told.length === 1) return takeTold(only, arrival, owner.dialect, carrier);
       const waits = told.flatMap((one) => takeTold(one, arrival, owner.dialect, carrier) ?? []);
       return waits.length <= 1 ? waits[0] : settle(waits);
     },
+  };
+}
+
+/** The time, once for all that comes in during one turn of the event loop: it was read from the socket together. */
+function timeOfTurn(clock: Clock): () => Timestamp {
+  let time: Timestamp | undefined;
+  const forget = (): void => void (time = undefined);
+  return () => {
+    if (time === undefined) {
+      time = clock.now();
+      queueMicrotask(forget);
+    }
+    return time;
   };
 }
 

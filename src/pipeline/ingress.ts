@@ -117,13 +117,13 @@ export class Ingress {
    * @throws GatewayError GW_MESSAGE_INVALID before anything is stored; GW_OUTBOX_FULL, GW_OUTBOX_BUSY, GW_STORE_WRITE.
    */
   async messages(messages: readonly Message[], signal?: AbortSignal): Promise<void> {
-    for (const message of messages) assertMessageSize(message);
+    messages.forEach(assertMessageSize);
     this.#options.telemetry.emit('messages_received', { count: messages.length, source: 'message' });
     const entries: OutboxEntry[] = [];
-    for (const message of messages) {
+    messages.forEach((message) => {
       const entry = this.#entry(message);
       if (entry !== undefined) entries.push(entry);
-    }
+    });
     if (entries.length === 0) return;
     await this.#options.outbox.append(entries, signal === undefined ? {} : { signal });
   }
@@ -173,7 +173,10 @@ export class Ingress {
 
   #entry(message: Message): OutboxEntry | undefined {
     const destinations = this.#router.route(message);
-    if (destinations !== undefined) return { message, ...destinations };
+    if (destinations !== undefined) {
+      const { queues, stream } = destinations;
+      return stream === undefined ? { message, queues } : { message, queues, stream };
+    }
     this.#options.telemetry.emit('messages_unrouted', { count: 1, key: message.deviceId, device: message.deviceId });
     return undefined;
   }

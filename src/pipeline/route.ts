@@ -61,6 +61,12 @@ export function createRouter(options: RouterOptions): Router {
   // The fallback is for what no route takes; a route that takes all leaves nothing to it.
   const fallback = takesAll.size > 0 ? [] : implicit;
 
+  // Where nothing depends on the message, all share one answer.
+  const unconditional: Destinations | undefined =
+    conditional.length === 0 && events === undefined && (takesAll.size > 0 || fallback.length > 0)
+      ? Object.freeze({ queues: fallback.length === 0 ? NOWHERE_ELSE : Object.freeze([...fallback]) })
+      : undefined;
+
   return {
     queues: options.endpoints.map(({ name, order, maxBytes }) => ({
       name,
@@ -69,6 +75,7 @@ export function createRouter(options: RouterOptions): Router {
       ...(maxBytes === undefined ? {} : { maxBytes }),
     })),
     route(message) {
+      if (unconditional !== undefined) return unconditional;
       const names: QueueName[] = [];
       for (const { endpoint, matches } of conditional) {
         if (!names.includes(endpoint) && matches(message)) names.push(endpoint);
