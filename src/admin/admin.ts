@@ -14,6 +14,7 @@ import type {
 import type { Clock } from '../core/clock.ts';
 import { isDeviceId, parseDeviceId, type DeviceId, type DeviceState } from '../core/device.ts';
 import { GatewayError } from '../core/errors.ts';
+import type { HubAdmin } from '../core/hub/admin.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { Outbox } from '../core/outbox.ts';
 import type { PointValue } from '../core/reading.ts';
@@ -55,6 +56,7 @@ export interface AdminOptions {
   readonly adapters: () => readonly AdapterStatus[];
   readonly endpoints: () => readonly EndpointSource[];
   readonly config: ConfigAdmin;
+  readonly hub: HubAdmin;
   /** Further parts: the configuration, the web server, the control socket, … */
   readonly parts: () => readonly HealthPart[];
   /** What makes no progress (observe/watchdog.ts). */
@@ -134,6 +136,7 @@ export function createAdmin(options: AdminOptions): AdminApi {
       };
     },
     buffer: createBufferAdmin(outbox),
+    hub: options.hub,
     config: options.config,
     scan: (request, watch) => options.scan(request, watch),
     identify: async (deviceId) => options.dispatcher.identify(parseDeviceId(deviceId)),

@@ -20,9 +20,12 @@ import type {
 } from '../core/admin.ts';
 import type { AuditRecord } from '../core/command.ts';
 import { GatewayError } from '../core/errors.ts';
+import type { HubAdmin } from '../core/hub/admin.ts';
 import type { OutboxStats } from '../core/outbox.ts';
+import type { ScanEvent } from '../core/scan.ts';
 import { answeredError, connectionError } from './control-errors.ts';
-import { scanOverSocket } from './control-scan.ts';
+import { HUB_CALLS, type EventLine } from './control-hub-routes.ts';
+import { readLines } from './control-lines.ts';
 
 /** ConfigAdmin over the socket: what is at hand there has to be fetched here. */
 export interface RemoteConfig {
@@ -44,12 +47,13 @@ export interface ControlClient {
   readonly audit: AdminApi['audit'];
   identify(deviceId: string): Promise<Readonly<Record<string, string>>>;
   readonly scan: AdminApi['scan'];
+  readonly hub: HubAdmin;
   readonly buffer: BufferAdmin;
   readonly config: RemoteConfig;
 }
 
-/** Longer than the gateway lets a write to a device take. */
-const ANSWER_TIMEOUT_MS = 60_000;
+/** Longer than the gateway lets a write to a device or a method of the hub take. */
+const ANSWER_TIMEOUT_MS = 620_000;
 
 /**
  * A client of the gateway that listens on the socket at `path`.
@@ -83,7 +87,17 @@ export function createControlClient(path: string): ControlClient {
     write: (request, actor) => post('/v1/write', { ...request, actor }),
     audit: (page) => get<readonly AuditRecord[]>('/v1/audit', { ...page }),
     identify: (deviceId) => post('/v1/identify', { deviceId }),
-    scan: (request, watch) => scanOverSocket(path, request, watch),
+    scan: (request, { signal, report }) =>
+      readLines({ socketPath: path, path: '/v1/scan', body: request, signal, what: 'scan' }, (line) =>
+        report(line as ScanEvent),
+      ),
+    hub: {
+      ...hubCalls(post),
+      monitorEvents: (query, { signal, report }) =>
+        readLines({ socketPath: path, path: '/v1/hub/monitorEvents', body: query, signal, what: 'monitor' }, (line) =>
+          report((line as EventLine).event),
+        ),
+    },
     buffer: {
       stats: () => get<OutboxStats>('/v1/buffer'),
       messages: (options) => get<readonly MessageView[]>('/v1/buffer/messages', options),
@@ -106,6 +120,12 @@ export function createControlClient(path: string): ControlClient {
       },
     },
   };
+}
+
+/** Every function of HubAdmin that is one request, by its name. */
+function hubCalls(post: <T>(route: string, body: unknown) => Promise<T>): Omit<HubAdmin, 'monitorEvents'> {
+  const calls = HUB_CALLS.map((name) => [name, (request: unknown) => post(`/v1/hub/${name}`, request)]);
+  return Object.fromEntries(calls) as Omit<HubAdmin, 'monitorEvents'>;
 }
 
 async function send(socketPath: string, method: 'GET' | 'POST', path: string, body?: string): Promise<unknown> {

@@ -4,13 +4,10 @@ import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import type { AdminApi } from '../core/admin.ts';
 import { GatewayError } from '../core/errors.ts';
-import { errorBody, type ErrorBody } from '../core/http-status.ts';
 import { LIMITS } from '../core/limits.ts';
-import type { ScanEvent } from '../core/scan.ts';
 import { PAGE_MESSAGES_MAX } from './buffer-admin.ts';
-
-/** One line of the answer to a scan. */
-export type ScanLine = ScanEvent | { readonly kind: 'end' } | ({ readonly kind: 'error' } & ErrorBody);
+import { addHubRoutes } from './control-hub-routes.ts';
+import { answerLines } from './control-lines.ts';
 
 const numberText = z.string().regex(/^\d+$/).transform(Number);
 const pageLimit = numberText.pipe(z.int().min(1).max(PAGE_MESSAGES_MAX)).optional();
@@ -82,32 +79,21 @@ export function addControlRoutes(app: FastifyInstance, admin: AdminApi): void {
     const { limit = DEFAULT_PAGE, ...rest } = parse(auditQuery, query);
     return admin.audit({ ...defined(rest), limit });
   });
-  addScanRoute(app, admin);
+  const closing = new AbortController();
+  app.addHook('preClose', () => Promise.resolve(closing.abort()));
+  addScanRoute(app, admin, closing.signal);
+  addHubRoutes(app, admin.hub, closing.signal);
   addBufferRoutes(app, admin);
   addConfigRoutes(app, admin);
 }
 
-/** Answers with a line of JSON for each event; the last is `{"kind":"end"}` or the error. Who hangs up ends the scan, and so does the server. */
-function addScanRoute(app: FastifyInstance, admin: AdminApi): void {
-  const closing = new AbortController();
-  app.addHook('preClose', () => Promise.resolve(closing.abort()));
+function addScanRoute(app: FastifyInstance, admin: AdminApi, closing: AbortSignal): void {
   app.post('/v1/scan', async ({ body }, reply) => {
     const request = parse(scanBody, body);
-    const hungUp = new AbortController();
-    reply.hijack();
-    reply.raw.on('close', () => hungUp.abort());
-    const tell = (line: ScanLine): void => {
-      if (!reply.raw.destroyed) reply.raw.write(`${JSON.stringify(line)}\n`);
-    };
-    reply.raw.writeHead(200, { 'content-type': 'application/x-ndjson' });
-    reply.raw.flushHeaders();
-    try {
-      await admin.scan(request, { signal: AbortSignal.any([hungUp.signal, closing.signal]), report: tell });
-      tell({ kind: 'end' });
-    } catch (error) {
-      tell({ kind: 'error', ...errorBody(error) });
-    }
-    reply.raw.end();
+    // A scan tells little and may not be held up.
+    await answerLines(reply, closing, (signal, tell) =>
+      admin.scan(request, { signal, report: (event) => void tell(event) }),
+    );
   });
 }
 

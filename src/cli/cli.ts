@@ -7,6 +7,7 @@ import { checkCommand, schemaCommand } from './check.ts';
 import { usageError, type Command, type CommandContext } from './command.ts';
 import { configCommand } from './config.ts';
 import { hashPasswordCommand } from './hash-password.ts';
+import { hubCommand } from './hub.ts';
 import { identifyCommand } from './identify.ts';
 import { profilesCommand } from './profiles.ts';
 import { runCommand } from './run.ts';
@@ -34,6 +35,7 @@ const COMMANDS: readonly Command[] = [
   identifyCommand,
   scanCommand,
   profilesCommand,
+  hubCommand,
   hashPasswordCommand,
   versionCommand,
 ];

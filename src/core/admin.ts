@@ -3,6 +3,7 @@
 
 import type { AuditRecord } from './command.ts';
 import type { DeviceState } from './device.ts';
+import type { HubAdmin } from './hub/admin.ts';
 import type { OutboxStats } from './outbox.ts';
 import type { JsonValue } from './reading.ts';
 import type { ScanEvent, ScanRequest } from './scan.ts';
@@ -277,6 +278,8 @@ export interface AdminApi {
    */
   subscribe(listener: (update: LiveUpdate) => void): () => void;
   readonly buffer: BufferAdmin;
+  /** The local hub; its functions refuse while it is off. */
+  readonly hub: HubAdmin;
   readonly config: ConfigAdmin;
   /**
    * Writes a value and reads it back. @throws GatewayError GW_NOT_FOUND, GW_WRITE_REFUSED, GW_DEVICE_OFFLINE, GW_TIMEOUT,

@@ -6,6 +6,7 @@ import { isGatewayError, type ErrorCode } from './errors.ts';
 const STATUS: Partial<Readonly<Record<ErrorCode, number>>> = {
   GW_USAGE: 400,
   GW_MESSAGE_INVALID: 400,
+  GW_IOTHUB: 400,
   GW_CONFIG_INVALID: 422,
   GW_CONFIG_CONFLICT: 409,
   GW_NOT_FOUND: 404,

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { createAdmin } from '../admin/admin.ts';
 import { loadApiToken } from '../admin/api-token.ts';
 
+import { createHubAdmin } from '../admin/hub-admin.ts';
 import { createScanRunner } from '../admin/scan.ts';
 import { createControlServer, type ControlServer } from '../admin/control-server.ts';
 import { ConfigStore, type ConfigChangeResult } from '../config/config-store.ts';
@@ -193,6 +194,7 @@ export class Daemon {
       adapters: () => gateway.adapters(),
       endpoints: () => gateway.endpoints(),
       config: this.#config,
+      hub: createHubAdmin({ hub: () => gateway.hub, config: () => gateway.config.hub, clock }),
       scan: createScanRunner({
         modules: this.#options.modules,
         running: (type) => gateway.adaptersOf(type),

@@ -1,6 +1,7 @@
 // The admin port over real parts, with two devices and an outbox in memory, for tests of whoever asks it.
 
 import { createAdmin, type AdminOptions } from '../../src/admin/admin.ts';
+import { createHubAdmin } from '../../src/admin/hub-admin.ts';
 import type { Adapter, PointWrite, WriteResult } from '../../src/core/adapter.ts';
 import type { AdminApi, ConfigAdmin } from '../../src/core/admin.ts';
 import { parseDeviceId, type DeviceId } from '../../src/core/device.ts';
@@ -162,6 +163,7 @@ export function createAdminHarness(overrides: Partial<AdminOptions> = {}): Admin
       ],
       endpoints: () => [],
       config,
+      hub: createHubAdmin({ hub: () => undefined, config: () => undefined, clock }),
       scan: () => Promise.reject(new GatewayError('GW_NOT_FOUND', 'Nothing can be scanned here.')),
       parts: () => [],
       stalled: () => harness.stalled,
