@@ -4,6 +4,7 @@
 import { readFileSync } from 'node:fs';
 import { hubHttps } from '../modules/hub-https/index.ts';
 import { hubMqtt } from '../modules/hub-mqtt/index.ts';
+import { hubAmqp } from '../modules/hub-amqp/index.ts';
 import { modbus } from '../modules/modbus/index.ts';
 import { mqtt } from '../modules/mqtt/index.ts';
 import { serial } from '../modules/serial/index.ts';
@@ -18,7 +19,7 @@ import type { HeadDefinition, ModuleDefinition } from './core/module.ts';
 export const MODULES: readonly ModuleDefinition[] = [modbus, mqtt, serial, simulator, upstreamLocal, upstreamMqtt];
 
 /** Protocols of the local hub. */
-const HEADS: readonly HeadDefinition[] = [hubHttps, hubMqtt];
+const HEADS: readonly HeadDefinition[] = [hubAmqp, hubHttps, hubMqtt];
 
 /** `src/main.ts` and `dist/main.mjs` both stand one folder below package.json. */
 function version(): string {

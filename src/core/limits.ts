@@ -149,6 +149,17 @@ export const LIMITS = {
   /** Who is remembered for wrong credentials, and refusals that are being delayed. */
   hub_remembered_guesses: 4096,
   hub_delayed_refusals: 1024,
+  /** Sessions, links and tokens of one AMQP connection to the local hub, which may carry a thousand devices. */
+  hub_amqp_sessions: 2048,
+  hub_amqp_links: 8192,
+  hub_amqp_tokens: 2048,
+  /** Bytes of messages from one AMQP connection that are being stored; more is not read. */
+  hub_amqp_bytes_under_way: 4 * 1024 * 1024,
+  /** Messages that wait for the credit of one link, and those on it that a client has not settled. */
+  hub_amqp_waiting_messages: 256,
+  hub_amqp_unsettled_messages: 128,
+  /** Messages of one AMQP batch. */
+  hub_batch_messages: 5000,
   control_connections: 16,
   control_request_bytes: 1024 * 1024,
 } as const;

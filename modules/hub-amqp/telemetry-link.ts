@@ -1,0 +1,39 @@
+// Telemetry of a device or module: single messages and batches, settled once they are stored.
+
+import { iotHubError, LIMITS, type AmqpDelivery, type AmqpReceiver, type TelemetryMessage } from '#sdk';
+import { receive } from './credit.ts';
+import type { DeviceContext } from './device-context.ts';
+import { amqpErrorOf } from './errors.ts';
+import { telemetryOf } from './message-in.ts';
+
+/** `amqp-message-format` of several messages in one transfer. */
+const BATCH = 0x8001_3700;
+
+export function telemetryReceiver(link: AmqpReceiver, context: DeviceContext): void {
+  const { hub, ref, sessionId, modelId, clock, inFlight, onFault } = context;
+
+  async function take(delivery: AmqpDelivery): Promise<void> {
+    try {
+      const messages = messagesOf(delivery, modelId);
+      const [first] = messages;
+      if (first !== undefined && onFault?.(first.properties, delivery) === true) return;
+      hub.sessions.touch(sessionId);
+      await hub.telemetry.send(context.principal(), ref, messages);
+      delivery.accept();
+    } catch (error) {
+      delivery.reject(amqpErrorOf(error, clock));
+    }
+  }
+
+  receive(link, inFlight, take);
+}
+
+/** @throws GatewayError GW_IOTHUB ArgumentInvalid. */
+function messagesOf(delivery: AmqpDelivery, modelId: string | undefined): readonly TelemetryMessage[] {
+  const { format, message } = delivery;
+  if (message !== undefined) return [telemetryOf(message, modelId)];
+  if (format !== BATCH) throw iotHubError('ArgumentInvalid', `The message format ${format} is not known.`);
+  const batch = delivery.batch(LIMITS.hub_batch_messages);
+  if (batch.length === 0) throw iotHubError('ArgumentInvalid', 'The batch is empty.');
+  return batch.map((one) => telemetryOf(one, modelId));
+}
