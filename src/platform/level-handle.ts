@@ -25,10 +25,10 @@ export interface LevelHandle {
   get(key: Buffer): Promise<Buffer | undefined>;
   entries(range: LevelRange): AsyncIterable<LevelEntry>;
   keys(range: LevelRange): AsyncIterable<Buffer>;
-  /** Deletes a range, not atomically and not synced: only for what a durable record has given up already. */
-  clear(gte: Buffer, lt: Buffer): Promise<void>;
-  /** Gives the space of deleted entries back; runs beside other calls. */
-  compact(gte: Buffer, lt: Buffer): Promise<void>;
+  /** What is in memory and the log alone becomes a table. Failures show at the next write. */
+  flush(): Promise<void>;
+  /** Gives the space of deleted entries from `first` to `last` back; runs beside other calls. Failures show at the next write. */
+  compact(first: Buffer, last: Buffer): Promise<void>;
   /** Idempotent. */
   close(): Promise<void>;
 }

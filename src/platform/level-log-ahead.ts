@@ -112,6 +112,12 @@ export class LogAhead {
     this.#stale = true;
   }
 
+  /** LevelDB has begun another log, which holds nothing yet. */
+  begun(): void {
+    this.#stale = true;
+    this.#lastBytes = 0;
+  }
+
   /** The log took records that `prepare` was not told of. */
   forget(): void {
     this.#position = Number.POSITIVE_INFINITY;

@@ -19,6 +19,9 @@ import { systemCodes, unusableError } from './unusable.ts';
 
 const syncDescriptor = promisify(fsync);
 
+/** No key of ours begins with it. */
+const BEHIND_ALL = Buffer.from([0xff]);
+
 /** A directory changed this shortly before it was looked at may change again within the same tick of its clock. */
 const RACY_DIRECTORY_MS = 50;
 
@@ -145,6 +148,7 @@ class ClassicHandle implements LevelHandle {
   readonly #descriptor: number;
   readonly #ahead: LogAhead;
   #syncedChangeMs: number;
+  #writes = 0;
   #closing: Promise<void> | undefined;
 
   constructor(db: ClassicLevel<Buffer, Uint8Array>, directory: string) {
@@ -157,6 +161,7 @@ class ClassicHandle implements LevelHandle {
   }
 
   async write(writes: readonly LevelWrite[], options: { readonly sync: boolean }): Promise<void> {
+    this.#writes += 1;
     const prepared = options.sync ? await this.#ahead.prepare(writes) : writes;
     const batch = prepared.map(({ key, value }) =>
       value === undefined ? ({ type: 'del', key } as const) : ({ type: 'put', key, value } as const),
@@ -190,8 +195,9 @@ class ClassicHandle implements LevelHandle {
   }
 
   async *keys(range: LevelRange): AsyncIterable<Buffer> {
-    // Callers look for one key and its neighbours, and LevelDB reads the value's block for each key fetched ahead.
-    const iterator = this.#db.keys({ ...range, highWaterMarkBytes: 64 });
+    // Most callers look for one key and its neighbours, and LevelDB reads the value's block for each key fetched ahead.
+    const highWaterMarkBytes = range.limit === undefined ? 64 : Math.min(range.limit * 16, 16 * 1024);
+    const iterator = this.#db.keys({ ...range, highWaterMarkBytes });
     try {
       for await (const key of iterator) yield key;
     } finally {
@@ -199,16 +205,16 @@ class ClassicHandle implements LevelHandle {
     }
   }
 
-  async clear(gte: Buffer, lt: Buffer): Promise<void> {
-    try {
-      await this.#db.clear({ gte, lt });
-    } finally {
-      this.#ahead.forget();
-    }
+  async flush(): Promise<void> {
+    // LevelDB compacts a range by making a table of its memory first, whatever the range (DBImpl::CompactRange).
+    await this.compact(BEHIND_ALL, BEHIND_ALL);
   }
 
-  async compact(gte: Buffer, lt: Buffer): Promise<void> {
-    await this.#db.compactRange(gte, lt);
+  async compact(first: Buffer, last: Buffer): Promise<void> {
+    const writes = this.#writes;
+    await this.#db.compactRange(first, last);
+    // Else a write shows that there is another log.
+    if (this.#writes === writes) this.#ahead.begun();
   }
 
   close(): Promise<void> {

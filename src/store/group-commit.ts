@@ -5,6 +5,7 @@ import type { Clock } from '../core/clock.ts';
 import { GatewayError } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { AppendReceipt, OutboxEntry } from '../core/outbox.ts';
+import type { LevelWrite } from '../platform/level-handle.ts';
 import type { CommitBatch } from './commit-batch.ts';
 import type { DropContext } from './retention.ts';
 
@@ -19,6 +20,11 @@ export interface CommitJob {
   readonly prepare?: (batch: CommitBatch, context: DropContext) => Promise<void>;
   /** Further changes of the same commit: may write to the batch, add messages and change state with an undo. */
   readonly apply?: (batch: CommitBatch) => void;
+  /**
+   * Written once the commit is durable and before the next begins, into tables of their own: what stands far from the
+   * newest messages (README.md, Keys).
+   */
+  readonly apart?: () => readonly LevelWrite[];
   resolve(receipts: readonly AppendReceipt[]): void;
   reject(error: GatewayError): void;
 }

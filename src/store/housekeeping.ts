@@ -5,7 +5,7 @@ import type { Clock } from '../core/clock.ts';
 import { errorText, GatewayError } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
 import type { OutboxEvent, OutboxSettings } from '../core/outbox.ts';
-import type { LevelHandle } from '../platform/level-handle.ts';
+import type { LevelHandle, LevelWrite } from '../platform/level-handle.ts';
 import { logFrom, metaKey } from './keys.ts';
 import type { CommitJob } from './group-commit.ts';
 import type { Limits } from './limits.ts';
@@ -18,14 +18,22 @@ import type { Space } from './space.ts';
 import { retainStreams, streamsAreOver } from './stream-retention.ts';
 
 const TICK_MS = 1000;
-/** Dead chunks are deleted in steps between these, a 64th of the quota otherwise. */
-const RECLAIM_MIN_BYTES = 256 * 1024;
-/** With little free space, after every commit that leaves this much. */
-const SHORT_STEP_BYTES = 1024 * 1024;
-const RECLAIM_MAX_BYTES = 16 * 1024 * 1024;
-/** LevelDB is told to give space back after this much was deleted, or when the log ran empty for a while. */
-const COMPACT_BYTES = 64 * 1024 * 1024;
-const COMPACT_IDLE_MS = 5000;
+/**
+ * Dead chunks are deleted in steps between these, a 16th of the quota otherwise: each writes the table anew in which the
+ * dead end, for what is alive in it.
+ */
+const STEP_MIN_BYTES = 2 * 1024 * 1024;
+const STEP_MAX_BYTES = 64 * 1024 * 1024;
+const STEP_FRACTION = 1 / 16;
+/** No more of what is free than this is dead. */
+const STEP_FREE_FRACTION = 1 / 4;
+/** Where the disk is nearly full. */
+const CRITICAL_STEP_BYTES = 1024 * 1024;
+/** When the log ran empty for a while. */
+const IDLE_STEP_BYTES = 256 * 1024;
+const IDLE_MS = 5000;
+/** Deletes of one commit: they stay in LevelDB's memory together, and delay what comes in. */
+const DELETES = 16_384;
 
 /** What it needs of the engine. */
 export interface HousekeepingHost {
@@ -40,7 +48,7 @@ export interface HousekeepingHost {
   readonly recovering: boolean;
   quotaBytes(): number;
   emit(event: OutboxEvent): void;
-  change(change: Pick<CommitJob, 'apply' | 'limits'>): Promise<unknown>;
+  change(change: Pick<CommitJob, 'apply' | 'limits' | 'apart'>): Promise<unknown>;
   read<T>(work: (level: LevelHandle) => Promise<T>): Promise<T>;
 }
 
@@ -48,7 +56,11 @@ export class Housekeeping {
   readonly #core: HousekeepingHost;
   readonly #log: Logger | undefined;
   #running: Promise<void> | undefined;
+  /** Deleted, and not given back yet. */
   #uncompactedBytes = 0;
+  #lastDeleted: Buffer | undefined;
+  /** Somebody waits for space. */
+  #isPressed = false;
   #idle: { readonly tail: number; readonly sinceMs: number } | undefined;
   #cancelTick: (() => void) | undefined;
 
@@ -70,16 +82,15 @@ export class Housekeeping {
 
   /** After a commit: much may be dead already. */
   look(): void {
-    const { space, settings } = this.#core;
-    const step = space.isShort(settings) ? SHORT_STEP_BYTES : this.#reclaimStep();
-    if (this.#deadBytes() >= step) void this.#run();
+    if (this.#deadBytes() >= this.#stepBytes()) void this.#run();
     // What queues lose is left to commits and ticks: streams must not make it come sooner.
     else if (streamsAreOver(this.#core)) void this.#run(false);
   }
 
-  /** Begins to give space back if that much would come back; false: it would not. */
-  reclaim(bytes: number): boolean {
-    if (this.reclaimableBytes() < bytes) return false;
+  /** Begins to give space back where the disk is nearly full; false: next to nothing would come back. */
+  reclaim(): boolean {
+    if (this.reclaimableBytes() < CRITICAL_STEP_BYTES) return false;
+    this.#isPressed = true;
     void this.#run();
     return true;
   }
@@ -128,8 +139,11 @@ export class Housekeeping {
     await this.#reclaim();
   }
 
-  #reclaimStep(): number {
-    return Math.min(Math.max(this.#core.settings.maxBytes / 64, RECLAIM_MIN_BYTES), RECLAIM_MAX_BYTES);
+  #stepBytes(): number {
+    const { space, settings } = this.#core;
+    if (space.isCritical()) return CRITICAL_STEP_BYTES;
+    const bytes = Math.min(settings.maxBytes * STEP_FRACTION, space.freeBytes * STEP_FREE_FRACTION, STEP_MAX_BYTES);
+    return Math.max(bytes, STEP_MIN_BYTES);
   }
 
   /** Everything was delivered and nothing new came for a while. */
@@ -139,38 +153,61 @@ export class Housekeeping {
     if (headOffset(state) < state.tail || this.#idle?.tail !== state.tail) {
       this.#idle = { tail: state.tail, sinceMs: nowMs };
     }
-    return nowMs - this.#idle.sinceMs >= COMPACT_IDLE_MS;
+    return nowMs - this.#idle.sinceMs >= IDLE_MS;
   }
 
-  /** Deletes what every queue has passed and, when it is much, has LevelDB give the space back. */
+  /** Deletes what nobody wants any more, when it is much, and has LevelDB give the space back. */
   async #reclaim(): Promise<void> {
-    const { state } = this.#core;
-    const idle = this.#isIdle();
-    const short = this.#core.space.isShort(this.#core.settings);
     const dead = this.#deadBytes();
-    const { clearedTo, clearedLogBytes } = state;
-    if (dead >= this.#reclaimStep() || ((idle || short) && dead >= RECLAIM_MIN_BYTES)) {
-      const { first, logBytes } = keptHead(state);
-      // What is deleted must have been given up by a durable checkpoint, and its devices' numbers be in a snapshot.
+    const stepBytes = this.#isPressed ? CRITICAL_STEP_BYTES : this.#stepBytes();
+    this.#isPressed = false;
+    if (dead >= (this.#isIdle() ? IDLE_STEP_BYTES : stepBytes)) {
+      await this.#delete();
+      this.#uncompactedBytes += dead;
+    }
+    const last = this.#lastDeleted;
+    if (last === undefined) return;
+    const { space } = this.#core;
+    await this.#core.read((level) => level.compact(logFrom(0), last));
+    await space.refresh(true);
+    this.#lastDeleted = undefined;
+    this.#uncompactedBytes = 0;
+  }
+
+  /**
+   * By deletes in tables of their own. LevelDB makes one table of what comes in together, and a table that spans the log
+   * from the dead to the newest would be merged with all that lies between: it would take as much room as the backlog, and
+   * write all of it anew.
+   */
+  async #delete(): Promise<void> {
+    const { state } = this.#core;
+    const { first, logBytes } = keptHead(state);
+    const cleared: LevelWrite = { key: metaKey('cleared'), value: seal({ to: first, logBytes }) };
+    let gte = logFrom(state.clearedTo);
+    for (let more = true; more;) {
+      const deletes: LevelWrite[] = [];
+      await this.#core.read(async (level) => {
+        deletes.length = 0;
+        for await (const key of level.keys({ gte, lt: logFrom(first), limit: DELETES })) {
+          deletes.push({ key, value: undefined });
+        }
+        // Most of what is in memory becomes a table before the line of commits waits for the rest.
+        await level.flush();
+      });
       await this.#core.change({
+        // What is deleted must have been given up by a durable checkpoint, and its devices' numbers be in a snapshot.
         apply: (batch) => {
           batch.checkpoint = true;
           batch.snapshot = true;
-          batch.writes.push({ key: metaKey('cleared'), value: seal({ to: first, logBytes }) });
         },
+        apart: () => [cleared, ...deletes],
       });
-      await this.#core.read((level) => level.clear(logFrom(state.clearedTo), logFrom(first)));
-      state.clearedTo = first;
-      state.clearedLogBytes = logBytes;
-      this.#core.reader.forgetBelow(first);
-      this.#uncompactedBytes += dead;
+      gte = deletes.at(-1)?.key ?? gte;
+      this.#lastDeleted = gte;
+      more = deletes.length === DELETES;
     }
-    const all = (idle || short) && this.#uncompactedBytes > 0;
-    if (this.#uncompactedBytes < COMPACT_BYTES && !all) return;
-    // Up to the latest step's end, the table that holds it would be written anew for what is alive in it, each time.
-    this.#uncompactedBytes = all ? 0 : state.clearedLogBytes - clearedLogBytes;
-    const to = all ? state.clearedTo : clearedTo;
-    await this.#core.read((level) => level.compact(logFrom(0), logFrom(to)));
-    await this.#core.space.refresh(true);
+    state.clearedTo = first;
+    state.clearedLogBytes = logBytes;
+    this.#core.reader.forgetBelow(first);
   }
 }

@@ -33,8 +33,6 @@ const SNAPSHOT_BYTES = 16 * 1024 * 1024;
 const CHECKPOINT_MS = 1000;
 /** Commits follow each other faster than a checkpoint in each would be worth. */
 const CHECKPOINT_WITH_COMMIT_MS = 100;
-/** Worth waiting for when the disk is nearly full. */
-const RECLAIM_FIRST_BYTES = 1024 * 1024;
 /** How often a disk that takes no writes is tried. */
 const WRITABLE_LOOK_MS = 1000;
 
@@ -167,7 +165,7 @@ export class LogCore {
   }
 
   /** Commits changes that are not an append. */
-  change(change: Pick<CommitJob, 'prepare' | 'apply' | 'limits'>): Promise<readonly AppendReceipt[]> {
+  change(change: Pick<CommitJob, 'prepare' | 'apply' | 'limits' | 'apart'>): Promise<readonly AppendReceipt[]> {
     if (this.#closed) return Promise.reject(closedError());
     return this.line.submit({ entries: [], bytes: 0, class: 'acknowledged', ...change }, { urgent: true });
   }
@@ -191,13 +189,18 @@ export class LogCore {
     return this.space.quotaBytes(this.settings, keptBytes(this.state), this.#house.reclaimableBytes());
   }
 
+  /** Whether that much more, with what waits, leaves less room than must be left. */
+  nearlyFills(bytes: number): boolean {
+    return this.space.isCritical(this.line.waitingBytes + bytes);
+  }
+
   /**
    * Whether the disk is nearly full with what is deleted already: appends faster than LevelDB gives it back would fill the
    * disk to the last byte, and then it could not give it back at all.
    */
-  async mustReclaim(): Promise<boolean> {
+  async mustReclaim(bytes: number): Promise<boolean> {
     await this.space.refresh(true);
-    return this.space.isCritical() && this.#house.reclaim(RECLAIM_FIRST_BYTES);
+    return this.nearlyFills(bytes) && this.#house.reclaim();
   }
 
   /** Whether that much more would pass a limit, looked up exactly when it seems so. */
@@ -245,16 +248,31 @@ export class LogCore {
     } catch (error) {
       batch.undo();
       this.#releaseQueues();
-      const failure = writeError(error);
-      this.lastCommitAnsweredMs = this.clock.monotonicMs();
-      // The line is closed before the first producer hears of it, so that nobody appends into a store that is down.
-      const recovering = this.#recover(error, false);
-      for (const job of group) job.reject(failure);
-      await Promise.race([recovering, this.#readable.promise]);
+      await this.#refuse(group, error);
       return;
     }
     this.#accept(batch, committed);
-    group.forEach((job, index) => job.resolve(receipts[index] ?? []));
+    const apart = group.filter((job) => job.apart !== undefined);
+    group.forEach((job, index) => {
+      if (job.apart === undefined) job.resolve(receipts[index] ?? []);
+    });
+    try {
+      if (apart.length > 0) await writeApart(level, apart);
+    } catch (error) {
+      await this.#refuse(apart, error);
+      return;
+    }
+    for (const job of apart) job.resolve([]);
+  }
+
+  /** Tells the failure of a write, and resolves when commits may go on or only reading may. */
+  async #refuse(jobs: readonly CommitJob[], error: unknown): Promise<void> {
+    const failure = writeError(error);
+    this.lastCommitAnsweredMs = this.clock.monotonicMs();
+    // The line is closed before the first producer hears of it, so that nobody appends into a store that is down.
+    const recovering = this.#recover(error, false);
+    for (const job of jobs) job.reject(failure);
+    await Promise.race([recovering, this.#readable.promise]);
   }
 
   async #write(level: LevelHandle, batch: CommitBatch): Promise<Committed> {
@@ -447,4 +465,12 @@ export class LogCore {
     this.#stop.abort();
     this.line.pause(closedError());
   }
+}
+
+/** Between two flushes, so that the table made of it holds nothing else, and spans no more of the log than it has to. */
+async function writeApart(level: LevelHandle, jobs: readonly CommitJob[]): Promise<void> {
+  const writes = jobs.flatMap(({ apart }) => apart?.() ?? []);
+  await level.flush();
+  await level.write(writes, { sync: true });
+  await level.flush();
 }

@@ -49,9 +49,7 @@ export class MemoryLevel implements LevelHandle {
     for (const entry of this.#slice(range)) yield entry.key;
   }
 
-  clear(gte: Buffer, lt: Buffer): Promise<void> {
-    const from = this.#seek(gte);
-    this.#entries.splice(from, this.#seek(lt) - from);
+  flush(): Promise<void> {
     return Promise.resolve();
   }
 

@@ -15,15 +15,22 @@ import type { Reopening } from './reopening.ts';
 import { dropGap } from './retention.ts';
 import { DiskSpace } from './space.ts';
 
+/** Two write buffers at most are in memory. */
+const BUFFER_MAX_BYTES = 4 * 1024 * 1024;
+/** LevelDB makes no smaller tables. */
+const TABLE_MIN_BYTES = 1024 * 1024;
+const BUFFER_MIN_BYTES = 512 * 1024;
 /**
- * Two write buffers at most are in memory; chunks are large and are cached decoded by the outbox itself, so that LevelDB
- * needs next to no cache.
+ * Of the file system: LevelDB needs room for two buffers and a table beside what it holds, and finds it in what is left
+ * free of a small one (space.ts).
  */
-const TUNING: LevelTuning = {
-  writeBufferBytes: 4 * 1024 * 1024,
-  cacheBytes: 512 * 1024,
-  tableBytes: 4 * 1024 * 1024,
-};
+const BUFFER_FRACTION = 1 / 64;
+
+function tuningFor(totalBytes: number): LevelTuning {
+  const bytes = Math.min(Math.max(Math.floor(totalBytes * BUFFER_FRACTION), BUFFER_MIN_BYTES), BUFFER_MAX_BYTES);
+  // Chunks are large and are cached decoded by the outbox itself: LevelDB needs next to no cache.
+  return { writeBufferBytes: bytes, cacheBytes: 512 * 1024, tableBytes: Math.max(bytes, TABLE_MIN_BYTES) };
+}
 
 /**
  * Opens, or creates, the outbox in `options.directory`; repairs and salvages it when it is damaged, which is told as a
@@ -39,11 +46,12 @@ export async function openOutbox(options: OutboxOpenOptions): Promise<Outbox> {
     freeBytes: options.freeBytes,
   });
   const noRoom = (): Promise<boolean> => space.isFull();
+  const tuning = tuningFor(await space.totalBytes());
   let wasOpen = false;
   const open = ({ thorough, damage }: Reopening): Promise<OpenedLog> =>
     openLog({
       directory,
-      tuning: TUNING,
+      tuning,
       level: options.level ?? openLevel,
       clock,
       maxAgeSecs: options.settings.maxAgeSecs,

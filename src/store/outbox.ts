@@ -90,7 +90,7 @@ export class LogOutbox implements Outbox {
     if (this.#core.closed) throw new GatewayError('GW_STORE_CLOSED', 'The outbox is closed.');
     if (entries.length === 0) return [];
     const bytes = this.#measure(entries);
-    if (this.#core.space.isCritical() && (await this.#core.mustReclaim())) throw reclaimError();
+    if (this.#core.nearlyFills(bytes) && (await this.#core.mustReclaim(bytes))) throw reclaimError();
     if (this.#core.settings.whenFull !== 'drop_oldest' && (await this.#core.isFull(bytes))) throw this.#refuse(entries);
     this.#refuses = false;
     const answered = this.#core.line.submit({ entries, bytes, class: options.class ?? 'acknowledged' });
@@ -180,8 +180,10 @@ export class LogOutbox implements Outbox {
           for (const [name, stream] of before) state.streams.set(name, stream);
         });
         configureStreams(state, definitions, clock.wallMs());
+      },
+      apart: () => {
         const identities = [...state.streams.values()].map((stream) => stream.identity());
-        batch.writes.push({ key: metaKey('streams'), value: seal(identities) });
+        return [{ key: metaKey('streams'), value: seal(identities) }];
       },
     });
     for (const stream of state.streams.values()) if (!this.#streams.has(stream.name)) this.#adoptStream(stream);
@@ -199,9 +201,7 @@ export class LogOutbox implements Outbox {
       if (clockOffsets.size <= LIMITS.clock_boots) break;
       clockOffsets.delete(oldest);
     }
-    await this.#core.change({
-      apply: (batch) => batch.writes.push({ key: metaKey('clock'), value: seal([...clockOffsets]) }),
-    });
+    await this.#core.change({ apart: () => [{ key: metaKey('clock'), value: seal([...clockOffsets]) }] });
   }
 
   clockOffset(bootId: string): number | undefined {

@@ -31,8 +31,8 @@ export async function openAlone<T extends { readonly level: LevelHandle }>(
       get: (key) => level.get(key),
       entries: (range) => level.entries(range),
       keys: (range) => level.keys(range),
-      clear: (gte, lt) => level.clear(gte, lt),
-      compact: (gte, lt) => level.compact(gte, lt),
+      flush: () => level.flush(),
+      compact: (first, last) => level.compact(first, last),
       async close() {
         try {
           await level.close();

@@ -2,7 +2,7 @@
 // finds no room (LevelDB writes before it frees).
 
 import { open, readdir, stat, statfs, unlink } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { OutboxSettings } from '../core/outbox.ts';
 import { systemCode } from '../core/errors.ts';
 
@@ -17,8 +17,8 @@ export interface Space {
   consume(bytes: number): void;
   /** The floor is reached, as far as known. */
   isShort(settings: OutboxSettings): boolean;
-  /** So little is left that compaction may find no room. */
-  isCritical(): boolean;
+  /** So little is left, once `waitingBytes` of the log are written, that compaction may find no room. */
+  isCritical(waitingBytes?: number): boolean;
   /** Bytes that the log may hold: the quota, less as far as the floor is passed. `reclaimableBytes` will come back. */
   quotaBytes(settings: OutboxSettings, liveBytes: number, reclaimableBytes: number): number;
   /** Gives the ballast up, when the disk is full. */
@@ -80,6 +80,17 @@ export class DiskSpace implements Space {
     if (!this.#hasBallast && this.freeBytes > 4 * BALLAST_BYTES) await this.#makeBallast();
   }
 
+  /** Of the file system, also before the directory is made. */
+  async totalBytes(): Promise<number> {
+    for (let path = this.#directory; ; path = dirname(path)) {
+      try {
+        return await totalBytes(path);
+      } catch (error) {
+        if (systemCode(error) !== 'ENOENT') return Number.POSITIVE_INFINITY;
+      }
+    }
+  }
+
   /** No room for what LevelDB writes when it opens. */
   async isFull(): Promise<boolean> {
     return (await this.#measure().catch(() => Number.POSITIVE_INFINITY)) < BALLAST_BYTES;
@@ -113,8 +124,8 @@ export class DiskSpace implements Space {
     return this.freeBytes < this.#floorBytes(settings);
   }
 
-  isCritical(): boolean {
-    return this.freeBytes < this.#hardFloorBytes;
+  isCritical(waitingBytes = 0): boolean {
+    return this.freeBytes - waitingBytes * WRITES_PER_BYTE < this.#hardFloorBytes;
   }
 
   #floorBytes(settings: OutboxSettings): number {

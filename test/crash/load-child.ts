@@ -40,8 +40,8 @@ const withoutSync: LevelFactory = async (directory, tuning) => {
     get: (key) => level.get(key),
     entries: (range) => level.entries(range),
     keys: (range) => level.keys(range),
-    clear: (gte, lt) => level.clear(gte, lt),
-    compact: (gte, lt) => level.compact(gte, lt),
+    flush: () => level.flush(),
+    compact: (first, last) => level.compact(first, last),
     close: () => level.close(),
   };
 };

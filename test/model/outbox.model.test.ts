@@ -650,8 +650,8 @@ function gatedLevel(): { readonly gate: Gate; readonly level: LevelFactory } {
       get: (key) => below.get(key),
       entries: (range) => below.entries(range),
       keys: (range) => below.keys(range),
-      clear: (gte, lt) => below.clear(gte, lt),
-      compact: (gte, lt) => below.compact(gte, lt),
+      flush: () => below.flush(),
+      compact: (first, last) => below.compact(first, last),
       close: () => below.close(),
     };
   };

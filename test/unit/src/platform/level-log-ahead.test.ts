@@ -16,10 +16,14 @@ beforeEach(() => {
 });
 afterEach(() => directory.remove());
 
+function newestLog(): string {
+  const logs = readdirSync(path).filter((name) => name.endsWith('.log'));
+  return logs.toSorted().at(-1) ?? '';
+}
+
 /** Length of the newest log. */
 function logLength(): number {
-  const logs = readdirSync(path).filter((name) => name.endsWith('.log'));
-  return statSync(join(path, logs.toSorted().at(-1) ?? '')).size;
+  return statSync(join(path, newestLog())).size;
 }
 
 let written = 0;
@@ -108,10 +112,24 @@ describe('zeros ahead of the log', () => {
   it('are written again after deletes that went into the log beside them', async () => {
     const level = await openLevel(path, TUNING);
     for (let count = 0; count < 30; count += 1) await put(level, 100);
-    await level.clear(Buffer.from('0'), Buffer.from('9'));
+    const deletes = [];
+    for await (const key of level.keys({ limit: 29 })) deletes.push({ key, value: undefined });
+    await level.write(deletes, { sync: false });
     await put(level, 100);
     expect(logLength()).toBe(2 * AHEAD_BYTES);
     await level.close();
-    expect(await countEntries(path)).toBe(1);
+    expect(await countEntries(path)).toBe(2);
+  });
+
+  it('begin with an empty log after a flush', async () => {
+    const level = await openLevel(path, TUNING);
+    for (let count = 0; count < 30; count += 1) await put(level, 100);
+    const before = newestLog();
+    await level.flush();
+    await put(level, 100);
+    expect(newestLog()).not.toBe(before);
+    expect(logLength()).toBe(AHEAD_BYTES);
+    await level.close();
+    expect(await countEntries(path)).toBe(31);
   });
 });

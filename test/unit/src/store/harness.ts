@@ -37,8 +37,8 @@ export async function openTestOutbox(directory: string, options: Partial<OutboxO
     settings: SETTINGS,
     queues: [UPSTREAM],
     onEvent: (event) => events.push(event),
-    // Too little for the ballast file.
-    freeBytes: () => Promise.resolve(16 * 1024 * 1024),
+    // Above every floor, and too little for the ballast file.
+    freeBytes: () => Promise.resolve(24 * 1024 * 1024),
     ...options,
   });
   return { outbox, events };
@@ -83,8 +83,8 @@ export function faultyLevel(): { readonly faults: Faults; readonly level: LevelF
       get: (key) => below.get(key),
       entries: (range) => below.entries(range),
       keys: (range) => below.keys(range),
-      clear: (gte, lt) => below.clear(gte, lt),
-      compact: (gte, lt) => below.compact(gte, lt),
+      flush: () => below.flush(),
+      compact: (first, last) => below.compact(first, last),
       close: () => below.close(),
     };
     return handle;
