@@ -108,7 +108,7 @@ function indexRecords(bytes: Buffer, firstPosition: number, count: number): Reco
   return { positions, devices, deviceIndexes, seqs };
 }
 
-function readFrame(chunk: Chunk, index: number): RecordFrame {
+function readFrame(chunk: Chunk, index: number, into: RecordFrame): RecordFrame {
   const { bytes, positions } = chunk;
   const reader = new ByteReader(bytes, positions[index] as number);
   const flags = reader.uint8();
@@ -135,16 +135,15 @@ function readFrame(chunk: Chunk, index: number): RecordFrame {
   const fieldsFrom = reader.position;
   reader.skip(fieldsBytes);
   const bodyBytes = reader.varint();
-  return {
-    time: timeOf(chunk, sinceUs, rest, flags & RECORD_FLAG.clock),
-    timeAt,
-    sharedFrom,
-    sharedTo,
-    fieldsFrom,
-    fieldsTo: fieldsFrom + fieldsBytes,
-    bodyFrom: reader.position,
-    bodyTo: reader.position + bodyBytes,
-  };
+  into.time = timeOf(chunk, sinceUs, rest, flags & RECORD_FLAG.clock);
+  into.timeAt = timeAt;
+  into.sharedFrom = sharedFrom;
+  into.sharedTo = sharedTo;
+  into.fieldsFrom = fieldsFrom;
+  into.fieldsTo = fieldsFrom + fieldsBytes;
+  into.bodyFrom = reader.position;
+  into.bodyTo = reader.position + bodyBytes;
+  return into;
 }
 
 /** What came in together has one time: its records share the object. */
@@ -163,9 +162,16 @@ function timeOf(chunk: Chunk, sinceUs: number, rest: number, code: number): Time
   return last.time;
 }
 
-function frameOf(chunk: Chunk, index: number): RecordFrame {
-  return chunk.version === 1 ? readFrame1(chunk, index) : readFrame(chunk, index);
+function frameOf(chunk: Chunk, index: number, into: RecordFrame = createFrame(chunk.time)): RecordFrame {
+  return chunk.version === 1 ? readFrame1(chunk, index) : readFrame(chunk, index, into);
 }
+
+function createFrame(time: Timestamp): RecordFrame {
+  return { time, timeAt: undefined, sharedFrom: -1, sharedTo: -1, fieldsFrom: 0, fieldsTo: 0, bodyFrom: 0, bodyTo: 0 };
+}
+
+/** Of the record being decoded: one for all of them, nothing of it is kept. */
+const FRAME = createFrame({ bootId: '', monotonicMs: 0, wallMs: 0, clock: 'unknown' });
 
 /** Whose a record is and its number, without the rest of it. */
 export interface RecordIdentity {
@@ -221,7 +227,7 @@ interface Rare {
 /** The message of a record. Its body is a view of the chunk, not a copy. */
 export function decodeRecord(chunk: Chunk, index: number): StoredMessage {
   const { bytes } = chunk;
-  const frame = frameOf(chunk, index);
+  const frame = frameOf(chunk, index, FRAME);
   const deviceId = deviceOf(chunk, index);
   const seq = chunk.seqs[index] as number;
   let rare: Rare | undefined;

@@ -163,15 +163,15 @@ export type RecordIndex = Pick<Chunk, 'positions' | 'devices' | 'deviceIndexes' 
 /** What a record says of itself beside its fields. */
 export interface RecordFrame {
   /** With the boot id of the chunk. */
-  readonly time: Timestamp;
-  readonly timeAt: number | undefined;
+  time: Timestamp;
+  timeAt: number | undefined;
   /** Where the first of the system properties stands that it shares with an earlier record, and a position behind them. */
-  readonly sharedFrom: number;
-  readonly sharedTo: number;
-  readonly fieldsFrom: number;
-  readonly fieldsTo: number;
-  readonly bodyFrom: number;
-  readonly bodyTo: number;
+  sharedFrom: number;
+  sharedTo: number;
+  fieldsFrom: number;
+  fieldsTo: number;
+  bodyFrom: number;
+  bodyTo: number;
 }
 
 const MAX_UINT48 = 2 ** 48 - 1;

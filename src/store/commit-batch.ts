@@ -71,6 +71,12 @@ export class CommitBatch {
     const offset = this.first + this.#encoder.count;
     this.#encoder.add(message, seq, again);
     if (again !== undefined) this.exclusive.set(offset, again.onlyQueues);
+    // No iterator for the usual none.
+    if (queues.length > 0) this.#refer(queues, offset);
+    return { offset, seq };
+  }
+
+  #refer(queues: readonly string[], offset: number): void {
     for (const name of queues) {
       const queue = this.#state.queues.get(name);
       if (queue === undefined || queue.segmentAt(offset).takes === 'all') continue;
@@ -78,7 +84,6 @@ export class CommitBatch {
       if (references === undefined) this.references.set(queue.id, [offset]);
       else if (references.at(-1) !== offset) references.push(offset);
     }
-    return { offset, seq };
   }
 
   #nextSeq(deviceId: DeviceId): number {
