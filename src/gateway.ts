@@ -105,6 +105,7 @@ export class Gateway {
       adapterOf: (deviceId) => this.#supervisor.adapterOf(deviceId),
       commands: state.space('commands'),
       audit: state.space('audit'),
+      writeRates: state.space('write-rates'),
       clock,
       telemetry,
     });

@@ -136,7 +136,8 @@ const LAYOUT_TYPES = [
 const layoutFieldSchema = z.strictObject({
   offset: z.int().min(-16_384).max(16_383).meta({
     title: 'Offset',
-    description: 'First byte in the payload of the frame; below zero from its end.',
+    description:
+      'First byte, counted from the beginning of what goes to decoding (`fixed_length` and `length_field`: the whole frame with its marks); below zero from its end.',
     unit: 'bytes',
   }),
   type: z

@@ -29,3 +29,8 @@ export function parseDeviceId(text: string): DeviceId {
 
 /** What a leaf device is doing, as shown to people. `unknown` until the first exchange. */
 export type DeviceState = 'unknown' | 'good' | 'degraded' | 'offline';
+
+/** Whether a device answers, be it not all that it is asked: then commands are delivered to it. */
+export function isReachable(state: DeviceState | undefined): boolean {
+  return state === 'good' || state === 'degraded';
+}

@@ -14,6 +14,20 @@ export interface Timestamp {
   readonly clock: ClockQuality;
 }
 
+/**
+ * How long ago something was, in ms; never more than it is. Between boots a wall clock is believed only when it could be
+ * trusted both times, else only the time since this boot is known.
+ */
+export function elapsedMs(at: Timestamp, now: Timestamp): number {
+  if (at.bootId === now.bootId) return now.monotonicMs - at.monotonicMs;
+  if (isTrusted(at) && isTrusted(now)) return now.wallMs - at.wallMs;
+  return now.monotonicMs;
+}
+
+function isTrusted({ clock }: Timestamp): boolean {
+  return clock === 'synced' || clock === 'rtc';
+}
+
 /** Length in bytes of the fixed-width form `2026-01-02T03:04:05.678Z`. */
 export const ISO_TIME_BYTES = 24;
 

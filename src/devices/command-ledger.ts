@@ -7,7 +7,7 @@ import type { CommandAnswer } from '../core/command.ts';
 import { GatewayError } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { StateSpace } from '../core/state.ts';
-import type { Timestamp } from '../core/time.ts';
+import { elapsedMs, type Timestamp } from '../core/time.ts';
 
 const KEPT_MS = 24 * 3_600_000;
 const SWEEP_EVERY_MS = 3_600_000;
@@ -103,15 +103,6 @@ function decode(value: Uint8Array | undefined): CommandRecord | undefined {
   return parsed.success ? parsed.data : { at: { bootId: '', monotonicMs: 0, wallMs: 0, clock: 'unknown' } };
 }
 
-/** Never too early: between boots a wall clock is believed only when it could be trusted both times. */
 function isOver(record: CommandRecord | undefined, now: Timestamp): boolean {
-  if (record === undefined) return false;
-  const { at } = record;
-  if (at.bootId === now.bootId) return now.monotonicMs - at.monotonicMs > KEPT_MS;
-  if (isTrusted(at) && isTrusted(now)) return now.wallMs - at.wallMs > KEPT_MS;
-  return now.monotonicMs > KEPT_MS;
-}
-
-function isTrusted({ clock }: Timestamp): boolean {
-  return clock === 'synced' || clock === 'rtc';
+  return record !== undefined && elapsedMs(record.at, now) > KEPT_MS;
 }

@@ -2,11 +2,12 @@
 // bounded in time, answered by what the device says, and told.
 //
 // Invariants
-// - Nothing is delivered to a device that is not good, and nothing past its deadline: no value of several either.
+// - Nothing is delivered to a device that does not answer, and nothing past its deadline: no value of several either.
 // - A command with an id is marked durably before it is begun: while it is under way its duplicates wait for its answer,
 //   later ones are answered from its record for 24 h; one that was begun when the gateway ended is never done again.
 // - Several values are checked before the first is written; they are written one after the other, and the first failure
 //   ends that.
+// - What touches a device stands in the audit before it does.
 
 import type { Adapter, PointInfo, PointWrite, WriteResult } from '../core/adapter.ts';
 import type { Clock } from '../core/clock.ts';
@@ -18,18 +19,19 @@ import {
   type CommandStatus,
   type DeviceCommand,
 } from '../core/command.ts';
-import { isDeviceId, type DeviceId } from '../core/device.ts';
+import { isDeviceId, isReachable, type DeviceId } from '../core/device.ts';
 import { errorText, GatewayError } from '../core/errors.ts';
-import { qualityText, type JsonValue, type PointValue } from '../core/reading.ts';
+import type { PointValue } from '../core/reading.ts';
 import type { StateSpace } from '../core/state.ts';
 import { isoTime } from '../core/time.ts';
 import type { Telemetry } from '../observe/events.ts';
-import { encodeValue } from '../pipeline/encode-json.ts';
 import { createAudit } from './audit.ts';
 import { createCommandLedger } from './command-ledger.ts';
+import { isNotTaken, isOverFor, progressOf, requestText, UNKNOWN, type Progress } from './command-outcome.ts';
 import type { DeviceRegistry } from './device-registry.ts';
 import { createDeviceQueue } from './device-queue.ts';
 import { checkValue } from './write-check.ts';
+import { createWriteRates } from './write-rates.ts';
 
 export interface DispatcherOptions {
   readonly registry: DeviceRegistry;
@@ -40,6 +42,8 @@ export interface DispatcherOptions {
   readonly commands: StateSpace;
   /** Where the audit is kept. */
   readonly audit: StateSpace;
+  /** Where it is kept when points were written that may be written only so often. */
+  readonly writeRates: StateSpace;
 }
 
 export interface Dispatcher {
@@ -78,12 +82,6 @@ interface Target {
   readonly points: readonly PointInfo[];
 }
 
-/** What was written before a failure is told with it. */
-interface Progress {
-  readonly written: Map<string, WriteResult>;
-  payload?: unknown;
-}
-
 export function createDispatcher(options: DispatcherOptions): Dispatcher {
   const { registry, adapterOf, clock, telemetry } = options;
   const ledger = createCommandLedger({ space: options.commands, clock });
@@ -91,8 +89,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   const queue = createDeviceQueue();
   /** Commands with an id that are under way. */
   const running = new Map<string, Promise<CommandAnswer>>();
-  /** Monotonic ms of the last write of points that may be written only so often; those of devices that went stay, few and small. */
-  const lastWrites = new Map<string, number>();
+  const rates = createWriteRates({ space: options.writeRates, clock });
 
   /** Everything that can be said before the device's turn. */
   function targetOf(command: DeviceCommand): Target {
@@ -122,25 +119,12 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
 
   function checkDevice({ deviceId }: Target): void {
     const device = registry.get(deviceId);
-    if (device?.state === 'good') return;
+    if (isReachable(device?.state)) return;
     const why = device?.reason === undefined ? '' : ` (${device.reason})`;
     throw new GatewayError(
       'GW_DEVICE_OFFLINE',
-      `"${deviceId}" is ${device?.state ?? 'gone'}${why}; nothing is delivered to a device that is not good.`,
+      `"${deviceId}" is ${device?.state ?? 'gone'}${why}; nothing is delivered to a device that does not answer.`,
     );
-  }
-
-  function checkRate({ deviceId, points }: Target): void {
-    const now = clock.monotonicMs();
-    for (const { name, writeRules } of points) {
-      const last = lastWrites.get(`${deviceId}/${name}`);
-      const everyMs = writeRules?.minIntervalMs;
-      if (everyMs === undefined || last === undefined || now - last >= everyMs) continue;
-      throw new GatewayError(
-        'GW_THROTTLED',
-        `Point "${name}" of "${deviceId}" may be written every ${everyMs} ms; ${Math.ceil(everyMs - (now - last))} ms are left.`,
-      );
-    }
   }
 
   function checkExpiry(expiresAtMs: number | undefined): void {
@@ -195,7 +179,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       leftMs();
       const target = targetOf(command);
       checkDevice(target);
-      checkRate(target);
+      await rates.check(target.deviceId, target.points);
       await begin();
       // The mark took a sync, which a slow disk may have drawn out.
       const late = `"${deviceId}" did not answer in time. It may have done it all the same: read it before you try again.`;
@@ -211,24 +195,57 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       progress.payload = result?.payload;
       return;
     }
-    for (const { name, writeRules } of points) {
+    for (const point of points) {
+      const { name } = point;
       const value = command.values[name];
       if (value === undefined) continue;
       // The value before may have taken all the time there was, or the device down.
       signal.throwIfAborted();
       checkDevice(target);
-      if (writeRules?.minIntervalMs !== undefined) lastWrites.set(`${deviceId}/${name}`, clock.monotonicMs());
+      await rates.note(deviceId, point);
       const result = await adapter.write?.({ deviceId, point: name, value }, signal);
       if (result !== undefined) progress.written.set(name, result);
     }
   }
 
-  /** Tells log, metrics and audit what became of a command. */
+  function recordOf(command: DeviceCommand, by: CommandOptions, answer: CommandAnswer, sinceMs: number) {
+    const { wallMs, clock: quality } = clock.now();
+    return {
+      time: isoTime(wallMs),
+      clock: quality,
+      actor: by.actor,
+      device: command.deviceId,
+      command: command.kind === 'write' ? 'write' : command.action,
+      ...(by.id !== undefined && { id: by.id }),
+      request: requestText(command).slice(0, AUDIT_REQUEST_CHARS),
+      answer,
+      durationMs: Math.round(clock.monotonicMs() - sinceMs),
+    };
+  }
+
+  /** An audit that cannot be kept is told, and keeps nobody from a device. */
+  async function keep<T>(record: ReturnType<typeof recordOf>, kept: Promise<T>): Promise<T | undefined> {
+    try {
+      return await kept;
+    } catch (error) {
+      telemetry.emit('command_not_kept', { ...record, error: errorText(error) });
+      return undefined;
+    }
+  }
+
+  /** The audit of a command that is about to touch its device: if the gateway ends first, it says that nobody knows. */
+  function beginAudit(command: DeviceCommand, by: CommandOptions, sinceMs: number): Promise<number | undefined> {
+    const record = recordOf(command, by, UNKNOWN, sinceMs);
+    return keep(record, audit.begin(record));
+  }
+
+  /** Tells log, metrics and audit what became of a command. `begun`: the number of its record. */
   async function tell(
     command: DeviceCommand,
     by: CommandOptions,
     answer: CommandAnswer,
     sinceMs: number,
+    begun: number | undefined,
   ): Promise<void> {
     telemetry.emit('command_answered', { status: answer.status, device: command.deviceId, actor: by.actor, id: by.id });
     const done = answer.status === 200;
@@ -248,22 +265,9 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       }
     }
     // What was not taken, and what names no device, would only push out what matters.
-    if (answer.status === 404 || isNotTaken(answer.status)) return;
-    const { wallMs, clock: quality } = clock.now();
-    const record = {
-      time: isoTime(wallMs),
-      clock: quality,
-      actor: by.actor,
-      device: command.deviceId,
-      command: command.kind === 'write' ? 'write' : command.action,
-      ...(by.id !== undefined && { id: by.id }),
-      request: requestText(command).slice(0, AUDIT_REQUEST_CHARS),
-      answer,
-      durationMs: Math.round(clock.monotonicMs() - sinceMs),
-    };
-    await audit.add(record).catch((error: unknown) => {
-      telemetry.emit('command_not_kept', { ...record, error: errorText(error) });
-    });
+    if (begun === undefined && (answer.status === 404 || isNotTaken(answer.status))) return;
+    const record = recordOf(command, by, answer, sinceMs);
+    await keep(record, audit.add(record, begun));
   }
 
   /** One command from its arrival to its answer. */
@@ -271,6 +275,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     const sinceMs = clock.monotonicMs();
     const progress: Progress = { written: new Map() };
     let begun = false;
+    let number: number | undefined;
     let answer: CommandAnswer;
     try {
       if (key !== undefined) {
@@ -278,7 +283,11 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
         if (known !== undefined) return known === 'unknown' ? UNKNOWN : known;
       }
       const begin = async (): Promise<void> => {
-        if (key !== undefined) await ledger.begin(key);
+        // Both in one commit.
+        const marked = key === undefined ? undefined : ledger.begin(key);
+        marked?.catch(() => {});
+        number = await beginAudit(command, by, sinceMs);
+        await marked;
         begun = true;
       };
       await perform(command, by, begin, progress);
@@ -296,7 +305,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
             telemetry.emit('command_not_kept', { device: command.deviceId, id: by.id, error: errorText(error) });
           })
         : undefined,
-      tell(command, by, answer, sinceMs),
+      tell(command, by, answer, sinceMs, number),
     ]);
     return answer;
   }
@@ -321,11 +330,15 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       const command: DeviceCommand = { kind: 'write', deviceId, values: { [point]: value } };
       const sinceMs = clock.monotonicMs();
       const progress: Progress = { written: new Map() };
+      let number: number | undefined;
+      const begin = async (): Promise<void> => {
+        number = await beginAudit(command, by, sinceMs);
+      };
       try {
-        await perform(command, by, () => Promise.resolve(), progress);
-        await tell(command, by, { status: 200, ...progressOf(progress) }, sinceMs);
+        await perform(command, by, begin, progress);
+        await tell(command, by, { status: 200, ...progressOf(progress) }, sinceMs, number);
       } catch (error) {
-        await tell(command, by, answerOf(error), sinceMs);
+        await tell(command, by, answerOf(error), sinceMs, number);
         throw error;
       }
       return progress.written.get(point) ?? { quality: { level: 'uncertain', reason: 'unconfirmed' } };
@@ -347,44 +360,4 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     },
     audit: (page) => audit.list(page),
   };
-}
-
-const UNKNOWN: CommandAnswer = {
-  status: 500,
-  code: 'GW_COMMAND_UNKNOWN',
-  reason:
-    'The gateway ended while it carried this command out, and does not know whether the device did it. Read the device, then send another command with another id.',
-};
-
-/** The command may come again with the same id. */
-function isNotTaken(status: CommandStatus): boolean {
-  return status === 429 || status === 503;
-}
-
-/** Answered for good though it was never begun: past its deadline, or its device was away. */
-function isOverFor(status: CommandStatus): boolean {
-  return status === 408 || status === 504;
-}
-
-function progressOf({ written, payload }: Progress): Pick<CommandAnswer, 'values' | 'quality' | 'payload'> {
-  const values: Record<string, JsonValue> = {};
-  const quality: Record<string, string> = {};
-  for (const [point, result] of written) {
-    if (result.readBack !== undefined) values[point] = JSON.parse(encodeValue(result.readBack)) as JsonValue;
-    if (result.quality.level !== 'good') quality[point] = qualityText(result.quality);
-    else if (result.readBack === undefined) quality[point] = 'uncertain:unconfirmed';
-  }
-  return {
-    ...(written.size > 0 && { values }),
-    ...(Object.keys(quality).length > 0 && { quality }),
-    ...(payload !== undefined && { payload }),
-  };
-}
-
-function requestText(command: DeviceCommand): string {
-  if (command.kind === 'action') return JSON.stringify(command.payload ?? null);
-  const members = Object.entries(command.values).map(
-    ([name, value]) => `${JSON.stringify(name)}:${encodeValue(value)}`,
-  );
-  return `{${members.join(',')}}`;
 }

@@ -3,7 +3,7 @@
 
 import { z } from 'zod';
 import type { CommandAnswer, DeviceCommand } from '../core/command.ts';
-import { isDeviceId, type DeviceId } from '../core/device.ts';
+import { isDeviceId, isReachable, type DeviceId, type DeviceState } from '../core/device.ts';
 import { errorText } from '../core/errors.ts';
 import type { IdentityRef } from '../core/hub/identity.ts';
 import type { MethodAnswer, MethodCall } from '../core/hub/messaging.ts';
@@ -61,7 +61,7 @@ export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDev
   const registered = new Set<string>();
   /** One line of work a device: registering it, then its desired properties. */
   const work = new Map<string, Promise<void>>();
-  const lastState = new Map<string, string>();
+  const lastState = new Map<string, DeviceState>();
   let unsubscribe: (() => void) | undefined;
 
   function deviceOf(hub: string, { deviceId, moduleId }: IdentityRef): RegisteredDevice | undefined {
@@ -90,7 +90,7 @@ export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDev
   }
 
   function seen({ deviceId, state }: RegisteredDevice): void {
-    const isBack = state === 'good' && lastState.get(deviceId) !== 'good';
+    const isBack = isReachable(state) && !isReachable(lastState.get(deviceId));
     lastState.set(deviceId, state);
     if (field.autoRegister && !registered.has(deviceId)) queue(deviceId, () => register(deviceId));
     if (isBack) queue(deviceId, () => synchronise(deviceId));
@@ -117,7 +117,7 @@ export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDev
     const values = Object.entries(patch).filter(
       (entry): entry is [string, PointValue & Json] => writable.has(entry[0]) && isScalar(entry[1]),
     );
-    if (values.length === 0 || registry.get(deviceId)?.state !== 'good') return;
+    if (values.length === 0 || !isReachable(registry.get(deviceId)?.state)) return;
     const answers = await dispatcher.applyDesired(deviceId, Object.fromEntries(values), { actor: DESIRED_ACTOR });
     const confirmed: Record<string, Json> = {};
     for (const [point, { status, values: held }] of Object.entries(answers)) {
@@ -130,7 +130,7 @@ export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDev
 
   async function call(device: RegisteredDevice, { name, payload, caller, responseTimeoutMs }: MethodCall) {
     const { deviceId, state } = device;
-    if (state !== 'good') {
+    if (!isReachable(state)) {
       throw iotHubError(
         'DeviceNotOnline',
         `The device is ${state}; nothing is delivered to a device that is not good.`,
@@ -155,7 +155,7 @@ export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDev
       const device = deviceOf(hub, ref);
       if (device === undefined) return undefined;
       const { wallMs } = device.since;
-      return { isConnected: device.state === 'good', connectionChangedMs: wallMs, activityMs: wallMs };
+      return { isConnected: isReachable(device.state), connectionChangedMs: wallMs, activityMs: wallMs };
     },
     direct(hub, ref, methodCall) {
       const device = deviceOf(hub, ref);

@@ -69,8 +69,8 @@ function buildDispatcher(): Dispatcher {
     { deviceId: SLOW, points },
   ]);
   for (const deviceId of [PUMP, SLOW]) registry.report(deviceId, 'good');
-  const [commands, audit] = [memorySpace(), memorySpace()];
-  return createDispatcher({ registry, adapterOf: () => adapter, clock, telemetry, commands, audit });
+  const [commands, audit, writeRates] = [memorySpace(), memorySpace(), memorySpace()];
+  return createDispatcher({ registry, adapterOf: () => adapter, clock, telemetry, commands, audit, writeRates });
 }
 
 /** Connects the transport, and a client and a witness to its broker. */

@@ -133,6 +133,7 @@ class Site {
       telemetry: { emit: () => {} },
       commands: this.#space(this.#disk.commands, life),
       audit: this.#space(this.#disk.audit, life),
+      writeRates: this.#space(new Map(), life),
     });
   }
 

@@ -157,6 +157,7 @@ export function createAdminHarness(overrides: Partial<AdminOptions> = {}): Admin
         telemetry,
         commands: memorySpace(),
         audit: memorySpace(),
+        writeRates: memorySpace(),
       }),
       adapters: () => [
         { adapterId: 'bus-1', type: 'modbus', health: { status: 'running' }, lastProgressMs: undefined },

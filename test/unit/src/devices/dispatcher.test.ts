@@ -19,6 +19,8 @@ const point = (name: string, fields = {}) => ({ name, address: name, writable: t
 let clock: ManualClock;
 let registry: DeviceRegistry;
 let commands: StateSpace;
+let audit: StateSpace;
+let writeRates: StateSpace;
 let dispatcher: Dispatcher;
 let written: PointWrite[];
 let events: string[];
@@ -38,7 +40,7 @@ function build(): Dispatcher {
     invoke: ({ payload }) => Promise.resolve({ payload: { got: payload } }),
   };
   const telemetry = { emit: (name: string) => void events.push(name) };
-  return createDispatcher({ registry, adapterOf: () => adapter, clock, telemetry, commands, audit: memorySpace() });
+  return createDispatcher({ registry, adapterOf: () => adapter, clock, telemetry, commands, audit, writeRates });
 }
 
 const write = (values: Record<string, PointValue>, options: Partial<CommandOptions> = {}, deviceId: string = PUMP) =>
@@ -49,6 +51,8 @@ beforeEach(() => {
   written = [];
   events = [];
   commands = memorySpace();
+  audit = memorySpace();
+  writeRates = memorySpace();
   device = ({ value }) => Promise.resolve({ readBack: value, quality: GOOD });
   registry = createDeviceRegistry(clock, { emit: () => {} });
   const points = [
@@ -113,8 +117,22 @@ describe('dispatcher', () => {
     expect(written).toHaveLength(2);
   });
 
-  it('delivers nothing to a device that is not good', async () => {
-    for (const state of ['unknown', 'degraded', 'offline'] as const) {
+  it('keeps the time between writes of a point over a restart', async () => {
+    expect((await write({ valve: 1 })).status).toBe(200);
+    clock.advance(999);
+    dispatcher = build();
+    expect((await write({ valve: 2 })).status).toBe(429);
+    clock.advance(1);
+    expect((await write({ valve: 2 })).status).toBe(200);
+  });
+
+  it('writes to a device that answers, though one of its points cannot be read', async () => {
+    registry.report(PUMP, 'degraded', 'exception_2');
+    expect((await write({ relay: true })).status).toBe(200);
+  });
+
+  it('delivers nothing to a device that does not answer', async () => {
+    for (const state of ['unknown', 'offline'] as const) {
       registry.report(PUMP, state);
       expect((await write({ relay: true }, { id: state })).status).toBe(504);
       registry.report(PUMP, 'good');
@@ -154,6 +172,21 @@ describe('dispatcher', () => {
     dispatcher = build();
     expect(await write({ relay: true }, { id: 'a' })).toMatchObject({ status: 500, code: 'GW_COMMAND_UNKNOWN' });
     expect(written).toHaveLength(1);
+  });
+
+  it('has in its audit what a device was told when the gateway ended', async () => {
+    device = () => new Promise(() => {});
+    void write({ relay: true }, { id: 'a' });
+    dispatcher.write({ deviceId: DEAD, point: 'relay', value: false }, { actor: 'cli:root' }).catch(() => {});
+    await waitFor(() => written.length === 2);
+    // Nobody is told of what is under way as if it had ended.
+    expect(await dispatcher.audit({ limit: 10 })).toEqual([]);
+    dispatcher = build();
+    const records = await dispatcher.audit({ limit: 10 });
+    expect(records.toSorted((a, b) => a.device.localeCompare(b.device))).toMatchObject([
+      { device: DEAD, actor: 'cli:root', answer: { status: 500, code: 'GW_COMMAND_UNKNOWN' } },
+      { device: PUMP, id: 'a', request: '{"relay":true}', answer: { code: 'GW_COMMAND_UNKNOWN' } },
+    ]);
   });
 
   it('does nothing whose mark cannot be stored', async () => {

@@ -133,6 +133,7 @@ describe('adapter supervisor and dispatcher', () => {
       telemetry,
       commands: memorySpace(),
       audit: memorySpace(),
+      writeRates: memorySpace(),
     });
     const made: TestAdapter[] = [];
     const plan: AdapterPlan = {

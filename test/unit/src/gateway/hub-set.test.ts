@@ -82,6 +82,7 @@ async function build(heads: readonly HeadDefinition[] = [echo]): Promise<HubSet>
       adapterOf: () => undefined,
       commands: state.space('commands'),
       audit: state.space('audit'),
+      writeRates: state.space('write-rates'),
       clock,
       telemetry,
     }),

@@ -82,7 +82,7 @@ describe('devices of adapters in the hub', () => {
     registry.report(info.deviceId, 'good');
     expect(await state()).toBe('Connected');
     expect(await rig.hub.twins.get(HUB, meter)).toMatchObject({ connectionState: 'Connected' });
-    registry.report(info.deviceId, 'degraded', 'timeout');
+    registry.report(info.deviceId, 'offline', 'timeout');
     expect(await state()).toBe('Disconnected');
   });
 

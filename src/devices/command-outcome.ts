@@ -1,0 +1,55 @@
+// How a command ended, in the words of its answer.
+
+import type { WriteResult } from '../core/adapter.ts';
+import type { CommandAnswer, CommandStatus, DeviceCommand } from '../core/command.ts';
+import { qualityText, type JsonValue } from '../core/reading.ts';
+import { encodeValue } from '../pipeline/encode-json.ts';
+
+/** What was written before a failure is told with it. */
+export interface Progress {
+  readonly written: Map<string, WriteResult>;
+  payload?: unknown;
+}
+
+/** Of a command that was begun when the gateway ended. */
+export const UNKNOWN: CommandAnswer = {
+  status: 500,
+  code: 'GW_COMMAND_UNKNOWN',
+  reason:
+    'The gateway ended while it carried this command out, and does not know whether the device did it. Read the device, then send another command with another id.',
+};
+
+/** The command may come again with the same id. */
+export function isNotTaken(status: CommandStatus): boolean {
+  return status === 429 || status === 503;
+}
+
+/** Answered for good though it was never begun: past its deadline, or its device was away. */
+export function isOverFor(status: CommandStatus): boolean {
+  return status === 408 || status === 504;
+}
+
+/** What of an answer shows how far a command came. */
+export function progressOf({ written, payload }: Progress): Pick<CommandAnswer, 'values' | 'quality' | 'payload'> {
+  const values: Record<string, JsonValue> = {};
+  const quality: Record<string, string> = {};
+  for (const [point, result] of written) {
+    if (result.readBack !== undefined) values[point] = JSON.parse(encodeValue(result.readBack)) as JsonValue;
+    if (result.quality.level !== 'good') quality[point] = qualityText(result.quality);
+    else if (result.readBack === undefined) quality[point] = 'uncertain:unconfirmed';
+  }
+  return {
+    ...(written.size > 0 && { values }),
+    ...(Object.keys(quality).length > 0 && { quality }),
+    ...(payload !== undefined && { payload }),
+  };
+}
+
+/** What was asked for, as JSON. */
+export function requestText(command: DeviceCommand): string {
+  if (command.kind === 'action') return JSON.stringify(command.payload ?? null);
+  const members = Object.entries(command.values).map(
+    ([name, value]) => `${JSON.stringify(name)}:${encodeValue(value)}`,
+  );
+  return `{${members.join(',')}}`;
+}
