@@ -36,8 +36,6 @@ export function createErrorAnswers(context: HeadContext): AnswerError {
     const isMethod = request.routeOptions.url?.endsWith('/methods') ?? false;
     const body = (isMethod ? nestedErrorBody : httpErrorBody)(fault, id, clock.wallMs());
     reply.header('iothub-errorcode', fault.name).type('application/json; charset=utf-8');
-    // What was not read of a body would be taken for the next request.
-    if (fault.httpStatus === 413) reply.header('connection', 'close');
     await reply.status(fault.httpStatus).send(body);
   };
 }
