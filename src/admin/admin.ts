@@ -237,6 +237,7 @@ function metricsSnapshot(options: AdminOptions, facts: SnapshotFacts): MetricsSn
     startedAtSecs: facts.startedAtMs / 1000,
     inUse: {
       outbox_waiting_messages: outbox.waitingAppends,
+      outbox_untold_losses: outbox.untoldLosses,
       quarantine_messages: outbox.quarantined,
       points: options.points.size,
       devices: options.registry.list().length,

@@ -18,6 +18,8 @@ export const LIMITS = {
   /** Bytes of the newest index of each stream in memory, and places in it that its readers came to. */
   stream_index_bytes: 256 * 1024,
   stream_reader_places: 1024,
+  /** Losses by a limit, by device, reason and queue, that wait to be told together; at this many they are told at once. */
+  outbox_untold_losses: 256,
   /** Messages leased by one queue. */
   queue_in_flight_messages: 8192,
   /** Ranges done above a cursor; past it the pump waits for the lowest. */

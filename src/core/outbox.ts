@@ -274,6 +274,8 @@ export interface OutboxStats {
   readonly commitsTotal: number;
   readonly appendedTotal: number;
   readonly droppedTotal: number;
+  /** Ranges that a limit took and no message tells yet: durable, and told together within about a minute. */
+  readonly untoldLosses: number;
   /** Monotonic ms at which the last commit was answered, with success or error; feeds the watchdog. */
   readonly lastCommitAnsweredMs: number;
   /** `reject` or `drop_newest` refuses for want of room. With `drop_oldest` there is always room: see `droppedTotal`. */

@@ -38,9 +38,11 @@ interface Run {
 }
 
 /** One event message with its share of the chunk. */
-const NEWS_BYTES = 320;
+export const NEWS_BYTES = 320;
 
 export class DropLedger {
+  /** The commit tells what limits took; else that waits for a later one. */
+  tellsLimits = false;
   readonly #runs: Run[] = [];
   /** The newest run of each device, epoch, reason and queue; those that left the quarantine apart. */
   readonly #open = new Map<string, Run>();
@@ -84,7 +86,7 @@ export class DropLedger {
 
   /** About what the messages will take in the log, so that telling a loss does not break the limit that caused it. */
   get newsBytes(): number {
-    return this.#sources.size * NEWS_BYTES;
+    return this.tellsLimits ? this.#sources.size * NEWS_BYTES : 0;
   }
 
   get size(): number {
@@ -120,19 +122,24 @@ export class DropLedger {
    */
   news(events: readonly DropEvent[]): DropEvent[] {
     if (this.#told.size === 0) return [...events];
-    const ranges = new Map<string, DropEvent[]>();
     const told = [...this.#told.values()].map(({ deviceId, epoch, reason, queue, from, to }): DropEvent => {
       const lost = { kind: 'dropped', reason, deviceId, epoch, from, to, count: to - from + 1 } as const;
       return queue === undefined ? lost : { ...lost, queue };
     });
-    for (const event of [...told, ...events]) {
-      const key = `${event.reason} ${event.queue ?? ''} ${event.epoch} ${event.deviceId} ${event.from === undefined}`;
-      const list = ranges.get(key);
-      if (list === undefined) ranges.set(key, [event]);
-      else list.push(event);
-    }
-    return [...ranges.values()].flatMap(joinRanges);
+    return joinNews([...told, ...events]);
   }
+}
+
+/** Joined by device, epoch, reason and queue. */
+export function joinNews(events: readonly DropEvent[]): DropEvent[] {
+  const ranges = new Map<string, DropEvent[]>();
+  for (const event of events) {
+    const key = `${event.reason} ${event.queue ?? ''} ${event.epoch} ${event.deviceId} ${event.from === undefined}`;
+    const list = ranges.get(key);
+    if (list === undefined) ranges.set(key, [event]);
+    else list.push(event);
+  }
+  return [...ranges.values()].flatMap(joinRanges);
 }
 
 function dropEvent({ lost, from, to, count }: Run, queue?: QueueName): DropEvent {

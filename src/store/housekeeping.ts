@@ -133,8 +133,8 @@ export class Housekeeping {
     await core.read(() => refreshHead(core.state, core.reader));
     core.refusals.tell();
     const overQuota = core.settings.whenFull === 'drop_oldest' && liveBytes(core.state) > core.quotaBytes();
-    if (limits && (overQuota || core.refusals.owed() || core.limits.headIsTooOld()))
-      await core.change({ limits: true });
+    const due = overQuota || core.refusals.owed() || core.limits.headIsTooOld() || core.limits.owed();
+    if (limits && due) await core.change({ limits: true });
     await retainStreams(core);
     await this.#reclaim();
   }

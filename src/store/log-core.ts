@@ -340,6 +340,7 @@ export class LogCore {
   /** The commit is durable: takes it over. */
   #accept(batch: CommitBatch, { chunk, blocks, syncMs }: Committed): void {
     this.#releaseQueues();
+    this.limits.accepted();
     this.commitsTotal += 1;
     this.lastCommitAnsweredMs = this.clock.monotonicMs();
     if (chunk !== undefined) {

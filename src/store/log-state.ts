@@ -3,8 +3,9 @@
 
 import type { Clock } from '../core/clock.ts';
 import type { DeviceId } from '../core/device.ts';
-import type { QueueName, StreamName } from '../core/outbox.ts';
+import type { DropReason, QueueName, StreamName } from '../core/outbox.ts';
 import type { Timestamp } from '../core/time.ts';
+import type { DropEvent } from './drop-ledger.ts';
 import { QueueState, type QueueRecord } from './queue-state.ts';
 import { ShelfClock, type ShelfReading } from './shelf-clock.ts';
 import { StreamState, type StreamRecord } from './stream-state.ts';
@@ -47,7 +48,19 @@ export interface LogState {
   snapshotLogBytes: number;
   shelf: ShelfClock;
   droppedTotal: number;
+  /** Lost to a limit and not told by a message yet; replaced, never changed. */
+  untold: readonly DropEvent[];
 }
+
+/** Short, because every checkpoint has them. */
+type UntoldRecord = readonly [
+  reason: DropReason,
+  queue: QueueName | null,
+  epoch: string,
+  deviceId: DeviceId,
+  from: number,
+  to: number,
+];
 
 export interface CheckpointRecord {
   readonly tail: number;
@@ -62,6 +75,8 @@ export interface CheckpointRecord {
   readonly quarantine: QuarantineState;
   readonly shelfMs: number;
   readonly time: Timestamp;
+  /** Absent when there is none, and in what earlier releases wrote. */
+  readonly untold?: readonly UntoldRecord[];
 }
 
 export interface SnapshotRecord {
@@ -86,6 +101,7 @@ export function emptyState(epoch: string, clock: Clock): LogState {
     snapshotLogBytes: 0,
     shelf: new ShelfClock(clock, undefined, 0),
     droppedTotal: 0,
+    untold: [],
   };
 }
 
@@ -102,7 +118,17 @@ export function checkpointOf(state: LogState, clock: Clock): CheckpointRecord {
     quarantine: state.quarantine,
     shelfMs: state.shelf.nowMs(),
     time: clock.now(),
+    ...(state.untold.length === 0 ? {} : { untold: state.untold.map(untoldRecord) }),
   };
+}
+
+function untoldRecord({ reason, queue, epoch, deviceId, from = 0, to = 0 }: DropEvent): UntoldRecord {
+  return [reason, queue ?? null, epoch, deviceId, from, to];
+}
+
+function untoldEvent([reason, queue, epoch, deviceId, from, to]: UntoldRecord): DropEvent {
+  const event = { kind: 'dropped', reason, epoch, deviceId, from, to, count: to - from + 1 } as const;
+  return queue === null ? event : { ...event, queue };
 }
 
 export function snapshotOf(state: LogState): SnapshotRecord {
@@ -118,6 +144,7 @@ export function applyCheckpoint(state: LogState, record: CheckpointRecord): Shel
   state.clearedLogBytes = record.clearedLogBytes;
   state.nextQueueId = record.nextQueueId;
   Object.assign(state.quarantine, record.quarantine);
+  state.untold = (record.untold ?? []).map(untoldEvent);
   state.queues.clear();
   for (const queue of record.queues) state.queues.set(queue.name, QueueState.restore(queue, state.tail));
   for (const stream of record.streams ?? []) {

@@ -10,7 +10,8 @@
 // - What a commit evicts is gone when it is durable; until then its queues give nothing, so that what a crash or a failed
 //   write brings back cannot come behind what followed it.
 // - A message leaves without being accepted by all its endpoints only through a limit, a purge or damage: counted, told
-//   to the listener, and written into the log as a message of the gateway's own device in the same batch.
+//   to the listener, and told by a message of the gateway's own device, which stands in the same batch, or is owed by the
+//   checkpoint in it and follows within about a minute.
 // - After a failed write or sync nothing is written until the store was closed, reopened and verified. Memory is rolled
 //   back to what is durable; what the failed batch left on disk all the same keeps its offsets and is delivered.
 // - Nothing is kept in memory for each message that waits; for each device its last `seq`, for each queue its ranges.
@@ -297,6 +298,7 @@ export class LogOutbox implements Outbox {
       commitsTotal: core.commitsTotal,
       appendedTotal: core.appendedTotal,
       droppedTotal: state.droppedTotal,
+      untoldLosses: core.limits.untoldLosses,
       lastCommitAnsweredMs: core.lastCommitAnsweredMs,
       full: core.settings.whenFull !== 'drop_oldest' && (this.#refuses || (bytes > 0 && bytes >= core.quotaBytes())),
       queues: [...this.#queues.values()].map((queue) => queue.stats()),

@@ -7,7 +7,7 @@ import { decodeChunk, decodeRecord } from './chunk-decoder.ts';
 import { ChunkEncoder } from './chunk-encoder.ts';
 import { recordBytes } from './chunk-format.ts';
 import type { CommitBatch } from './commit-batch.ts';
-import type { QuarantineEvent } from './drop-ledger.ts';
+import { DropLedger, type QuarantineEvent } from './drop-ledger.ts';
 import { parseQuarantineKey, QUARANTINE_END, quarantineKey } from './keys.ts';
 import type { LogCore } from './log-core.ts';
 import type { QueueState } from './queue-state.ts';
@@ -187,11 +187,13 @@ export class Quarantine {
     await this.#core.change({
       prepare: (batch, context) => {
         batch.checkpoint = true;
+        const ledger = new DropLedger();
         for (const { id, queue, stored } of messages) {
           this.#delete(batch, id);
           const { seq, epoch } = stored;
-          context.ledger.add({ deviceId: stored.message.deviceId, epoch, seq, reason, queue });
+          ledger.add({ deviceId: stored.message.deviceId, epoch, seq, reason, queue });
         }
+        context.tellNow(ledger.events([...this.#core.state.queues.keys()]));
         return Promise.resolve();
       },
     });

@@ -5,7 +5,7 @@ import type { DeviceId } from '../core/device.ts';
 import type { DropReason } from '../core/outbox.ts';
 import { decodeIdentity, decodeRecord } from './chunk-decoder.ts';
 import { recordBytes, type Chunk } from './chunk-format.ts';
-import { readToldLoss, type DropLedger } from './drop-ledger.ts';
+import { readToldLoss, type DropEvent, type DropLedger } from './drop-ledger.ts';
 import type { LogReader } from './log-reader.ts';
 import { headOffset, liveBytes, type LogState } from './log-state.ts';
 import { lostRanges, type LostRange, type LostRanges } from './lost-ranges.ts';
@@ -18,6 +18,8 @@ export interface DropContext {
   readonly gatewayId: DeviceId;
   /** Registers how to undo one drop. */
   onUndo(undo: () => void): void;
+  /** Losses that are out of the order of the log, and so cannot be joined with others. */
+  tellNow(events: readonly DropEvent[]): void;
   /** Messages that cannot be read: lost, and nobody knows whose. */
   unreadable(queue: QueueState, messages: number): void;
 }

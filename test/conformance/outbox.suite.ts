@@ -5,10 +5,11 @@ import { PROPERTY_FIELDPOST_EVENT, PROPERTY_FIELDPOST_ID, type StoredMessage } f
 import type { DeviceId } from '../../src/core/device.ts';
 import type { Lane, Outbox, OutboxEvent, OutboxQueue, OutboxSettings, QueueDefinition } from '../../src/core/outbox.ts';
 import { formatOf } from '../../src/pipeline/encode.ts';
-import { SystemClock } from '../../src/platform/clock.ts';
 import { systemRandom } from '../../src/platform/random.ts';
+import { NEWS_INTERVAL_MS } from '../../src/store/limits.ts';
 import type { OutboxOptions } from '../../src/store/options.ts';
 import { message, timestamp } from '../support/builders.ts';
+import { PassingClock } from '../support/passing-clock.ts';
 import { waitFor } from '../support/wait.ts';
 
 export interface OutboxSubject {
@@ -51,6 +52,7 @@ export function describeOutbox(start: () => Promise<OutboxSubject>): void {
   let subject: OutboxSubject;
   let outbox: Outbox;
   let events: OutboxEvent[];
+  let clock: PassingClock;
 
   function options(changes: {
     settings?: Partial<OutboxSettings>;
@@ -58,7 +60,7 @@ export function describeOutbox(start: () => Promise<OutboxSubject>): void {
   }): OutboxOptions {
     return {
       gatewayId: 'gateway' as DeviceId,
-      clock: new SystemClock(),
+      clock,
       random: systemRandom,
       settings: { ...SETTINGS, ...changes.settings },
       queues: changes.queues ?? [UPSTREAM],
@@ -73,6 +75,7 @@ export function describeOutbox(start: () => Promise<OutboxSubject>): void {
 
   beforeEach(async () => {
     events = [];
+    clock = new PassingClock();
     subject = await start();
   });
   afterEach(async () => {
@@ -408,12 +411,88 @@ export function describeOutbox(start: () => Promise<OutboxSubject>): void {
         seq,
       } of own)
         expect(lost.has(`${deviceId} ${seq}`)).toBe(false);
-      const told = kept.filter(({ message: { properties } }) => properties[PROPERTY_FIELDPOST_EVENT] === 'dropped');
+      clock.pass(NEWS_INTERVAL_MS);
+      await outbox.append([entry('more')]);
+      const told = (await take(queue, 1000)).filter(
+        ({ message: { properties } }) => properties[PROPERTY_FIELDPOST_EVENT] === 'dropped',
+      );
       expect(told.length).toBeGreaterThan(0);
       expect(JSON.parse(text(told[0] as StoredMessage))).toMatchObject({
         event: 'dropped',
         epoch: outbox.epoch,
         reason: 'max_bytes',
+      });
+    });
+
+    describe('tells what a queue loses for a while together', () => {
+      const DEAD = { ...UPSTREAM, name: 'dead', maxBytes: 20_000 };
+      const flood = async (count: number): Promise<void> => {
+        for (let index = 0; index < count; index += 1) {
+          await outbox.append(Array.from({ length: 10 }, (_, at) => entry('x'.repeat(256), { device: `d${at}` })));
+        }
+      };
+      /** What messages in `$upstream` say to be lost, as `device seq`, and how many messages that takes. */
+      const told = async (): Promise<{ lost: Set<string>; messages: number }> => {
+        const lost = new Set<string>();
+        let messages = 0;
+        for (const stored of await outbox.browse({ queue: '$upstream', limit: 10_000 })) {
+          if (stored.message.properties[PROPERTY_FIELDPOST_EVENT] !== 'dropped') continue;
+          messages += 1;
+          const { device, from, to } = JSON.parse(text(stored)) as { device: string; from: number; to: number };
+          for (let seq = from; seq <= to; seq += 1) if (device !== 'gateway') lost.add(`${device} ${seq}`);
+        }
+        return { lost, messages };
+      };
+      const emitted = (): Set<string> => {
+        const lost = new Set<string>();
+        for (const event of events) {
+          if (event.kind !== 'dropped' || event.deviceId === 'gateway') continue;
+          for (let seq = event.from ?? 0; seq <= (event.to ?? -1); seq += 1) lost.add(`${event.deviceId} ${seq}`);
+        }
+        return lost;
+      };
+
+      it('the first at once, then no more than once an interval, also when nothing comes in any more', async () => {
+        await open({ queues: [UPSTREAM, DEAD] });
+        await flood(10);
+        const first = await told();
+        expect(first.lost.size).toBeGreaterThan(0);
+        expect(first.messages).toBeLessThanOrEqual(11);
+        await flood(100);
+        // The listener has heard of each already.
+        expect(emitted().size).toBeGreaterThan(900);
+        expect((await told()).messages).toBe(first.messages);
+        expect(outbox.stats().untoldLosses).toBeGreaterThan(0);
+        clock.pass(NEWS_INTERVAL_MS);
+        await waitFor(() => outbox.stats().untoldLosses === 0);
+        const all = await told();
+        expect(all.messages).toBeLessThanOrEqual(first.messages + 11);
+        for (const each of emitted()) expect(all.lost.has(each), each).toBe(true);
+      });
+
+      it('at once when it would be too many', async () => {
+        await open({ queues: [UPSTREAM, DEAD] });
+        await flood(10);
+        const before = (await told()).messages;
+        const devices = Array.from({ length: 400 }, (_, at) => entry('x'.repeat(256), { device: `many-${at}` }));
+        await outbox.append(devices);
+        await outbox.append(devices);
+        expect((await told()).messages).toBeGreaterThan(before + 256);
+        expect(outbox.stats().untoldLosses).toBeLessThan(256);
+      });
+
+      it('also over a restart', async () => {
+        await open({ queues: [UPSTREAM, DEAD] });
+        if (subject.reopen === undefined) return;
+        await flood(40);
+        const { untoldLosses } = outbox.stats();
+        expect(untoldLosses).toBeGreaterThan(0);
+        await outbox.close();
+        outbox = await subject.reopen(options({ queues: [UPSTREAM, DEAD] }));
+        expect(outbox.stats().untoldLosses).toBe(untoldLosses);
+        await waitFor(() => outbox.stats().untoldLosses === 0);
+        const all = await told();
+        for (const each of emitted()) expect(all.lost.has(each), each).toBe(true);
       });
     });
 
@@ -484,6 +563,8 @@ export function describeOutbox(start: () => Promise<OutboxSubject>): void {
       expect(lost()).toMatchObject([{ reason: 'max_age', from: 1, to: 2, count: 2 }]);
       // The news of it expires too, once at least.
       await waitFor(() => lost().some((event) => event.kind === 'dropped' && event.deviceId === 'gateway'));
+      expect(outbox.stats().untoldLosses).toBeGreaterThan(0);
+      clock.pass(NEWS_INTERVAL_MS);
       await waitFor(async () => {
         const told = await take(queue);
         await accept(queue, told);

@@ -25,6 +25,7 @@ const snapshot: MetricsSnapshot = {
     commitsTotal: 9,
     appendedTotal: 17,
     droppedTotal: 0,
+    untoldLosses: 0,
     lastCommitAnsweredMs: 1,
     full: false,
     streams: [],

@@ -65,6 +65,7 @@ describe('what a limit takes', () => {
       ledger,
       gatewayId: 'gateway' as DeviceId,
       onUndo: () => {},
+      tellNow: () => {},
       unreadable: () => {},
     };
     await dropFromHead(context, 'max_bytes', () => false);
