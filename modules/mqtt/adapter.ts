@@ -26,6 +26,7 @@ import { createPreset } from './presets/presets.ts';
 import { typicalPoints } from './presets/typical-points.ts';
 import { RemoteBroker } from './remote-broker.ts';
 import { onlyOf, Replay } from './replay.ts';
+import { isTopicName } from './topic-name.ts';
 import { Writer } from './writer.ts';
 
 /** What carries the traffic. */
@@ -39,6 +40,7 @@ interface Carrier {
 
 /** How often silent devices are looked for, as a part of the time that they may be silent. */
 const SILENCE_LOOKS = 4;
+const TOLD_TOPIC_CHARS = 128;
 
 export function createMqttAdapter(config: MqttConfig, context: AdapterContext): Adapter {
   return new MqttAdapter(config, context);
@@ -77,7 +79,12 @@ class MqttAdapter implements Adapter {
     this.#devices = new Devices({ ...context, addDevice }, this.#describe);
     this.#replayed = new Devices(context, this.#describe);
     this.#replays = this.#createReplays(configured.points);
-    const publish = (message: Publish): Promise<void> => this.#carrier.publish(message);
+    const publish = (message: Publish): Promise<void> => {
+      // Names that a device told of itself become parts of topics.
+      if (isTopicName(message.topic)) return this.#carrier.publish(message);
+      const fault = `${JSON.stringify(message.topic.slice(0, TOLD_TOPIC_CHARS))} is no topic; nothing was sent.`;
+      return Promise.reject(new GatewayError('GW_WRITE_REFUSED', fault));
+    };
     this.#writer = new Writer(context.clock, publish);
     const intake = createIntake({
       context,

@@ -8,6 +8,7 @@
 import { LIMITS, type StateChange, type StateSpace } from '#sdk';
 import { FilterTrie } from './filter-trie.ts';
 import { decodePacket, encodePacket, type KeptPacket } from './kept-packet.ts';
+import { isTopicName } from './topic-name.ts';
 
 /** The longest key of the state store is 512 bytes. */
 const KEY_MAX_BYTES = 480;
@@ -59,13 +60,22 @@ export class BrokerStore {
     for await (const [key, value] of this.#state.entries(RETAINED)) {
       const packet = decodePacket(value);
       if (packet === undefined) this.#refused('unreadable_state', { key });
-      else this.#keepRetained(packet);
+      else if (isTopicName(packet.topic)) this.#keepRetained(packet);
+      else await this.#dropBadTopic(key, packet);
     }
     for await (const [key, value] of this.#state.entries(WILL)) {
       const packet = decodePacket(value);
-      if (packet !== undefined) this.#wills.set(decodeURIComponent(key.slice(WILL.length)), packet);
+      if (packet === undefined) this.#refused('unreadable_state', { key });
+      else if (isTopicName(packet.topic)) this.#wills.set(decodeURIComponent(key.slice(WILL.length)), packet);
+      else await this.#dropBadTopic(key, packet);
     }
-    for await (const [key, value] of this.#state.entries(QUEUE)) this.#loadQueued(key, value);
+    for await (const [key, value] of this.#state.entries(QUEUE)) await this.#loadQueued(key, value);
+  }
+
+  /** Earlier releases took topics that are none: a client that is sent one ends its connection (MQTT 3.1.1, 1.5.3). */
+  async #dropBadTopic(key: string, { topic }: KeptPacket): Promise<void> {
+    this.#refused('bad_topic', { topic });
+    await this.#state.write([{ key }]);
   }
 
   #loadSession(clientId: string, value: Uint8Array): void {
@@ -81,12 +91,16 @@ export class BrokerStore {
     }
   }
 
-  #loadQueued(key: string, value: Uint8Array): void {
+  async #loadQueued(key: string, value: Uint8Array): Promise<void> {
     const [client = '', position = ''] = key.slice(QUEUE.length).split('/');
     const session = this.#sessions.get(decodeURIComponent(client));
     const packet = decodePacket(value);
     if (session === undefined || packet === undefined) {
       this.#refused('unreadable_state', { key });
+      return;
+    }
+    if (!isTopicName(packet.topic)) {
+      await this.#dropBadTopic(key, packet);
       return;
     }
     const bytes = value.byteLength;

@@ -19,7 +19,7 @@ import type { MqttConfig } from './config.ts';
 import { ClientInput } from './client-input.ts';
 import type { Devices } from './devices.ts';
 import type { Publish } from './dialect.ts';
-import { FieldAedes, heard, isAtWork } from './field-aedes.ts';
+import { FieldAedes, hasEnded, heard, isAtWork, isVersionError, willOf } from './field-aedes.ts';
 import { guardOutput } from './guarded-output.ts';
 import { refusalReason, type Intake } from './intake.ts';
 import { startListeners, type Incoming, type Listeners } from './listeners.ts';
@@ -27,6 +27,8 @@ import { createPersistence } from './persistence.ts';
 import { PublishLane } from './publish-lane.ts';
 import { TokenBucket } from './rate-limit.ts';
 import { Refusal } from './refusal.ts';
+import { refuseBadStrings } from './strict-strings.ts';
+import { isTopicName, TOPIC_MAX_LEVELS } from './topic-name.ts';
 
 /** From the TCP connection to CONNECT. */
 const CONNECT_MS = 10_000;
@@ -36,9 +38,16 @@ const NOT_STORED_PAUSE_MS = 1000;
 /** CONNACK return codes (MQTT 3.1.1, 3.2.2.3). */
 const UNAVAILABLE = 3;
 const BAD_CREDENTIALS = 4;
+const NOT_AUTHORIZED = 5;
 /** Addresses whose connects are counted. */
 const CONNECT_ADDRESSES = 1024;
-const TOPIC_LEVELS = 32;
+
+/** What is looked at of a CONNECT before the credentials. */
+interface ConnectFacts {
+  readonly clientId: string;
+  readonly clean?: boolean | undefined;
+  readonly will?: { readonly topic: string } | undefined;
+}
 
 export interface BrokerOptions {
   readonly config: MqttConfig;
@@ -63,6 +72,8 @@ export class Broker {
   readonly #connections = new Map<object, Connection>();
   readonly #clients = new Map<string, Client>();
   readonly #connects = new Map<string, TokenBucket>();
+  /** Ended for their silence, which was told. */
+  readonly #silent = new WeakSet<Client>();
   #listeners: Listeners | undefined;
   #open = 0;
   /** A start that failed for its port is tried again. */
@@ -81,7 +92,7 @@ export class Broker {
         connectTimeout: CONNECT_MS,
         maxClientsIdLength: CLIENT_ID_MAX_BYTES,
         maxInflightInbound: 100,
-        maxTopicLevels: TOPIC_LEVELS,
+        maxTopicLevels: TOPIC_MAX_LEVELS,
         // Nobody waits for a subscriber that takes nothing: guardOutput.
         drainTimeout: 0,
         preConnect: (client, packet, done) => {
@@ -111,7 +122,10 @@ export class Broker {
     const onError = (client: Client, error: Error): void => this.#tellError(client, error);
     aedes.on('clientError', onError);
     aedes.on('connectionError', onError);
-    aedes.on('keepaliveTimeout', (client) => this.#refuse('keepalive_timeout', { client: client.id }));
+    aedes.on('keepaliveTimeout', (client) => {
+      this.#silent.add(client);
+      this.#refuse('keepalive_timeout', { client: client.id });
+    });
     // The store could not be written or read: told by it, and the client that it happened to is gone.
     (aedes as EventEmitter).on('error', (error: unknown) =>
       this.#refuse('state_not_written', { error: errorText(error) }),
@@ -226,6 +240,7 @@ export class Broker {
     });
     coalesceWrites(stream);
     const client = this.#aedes.handle(stream);
+    refuseBadStrings(client);
     input.start(() => isAtWork(client));
   }
 
@@ -243,13 +258,14 @@ export class Broker {
     };
   }
 
-  #connectFault(packet: { readonly clientId: string; readonly clean?: boolean | undefined }): string | undefined {
+  #connectFault(packet: ConnectFacts): string | undefined {
     if (Buffer.byteLength(packet.clientId) > CLIENT_ID_MAX_BYTES) return 'client_id_too_long';
     // MQTT 3.1.1, 3.1.3.1: without an id there is no session to keep.
     if (packet.clientId === '' && packet.clean !== true) return 'no_client_id';
     if (packet.clean !== true && this.#store.full && !this.#store.hasSession(packet.clientId))
       return 'too_many_sessions';
-    return undefined;
+    // The library publishes a will without looking at its topic.
+    return packet.will === undefined || isTopicName(packet.will.topic) ? undefined : 'bad_will_topic';
   }
 
   async #authenticate(
@@ -272,6 +288,10 @@ export class Broker {
         this.#store.isForeign(client.id, principal.username) ||
         (live !== undefined && this.#principalOf(live)?.username !== principal.username);
       if (foreign) return this.#refuseLogin(client, 'client_id_in_use', 2);
+      // Asked now: when a crash leaves the will, nobody is there any more to be asked.
+      const will = willOf(client);
+      const refused = will === undefined ? undefined : this.#publishFault(principal, will);
+      if (refused !== undefined) return this.#refuseLogin(client, refused, NOT_AUTHORIZED);
       connection.principal = principal;
       return [null, true];
     } catch (error) {
@@ -318,7 +338,7 @@ export class Broker {
     else stored.then(pass, (error: unknown) => this.#notStored({ client, packet, error, done, pass }));
   }
 
-  #publishFault(principal: Principal | undefined, { topic }: PublishPacket): string | undefined {
+  #publishFault(principal: Principal | undefined, { topic }: { readonly topic: string }): string | undefined {
     if (topic.startsWith('$')) return 'reserved_topic';
     // A will that a crash left: its client was asked when it connected.
     if (principal === undefined || principal.everyDevice) return undefined;
@@ -390,9 +410,14 @@ export class Broker {
       if (error.reason !== 'told') this.#refuse(error.reason, { client: client.id });
       return;
     }
-    // A connection that breaks is no refusal.
-    if (systemCode(error) !== undefined || client.conn.destroyed) return;
-    this.#refuse('protocol_error', { client: client.id, error: error.message });
+    // A connection that breaks is no refusal, nor is what could not be sent to one that was gone before.
+    if (systemCode(error) !== undefined || this.#silent.has(client) || !hasEnded(client, error)) return;
+    const reason = isVersionError(error) ? 'unsupported_protocol_version' : 'protocol_error';
+    this.#refuse(reason, {
+      client: client.id ?? undefined,
+      address: this.#connections.get(client.conn)?.remoteAddress,
+      error: error.message,
+    });
   }
 
   #refuse(reason: string, fields: Readonly<Record<string, unknown>> = {}): void {

@@ -69,6 +69,8 @@ export class FieldAedes extends Aedes {
 interface ClientState {
   readonly _keepaliveTimer: NodeJS.Timeout | null;
   readonly _parsingBatch: number;
+  /** Of the CONNECT that is being looked at. */
+  readonly _will?: { readonly topic: string } | null;
 }
 
 /** Begins a client's keep-alive time anew, as the library does for each packet that it sees. */
@@ -79,4 +81,20 @@ export function heard(client: Client): void {
 /** Whether packets that the library was given are not done yet. */
 export function isAtWork(client: Client): boolean {
   return (client as Client & ClientState)._parsingBatch > 0;
+}
+
+/** The will of a client that is being let in. */
+export function willOf(client: Client): { readonly topic: string } | undefined {
+  return (client as Client & ClientState)._will ?? undefined;
+}
+
+/** Whether the library ended the connection for this error. */
+export function hasEnded(client: Client, error: Error): boolean {
+  // For a packet that may not come now it closes the connection first, and gives the packet with the error.
+  return client.conn.errored === error || 'info' in error;
+}
+
+/** Whether it is the answer to a CONNECT of another version than 3.1 and 3.1.1 (MQTT 3.1.1, 3.1.2-2). */
+export function isVersionError(error: Error): boolean {
+  return 'errorCode' in error && error.errorCode === 1;
 }

@@ -4,6 +4,8 @@
 /** Packet type PUBLISH (MQTT 3.1.1, 2.2.1). */
 const PUBLISH = 3;
 const CONNECT = 1;
+/** CONNECT, PUBLISH to PUBREL and PUBCOMP, SUBSCRIBE, UNSUBSCRIBE, PINGREQ, DISCONNECT; the others are a server's, or none. */
+const OF_CLIENTS: ReadonlySet<number> = new Set([CONNECT, PUBLISH, 4, 5, 6, 7, 8, 10, 12, 14]);
 
 export type FrameFault = 'packet_too_large' | 'malformed_packet' | 'no_connect';
 
@@ -44,6 +46,7 @@ export class FrameMeter {
         // The first packet must be CONNECT (3.1.0-1): what is not MQTT at all ends here.
         if (this.#first && this.#type !== CONNECT) return 'no_connect';
         this.#first = false;
+        if (!OF_CLIENTS.has(this.#type)) return 'malformed_packet';
         this.#length = 0;
         this.#lengthBytes = 0;
         continue;

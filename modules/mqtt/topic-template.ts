@@ -1,10 +1,8 @@
 // Topic templates such as `sensors/{device_id}/telemetry`, read both ways: which device a topic means, and which topic
 // belongs to a device.
 
-/** MQTT 3.1.1, 1.5.3: a UTF-8 string has at most this many bytes. */
-const TOPIC_MAX_BYTES = 65_535;
-/** Levels that a topic may have; deeper ones are refused by the broker as well. */
-export const TOPIC_MAX_LEVELS = 32;
+import { TOPIC_MAX_BYTES, TOPIC_MAX_LEVELS } from './topic-name.ts';
+
 const PLACEHOLDER = /\{([^{}]*)\}/g;
 
 export interface TopicTemplate {
