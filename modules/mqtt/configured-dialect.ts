@@ -235,7 +235,9 @@ export function textFacts(value: unknown, names: Readonly<Record<string, string>
   return Object.fromEntries(
     Object.entries(names).flatMap(([from, to]) => {
       const fact = value[from];
-      return typeof fact === 'string' || typeof fact === 'number' ? [[to, String(fact).slice(0, 256)]] : [];
+      return typeof fact === 'string' || typeof fact === 'number' || typeof fact === 'bigint'
+        ? [[to, String(fact).slice(0, 256)]]
+        : [];
     }),
   );
 }

@@ -1,15 +1,15 @@
 // Reading JSON payloads: parsing within bounds, JSON pointers, values of points.
 
-import { GOOD, type PointValue, type Reading } from '#sdk';
+import { GOOD, parseExactJson, type PointValue, type Reading } from '#sdk';
 
 const decoder = new TextDecoder('utf-8', { fatal: true });
 
-/** Undefined when the bytes are not JSON. */
+/** Integers beyond 2^53-1 are bigint. Undefined when the bytes are not JSON. */
 export function parseJson(payload: Uint8Array): unknown {
   const text = parseText(payload);
   if (text === undefined) return undefined;
   try {
-    return JSON.parse(text) as unknown;
+    return parseExactJson(text);
   } catch {
     return undefined;
   }
@@ -55,7 +55,7 @@ export function pointValue(value: unknown, type: ValueType): PointValue | undefi
   switch (type) {
     case 'any':
       if (typeof value === 'number') return Number.isFinite(value) ? value : undefined;
-      return typeof value === 'boolean' || typeof value === 'string' ? value : undefined;
+      return typeof value === 'boolean' || typeof value === 'string' || typeof value === 'bigint' ? value : undefined;
     case 'number':
     case 'integer':
       return numberOf(value, type === 'integer');
@@ -63,15 +63,20 @@ export function pointValue(value: unknown, type: ValueType): PointValue | undefi
       return booleanOf(value);
     case 'string':
       if (typeof value === 'string') return value;
-      return typeof value === 'number' || typeof value === 'boolean' ? String(value) : undefined;
+      if (typeof value === 'number') return Number.isFinite(value) ? String(value) : undefined;
+      return typeof value === 'boolean' || typeof value === 'bigint' ? String(value) : undefined;
     default:
       return type satisfies never;
   }
 }
 
+/** Of an integer of 64 bits and its sign; longer ones are no value, because a number would round them. */
+const INTEGER_MAX_CHARS = 21;
+
 function numberOf(value: unknown, whole: boolean): number | bigint | undefined {
-  if (typeof value === 'string' && /^-?\d{1,20}$/.test(value) && !Number.isSafeInteger(Number(value))) {
-    return BigInt(value);
+  if (typeof value === 'bigint') return value;
+  if (typeof value === 'string' && /^[-+]?\d+$/.test(value.trim()) && !Number.isSafeInteger(Number(value))) {
+    return value.length <= INTEGER_MAX_CHARS ? BigInt(value) : undefined;
   }
   const text = typeof value === 'string' && /^[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?$/.test(value.trim());
   const number = text ? Number(value) : value;

@@ -1,5 +1,6 @@
 // From a frame to values, without code: what each kind of decoding finds in it, by the names of points.
 
+import { parseExactJson } from '#sdk';
 import type { DecodeConfig, ValueType } from './config-decode.ts';
 import type { Decoded, Decoder } from './decoded.ts';
 import { createLayoutDecoder } from './decode-layout.ts';
@@ -77,7 +78,7 @@ function jsonDecoder({ values: pointers, types }: ConfigOf<'json'>): Decoder {
     decode(frame) {
       let document: unknown;
       try {
-        document = JSON.parse(frame.toString('utf8'));
+        document = parseExactJson(frame.toString('utf8'));
       } catch {
         return { kind: 'fault', reason: 'not_json' };
       }
@@ -114,7 +115,8 @@ function jsonValue(value: unknown, type: ValueType | undefined): Decoded {
   if (value === undefined || value === null) return { bad: 'missing' };
   if (typeof value === 'object') return { bad: 'not_a_value' };
   if (type !== undefined && typeof value === 'string') return parseValue(value, type, '.');
-  if (typeof value !== 'number' && typeof value !== 'boolean' && typeof value !== 'string')
+  if (typeof value === 'number' && !Number.isFinite(value)) return { bad: 'not_a_number' };
+  if (typeof value !== 'number' && typeof value !== 'bigint' && typeof value !== 'boolean' && typeof value !== 'string')
     return { bad: 'not_a_value' };
   return { value: type === 'string' ? String(value) : value };
 }

@@ -42,6 +42,7 @@ export interface PointOptions {
 export function createPoint({ name, address, config, decode, scale }: PointOptions): Point {
   const values = valueKind(name, config, decode);
   const scaling: Scaling = { scale: config?.scale ?? scale, offset: config?.offset, decimals: config?.decimals };
+  const isScaled = scaling.scale !== undefined || scaling.offset !== undefined;
   const unit = config?.unit === undefined ? {} : { unit: config.unit };
   const bad = (reason: string): Reading => ({ point: name, quality: { level: 'bad', reason }, ...unit });
   const isInside = (value: number | bigint): boolean =>
@@ -60,7 +61,9 @@ export function createPoint({ name, address, config, decode, scale }: PointOptio
     bad,
     read(decoded) {
       if ('bad' in decoded) return bad(decoded.bad);
-      const value = typeof decoded.value === 'number' ? scaled(decoded.value, scaling) : decoded.value;
+      // What is scaled is a double; an integer beyond 2^53-1 that is not stays exact.
+      const isNumeric = typeof decoded.value === 'number' || (typeof decoded.value === 'bigint' && isScaled);
+      const value = isNumeric ? scaled(Number(decoded.value), scaling) : decoded.value;
       const isNumber = typeof value === 'number' || typeof value === 'bigint';
       return isNumber && !isInside(value) ? bad('out_of_range') : { point: name, value, quality: GOOD, ...unit };
     },
@@ -73,7 +76,9 @@ export function createPoint({ name, address, config, decode, scale }: PointOptio
       }
       if (typeof value === 'number' || typeof value === 'bigint') {
         if (!isInside(value)) throw refused(name, `${value} is outside ${config?.min ?? '…'} to ${config?.max ?? '…'}`);
-        return typeof value === 'number' ? unscaled(value, scaling) : value;
+        if (typeof value === 'number') return unscaled(value, scaling);
+        if (isScaled) throw refused(name, `${value} is too large for a scaled point`);
+        return value;
       }
       const isNumeric = [config?.min, config?.max, scaling.scale, scaling.offset].some((field) => field !== undefined);
       if (isNumeric) throw refused(name, 'it takes a number');

@@ -5,6 +5,7 @@ import { z } from 'zod';
 import type { CommandAnswer, DeviceCommand } from '../core/command.ts';
 import { isDeviceId, isReachable, type DeviceId, type DeviceState } from '../core/device.ts';
 import { errorText } from '../core/errors.ts';
+import { parseExactJson } from '../core/exact-json.ts';
 import type { IdentityRef } from '../core/hub/identity.ts';
 import type { MethodAnswer, MethodCall } from '../core/hub/messaging.ts';
 import { LIMITS } from '../core/limits.ts';
@@ -52,7 +53,7 @@ const WRITE = 'write';
 const DESIRED_ACTOR = 'hub:desired';
 
 const writeSchema = z
-  .record(z.string(), z.union([z.number(), z.boolean(), z.string()]))
+  .record(z.string(), z.union([z.number(), z.bigint(), z.boolean(), z.string()]))
   .refine((values) => Object.keys(values).length > 0 && Object.keys(values).length <= LIMITS.command_values);
 
 export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDevices {
@@ -183,7 +184,9 @@ export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDev
 function commandOf(deviceId: DeviceId, name: string, payload: Uint8Array): DeviceCommand {
   let body: unknown;
   try {
-    body = payload.byteLength === 0 ? undefined : JSON.parse(Buffer.from(payload).toString('utf8'));
+    const text = Buffer.from(payload).toString('utf8');
+    // What is written to a point is not rounded; the payload of an action is JSON like any other.
+    if (text !== '') body = name === WRITE ? parseExactJson(text) : JSON.parse(text);
   } catch {
     throw iotHubError('IotHubFormatError', 'The payload is not JSON.');
   }

@@ -8,6 +8,7 @@ export * from '../core/delivery.ts';
 export * from '../core/device.ts';
 export * from '../core/endpoint.ts';
 export * from '../core/errors.ts';
+export * from '../core/exact-json.ts';
 export * from '../core/http-status.ts';
 export * from '../core/hub/access.ts';
 export * from '../core/hub/head.ts';

@@ -8,6 +8,7 @@ import { z } from 'zod';
 import { COMMAND_ID_MAX_BYTES, type CommandAnswer, type DeviceCommand } from '../core/command.ts';
 import type { IncomingCommand } from '../core/endpoint.ts';
 import { GatewayError } from '../core/errors.ts';
+import { parseExactJson } from '../core/exact-json.ts';
 import { LIMITS } from '../core/limits.ts';
 
 export interface ParsedCommand {
@@ -41,7 +42,7 @@ const writeSchema = z.strictObject({
   values: z
     .record(
       z.string(),
-      z.union([z.number(), z.boolean(), z.string()], { error: 'must be a number, true, false or a text' }),
+      z.union([z.number(), z.bigint(), z.boolean(), z.string()], { error: 'must be a number, true, false or a text' }),
     )
     .refine((values) => Object.keys(values).length > 0, { error: 'must name a point' })
     .refine((values) => Object.keys(values).length <= LIMITS.command_values, {
@@ -49,7 +50,19 @@ const writeSchema = z.strictObject({
     }),
 });
 
-const actionSchema = z.strictObject({ ...common, payload: z.unknown().optional() });
+const actionSchema = z.strictObject({
+  ...common,
+  payload: z
+    .unknown()
+    .refine((payload) => !holdsLongInteger(payload), { error: 'has an integer beyond 2^53-1; send it as a text' })
+    .optional(),
+});
+
+/** A payload is handed on as JSON, whose numbers are doubles to whoever reads them. */
+function holdsLongInteger(value: unknown): boolean {
+  if (typeof value === 'object' && value !== null) return Object.values(value).some(holdsLongInteger);
+  return typeof value === 'bigint' || Number.isNaN(value);
+}
 
 /** Faults that are told of one command. */
 const FAULTS_TOLD = 5;
@@ -67,7 +80,7 @@ export function readCommand(incoming: IncomingCommand): {
   }
   let body: unknown;
   try {
-    body = JSON.parse(UTF8.decode(payload));
+    body = parseExactJson(UTF8.decode(payload));
   } catch (error) {
     const fault = new GatewayError('GW_MESSAGE_INVALID', 'The command is not JSON in UTF-8.', { cause: error });
     return { id: undefined, parsed: fault };

@@ -58,6 +58,16 @@ it('JSON by pointers', () => {
   expect(decode({ kind: 'json', values: { p: '/__proto__/x' } }, '{}')).toBe('no_match');
 });
 
+it('integers of JSON beyond 2^53-1, exact or bad', () => {
+  const config = { kind: 'json', values: { a: '/a', b: '/b', text: '/a', inf: '/c' }, types: { text: 'string' } };
+  expect(decode(config, '{"a":12345678901234567890,"b":123456789012345678901234,"c":1e999}')).toEqual({
+    a: 12_345_678_901_234_567_890n,
+    b: 'bad:not_a_number',
+    text: '12345678901234567890',
+    inf: 'bad:not_a_number',
+  });
+});
+
 it('NMEA 0183', () => {
   const config = { kind: 'nmea', sentences: ['GGA'], fields: { pitch: { sentence: 'PASHR', field: 5 } } };
   expect(decode(config, '$GNGGA,123519,4807.038,N,01131.000,W,1,08,0.9,545.4,M,46.9,M,,')).toEqual({
