@@ -1,7 +1,8 @@
 // Devices and a subscriber at the byte level: made so cheap that what is measured is the broker and not its clients.
 
 import { once } from 'node:events';
-import { connect, type Socket } from 'node:net';
+import { connect } from 'node:net';
+import type { Duplex } from 'node:stream';
 
 const CONNACK = 2;
 const PUBLISH = 3;
@@ -19,6 +20,12 @@ export interface LoadOptions {
   readonly messages: number;
   /** Of all together; undefined: as fast as they are answered. */
   readonly perSecond?: number;
+  /** A connected client; undefined: over TCP, without credentials. */
+  readonly open?: (clientId: string) => Promise<Duplex>;
+  /** Of a publisher. Default: `leaf/{clientId}/telemetry`. */
+  readonly topicOf?: (clientId: string) => string;
+  /** Times from a message to its PUBACK are put here, in ms. */
+  readonly latenciesMs?: number[];
 }
 
 export interface Load {
@@ -32,7 +39,10 @@ export interface Load {
 /** Connects the publishers `device-0` and on, which publish to `leaf/device-N/telemetry`. */
 export async function startLoad(options: LoadOptions): Promise<Load> {
   const sockets = await Promise.all(
-    Array.from({ length: options.publishers }, (_, index) => openClient(options, `device-${index}`)),
+    Array.from({ length: options.publishers }, (_, index) => {
+      const clientId = `device-${index}`;
+      return options.open?.(clientId) ?? openClient(options, clientId);
+    }),
   );
   const startedMs = performance.now();
   const ends = sockets.map((socket, index) => publishAll(socket, index, options));
@@ -49,24 +59,30 @@ export async function startLoad(options: LoadOptions): Promise<Load> {
 export async function openClient(
   { host, port }: { readonly host: string; readonly port: number },
   clientId: string,
-): Promise<Socket> {
+): Promise<Duplex> {
   const socket = connect({ host, port, noDelay: true });
   socket.on('error', () => {});
   await once(socket, 'connect');
   // CONNECT (MQTT 3.1.1, 3.1): clean session, no keep-alive.
   const body = Buffer.concat([text('MQTT'), Buffer.from([4, 2, 0, 0]), text(clientId)]);
-  socket.write(Buffer.concat([Buffer.from([0x10, body.length]), body]));
-  const [answer] = (await once(socket, 'data')) as [Buffer];
-  if ((answer[0] ?? 0) >> 4 !== CONNACK || answer[3] !== 0) throw new Error(`${clientId} was not let in.`);
+  await logIn(socket, Buffer.concat([Buffer.from([0x10, body.length]), body]), clientId);
   return socket;
 }
 
-/** A QoS 1 PUBLISH of `leaf/device-N/telemetry` without identifier and stamp, which are written at the places given. */
+/** Sends a CONNECT and reads the CONNACK. @throws Error when it is refused. */
+export async function logIn(stream: Duplex, connectPacket: Buffer, clientId: string): Promise<void> {
+  stream.write(connectPacket);
+  const [answer] = (await once(stream, 'data')) as [Buffer];
+  if ((answer[0] ?? 0) >> 4 !== CONNACK || answer[3] !== 0) throw new Error(`${clientId} was not let in.`);
+}
+
+/** A QoS 1 PUBLISH without identifier and stamp, which are written at the places given; below 16 KB. */
 export function publishPacket(
   index: number,
   bodyBytes: number,
+  topicOf = (clientId: string): string => `leaf/${clientId}/telemetry`,
 ): { readonly packet: Buffer; readonly idAt: number; readonly bodyAt: number } {
-  const topic = text(`leaf/device-${index}/telemetry`);
+  const topic = text(topicOf(`device-${index}`));
   const length = topic.length + 2 + bodyBytes;
   const head = Buffer.from([0x32, (length & 0x7f) | 0x80, length >> 7]);
   const body = Buffer.alloc(bodyBytes, Math.random().toString(36));
@@ -77,9 +93,10 @@ export function publishPacket(
   };
 }
 
-function publishAll(socket: Socket, index: number, options: LoadOptions): Promise<void> {
+function publishAll(socket: Duplex, index: number, options: LoadOptions): Promise<void> {
   const { messages, window, bodyBytes } = options;
-  const { packet, idAt, bodyAt } = publishPacket(index, bodyBytes);
+  const { packet, idAt, bodyAt } = publishPacket(index, bodyBytes, options.topicOf);
+  const sentMs: number[] = [];
   const intervalMs = options.perSecond === undefined ? 0 : (1000 * options.publishers) / options.perSecond;
   const bornMs = performance.now();
   let sent = 0;
@@ -96,6 +113,7 @@ function publishAll(socket: Socket, index: number, options: LoadOptions): Promis
         copy.writeUInt32BE(index, bodyAt);
         copy.writeUInt32BE(sent, bodyAt + 4);
         copy.writeDoubleBE(performance.now(), bodyAt + 8);
+        if (options.latenciesMs !== undefined) sentMs.push(performance.now());
         batch.push(copy);
       }
       socket.write(Buffer.concat(batch));
@@ -110,7 +128,10 @@ function publishAll(socket: Socket, index: number, options: LoadOptions): Promis
     let bytes = 0;
     socket.on('data', (chunk: Buffer) => {
       bytes += chunk.length;
+      const before = answered;
       answered = Math.floor(bytes / 4);
+      const nowMs = performance.now();
+      for (let n = before; n < answered; n += 1) options.latenciesMs?.push(nowMs - (sentMs[n] ?? nowMs));
       if (answered === messages) end();
       else send();
     });
