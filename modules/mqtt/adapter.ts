@@ -72,7 +72,7 @@ class MqttAdapter implements Adapter {
     const configured = createConfiguredDialect(config);
     this.#describe = describer(config);
     this.#captures = new Captures(config.devices, context);
-    const dialects = [configured, ...config.presets.map(createPreset)].map((dialect) => this.#captures.tap(dialect));
+    const dialects = [configured, ...this.#createPresets()].map((dialect) => this.#captures.tap(dialect));
     const isReplayed = (deviceId: DeviceId): boolean => config.devices[deviceId]?.replay !== undefined;
     // What a device says that a capture stands in for does not mix with it.
     const addDevice: AdapterContext['addDevice'] = (info) => !isReplayed(info.deviceId) && context.addDevice(info);
@@ -112,6 +112,10 @@ class MqttAdapter implements Adapter {
             devices,
           })
         : new RemoteBroker({ config: config.connect, context, dialects, intake, devices });
+  }
+
+  #createPresets(): Dialect[] {
+    return this.#config.presets.map((name) => createPreset(name, this.#context.clock));
   }
 
   devices(): readonly DeviceInfo[] {
@@ -215,7 +219,7 @@ class MqttAdapter implements Adapter {
     return Object.entries(config.devices).flatMap(([id, { replay }]) => {
       if (replay === undefined) return [];
       const deviceId = id as DeviceId;
-      const dialects = (): Dialect[] => [createConfiguredDialect(config), ...config.presets.map(createPreset)];
+      const dialects = (): Dialect[] => [createConfiguredDialect(config), ...this.#createPresets()];
       const createFresh = (): Intake =>
         createIntake({
           context,

@@ -82,15 +82,26 @@ export function decodeSparkplug(bytes: Uint8Array): SparkplugPayload | undefined
   }
 }
 
-/** A payload with one metric. */
+/**
+ * A payload with one metric.
+ * @param wallMs when it is published, which every command must tell (tck-id-payloads-ncmd-timestamp, -dcmd-timestamp)
+ */
 export function encodeSparkplug(wallMs: number, metric: { name: string; type: string; value: PointValue }): Buffer {
   const codec = (require('sparkplug-payload') as typeof Library).get('spBv1.0');
   assert(codec !== null, 'sparkplug-payload has no spBv1.0');
-  const { name, value } = metric;
+  const { name } = metric;
   const type = metric.type as TypeStr;
+  const value = typeof metric.value === 'bigint' ? protobufInteger(metric.value) : metric.value;
   return Buffer.from(
     codec.encodePayload({ timestamp: wallMs, metrics: [{ name, type, value: value as number, timestamp: wallMs }] }),
   );
+}
+
+/** As protobuf takes it, which knows no bigint. */
+function protobufInteger(value: bigint): number | WideInteger {
+  const number = Number(value);
+  if (Number.isSafeInteger(number)) return number;
+  return { low: Number(BigInt.asIntN(32, value)), high: Number(BigInt.asIntN(32, value >> 32n)) };
 }
 
 function metricOf(raw: RawMetric): Metric {

@@ -2,7 +2,7 @@
 // `spBv1.0/GROUP/NDATA/NODE[/DEVICE]`. Births tell names, aliases, types and units; data without a birth asks for a rebirth.
 // The device id is `GROUP.NODE` for an edge node and `GROUP.NODE.DEVICE` for a device behind it.
 
-import { GatewayError, LIMITS, type PointInfo, type PointValue, type Reading } from '#sdk';
+import { GatewayError, LIMITS, type Clock, type PointInfo, type PointValue, type Reading } from '#sdk';
 import type { Arrival, Dialect, Publish, Told, Understood, WritePlan } from '../dialect.ts';
 import {
   datatypeName,
@@ -49,7 +49,7 @@ interface Address {
   readonly device: string | undefined;
 }
 
-export function createSparkplug(): Dialect {
+export function createSparkplug(clock: Pick<Clock, 'wallMs'>): Dialect {
   const nodes = new Map<string, Node>();
   const addresses = new Map<string, Address>();
 
@@ -78,7 +78,7 @@ export function createSparkplug(): Dialect {
         return { told: [birth(node, address, decoded)] };
       case 'NDATA':
       case 'DDATA':
-        return replayed ? { told: [] } : data(node, address, decoded);
+        return replayed ? { told: [] } : data(node, address, decoded, clock.wallMs());
       case 'DDEATH':
         node.births.delete(device);
         return { told: [{ device, online: false }] };
@@ -114,11 +114,13 @@ export function createSparkplug(): Dialect {
       const metric = address === undefined ? undefined : nodeOf(address)?.births.get(device)?.byName.get(point);
       const type = metric?.datatype === undefined ? undefined : datatypeName(metric.datatype);
       if (address === undefined || metric === undefined || type === undefined) return undefined;
-      if (!fits(value, metric.datatype ?? 0)) {
-        throw new GatewayError('GW_WRITE_REFUSED', `"${point}" of "${device}" takes a value of type ${type}.`);
+      const wanted = wireValue(value, metric.datatype ?? 0);
+      if (wanted === undefined) {
+        const range = INTEGERS.get(metric.datatype ?? 0);
+        const bounds = range === undefined ? '' : `, ${range.min} to ${range.max}`;
+        throw new GatewayError('GW_WRITE_REFUSED', `"${point}" of "${device}" takes a value of type ${type}${bounds}.`);
       }
-      // The time is left to the receiver: 0 would be taken for 1970.
-      const payload = encodeSparkplug(0, { name: point, type, value });
+      const payload = encodeSparkplug(clock.wallMs(), { name: point, type, value: wanted });
       return { publish: [{ topic: commandTopic(address), payload }], confirmedBy: 'reading', timeoutMs: CONFIRM_MS };
     },
   };
@@ -169,7 +171,7 @@ function birth(node: Node, address: Address, payload: SparkplugPayload): Told {
 }
 
 /** Without its birth, or with a hole in the numbering, nothing is known for sure: the node is asked for its births. */
-function data(node: Node, address: Address, payload: SparkplugPayload): Understood {
+function data(node: Node, address: Address, payload: SparkplugPayload, nowMs: number): Understood {
   const device = idOf(address);
   const known = node.births.get(device);
   const inOrder = payload.seq === undefined || node.nextSeq === undefined || payload.seq === node.nextSeq;
@@ -189,14 +191,14 @@ function data(node: Node, address: Address, payload: SparkplugPayload): Understo
   if (known !== undefined && inOrder) return { told };
   const asks = node.unborn % REBIRTH_EVERY === 0;
   node.unborn += 1;
-  return { told, ask: asks ? [rebirth(address)] : [] };
+  return { told, ask: asks ? [rebirth(address, nowMs)] : [] };
 }
 
 /** NCMD with `Node Control/Rebirth` true (6.4.23). */
-function rebirth({ group, node }: Address): Publish {
+function rebirth({ group, node }: Address, nowMs: number): Publish {
   return {
     topic: `spBv1.0/${group}/NCMD/${node}`,
-    payload: encodeSparkplug(0, { name: REBIRTH, type: 'Boolean', value: true }),
+    payload: encodeSparkplug(nowMs, { name: REBIRTH, type: 'Boolean', value: true }),
   };
 }
 
@@ -229,9 +231,40 @@ function wall({ wallMs }: SparkplugPayload): { readonly wallMs?: number } {
   return wallMs === undefined || wallMs < 1e12 ? {} : { wallMs };
 }
 
-function fits(value: PointValue, datatype: number): boolean {
-  if (datatype === 11) return typeof value === 'boolean';
-  if (datatype === 12 || datatype >= 14) return typeof value === 'string';
-  if (datatype === 9 || datatype === 10) return typeof value === 'number';
-  return typeof value === 'number' && Number.isInteger(value);
+/** Integers by data type (6.4.16), DateTime with them: ms since 1970. */
+const INTEGERS: ReadonlyMap<number, { readonly min: bigint; readonly max: bigint }> = new Map([
+  ...[8n, 16n, 32n, 64n].map(
+    (bits, index) => [index + 1, { min: -(2n ** (bits - 1n)), max: 2n ** (bits - 1n) - 1n }] as const,
+  ),
+  ...[8n, 16n, 32n, 64n].map((bits, index) => [index + 5, { min: 0n, max: 2n ** bits - 1n }] as const),
+  [13, { min: 0n, max: 2n ** 64n - 1n }] as const,
+]);
+const FLOAT = 9;
+const DOUBLE = 10;
+const BOOLEAN = 11;
+
+/** The value as the data type has it; undefined when it has no such value. A Float is the nearest one. */
+function wireValue(value: PointValue, datatype: number): PointValue | undefined {
+  const range = INTEGERS.get(datatype);
+  if (range !== undefined) {
+    const integer = integerOf(value);
+    return integer !== undefined && integer >= range.min && integer <= range.max ? integer : undefined;
+  }
+  switch (datatype) {
+    case FLOAT:
+      return typeof value === 'number' && Number.isFinite(Math.fround(value)) ? value : undefined;
+    case DOUBLE:
+      return typeof value === 'number' && Number.isFinite(value) ? value : undefined;
+    case BOOLEAN:
+      return typeof value === 'boolean' ? value : undefined;
+    default:
+      return typeof value === 'string' ? value : undefined;
+  }
+}
+
+/** Integers beyond 2^53-1 come as bigint or as text. */
+function integerOf(value: PointValue): bigint | undefined {
+  if (typeof value === 'bigint') return value;
+  if (typeof value === 'number') return Number.isInteger(value) ? BigInt(value) : undefined;
+  return typeof value === 'string' && /^-?\d{1,20}$/.test(value) ? BigInt(value) : undefined;
 }

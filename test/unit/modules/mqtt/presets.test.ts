@@ -1,10 +1,15 @@
 // Payloads as the devices send them, from the documentation that each block names.
 
 import { describe, expect, it } from 'vitest';
+import type { PresetName } from '../../../../modules/mqtt/config.ts';
 import type { Dialect, Told } from '../../../../modules/mqtt/dialect.ts';
 import { createPreset } from '../../../../modules/mqtt/presets/presets.ts';
 import { decodeSparkplug } from '../../../../modules/mqtt/presets/sparkplug-codec.ts';
+import type { PointValue } from '../../../../src/core/reading.ts';
 import { get } from 'sparkplug-payload';
+
+const NOW_MS = 1_800_000_000_000;
+const preset = (name: PresetName): Dialect => createPreset(name, { wallMs: () => NOW_MS });
 
 function hear(dialect: Dialect, topic: string, payload: string | Uint8Array, replayed = false) {
   const bytes = typeof payload === 'string' ? Buffer.from(payload) : payload;
@@ -32,7 +37,7 @@ function sent(dialect: Dialect, device: string, point: string, value: number | s
 
 describe('tasmota', () => {
   // https://tasmota.github.io/docs/MQTT/ and …/Power-Monitoring/
-  const plug = (): Dialect => createPreset('tasmota');
+  const plug = (): Dialect => preset('tasmota');
 
   it('reads sensors with units', () => {
     const sensor = {
@@ -106,7 +111,7 @@ describe('tasmota', () => {
 describe('shelly', () => {
   // https://shelly-api-docs.shelly.cloud/gen1/#shelly1-shelly1pm-mqtt
   it('reads the topics of generation 1', () => {
-    const dialect = createPreset('shelly');
+    const dialect = preset('shelly');
     const topic = 'shellies/shelly1pm-B929CC';
     expect(values(told(dialect, `${topic}/relay/0`, 'on'))).toEqual({ 'relay/0': true });
     expect(values(told(dialect, `${topic}/relay/0/power`, '12.34'))).toEqual({ 'relay/0/power W': 12.34 });
@@ -119,7 +124,7 @@ describe('shelly', () => {
 
   // https://shelly-api-docs.shelly.cloud/gen2/ComponentsAndServices/Switch and …/General/Notifications
   it('reads notifications and states of generation 2', () => {
-    const dialect = createPreset('shelly');
+    const dialect = preset('shelly');
     const device = 'shellyplus1pm-a8032abe54dc';
     const status = {
       id: 0,
@@ -151,7 +156,7 @@ describe('shelly', () => {
   });
 
   it('writes to generation 2 by RPC', () => {
-    const [message = ''] = sent(createPreset('shelly'), 'shellyplus1pm-a8032abe54dc', 'switch:0.output', true) ?? [];
+    const [message = ''] = sent(preset('shelly'), 'shellyplus1pm-a8032abe54dc', 'switch:0.output', true) ?? [];
     const [topic, ...json] = message.split(' ');
     expect(topic).toBe('shellyplus1pm-a8032abe54dc/rpc');
     expect(JSON.parse(json.join(' '))).toMatchObject({
@@ -188,7 +193,7 @@ describe('zigbee2mqtt', () => {
   ];
 
   it('learns devices, points and units from the bridge, and reads and writes by them', () => {
-    const dialect = createPreset('zigbee2mqtt');
+    const dialect = preset('zigbee2mqtt');
     const [bulb] = hear(dialect, 'zigbee2mqtt/bridge/devices', JSON.stringify(devices))?.told ?? [];
     expect(bulb).toMatchObject({ device: 'hall.my_bulb', identity: { vendor: 'Philips', model: '9290012573A' } });
     expect(bulb?.points?.map(({ name, writable }) => `${name} ${writable}`)).toEqual([
@@ -215,7 +220,7 @@ describe('zigbee2mqtt', () => {
   });
 
   it('reads availability in both its forms', () => {
-    const dialect = createPreset('zigbee2mqtt');
+    const dialect = preset('zigbee2mqtt');
     expect(told(dialect, 'zigbee2mqtt/plug/availability', 'offline')).toEqual({ device: 'plug', online: false });
     expect(told(dialect, 'zigbee2mqtt/plug/availability', { state: 'online' })).toEqual({
       device: 'plug',
@@ -228,7 +233,7 @@ describe('zigbee2mqtt', () => {
 describe('homie', () => {
   // https://homieiot.github.io/specification/spec-core-v4_0_0/
   it('reads properties by their attributes, in whatever order these come', () => {
-    const dialect = createPreset('homie');
+    const dialect = preset('homie');
     const topic = 'homie/super-car';
     expect(told(dialect, `${topic}/$state`, 'ready')).toEqual({ device: 'super-car', online: true });
     expect(told(dialect, `${topic}/$state`, 'lost')).toEqual({ device: 'super-car', online: false });
@@ -239,7 +244,7 @@ describe('homie', () => {
   });
 
   it('writes settable properties only', () => {
-    const dialect = createPreset('homie');
+    const dialect = preset('homie');
     told(dialect, 'homie/car/lights/intensity/$datatype', 'integer');
     expect(sent(dialect, 'car', 'lights/intensity', 40)).toBeUndefined();
     told(dialect, 'homie/car/lights/intensity/$settable', 'true');
@@ -270,13 +275,13 @@ describe('sparkplug', () => {
     ],
   });
   const born = (): Dialect => {
-    const dialect = createPreset('sparkplug');
+    const dialect = preset('sparkplug');
     hear(dialect, 'spBv1.0/plant/NBIRTH/edge-1', birth);
     return dialect;
   };
 
   it('learns names, units and values from a birth', () => {
-    const [node] = hear(createPreset('sparkplug'), 'spBv1.0/plant/NBIRTH/edge-1', birth)?.told ?? [];
+    const [node] = hear(preset('sparkplug'), 'spBv1.0/plant/NBIRTH/edge-1', birth)?.told ?? [];
     expect(node).toMatchObject({ device: 'plant.edge-1', online: true, wallMs: 1_767_323_045_000 });
     expect(values(node ?? { device: '' })).toEqual({ 'Temperature °C': 21.5, Count: 5, Relay: true });
   });
@@ -296,7 +301,7 @@ describe('sparkplug', () => {
 
   it('asks for a rebirth without a birth, and after a hole in the numbering', () => {
     const data = (seq: number) => bytes({ seq, metrics: [{ alias: 7, type: 'Float', value: 1 }] });
-    for (const dialect of [createPreset('sparkplug'), born()]) {
+    for (const dialect of [preset('sparkplug'), born()]) {
       const heard = hear(dialect, 'spBv1.0/plant/NDATA/edge-1', data(9));
       const [ask] = heard?.ask ?? [];
       expect(ask?.topic).toBe('spBv1.0/plant/NCMD/edge-1');
@@ -328,6 +333,43 @@ describe('sparkplug', () => {
     expect([metric?.name, metric?.datatype, metric?.value(undefined)]).toEqual(['Relay', 11, false]);
     expect(() => dialect.planWrite('plant.edge-1', 'Relay', 1)).toThrow(/type Boolean/);
     expect(dialect.planWrite('plant.edge-1', 'Nothing', 1)).toBeUndefined();
+  });
+
+  it('says when a command and a request for a rebirth were made', () => {
+    const dialect = born();
+    const [command] = dialect.planWrite('plant.edge-1', 'Count', 7)?.publish ?? [];
+    const [ask] = hear(preset('sparkplug'), 'spBv1.0/plant/NDATA/edge-1', bytes({ metrics: [] }))?.ask ?? [];
+    for (const publish of [command, ask]) {
+      const payload = decodeSparkplug(publish?.payload ?? new Uint8Array());
+      expect([payload?.wallMs, payload?.metrics[0]?.wallMs]).toEqual([NOW_MS, NOW_MS]);
+    }
+  });
+
+  it.each<[string, readonly PointValue[], readonly PointValue[]]>([
+    ['Int8', [-128, 127], [-129, 128, 1.5, '1.5', true, Number.NaN]],
+    ['Int16', [-32_768, 32_767], [70_000, -32_769]],
+    ['Int32', [-2_147_483_648, 2_147_483_647], [2_147_483_648]],
+    ['Int64', [-9_223_372_036_854_775_808n, 9_007_199_254_740_993n, '-9007199254740993', -5], [2n ** 63n, 2 ** 63]],
+    ['UInt8', [0, 255], [-1, 256]],
+    ['UInt16', [0, 65_535], [-1, 65_536]],
+    ['UInt32', [0, 4_294_967_295], [-1, 4_294_967_300]],
+    ['UInt64', [0, 18_446_744_073_709_551_615n, '9007199254740993'], [-1, 2n ** 64n]],
+    ['DateTime', [NOW_MS], [-1]],
+    ['Float', [0.5, -3.402_823_466_385_288_6e38], [1e300, '0.5']],
+    ['Double', [1e300], [Number.POSITIVE_INFINITY, true]],
+    ['String', ['on'], [1, false]],
+  ])('writes what an %s holds, as it is, and refuses the rest', (type, good, bad) => {
+    const dialect = preset('sparkplug');
+    const metric = { name: 'x', type, value: type === 'String' ? '' : 0 };
+    hear(dialect, 'spBv1.0/plant/NBIRTH/edge-1', bytes({ seq: 0, metrics: [metric] }));
+    for (const value of good) {
+      const [publish] = dialect.planWrite('plant.edge-1', 'x', value)?.publish ?? [];
+      const [written] = decodeSparkplug(publish?.payload ?? new Uint8Array())?.metrics ?? [];
+      expect(String(written?.value(undefined))).toBe(String(value));
+    }
+    for (const value of bad) {
+      expect(() => dialect.planWrite('plant.edge-1', 'x', value), String(value)).toThrow(`type ${type}`);
+    }
   });
 
   it('tells what is no payload', () => {
