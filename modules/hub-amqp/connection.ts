@@ -170,7 +170,7 @@ export class HubConnection {
   /** Refuses a link with what is thrown. */
   async #attach(link: AmqpLink): Promise<void> {
     try {
-      const address = parseLinkAddress(link.address ?? '');
+      const address = this.#addressOf(link);
       if (address === undefined) throw noSuchAddress(link.address);
       await this.#start(address, link);
     } catch (error) {
@@ -180,6 +180,15 @@ export class HubConnection {
       }
       link.close(refusal);
     }
+  }
+
+  /** An id with a percent sign can be read in two ways: as the one for which there is a token. */
+  #addressOf({ address = '' }: AmqpLink): LinkAddress | undefined {
+    const encoded = parseLinkAddress(address);
+    if (!address.includes('%')) return encoded;
+    const raw = parseLinkAddress(address, 'raw');
+    const isRaw = raw !== undefined && 'of' in raw && this.#grants.has(this.#hostName, raw.of);
+    return isRaw ? raw : encoded;
   }
 
   #start(address: LinkAddress, link: AmqpLink): Promise<void> | void {

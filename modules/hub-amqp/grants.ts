@@ -62,6 +62,11 @@ export class Grants {
     return this.#grants.size;
   }
 
+  /** Whether there is a token for just this device or module. */
+  has(hostName: string, ref: IdentityRef): boolean {
+    return this.#grants.has(identityKey(this.#options.hub.hubOf(hostName).hubId, ref));
+  }
+
   /** Takes a token. @throws GatewayError GW_IOTHUB as `Access.login`; IotHubMaxCbsTokenExceeded. */
   async put(token: string): Promise<Principal> {
     // Event Hubs clients sign with the text of the key; both forms prove that the key is known.

@@ -45,9 +45,10 @@ const SERVICE_LINKS: ReadonlyMap<string, 'service-commands' | 'service-feedback'
 /**
  * Reads an address in any spelling: with or without a leading slash, absolute (`amqps://host[:port]/…`), fixed words in any
  * case, ids percent-encoded. Undefined for one that the service does not know.
+ * @param ids `raw`: as the SDK for Node writes them, which does not encode ids.
  */
-export function parseLinkAddress(address: string): LinkAddress | undefined {
-  const segments = segmentsOf(address);
+export function parseLinkAddress(address: string, ids: 'encoded' | 'raw' = 'encoded'): LinkAddress | undefined {
+  const segments = segmentsOf(address, ids);
   if (segments === undefined) return undefined;
   const [first = '', ...rest] = segments;
   const words = segments.map((segment) => segment.toLowerCase());
@@ -63,10 +64,11 @@ export function parseLinkAddress(address: string): LinkAddress | undefined {
 }
 
 /** Undefined when it is too long or its encoding is broken. */
-function segmentsOf(address: string): readonly string[] | undefined {
+function segmentsOf(address: string, ids: 'encoded' | 'raw'): readonly string[] | undefined {
   if (address.length > 2048) return undefined;
   const path = address.replace(/^amqps?:\/\/[^/]*/i, '');
   const segments = path.split('/').filter((segment) => segment !== '');
+  if (ids === 'raw') return segments;
   try {
     return segments.map((segment) => decodeURIComponent(segment));
   } catch {

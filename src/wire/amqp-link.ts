@@ -21,6 +21,7 @@ import type {
 } from './amqp-types.ts';
 
 const SELECTOR_FILTER = 'apache.org:selector-filter:string';
+const SELECTOR_DESCRIPTOR = 0x0000_468c_0000_0004;
 /** Messages of a session that wait for the peer to open its window (AMQP 1.0, 2.5.6). */
 const MAX_WAITING = 64;
 
@@ -55,6 +56,10 @@ abstract class ServerLink {
     this.desiredCapabilities = textsOf(attach.desired_capabilities);
     // The library looks in a wrong place for it, and would keep the link in its table for ever.
     link.remote.handle = attach.handle;
+    // It goes on with the object of an earlier link of the same name.
+    link.credit = 0;
+    link.delivery_count = 0;
+    link.local.detach.value[2] = undefined;
     link.local.attach.source = attach.source?.described();
     link.local.attach.target = attach.target?.described();
     link.local.attach.snd_settle_mode = attach.snd_settle_mode ?? 2;
@@ -212,8 +217,12 @@ export class ServerSender extends ServerLink implements AmqpSender {
   }
 
   get selector(): string | undefined {
-    const filter = recordOf(this.link.remote.attach.source?.filter)[SELECTOR_FILTER];
-    return textOf(filter) ?? textOf(recordOf(filter)['value']);
+    for (const [name, filter] of Object.entries(recordOf(this.link.remote.attach.source?.filter))) {
+      const { descriptor, value } = recordOf(filter);
+      const isSelector = name === SELECTOR_FILTER || recordOf(descriptor)['value'] === SELECTOR_DESCRIPTOR;
+      if (isSelector) return textOf(filter) ?? textOf(value);
+    }
+    return undefined;
   }
 
   get capacity(): number {

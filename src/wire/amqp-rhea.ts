@@ -32,6 +32,7 @@ export interface RheaLink {
   readonly session: RheaSession;
   readonly connection: RheaConnection;
   credit: number;
+  delivery_count: number;
   readonly local: {
     readonly attach: { source: unknown; target: unknown; snd_settle_mode: number; rcv_settle_mode: number };
     readonly detach: RheaComposite;
@@ -59,7 +60,7 @@ export interface RheaFrame {
 
 export interface RheaSession {
   readonly local: { readonly end: RheaComposite };
-  readonly remote: { readonly handles: Readonly<Record<number, RheaLink | undefined>> };
+  readonly remote: { readonly handles: Record<number, RheaLink | undefined> };
   readonly outgoing: {
     readonly next_delivery_id: number;
     readonly next_pending_delivery: number;

@@ -349,6 +349,11 @@ class ServerConnection implements AmqpConnection, LinkHost {
     if (rhea === undefined || link === undefined) return;
     this.#sessions.get(rhea.session)?.links.delete(rhea);
     this.#linkCount -= 1;
+    // The library does this later, when the peer may have given the handle to its next link.
+    const { handles } = rhea.session.remote;
+    const { handle } = rhea.remote;
+    if (handle !== undefined && handles[handle] === rhea) delete handles[handle];
+    rhea.remote.handle = undefined;
     link.ended();
   }
 
