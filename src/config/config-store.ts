@@ -20,6 +20,7 @@ import { type ConfigChange, diffConfig } from './diff.ts';
 import { formatFault } from './fault.ts';
 import { type Failure, type Generation, GenerationStore, textHash } from './generation-store.ts';
 import { configInvalidError, loadConfigText, type LoadOptions, type LoadResult } from './load.ts';
+import type { ProfileTexts } from './profiles.ts';
 import { ModuleCatalogue } from './schema.ts';
 import { decideAtStart } from './start.ts';
 
@@ -103,7 +104,8 @@ export class ConfigStore {
         configPath,
         log,
         generations: this.#generations,
-        check: (text, file) => this.#check(text, file ?? configPath),
+        check: (text) => this.#check(text, configPath),
+        checkGeneration: (number) => this.#checkGeneration(number),
         add: (text, actor, base, state) => this.#add(text, actor, base, state),
         starter: this.#options.starter,
       });
@@ -270,7 +272,7 @@ export class ConfigStore {
     }
     if (generation.base === 0) throw conflict(`Generation ${number} is the first; there is nothing to go back to.`);
     const text = await this.#generations.text(generation.base);
-    const result = this.check(text);
+    const result = await this.#checkGeneration(generation.base);
     if (!result.ok) throw configInvalidError(result.faults);
     const cause = generation.state === 'trial' ? 'unconfirmed' : 'reverted';
     await this.#generations.setState(number, 'failed', { cause, reason });
@@ -288,6 +290,9 @@ export class ConfigStore {
   }
 
   async #makeHealthy(number: number): Promise<void> {
+    if (this.#running?.generation.number === number) {
+      await this.#generations.keepProfiles(number, this.#running.loaded.ownProfiles);
+    }
     // The new one first: a crash in between leaves two, of which the newer counts.
     const healthy = await this.#generations.setState(number, 'healthy');
     if (this.#running?.generation.number === number) this.#running = { ...this.#running, generation: healthy };
@@ -340,11 +345,22 @@ export class ConfigStore {
     );
   }
 
-  #check(text: string, file: string): LoadResult {
+  /** @throws GatewayError GW_NOT_FOUND, GW_CONFIG_IO. */
+  async #checkGeneration(number: number): Promise<LoadResult> {
+    const text = await this.#generations.text(number);
+    const file = this.#generations.path(number);
+    const result = this.#check(text, file);
+    if (result.ok) return result;
+    // What it names may have been edited since; a generation that ran is to run again all the same.
+    const kept = this.#check(text, file, await this.#generations.profiles(number));
+    return kept.ok ? kept : result;
+  }
+
+  #check(text: string, file: string, keptProfiles: ProfileTexts = {}): LoadResult {
     // `!file` references of a generation are relative to the file that it was made from.
     const { configPath, dataDirectory } = this.#options;
     const profileDirectory = join(dataDirectory, 'profiles');
-    const places = { file, secretsBeside: configPath, profileDirectory };
+    const places = { file, secretsBeside: configPath, profileDirectory, keptProfiles };
     return loadConfigText(text, { ...this.#options, ...places, catalogue: this.catalogue });
   }
 

@@ -5,6 +5,7 @@ import type { QueueName, OutboxSettings } from '../core/outbox.ts';
 import type { MessageShape } from '../core/shape.ts';
 import type { HubConfig } from './hub-schema.ts';
 import type { SecretSet } from './secrets.ts';
+import type { ProfileTexts } from './profiles.ts';
 
 export interface AdapterConfig {
   /** The name under `adapters:`. */
@@ -66,6 +67,8 @@ export interface LoadedConfig {
   readonly text: string;
   /** The same at the version of this release, when the file is of an older one. */
   readonly migrated?: { readonly from: number; readonly text: string };
+  /** Texts of the profiles that it took from the user's own folder, by name. */
+  readonly ownProfiles: ProfileTexts;
   /** Sentences about what is allowed but not wise, as `file:line: path: message`. */
   readonly warnings: readonly string[];
   readonly secrets: SecretSet;

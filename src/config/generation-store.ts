@@ -1,5 +1,6 @@
 // The numbered generations of the configuration on disk: `NNNNNN.yaml`, the text as a person wrote it, and `NNNNNN.json`,
-// what became of it. A generation exists once its `.json` is there, which is written last; both are replaced atomically.
+// what became of it. A generation exists once its `.json` is there, which is written last; both are replaced atomically. One
+// that ran has beside it, as `NNNNNN.profiles.json`, the profiles of the user's own folder with which it did.
 
 import { createHash } from 'node:crypto';
 import { readdir, readFile, unlink } from 'node:fs/promises';
@@ -7,6 +8,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { errorText, GatewayError, systemCode } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
+import type { ProfileTexts } from './profiles.ts';
 import { makeDirectory, syncDirectory, writeFileAtomic } from '../platform/files.ts';
 
 /**
@@ -31,6 +33,8 @@ const metaSchema = z.object({
   reason: z.string().optional(),
   sha256: z.string(),
 });
+
+const profilesSchema = z.record(z.string(), z.string());
 
 export interface Generation {
   /** From 1, without gaps but for pruned ones. */
@@ -139,6 +143,29 @@ export class GenerationStore {
     throw new GatewayError('GW_CONFIG_IO', `${path} is not what was written: its checksum differs. It is not used.`);
   }
 
+  /** Own profiles with which a generation ran, by name. Empty where none were kept, or they cannot be read. */
+  async profiles(number: number): Promise<ProfileTexts> {
+    try {
+      return profilesSchema.parse(JSON.parse(await readFile(this.#profilesPath(number), 'utf8')));
+    } catch {
+      return {};
+    }
+  }
+
+  /** Durable when it resolves. @throws GatewayError GW_CONFIG_IO. */
+  async keepProfiles(number: number, profiles: ProfileTexts): Promise<void> {
+    if (Object.keys(profiles).length === 0) return;
+    try {
+      await writeFileAtomic(this.#profilesPath(number), `${JSON.stringify(profiles, null, 2)}\n`, { mode: 0o600 });
+    } catch (error) {
+      throw ioError(`The profiles of generation ${number} could not be written to ${this.#directory}`, error);
+    }
+  }
+
+  #profilesPath(number: number): string {
+    return join(this.#directory, `${fileName(number)}.profiles.json`);
+  }
+
   /** Where the text of a generation is, for messages. */
   path(number: number): string {
     return join(this.#directory, `${fileName(number)}.yaml`);
@@ -222,7 +249,7 @@ export class GenerationStore {
     const rest = newer.filter(({ state }) => state !== 'failed');
     for (const { number } of [...older, ...failed, ...rest].slice(0, excess)) {
       // The `.json` first: without it the generation is gone, whatever happens next.
-      for (const extension of ['json', 'yaml']) {
+      for (const extension of ['json', 'yaml', 'profiles.json']) {
         await unlink(join(this.#directory, `${fileName(number)}.${extension}`)).catch(() => {});
       }
       this.#generations.delete(number);

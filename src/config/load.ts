@@ -17,13 +17,15 @@ import { hubConfig } from './hub-schema.ts';
 import { idleEndpoints } from './idle-endpoints.ts';
 import { defaultGatewayId } from './machine-id.ts';
 import { type ModuleCatalogue, outboxSettings, rootSchema, type RootValues } from './schema.ts';
-import { ProfileShelf } from './profiles.ts';
+import { ProfileShelf, type ProfileTexts } from './profiles.ts';
 import { plainSecrets } from './show.ts';
 
 export interface LoadOptions {
   readonly catalogue: ModuleCatalogue;
   /** The user's own folder of device profiles; the shipped ones come after it. */
   readonly profileDirectory?: string;
+  /** Texts of own profiles, in place of what is in that folder. */
+  readonly keptProfiles?: ProfileTexts;
   /** What faults call the file. */
   readonly file: string;
   /** The file at whose folder relative `!file` references start. Default: `file`. */
@@ -67,7 +69,7 @@ export function loadConfigText(text: string, options: LoadOptions): LoadResult {
     );
   }
   // Entries are checked even when the rest has faults, so that a person sees all of them at once.
-  const profiles = new ProfileShelf(options.profileDirectory);
+  const profiles = new ProfileShelf(options.profileDirectory, options.keptProfiles);
   const entries = checkEntries(values, { document, catalogue: options.catalogue, profiles, found });
   found.push(...checkReferences(values, options));
 
@@ -93,7 +95,8 @@ export function loadConfigText(text: string, options: LoadOptions): LoadResult {
     ...idleEndpoints(config),
   ];
   const warnings = locate(unwise, document, options.file).map(formatFault);
-  return { ok: true, loaded: { config, text, warnings, secrets: document.secrets, values: complete, ...migrated } };
+  const own = { ownProfiles: profiles.own, secrets: document.secrets, values: complete };
+  return { ok: true, loaded: { config, text, warnings, ...own, ...migrated } };
 }
 
 /**

@@ -2,7 +2,7 @@
 // user's own folder goes first, then the shipped ones. What a device says itself overrides its profile, field by field.
 
 import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { AdapterDefinition, ConfigFault } from '../core/module.ts';
 import { isRecord } from './describe.ts';
 import { parseConfigText } from './document.ts';
@@ -11,6 +11,9 @@ import type { ConfigPath, LocatedFault } from './fault.ts';
 import { nearest } from './nearest.ts';
 
 type Values = Readonly<Record<string, unknown>>;
+
+/** Texts of profiles of the user's own folder by their names. */
+export type ProfileTexts = Readonly<Record<string, string>>;
 
 interface LoadedProfile {
   /** Undefined when the file has faults. */
@@ -53,11 +56,20 @@ function filesOf(folder: string): readonly string[] {
 /** The profiles that one configuration uses, each read once. */
 export class ProfileShelf {
   readonly #ownDirectory: string | undefined;
+  readonly #kept: ProfileTexts;
+  readonly #own = new Map<string, string>();
   readonly #loaded = new Map<string, LoadedProfile>();
   readonly #faults: LocatedFault[] = [];
 
-  constructor(ownDirectory: string | undefined) {
+  /** @param kept take the place of what is in the folder. */
+  constructor(ownDirectory: string | undefined, kept: ProfileTexts = {}) {
     this.#ownDirectory = ownDirectory;
+    this.#kept = kept;
+  }
+
+  /** What was taken from the user's own folder. */
+  get own(): ProfileTexts {
+    return Object.fromEntries(this.#own);
   }
 
   /** Faults within the files of profiles. */
@@ -78,8 +90,12 @@ export class ProfileShelf {
   }
 
   #withProfile(module: AdapterDefinition, device: Values, name: string, path: ConfigPath, found: Explained[]): Values {
-    const entries = listProfiles(module, this.#ownDirectory);
-    const entry = entries.find((candidate) => candidate.name === name);
+    const kept = Object.hasOwn(this.#kept, name) ? this.#kept[name] : undefined;
+    const entries = kept === undefined ? listProfiles(module, this.#ownDirectory) : [];
+    const entry =
+      kept === undefined
+        ? entries.find((candidate) => candidate.name === name)
+        : { name, file: join(this.#ownDirectory ?? '', `${name}${EXTENSION}`) };
     if (entry === undefined) {
       const names = entries.map((candidate) => candidate.name);
       const meant = nearest(name, names);
@@ -87,7 +103,7 @@ export class ProfileShelf {
       found.push({ path, at: 'value', message: `there is no profile "${name.slice(0, 60)}".${hint}` });
       return { points: {}, ...device };
     }
-    const { values, file } = this.#load(module, entry);
+    const { values, file } = this.#load(module, entry, kept);
     if (values === undefined) {
       found.push({ path, at: 'value', message: `the profile has faults, see ${file}.` });
       return { points: {}, ...device };
@@ -95,10 +111,14 @@ export class ProfileShelf {
     return mergeProfile(values, device);
   }
 
-  #load(module: AdapterDefinition, { file }: ProfileEntry): LoadedProfile {
+  #load(module: AdapterDefinition, { name, file }: ProfileEntry, kept: string | undefined): LoadedProfile {
     const known = this.#loaded.get(file);
     if (known !== undefined) return known;
-    const result = readProfile(module, file);
+    const text = kept ?? readText(file);
+    const result = parseProfile(module, file, text);
+    if (text !== undefined && this.#ownDirectory !== undefined && dirname(file) === this.#ownDirectory) {
+      this.#own.set(name, text);
+    }
     this.#faults.push(...result.faults);
     const loaded = { values: result.faults.length === 0 ? result.values : undefined, file };
     this.#loaded.set(file, loaded);
@@ -111,10 +131,23 @@ export function readProfile(
   module: Pick<AdapterDefinition, 'profiles'>,
   file: string,
 ): { readonly values: Values; readonly faults: readonly LocatedFault[] } {
-  let text: string;
+  return parseProfile(module, file, readText(file));
+}
+
+function readText(file: string): string | undefined {
   try {
-    text = readFileSync(file, 'utf8');
+    return readFileSync(file, 'utf8');
   } catch {
+    return undefined;
+  }
+}
+
+function parseProfile(
+  module: Pick<AdapterDefinition, 'profiles'>,
+  file: string,
+  text: string | undefined,
+): { readonly values: Values; readonly faults: readonly LocatedFault[] } {
+  if (text === undefined) {
     return { values: {}, faults: [{ file, line: 1, path: [], message: 'the profile cannot be read.' }] };
   }
   // Profiles are shared between people: they hold no secrets, and so see none.

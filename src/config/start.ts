@@ -19,8 +19,10 @@ export interface StartContext {
   readonly configPath: string;
   readonly generations: GenerationStore;
   readonly log: Logger;
-  /** Checks a text; faults are told for `file`, by default the configuration's own. */
-  readonly check: (text: string, file?: string) => LoadResult;
+  /** Checks a text as that of the file. */
+  readonly check: (text: string) => LoadResult;
+  /** Checks a generation, with the profiles with which it ran where it does not load with those that are there now. */
+  readonly checkGeneration: (number: number) => Promise<LoadResult>;
   readonly add: (text: string, actor: string, base: number, state: GenerationState) => Promise<Generation>;
   /** Text of the configuration for a first start, when neither a file nor a generation is there. */
   readonly starter?: (() => string) | undefined;
@@ -159,11 +161,11 @@ async function fallBack(
 }
 
 async function tryGeneration(
-  { generations, check, log }: StartContext,
+  { checkGeneration, log }: StartContext,
   { number }: Generation,
 ): Promise<LoadedConfig | undefined> {
   try {
-    const result = check(await generations.text(number), generations.path(number));
+    const result = await checkGeneration(number);
     if (result.ok) return result.loaded;
     const fields = { generation: number, faults: result.faults.map(formatFault) };
     log.warn(fields, 'A generation of the configuration does not load.');

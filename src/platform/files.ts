@@ -26,7 +26,10 @@ export async function makeDirectory(path: string, mode = 0o750): Promise<void> {
     const parent = dirname(path);
     if (code !== 'ENOENT' || parent === path || (await isDirectory(parent))) throw error;
     await makeDirectory(parent, mode);
-    await mkdir(path, { mode });
+    // Another may have made it meanwhile.
+    await mkdir(path, { mode }).catch((late: unknown) => {
+      if (systemCode(late) !== 'EEXIST') throw late;
+    });
   }
   await syncDirectory(dirname(path));
 }

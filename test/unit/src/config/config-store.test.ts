@@ -484,6 +484,28 @@ describe('reload', () => {
     expect(await store.reload()).toBeUndefined();
   });
 
+  it('runs the last healthy generation with the profiles that it ran with, when one has faults or is gone', async () => {
+    const profile = join(folder, 'profiles', 'mine.yaml');
+    await mkdir(join(folder, 'profiles'));
+    await writeFile(profile, 'title: Mine\nsource: me\npoints: { a: { register: "input:7" } }\n');
+    await writeFile(
+      configPath,
+      'adapters: { bus: { type: modbus, transport: { kind: tcp, host: a }, devices: { meter: { profile: mine } } } }\n',
+    );
+    const store = await started({ modules: [modbus] });
+    await store.markHealthy(1);
+    for (const harm of [
+      () => writeFile(profile, 'title: Mine\nsource: me\npoints: { a: { register: nowhere } }\n'),
+      () => unlink(profile),
+    ]) {
+      await harm();
+      const again = await started({ modules: [modbus] });
+      expect(again.current().generation.number).toBe(1);
+      expect(again.current().faults.join()).toContain('mine');
+      expect(JSON.stringify(again.current().loaded.values)).toContain('input:7');
+    }
+  });
+
   it('keeps what runs when the new text has faults, until they are mended', async () => {
     await writeFile(configPath, named('a'));
     const store = await started();

@@ -67,6 +67,12 @@ describe('writeFileAtomic', () => {
 });
 
 describe('makeDirectory', () => {
+  it('makes one that several want at once', async () => {
+    const path = join(folder, 'files', 'captures');
+    await Promise.all(Array.from({ length: 8 }, () => makeDirectory(path)));
+    expect((await stat(path)).isDirectory()).toBe(true);
+  });
+
   it('makes a folder and its parents, and is content when it is there', async () => {
     const path = join(folder, 'a', 'b', 'c');
     await makeDirectory(path, 0o700);
