@@ -24,6 +24,8 @@ const INTERVALS = { commitIntervalMs: 0, pollCommitIntervalMs: 1000 } as const;
 const FLUSH_SECS = 10;
 /** The buffer is filled so far beforehand that it is full some seconds, and commits, later. */
 const FLUSH_MARGIN_STEPS = 15;
+/** More than the margin and an error of a tenth of the buffer take. */
+const FLUSH_ATTEMPTS = 30;
 /** Tables on the first level at which LevelDB merges (kL0_CompactionTrigger, 4), less the one that is measured. */
 const FLUSHES_BEFORE = 3;
 
@@ -77,7 +79,7 @@ async function reckonedHour(rig: Rig): Promise<Hour> {
   const flushSteps = await learnBuffer(rig);
   const span = await trickle(rig, secs);
   for (let step = span.commits + FLUSH_MARGIN_STEPS; step < flushSteps; step += 1) await fillStep(rig);
-  const flush = await flushSpan(rig);
+  const flush = await flushSpan(rig, flushSteps);
   const flushBytes = flush.written - span.written * (FLUSH_SECS / secs);
   const flushes = Math.ceil((span.commits * (HOUR_SECS / secs)) / flushSteps);
   return {
@@ -104,11 +106,15 @@ async function learnBuffer(rig: Rig): Promise<number> {
 }
 
 /** A short span of the trickle in which a write buffer is turned into a table. */
-async function flushSpan(rig: Rig): Promise<Span> {
-  for (let secs = 0; secs < 6 * FLUSH_MARGIN_STEPS; secs += FLUSH_SECS) {
+async function flushSpan(rig: Rig, flushSteps: number): Promise<Span> {
+  for (let attempt = 0; attempt < FLUSH_ATTEMPTS; attempt += 1) {
     const log = newestLog(rig.directory);
     const span = await trickle(rig, FLUSH_SECS);
     if (newestLog(rig.directory) !== log) return span;
+    // Commits of the trickle take less room than was reckoned: nearer to the end, or once more from the beginning.
+    for (let step = 0; step < FLUSH_SECS; step += 1) await fillStep(rig);
+    if (newestLog(rig.directory) === log) continue;
+    for (let step = FLUSH_MARGIN_STEPS; step < flushSteps; step += 1) await fillStep(rig);
   }
   throw new Error('No write buffer was turned into a table.');
 }
