@@ -284,7 +284,7 @@ export class HubConnection {
 
   async #redirect(rest: string, link: AmqpLink): Promise<void> {
     const { info } = this.#serviceContext();
-    this.#grants.service(['/messages/events']);
+    this.#grants.service([`/messages/events/${rest}`]);
     link.close(redirectError(this.#hostName, info, rest));
   }
 
@@ -376,7 +376,7 @@ function identityPath({ deviceId, moduleId }: { readonly deviceId: string; reado
 
 /** A token may be for the event hub, or for the hub's own address of events. */
 function eventsPaths({ eventHubName }: HubInfo, path: string): readonly string[] {
-  return [`/${eventHubName}/${path}`, '/messages/events'];
+  return [`/${eventHubName}/${path}`, `/messages/events/${path}`];
 }
 
 function epochOf({ properties }: AmqpLink): number | undefined {

@@ -213,7 +213,8 @@ describe('AMQP of the local hub on the wire', () => {
 
   it.each([['sender'], ['receiver']] as const)('sends a %s of messages/events to the events endpoint', async (role) => {
     using client = await open();
-    const resource = `${HUB_HOST_NAME}/messages/events`;
+    // As `@azure/event-hubs` 2 asks for it.
+    const resource = `sb://${HUB_HOST_NAME}/messages/events/$management`;
     await client.putToken(resource, sasToken(resource, hub.ownerKey, 3600, 'iothubowner'));
     const address = `amqps://${HUB_HOST_NAME}/messages/events/$management`;
     const link = await (role === 'sender' ? client.sender(address) : client.receiver(address));
