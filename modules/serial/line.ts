@@ -206,6 +206,8 @@ export class SerialLine {
     this.#lastActivityMs = nowMs;
     job.onSent?.(nowMs);
     if (job.accepts === undefined) {
+      // What the device may say all the same is not the answer to the next request.
+      this.#leaveAlone(job);
       job.resolve(NOTHING);
       this.#pump();
       return;
@@ -218,10 +220,15 @@ export class SerialLine {
     const job = this.#current;
     if (job === undefined) return;
     const fault = job.fault ?? (this.#framer.pendingBytes > 0 ? 'truncated' : undefined);
-    this.#settledMs = this.#nowMs() + Math.min(job.timeoutMs / 2, LATE_MAX_MS);
+    this.#leaveAlone(job);
     this.wire.suspect();
     this.#end(job).reject(fault === undefined ? timeoutFault(job.timeoutMs) : answerFault(fault));
     this.#pump();
+  }
+
+  /** An answer that comes late is waited out. */
+  #leaveAlone({ timeoutMs }: LineJob): void {
+    this.#settledMs = this.#nowMs() + Math.min(timeoutMs / 2, LATE_MAX_MS);
   }
 
   #end(job: CurrentJob): WaitingJob {

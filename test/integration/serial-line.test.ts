@@ -111,6 +111,29 @@ describe('a polled instrument', () => {
     expect(instrument.requests.filter((request) => request === 'L000.00')).toEqual([]);
   });
 
+  it('does not take what it says to a write without `response` for the answer to the next one', async () => {
+    // It refuses the one, and takes the other.
+    await using _instrument = await SerialInstrument.open({
+      path: line.far,
+      answer: (request) => (request.startsWith('M') ? 'ERR 1\r\n' : 'OK\r\n'),
+    });
+    const adapter = await start({
+      devices: {
+        scale: {
+          ...SCALE,
+          request: undefined,
+          points: {
+            weight: {},
+            message: { write: { template: 'M{value}\r\n' } },
+            limit: { write: { template: 'L{value:06.2f}\r\n', response: '^OK' } },
+          },
+        },
+      },
+    });
+    const [, limited] = await Promise.all([write(adapter, 'message', 'x'), write(adapter, 'limit', 40)]);
+    expect(limited).toMatchObject({ quality: { level: 'good' } });
+  });
+
   it('that falls silent is offline, and good again when it answers', async () => {
     await using instrument = await SerialInstrument.open({ path: line.far, answer: scale() });
     await start({ devices: { scale: SCALE } });
