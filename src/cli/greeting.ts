@@ -1,5 +1,6 @@
 // What the terminal shows once the gateway runs: where to look, and what is not as configured.
 
+import { relative } from 'node:path';
 import type { Daemon } from '../gateway/daemon.ts';
 import type { GatewayFiles } from './command.ts';
 
@@ -15,6 +16,7 @@ export function greeting(daemon: Daemon, files: GatewayFiles, version: string): 
     `  configuration   ${files.configPath}`,
     `  data            ${files.dataDirectory}`,
     ...(web.enabled && !isDown('web') ? [`  open            http://${host}:${web.port}/`] : []),
+    ...(config.hub === undefined ? [] : hubLines(files)),
     ...(status?.endpoints ?? []).map(({ name, hint, target }) =>
       hint === undefined || isDown(`endpoint ${name}`) ? `  delivers to     ${target}` : `  watch           ${hint}`,
     ),
@@ -24,4 +26,15 @@ export function greeting(daemon: Daemon, files: GatewayFiles, version: string): 
     .filter((reason) => reason.status === 'failed' || reason.status === 'degraded')
     .map(({ part, reason }) => `  ! ${part}: ${reason ?? 'degraded'}`);
   return `\n${[...lines, ...troubles].join('\n')}\n\n`;
+}
+
+/** How to get at the local hub, from another terminal in the same folder. */
+function hubLines({ dataDirectory }: GatewayFiles): readonly string[] {
+  const data = relative(process.cwd(), dataDirectory);
+  const where = data === 'data' ? '' : ` --data ${data.startsWith('..') ? dataDirectory : data}`;
+  return [
+    `  watch           npx fieldpost hub monitor-events${where}`,
+    `  connect         npx fieldpost hub connection-string${where}`,
+    `  trust           ${dataDirectory}/pki/ca.pem (for the SDKs: NODE_EXTRA_CA_CERTS)`,
+  ];
 }
