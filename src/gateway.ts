@@ -54,6 +54,9 @@ export interface GatewayOptions {
 /** Parts of a stop, or of a change, share this time; what has not ended then is named in the log. */
 const STOP_MS = 10_000;
 
+/** Keeps ids that no adapter may use. */
+const NO_ADAPTER = '';
+
 export class Gateway {
   readonly outbox: Outbox;
   readonly state: StateStore;
@@ -85,6 +88,8 @@ export class Gateway {
     this.outbox = outbox;
     this.state = state;
     this.registry = createDeviceRegistry(clock, telemetry);
+    // Events about loss are messages of this device: nobody else may speak in its name.
+    this.registry.reserve(NO_ADAPTER, [config.gatewayId]);
     this.points = createPointCache();
     this.#ingress = new Ingress({ outbox, router, transform, messages: config.messages, clock, telemetry });
     this.#supervisor = new AdapterSupervisor({

@@ -1,9 +1,9 @@
 // Faults of a configuration that the schema cannot express.
 
-import { checkDeviceShape, isLoopbackHost, type ConfigFault, type PointShapeConfig } from '#sdk';
+import { checkDeviceShape, isLoopbackHost, type ConfigFault, type PointShapeConfig, type SiteFacts } from '#sdk';
 import type { MqttConfig } from './config.ts';
 
-export function checkMqtt(config: MqttConfig): readonly ConfigFault[] {
+export function checkMqtt(config: MqttConfig, site: SiteFacts): readonly ConfigFault[] {
   const listens = config.listen ?? config.listen_tls ?? config.listen_ws;
   if (config.connect === undefined && listens === undefined) {
     return [
@@ -18,7 +18,12 @@ export function checkMqtt(config: MqttConfig): readonly ConfigFault[] {
     faults.push({ path: ['topics'], message: 'is empty and there are no `presets`: nothing would be taken in' });
   }
   faults.push(...writeFaults(config), ...shapeFaults(config), ...deviceFaults(config));
-  return [...faults, ...(config.connect === undefined ? brokerFaults(config) : clientFaults(config))];
+  return [
+    ...faults,
+    ...(config.connect === undefined
+      ? [...brokerFaults(config), ...gatewayFaults(config, site)]
+      : clientFaults(config)),
+  ];
 }
 
 function writeFaults({ topics, command }: MqttConfig): ConfigFault[] {
@@ -111,6 +116,18 @@ function brokerFaults(config: MqttConfig): ConfigFault[] {
     }
   }
   return faults;
+}
+
+/** A client may publish as the device of its user name unless `devices` says otherwise. */
+function gatewayFaults({ clients }: MqttConfig, { gatewayId }: SiteFacts): ConfigFault[] {
+  const message = `would let it publish as the gateway itself: "${gatewayId}" is the gateway's own device (gateway.id)`;
+  return clients.flatMap(({ username, devices }, index): ConfigFault[] => {
+    if (devices === undefined) {
+      return username === gatewayId ? [{ path: ['clients', index, 'username'], message }] : [];
+    }
+    const at = devices.indexOf(gatewayId);
+    return at < 0 ? [] : [{ path: ['clients', index, 'devices', at], message }];
+  });
 }
 
 function clientFaults(config: MqttConfig): ConfigFault[] {

@@ -3,25 +3,24 @@
 import { isDeviceId } from '../core/device.ts';
 import { EVENTS_ENDPOINT, UPSTREAM_ENDPOINT } from '../core/endpoint.ts';
 import { LIMITS } from '../core/limits.ts';
+import type { SiteFacts } from '../core/module.ts';
 import { isRecord } from './describe.ts';
 import { type Explained, sentence } from './explain.ts';
 import { RESERVED_ENDPOINTS } from './schema.ts';
 import { nearest } from './nearest.ts';
 
-export interface ReferenceOptions {
+export interface ReferenceOptions extends SiteFacts {
   readonly checkCondition?: (text: string) => string | undefined;
 }
 
 /** Works on raw values, because faults elsewhere must not hide these. */
 export function checkReferences(values: unknown, options: ReferenceOptions): Explained[] {
   const root = isRecord(values) ? values : {};
-  return [...checkDevices(root), ...checkRoutes(root, options)];
+  return [...checkDevices(root, options), ...checkRoutes(root, options)];
 }
 
-function checkDevices(root: Record<string, unknown>): Explained[] {
+function checkDevices(root: Record<string, unknown>, { gatewayId }: SiteFacts): Explained[] {
   const faults: Explained[] = [];
-  const gateway = root['gateway'];
-  const gatewayId = isRecord(gateway) ? gateway['id'] : undefined;
   const owners = new Map<string, string>();
   const adapters = isRecord(root['adapters']) ? root['adapters'] : {};
   for (const [adapterId, adapter] of Object.entries(adapters)) {

@@ -1,6 +1,6 @@
 // One entry under `adapters`, `endpoints` or `upstream`: the gateway's common fields, then the module's own.
 
-import type { ConfigFault } from '../core/module.ts';
+import type { ConfigFault, SiteFacts } from '../core/module.ts';
 import { isRecord } from './describe.ts';
 import { type Explained, explainIssues, sentence } from './explain.ts';
 import type { ConfigPath } from './fault.ts';
@@ -21,7 +21,7 @@ export interface CheckedEntry {
   readonly settings: Readonly<Record<string, unknown>>;
 }
 
-export interface EntryContext {
+export interface EntryContext extends SiteFacts {
   readonly catalogue: ModuleCatalogue;
   readonly secrets: SecretSet;
   readonly profiles: ProfileShelf;
@@ -71,7 +71,9 @@ export function checkEntry(
     found.push(...explainIssues(result.error.issues, explained));
   }
   const sound = result.success ? { data: result.data, removed: [] } : soundPart(module.config, settings);
-  for (const fault of sound === undefined ? [] : checkByModule(module.check as Check | undefined, sound.data)) {
+  for (const fault of sound === undefined
+    ? []
+    : checkByModule(module.check as Check | undefined, sound.data, context)) {
     if (isDoubtful(fault.path, sound?.removed ?? [])) continue;
     found.push({ path: [...path, ...fault.path], at: 'value', message: sentence(fault.message) });
   }
@@ -80,10 +82,10 @@ export function checkEntry(
 }
 
 // The catalogue holds modules of many schemas; the data was parsed by the module's own schema just before.
-type Check = (config: unknown) => readonly ConfigFault[];
+type Check = (config: unknown, site: SiteFacts) => readonly ConfigFault[];
 
-function checkByModule(check: Check | undefined, settings: unknown): readonly ConfigFault[] {
-  return check === undefined ? [] : check(settings);
+function checkByModule(check: Check | undefined, settings: unknown, { gatewayId }: SiteFacts): readonly ConfigFault[] {
+  return check === undefined ? [] : check(settings, { gatewayId });
 }
 
 function unknownType(section: ModuleSection, path: ConfigPath, type: unknown, types: readonly string[]): Explained {

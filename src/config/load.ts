@@ -70,8 +70,10 @@ export function loadConfigText(text: string, options: LoadOptions): LoadResult {
   }
   // Entries are checked even when the rest has faults, so that a person sees all of them at once.
   const profiles = new ProfileShelf(options.profileDirectory, options.keptProfiles);
-  const entries = checkEntries(values, { document, catalogue: options.catalogue, profiles, found });
-  found.push(...checkReferences(values, options));
+  const defaultId = options.defaultGatewayId ?? defaultGatewayId();
+  const gatewayId = writtenGatewayId(values) ?? defaultId;
+  const entries = checkEntries(values, { document, catalogue: options.catalogue, profiles, found, gatewayId });
+  found.push(...checkReferences(values, { ...options, gatewayId }));
 
   const located = [...locate(found, document, options.file), ...profiles.faults];
   if (!parsed.success || located.length > 0 || document.faults.length > 0) {
@@ -83,7 +85,7 @@ export function loadConfigText(text: string, options: LoadOptions): LoadResult {
       faults: faults.filter((fault) => document.faults.includes(fault) || !unresolved.has(JSON.stringify(fault.path))),
     };
   }
-  const config = assemble(parsed.data, entries, options.defaultGatewayId ?? defaultGatewayId());
+  const config = assemble(parsed.data, entries, defaultId);
   const complete = completeValues(parsed.data, entries);
   const migrated = document.migrated === undefined ? {} : { migrated: document.migrated };
   const unwise = [
@@ -105,6 +107,12 @@ export function loadConfigText(text: string, options: LoadOptions): LoadResult {
  */
 export function loadConfigFile(path: string, options: Omit<LoadOptions, 'file'>): LoadResult {
   return loadConfigText(readConfigFile(path), { ...options, file: path });
+}
+
+function writtenGatewayId(values: unknown): string | undefined {
+  const gateway = isRecord(values) ? values['gateway'] : undefined;
+  const id = isRecord(gateway) ? gateway['id'] : undefined;
+  return typeof id === 'string' ? id : undefined;
 }
 
 /** A section whose every line is commented out is as good as absent. */

@@ -7,13 +7,19 @@ import type { Endpoint, EndpointContext, UpstreamTransport } from './endpoint.ts
 import type { HeadContext, ProtocolHead } from './hub/head.ts';
 import type { ScanDefinition } from './scan.ts';
 
+/** What the check of an adapter may know of the rest of the configuration. */
+export interface SiteFacts {
+  /** The gateway's own device, in whose name nobody else may speak; as it is configured, well or not. */
+  readonly gatewayId: string;
+}
+
 export interface AdapterDefinition<Schema extends z.ZodObject = z.ZodObject> {
   readonly kind: 'adapter';
   readonly type: string;
   /** Strict object without `type`, which the gateway adds. Must have `devices`, a record of device ids, where it has any. */
   readonly config: Schema;
   /** Faults that a schema cannot express (two points of one name, …): path below the adapter and sentence. */
-  readonly check?: (config: z.output<Schema>) => readonly ConfigFault[];
+  readonly check?: (config: z.output<Schema>, site: SiteFacts) => readonly ConfigFault[];
   readonly load: () => Promise<(config: z.output<Schema>, context: AdapterContext) => Adapter>;
   /** Profiles of types of devices, taken into a device by its field `profile`. */
   readonly profiles?: {

@@ -38,7 +38,7 @@ function start(device: object, more: object = {}) {
     topics: [{ topic: 'sensors/{device_id}/telemetry' }],
     devices: { [BOILER]: device, ...more },
   });
-  expect(checkMqtt(config)).toEqual([]);
+  expect(checkMqtt(config, { gatewayId: 'plant-7' })).toEqual([]);
   return { ...recording, adapter: createMqttAdapter(config, recording.context) };
 }
 

@@ -118,6 +118,14 @@ describe('gateway', () => {
     return { made, parse, start, publish, values };
   }
 
+  it('takes in no device that shows itself under the id of the gateway', async () => {
+    const { made, start } = setup();
+    await start('adapters: { broker: { type: test, devices: { a: {} } } }');
+    const add = (id: string): boolean | undefined =>
+      made.adapters[0]?.context.addDevice({ deviceId: parseDeviceId(id), points: [] });
+    expect([add('plant-7'), add('plant-8')]).toEqual([false, true]);
+  });
+
   const TWO = 'adapters: { a: { type: test, devices: { d1: {} } }, b: { type: test, devices: { d2: {} } } }\n';
 
   it('carries readings of every adapter to every endpoint that its routes name', async () => {

@@ -6,6 +6,7 @@ import { mqttConfig } from '../../../../modules/mqtt/config.ts';
 import { record } from './harness.ts';
 
 const topic = 'pumps/{device_id}/state';
+const SITE = { gatewayId: 'plant-7' };
 
 it('carries what is configured of points and devices to the pipeline and the dispatcher', () => {
   const config = mqttConfig.parse({
@@ -20,7 +21,7 @@ it('carries what is configured of points and devices to the pipeline and the dis
     command: { topic: 'pumps/{device_id}/set' },
     devices: { 'pump-3': { messages: { format: 'cbor' } } },
   });
-  expect(checkMqtt(config)).toEqual([]);
+  expect(checkMqtt(config, SITE)).toEqual([]);
   expect(createMqttAdapter(config, record().context).devices()).toMatchObject([
     {
       deviceId: 'pump-3',
@@ -46,8 +47,24 @@ it.each([
     'is not `writable: true`',
   ],
 ])('finds the fault of %j', (settings, words) => {
-  const faults = checkMqtt(mqttConfig.parse({ topics: [{ topic }], ...settings }));
+  const faults = checkMqtt(mqttConfig.parse({ topics: [{ topic }], ...settings }), SITE);
   expect(faults.map(({ message }) => message).join('; ')).toContain(words);
+});
+
+it('lets no client publish as the gateway itself', () => {
+  const password = 'secret';
+  const clients = [
+    { username: 'plant-7', password },
+    { username: 'bridge', password, devices: ['pump-3', 'plant-7'] },
+    { username: 'plant-7', password, devices: ['pump-3'] },
+    { username: 'tool', password, devices: ['*'] },
+  ];
+  const faults = checkMqtt(mqttConfig.parse({ listen: {}, topics: [{ topic }], clients }), SITE);
+  expect(faults.map(({ path, message }) => `${path.join('.')}: ${message.slice(0, 40)}`)).toEqual([
+    'clients.2.username: stands twice: plant-7',
+    'clients.0.username: would let it publish as the gateway itse',
+    'clients.1.devices.1: would let it publish as the gateway itse',
+  ]);
 });
 
 it('has the usual points for a simulation of devices that tell theirs only when they speak', () => {
@@ -58,7 +75,7 @@ it('has the usual points for a simulation of devices that tell theirs only when 
     'shelly1-B929CC': { preset: 'shelly', point_defaults: { deadband: 1 } },
   };
   const config = mqttConfig.parse({ listen: {}, anonymous: 'loopback', presets, devices });
-  expect(checkMqtt(config)).toEqual([]);
+  expect(checkMqtt(config, SITE)).toEqual([]);
   const adapter = createMqttAdapter(config, record().context);
   expect(adapter.devices().map(({ points }) => points.length)).toEqual([0, 0, 0]);
   const typical = adapter.typicalDevices?.() ?? [];
@@ -66,7 +83,7 @@ it('has the usual points for a simulation of devices that tell theirs only when 
   expect(typical.map(({ points }) => points[0]?.name)).toEqual(['POWER', 'switch:0.output', 'relay/0']);
   expect(typical[2]?.points[1]?.shape?.deadband).toBe(1);
   const wrong = mqttConfig.parse({ listen: {}, presets, devices: { plug: { preset: 'homie' } }, anonymous: 'all' });
-  expect(checkMqtt(wrong).map(({ path }) => path.join('.'))).toEqual(['devices.plug.preset']);
+  expect(checkMqtt(wrong, SITE).map(({ path }) => path.join('.'))).toEqual(['devices.plug.preset']);
 });
 
 it('finds faults of shaping once, where they stand', () => {
@@ -74,6 +91,7 @@ it('finds faults of shaping once, where they stand', () => {
   const faultsOf = (settings: object): string[] =>
     checkMqtt(
       mqttConfig.parse({ ...broker, topics: [{ topic, points: { flow: { pointer: '/flow' } } }], ...settings }),
+      SITE,
     ).map(({ path, message }) => `${path.join('.')}: ${message}`);
   const devices = { 'pump-3': {}, 'pump-4': { computed: { double: { expression: 'flux * 2' } } } };
   expect(faultsOf({ devices })).toEqual([
