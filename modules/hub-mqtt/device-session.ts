@@ -1,45 +1,35 @@
-// One device or module that was let in: what its packets mean for the hub, and what the hub sends to it
-// (contract/device-mqtt.md, sections 4 to 8).
+// One device or module that was let in: what its packets mean for the hub
+// (contract/device-mqtt.md, sections 4 to 8). What the hub sends to it is in deliveries.ts.
 
 import {
   bagProperties,
-  commandBag,
-  commandTopic,
-  desiredTopic,
-  inputTopic,
   iotHubErrorName,
   iotHubErrorOf,
-  isoTime,
   LIMITS,
-  methodTopic,
   parsePublishTopic,
   plainErrorBody,
   pubackPackets,
   randomUuid,
   subackPacket,
-  SYSTEM_PROPERTIES,
   twinResponseTopic,
   unsubackPacket,
-  writePropertyBag,
   type ClientPacket,
   type ClientPublish,
-  type CommandOutcome,
-  type DeliveredCommand,
   type HeadContext,
   type IdentityRef,
   type IotHubFault,
   type MqttServerPackets,
   type Principal,
   type PublishTopic,
-  type ServerPublish,
   type SessionId,
   type TelemetryMessage,
   type ToSession,
 } from '#sdk';
 import { Acknowledgements } from './acknowledgements.ts';
+import { Deliveries } from './deliveries.ts';
 import { faultRequest, type ConnectionFault } from './fault-injection.ts';
 import { Refused } from './refused.ts';
-import { SentCommands, type LeftIds } from './sent-commands.ts';
+import type { LeftIds } from './sent-commands.ts';
 import { Subscriptions } from './subscriptions.ts';
 import { TelemetryLane } from './telemetry-lane.ts';
 
@@ -47,7 +37,6 @@ import { TelemetryLane } from './telemetry-lane.ts';
 const COMMAND_WINDOW = 16;
 /** What a request for a twin costs of a client's room: its answer has up to twice 32 KB. */
 const TWIN_BYTES = 16 * 1024;
-const TOPIC_MAX_BYTES = 0xffff;
 const EMPTY = Buffer.alloc(0);
 
 export interface DeviceSessionOptions {
@@ -75,16 +64,16 @@ export class DeviceSession {
   readonly #subscriptions: Subscriptions;
   readonly #acknowledgements: Acknowledgements;
   readonly #lane: TelemetryLane;
-  readonly #sent: SentCommands;
+  readonly #deliveries: Deliveries;
   readonly #injectsFaults: boolean;
   #granted = false;
 
   constructor(options: DeviceSessionOptions) {
     this.#options = options;
-    const { context, principal, ref, write, moved, failed, leftIds } = options;
+    const { context, principal, ref, write, moved, failed } = options;
     this.#subscriptions = new Subscriptions(ref);
     if (options.persistent) this.#subscriptions.restore(options.kept);
-    this.#sent = new SentCommands(leftIds);
+    this.#deliveries = new Deliveries({ ...options, subscriptions: this.#subscriptions });
     this.#acknowledgements = new Acknowledgements((ids) => write(pubackPackets(ids)));
     this.#lane = new TelemetryLane({
       telemetry: context.hub.telemetry,
@@ -112,7 +101,7 @@ export class DeviceSession {
   }
 
   get leftIds(): LeftIds {
-    return this.#sent.left;
+    return this.#deliveries.leftIds;
   }
 
   /** After CONNACK: what was subscribed before is delivered from now on. */
@@ -133,8 +122,7 @@ export class DeviceSession {
       return undefined;
     }
     if (packet.cmd === 'puback') {
-      const command = this.#sent.take(packet.messageId ?? 0);
-      if (command !== undefined) this.#settle(command.lockToken, 'complete');
+      this.#deliveries.acknowledged(packet.messageId ?? 0);
       return undefined;
     }
     if (packet.cmd === 'subscribe') return this.#subscribe(packet.messageId ?? 0, packet.subscriptions);
@@ -222,7 +210,7 @@ export class DeviceSession {
   }
 
   #answerTwin(topic: string, payload: Uint8Array): void {
-    if (this.#subscriptions.qosOf('twin-responses') !== undefined) this.#send({ topic, payload });
+    if (this.#subscriptions.qosOf('twin-responses') !== undefined) this.#deliveries.send({ topic, payload });
   }
 
   async #subscribe(messageId: number, wanted: readonly { topic: string; qos: number }[]): Promise<void> {
@@ -273,78 +261,7 @@ export class DeviceSession {
     return { ...message, properties: { ...message.properties, 'iothub-MessageType': 'Will' } };
   }
 
-  // To the client
-
   deliver(item: Exclude<ToSession, { kind: 'end' }>): void {
-    const { ref } = this.#options;
-    switch (item.kind) {
-      case 'command':
-        this.#deliverCommand(item.command);
-        return;
-      case 'method':
-        if (this.#subscriptions.qosOf('methods') !== undefined) {
-          this.#send({ topic: methodTopic(item.name, item.requestId), payload: item.payload });
-        }
-        return;
-      case 'desired':
-        if (this.#subscriptions.qosOf('desired') !== undefined) {
-          this.#send({ topic: desiredTopic(item.version), payload: item.patch });
-        }
-        return;
-      case 'input':
-        if (ref.moduleId !== undefined && this.#subscriptions.qosOf('inputs') !== undefined) {
-          const to = { deviceId: ref.deviceId, moduleId: ref.moduleId };
-          this.#send({ topic: inputTopic(to, item.input, inputBag(item)), payload: item.body });
-        }
-    }
+    this.#deliveries.deliver(item);
   }
-
-  #deliverCommand(command: DeliveredCommand): void {
-    const { context, ref, sessionId } = this.#options;
-    const { lockToken, sequenceNumber, message } = command;
-    const qos = this.#subscriptions.qosOf('commands');
-    // Unsubscribed meanwhile: its lock runs out, and it waits.
-    if (qos === undefined) return;
-    const to = `/devices/${ref.deviceId}/messages/deviceBound`;
-    const topic = commandTopic(ref, commandBag(message, to, isoTime(command.expiresAtMs)));
-    if (Buffer.byteLength(topic) > TOPIC_MAX_BYTES) {
-      // MQTT has no room for so many properties; a device on it can never have this one.
-      context.reportRefusal('command_properties_too_long', { deviceId: ref.deviceId });
-      this.#settle(lockToken, 'reject');
-      return;
-    }
-    if (qos === 0) {
-      this.#send({ topic, payload: message.body });
-      this.#settle(lockToken, 'complete');
-      return;
-    }
-    const { messageId, dup, isHeld } = this.#sent.add({ sequenceNumber, lockToken });
-    this.#send({ topic, payload: message.body, messageId, dup });
-    // Its lock ran out: it takes no second place of what the client may hold.
-    if (isHeld) context.hub.sessions.grantCommands(sessionId, 1);
-  }
-
-  #settle(lockToken: string, outcome: CommandOutcome): void {
-    const { context, principal, ref, sessionId } = this.#options;
-    const { commands, sessions } = context.hub;
-    commands
-      .settle(principal.hubId, ref.deviceId, lockToken, outcome)
-      // Its lock was over, or the store is away: it is delivered again.
-      .catch(() => {})
-      .finally(() => sessions.grantCommands(sessionId, 1));
-  }
-
-  #send(packet: Pick<ServerPublish, 'topic' | 'payload'> & Partial<ServerPublish>): void {
-    this.#options.write(this.#options.packets.publish({ messageId: 0, dup: false, ...packet }));
-  }
-}
-
-/** Properties of a message to a module's input, and who sent it; never empty. */
-function inputBag({ from, properties, systemProperties }: Extract<ToSession, { kind: 'input' }>): string {
-  const system = SYSTEM_PROPERTIES.flatMap(({ field, topicKey }) => {
-    const value = systemProperties[field] ?? '';
-    return value === '' ? [] : [[topicKey, value] as const];
-  });
-  const module = from.moduleId === undefined ? [] : [['$.cmid', from.moduleId] as const];
-  return writePropertyBag([['$.cdid', from.deviceId], ...module, ...system, ...Object.entries(properties)]);
 }
