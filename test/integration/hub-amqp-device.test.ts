@@ -1,7 +1,9 @@
 // Devices and modules over AMQP on the unmodified SDK, with a back end beside them.
 
+import { X509Certificate } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { deviceConnectionString, startHubDaemon, type HubDaemon } from '../support/hub-daemon.ts';
+import { createAuthority } from '../support/certificates.ts';
+import { deviceConnectionString, HUB_HOST_NAME, startHubDaemon, type HubDaemon } from '../support/hub-daemon.ts';
 import { startBackEnd, startDevice, type SdkChild } from '../support/sdk-child.ts';
 import { createTempDir } from '../support/temp-dir.ts';
 
@@ -92,5 +94,82 @@ describe.each(['amqp', 'amqp-ws'] as const)('a device over %s', (transport) => {
     expect(await device.nextEvent('desired', (patch: { rate?: number }) => patch.rate === 5)).toMatchObject({
       $version: 2,
     });
+  });
+});
+
+describe.each(['amqp', 'amqp-ws'] as const)('a module over %s', (transport) => {
+  it('sends to an output, answers methods and has a twin, beside its device', async () => {
+    const deviceId = `parent-${transport}`;
+    const parent = await createDevice(deviceId);
+    const made = (await backEnd.call('registry', 'addModule', { deviceId, moduleId: 'm' })) as {
+      authentication: { symmetricKey: { primaryKey: string } };
+    };
+    await using device = startDevice({ hub });
+    await device.call('open', parent, transport);
+    await device.call('send', { body: 'from the device' });
+    await using module = startDevice({ hub });
+    await module.call(
+      'open',
+      deviceConnectionString(deviceId, made.authentication.symmetricKey.primaryKey, 'm'),
+      transport,
+    );
+    await module.call('sendOutput', 'out', { body: 'from the module' });
+    const event = await backEnd.nextEvent<Event>('event', ({ body }) => body === 'from the module');
+    expect(event.systemProperties).toMatchObject({
+      'iothub-connection-device-id': deviceId,
+      'iothub-connection-module-id': 'm',
+      'iothub-outputname': 'out',
+    });
+    await module.call('onMethod', 'ping', { status: 200, payload: 'pong' });
+    const call = { methodName: 'ping', connectTimeoutInSeconds: 10 };
+    expect(await backEnd.call('invokeModule', deviceId, 'm', call)).toMatchObject({ status: 200, payload: 'pong' });
+    await module.call('getTwin');
+    await module.call('report', { fw: '2' });
+    const twin = (await backEnd.call('registry', 'getModuleTwin', deviceId, 'm')) as {
+      properties: { reported: object };
+    };
+    expect(twin.properties.reported).toMatchObject({ fw: '2' });
+    // The module's session has not taken the device's.
+    await device.call('send', { body: 'still there' });
+  });
+});
+
+describe('a device over AMQP', () => {
+  it('proves itself by a certificate, and is cut off when another is registered', async () => {
+    const authority = await createAuthority(directory.path);
+    const leaf = await authority.issue({ name: 'by-cert' });
+    const { fingerprint } = new X509Certificate(leaf.certificate);
+    const register = (call: 'create' | 'update', primaryThumbprint: string): Promise<unknown> =>
+      backEnd.call('registry', call, {
+        deviceId: 'by-cert',
+        authentication: { type: 'selfSigned', x509Thumbprint: { primaryThumbprint, secondaryThumbprint: null } },
+      });
+    await register('create', fingerprint.replaceAll(':', ''));
+    await using device = startDevice({ hub });
+    await device.call('open', `HostName=${HUB_HOST_NAME};DeviceId=by-cert;x509=true`, 'amqp', {
+      cert: leaf.certificatePath,
+      key: leaf.keyPath,
+    });
+    await device.call('neverRetry');
+    await device.call('send', { body: 'by certificate' });
+    const event = await backEnd.nextEvent<Event>('event', ({ body }) => body === 'by certificate');
+    expect(event.systemProperties['iothub-connection-auth-method']).toContain('x509');
+    await register('update', '0'.repeat(40));
+    await device.nextEvent('disconnect', () => true, 1500);
+  });
+
+  it('is refused with a wrong key, and cut off within a second when it is deleted', async () => {
+    const connectionString = await createDevice('cut');
+    await using device = startDevice({ hub });
+    await device.call('open', connectionString, 'amqp');
+    await device.call('neverRetry');
+    await device.call('send', { body: 'x' });
+    await backEnd.call('registry', 'delete', 'cut');
+    await device.nextEvent('disconnect', () => true, 1500);
+    await using other = startDevice({ hub });
+    await other.call('open', deviceConnectionString('dev-amqp', Buffer.alloc(32).toString('base64')), 'amqp').then(
+      () => expect.unreachable('It was let in.'),
+      (error: Error) => expect(error.name).toBe('UnauthorizedError'),
+    );
   });
 });
