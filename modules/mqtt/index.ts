@@ -8,5 +8,7 @@ export const mqtt = defineAdapter({
   type: 'mqtt',
   config: mqttConfig,
   check: checkMqtt,
+  // On a desk nothing is asked of another broker, which belongs to a plant.
+  servesOthers: ({ connect }) => connect === undefined,
   load: async () => (await import('./adapter.ts')).createMqttAdapter,
 });

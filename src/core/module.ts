@@ -20,6 +20,8 @@ export interface AdapterDefinition<Schema extends z.ZodObject = z.ZodObject> {
   readonly config: Schema;
   /** Faults that a schema cannot express (two points of one name, …): path below the adapter and sentence. */
   readonly check?: (config: z.output<Schema>, site: SiteFacts) => readonly ConfigFault[];
+  /** Whether it has work besides the devices that are configured: it runs then although all of those are simulated. */
+  readonly servesOthers?: (config: z.output<Schema>) => boolean;
   readonly load: () => Promise<(config: z.output<Schema>, context: AdapterContext) => Adapter>;
   /** Profiles of types of devices, taken into a device by its field `profile`. */
   readonly profiles?: {

@@ -26,7 +26,7 @@ export function adapterPlan(config: AdapterConfig, modules: ModuleList, simulate
     deviceIds: Object.keys(config.settings['devices'] ?? {}),
     create: async (context: AdapterContext): Promise<Adapter> => {
       const build = await definition.load();
-      const { simulated, others } = splitSimulated(config, simulateAll);
+      const { simulated, others } = splitSimulated(config, simulateAll, definition.servesOthers?.(config.settings));
       if (simulated === undefined) return build(config.settings, context);
       const model = build(simulated, context);
       const infos = model.typicalDevices?.() ?? model.devices();
@@ -43,7 +43,7 @@ export function adapterPlan(config: AdapterConfig, modules: ModuleList, simulate
 interface SplitSettings {
   /** Settings with the devices that are simulated; undefined when none is. */
   readonly simulated: Readonly<Record<string, unknown>> | undefined;
-  /** Settings with the other devices; undefined when all are simulated. */
+  /** Settings with the other devices; undefined when all are simulated, and there is nothing else to do. */
   readonly others: Readonly<Record<string, unknown>> | undefined;
 }
 
@@ -53,14 +53,19 @@ interface StandInSettings {
   readonly replay?: unknown;
 }
 
-function splitSimulated({ settings, simulate }: AdapterConfig, simulateAll: boolean): SplitSettings {
+function splitSimulated(
+  { settings, simulate }: AdapterConfig,
+  simulateAll: boolean,
+  servesOthers = false,
+): SplitSettings {
   const devices = Object.entries((settings['devices'] ?? {}) as Readonly<Record<string, StandInSettings>>);
   const isSimulated = ([, device]: [string, StandInSettings]): boolean =>
     device.simulate === true || ((simulate || simulateAll) && device.replay === undefined);
   const [on, off] = [devices.filter(isSimulated), devices.filter((device) => !isSimulated(device))];
   const having = (chosen: typeof devices): SplitSettings['others'] =>
     chosen.length === 0 ? undefined : { ...settings, devices: Object.fromEntries(chosen) };
-  return { simulated: having(on), others: having(off) };
+  const others = servesOthers ? { ...settings, devices: Object.fromEntries(off) } : having(off);
+  return { simulated: having(on), others };
 }
 
 /** Builds the endpoint of one entry of `upstream` or `endpoints`. */

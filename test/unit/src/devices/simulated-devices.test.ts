@@ -204,4 +204,26 @@ describe('the other adapters', () => {
     expect(adapter.devices().map(({ deviceId }) => deviceId)).toEqual(['greenhouse-2', 'greenhouse-1']);
     await adapter.stop(NEVER);
   });
+
+  it('runs the broker although every configured device is simulated, and asks nothing of another broker', async () => {
+    const devicesOf = (others: unknown): object => (others as { readonly devices: object }).devices;
+    const startedWith = async (carrier: object): Promise<unknown[]> => {
+      const started: unknown[] = [];
+      const settings = mqtt.config.parse({ ...carrier, topics, devices: { pump: {} } });
+      const load = () =>
+        Promise.resolve((others: unknown) => ({
+          devices: () => Object.keys(devicesOf(others)).map((id) => ({ deviceId: parseDeviceId(id), points: [] })),
+          start: () => Promise.resolve(void started.push(devicesOf(others))),
+          stop: () => Promise.resolve(),
+          health: () => ({ status: 'running' as const }),
+        }));
+      const config = { id: 'broker', type: 'mqtt', enabled: true, simulate: false, settings };
+      const adapter = await adapterPlan(config, [{ ...mqtt, load }], true).create(record().context);
+      await adapter.start(NEVER);
+      await adapter.stop(NEVER);
+      return started;
+    };
+    expect(await startedWith({ listen: { port: 1 } })).toEqual([{}]);
+    expect(await startedWith({ connect: { url: 'mqtt://127.0.0.1' } })).toEqual([]);
+  });
 });
