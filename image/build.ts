@@ -31,6 +31,9 @@ const UNUSED_BUT_LOADED: Readonly<Record<string, string>> = {
   // The dial is ours, proxies included; browsers keep time in workers, Node does not.
   socks: 'mqtt',
   'worker-timers': 'mqtt',
+  // Versions that fastify's plugins ask for, of which there are none; proxies in front, which are not trusted.
+  semver: 'fastify',
+  'ipaddr.js': '@fastify/proxy-addr',
   // Exemplars of traces.
   '@opentelemetry/api': 'prom-client',
 };
