@@ -1,6 +1,14 @@
 // Telemetry of a device or module: single messages and batches, settled once they are stored.
 
-import { iotHubError, LIMITS, type AmqpDelivery, type AmqpReceiver, type TelemetryMessage } from '#sdk';
+import {
+  errorText,
+  iotHubError,
+  LIMITS,
+  type AmqpDelivery,
+  type AmqpIncoming,
+  type AmqpReceiver,
+  type TelemetryMessage,
+} from '#sdk';
 import { receive } from './credit.ts';
 import type { DeviceContext } from './device-context.ts';
 import { amqpErrorOf } from './errors.ts';
@@ -33,7 +41,16 @@ function messagesOf(delivery: AmqpDelivery, modelId: string | undefined): readon
   const { format, message } = delivery;
   if (message !== undefined) return [telemetryOf(message, modelId)];
   if (format !== BATCH) throw iotHubError('ArgumentInvalid', `The message format ${format} is not known.`);
-  const batch = delivery.batch(LIMITS.hub_batch_messages);
+  const batch = partsOf(delivery);
   if (batch.length === 0) throw iotHubError('ArgumentInvalid', 'The batch is empty.');
   return batch.map((one) => telemetryOf(one, modelId));
+}
+
+/** @throws GatewayError GW_IOTHUB ArgumentInvalid: sent again it would be no better. */
+function partsOf(delivery: AmqpDelivery): readonly AmqpIncoming[] {
+  try {
+    return delivery.batch(LIMITS.hub_batch_messages);
+  } catch (error) {
+    throw iotHubError('ArgumentInvalid', errorText(error));
+  }
 }

@@ -134,6 +134,11 @@ describe('AMQP of the local hub on the wire', () => {
       link.send(telemetry('fine')),
     ]);
     expect(mixed.map(({ outcome }) => outcome)).toEqual(['accepted', 'rejected', 'rejected', 'accepted']);
+    expect(mixed[1]?.error).toMatchObject({ description: expect.stringContaining('no text') as unknown });
+    expect(mixed[2]?.error).toMatchObject({
+      condition: 'com.microsoft:argument-error',
+      description: expect.stringContaining('batch') as unknown,
+    });
     const all = await waitFor(
       () => {
         const found = readers.flatMap(({ received }) => received.map(({ message }) => textOf(message)));
