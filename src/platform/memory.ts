@@ -5,8 +5,11 @@ import type { Clock } from '../core/clock.ts';
 
 /** Time after the start, when the first polls are over, and between two looks while the process is busy. */
 const LOOK_MS = 5000;
-/** Share of that time that the event loop may have worked: collecting holds up everything for 50 ms, on a board for more. */
-const QUIET_SHARE = 0.25;
+/**
+ * Share of that time that the event loop may have worked. Collecting holds up everything, for 50 ms at rest and 160 ms with 500
+ * polled devices, and who has work needs the memory.
+ */
+const QUIET_SHARE = 0.1;
 
 /**
  * Collects everything that can be collected and gives pages back to the system. Starting takes about 20 MB that V8 keeps
