@@ -97,8 +97,13 @@ async function readOwner(path: string): Promise<string | undefined> {
     return await readlink(path);
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return undefined;
-    // Earlier releases made a file.
-    if (systemCode(error) === 'EINVAL') return (await readFile(path, 'utf8')).trimEnd();
+    if (systemCode(error) !== 'EINVAL') throw error;
+  }
+  // Earlier releases made a file; it may be gone meanwhile, or a link in its place.
+  try {
+    return (await readFile(path, 'utf8')).trimEnd();
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return undefined;
     throw error;
   }
 }
