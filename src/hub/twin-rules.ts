@@ -15,8 +15,7 @@ const NUMBER_BYTES = 8;
 const BOOLEAN_BYTES = 4;
 
 // C0, DEL and C1 (U+0000 to 1F, 7F to 9F), and what separates paths and marks names of the service.
-// oxlint-disable-next-line eslint/no-control-regex -- the rule of the service names them
-const FORBIDDEN_IN_KEY = /[\u0000-\u001f\u007f-\u009f.$ ]/;
+const FORBIDDEN_IN_KEY = /[\p{Cc}.$ ]/u;
 const CONTROL = /\p{Cc}/gu;
 
 /** Members that the service itself puts into a section; clients send them back with what they read. */

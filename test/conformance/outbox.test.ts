@@ -32,14 +32,14 @@ function onLevel(): Promise<OutboxSubject> {
 }
 
 describe('outbox in memory', () => {
-  describeOutbox(memory);
+  describeOutbox(memory, false);
 });
 describe('outbox on LevelDB', () => {
-  describeOutbox(onLevel);
+  describeOutbox(onLevel, true);
 });
 describe('streams in memory', () => {
-  describeStreams(memory);
+  describeStreams(memory, false);
 });
 describe('streams on LevelDB', () => {
-  describeStreams(onLevel);
+  describeStreams(onLevel, true);
 });
