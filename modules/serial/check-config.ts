@@ -1,6 +1,6 @@
 // Faults of the configuration that its schema cannot express. Each says what is wrong and what is allowed.
 
-import { checkDeviceShape, type ConfigFault } from '#sdk';
+import { checkDeviceShape, type ConfigFault, isCrossed } from '#sdk';
 import { bytesOf } from './bytes.ts';
 import { checksumLength } from './checksum.ts';
 import type { DeviceConfig, MatchConfig, PointConfig, SerialConfig } from './config.ts';
@@ -135,7 +135,7 @@ function checkPoint(
     }
     return;
   }
-  if (write.min !== undefined && write.max !== undefined && write.min > write.max) {
+  if (isCrossed(write)) {
     report([...path, 'write', 'min'], `must not be above max (${write.max}).`);
   }
   const template = checkTemplate(write.template, [...path, 'write', 'template'], { ...context, needsValue: undefined });

@@ -3,24 +3,47 @@
 
 import { z } from 'zod';
 
+/** A bigint where a number would not be exact. JavaScript compares the two without rounding. */
+export type Limit = number | bigint;
+
 /** Bounds of the values that may be written, and how often. What is undefined does not bound. */
 export interface WriteRules {
-  readonly min?: number | undefined;
-  readonly max?: number | undefined;
-  /** The only values that may be written; none is refused by `min` and `max` then. */
+  readonly min?: Limit | undefined;
+  readonly max?: Limit | undefined;
+  /** The only values that may be written, within `min` and `max`. */
   readonly allowed?: readonly (number | boolean | string)[] | undefined;
   /** Shortest time between two writes of the point; one that comes sooner is refused, not delayed. */
   readonly minIntervalMs?: number | undefined;
 }
 
 const DAY_MS = 86_400_000;
+const INTEGER_TEXT = /^-?\d{1,20}$/;
+/** Beyond it there are no integers of 64 bits, and whoever writes 1e30 means about that. */
+const INTEGER_MAX = 2 ** 64;
+
+/** As YAML read it, a long integer has been rounded. */
+const exactNumber = z
+  .number()
+  .refine((value) => !Number.isInteger(value) || Number.isSafeInteger(value) || Math.abs(value) > INTEGER_MAX, {
+    error: 'must stand in quotes, because a number beyond 2^53-1 is rounded',
+  });
+
+const limitSchema = z.union([exactNumber, z.string().regex(INTEGER_TEXT, { error: 'must be a number' })], {
+  error: 'must be a number; an integer beyond 2^53-1 stands in quotes',
+});
 
 /** For adapters whose `write:` holds more than rules; they check `min` against `max` themselves. */
 export const writeRuleFields = {
-  min: z.number().optional().meta({ title: 'Smallest value', description: 'A write below it is refused.' }),
-  max: z.number().optional().meta({ title: 'Largest value', description: 'A write above it is refused.' }),
+  min: limitSchema.optional().meta({
+    title: 'Smallest value',
+    description: 'A write below it is refused. Integers beyond 2^53-1 stand in quotes.',
+  }),
+  max: limitSchema.optional().meta({
+    title: 'Largest value',
+    description: 'A write above it is refused. Integers beyond 2^53-1 stand in quotes.',
+  }),
   allowed: z
-    .array(z.union([z.number(), z.boolean(), z.string().max(256)]))
+    .array(z.union([exactNumber, z.boolean(), z.string().max(256)]))
     .min(1)
     .max(64)
     .optional()
@@ -37,10 +60,7 @@ export const writeRuleFields = {
 
 const writeSchema = z
   .strictObject(writeRuleFields)
-  .refine(({ min, max }) => min === undefined || max === undefined || min <= max, {
-    error: '`min` is above `max`',
-    path: ['min'],
-  })
+  .refine((config) => !isCrossed(config), { error: '`min` is above `max`', path: ['min'] })
   .meta({ title: 'Write limits', description: 'What may be written to the point. Only with `writable: true`.' });
 
 /** point: z.strictObject({ ...writeFields, writable, … }) */
@@ -49,5 +69,22 @@ export const writeFields = { write: writeSchema.optional() };
 export function writeRulesOf(config: z.output<z.ZodObject<typeof writeFields>>): WriteRules | undefined {
   if (config.write === undefined) return undefined;
   const { min, max, allowed, min_interval_ms: minIntervalMs } = config.write;
-  return { min, max, allowed, minIntervalMs };
+  return { min: exactNumberOf(min), max: exactNumberOf(max), allowed, minIntervalMs };
+}
+
+interface Crossable {
+  readonly min?: number | string | undefined;
+  readonly max?: number | string | undefined;
+}
+
+/** Whether the smallest value is above the largest. */
+export function isCrossed({ min, max }: Crossable): boolean {
+  const [least, most] = [exactNumberOf(min), exactNumberOf(max)];
+  return least !== undefined && most !== undefined && least > most;
+}
+
+/** A number or an integer of any length, as it is or as text; undefined for everything else. */
+export function exactNumberOf(value: unknown): Limit | undefined {
+  if (typeof value === 'number' || typeof value === 'bigint') return value;
+  return typeof value === 'string' && INTEGER_TEXT.test(value) ? BigInt(value) : undefined;
 }

@@ -3,6 +3,7 @@
 import type { PointInfo } from '../core/adapter.ts';
 import { GatewayError } from '../core/errors.ts';
 import type { PointValue } from '../core/reading.ts';
+import { exactNumberOf, type Limit } from '../core/write-rules.ts';
 
 /** @throws GatewayError GW_WRITE_REFUSED, with what is allowed. */
 export function checkValue(deviceId: string, { name, writable, writeRules }: PointInfo, value: PointValue): void {
@@ -15,8 +16,8 @@ export function checkValue(deviceId: string, { name, writable, writeRules }: Poi
   }
   if (writeRules === undefined) return;
   const { allowed, min, max } = writeRules;
-  const number = numberOf(value);
-  if (allowed !== undefined && !allowed.some((one) => one === value || (number !== undefined && one === number))) {
+  const number = exactNumberOf(value);
+  if (allowed !== undefined && !allowed.some((one) => one === value || isSameNumber(one, number))) {
     throw refuse(`does not take ${textOf(value)}: it takes ${allowed.map((one) => JSON.stringify(one)).join(', ')}.`);
   }
   if (min === undefined && max === undefined) return;
@@ -25,11 +26,15 @@ export function checkValue(deviceId: string, { name, writable, writeRules }: Poi
   if (max !== undefined && number > max) throw refuse(`does not take ${textOf(value)}: ${max} is the most.`);
 }
 
-/** Integers beyond 2^53-1 come as bigint or as text. */
-function numberOf(value: PointValue): number | undefined {
-  if (typeof value === 'number') return value;
-  if (typeof value === 'bigint' || (typeof value === 'string' && /^-?\d{1,20}$/.test(value))) return Number(value);
-  return undefined;
+/** Numbers and bigints are compared as what they are, not as doubles. A short text in the list is meant as a text. */
+function isSameNumber(allowed: number | boolean | string, number: Limit | undefined): boolean {
+  const wanted = exactNumberOf(allowed);
+  if (wanted === undefined || number === undefined || (typeof allowed === 'string' && isSafe(wanted))) return false;
+  return !(wanted < number || wanted > number);
+}
+
+function isSafe(number: Limit): boolean {
+  return number >= Number.MIN_SAFE_INTEGER && number <= Number.MAX_SAFE_INTEGER;
 }
 
 function textOf(value: PointValue): string {
