@@ -6,6 +6,7 @@ import {
   GatewayError,
   GOOD,
   LIMITS,
+  UNCONFIRMED,
   type Clock,
   type PointValue,
   type PointWrite,
@@ -84,7 +85,7 @@ export class Writer implements Witness {
   ): Promise<WriteResult> {
     if (plan.confirmedBy === 'none') {
       for (const publish of plan.publish) await this.#publish(publish);
-      return { quality: { level: 'uncertain', reason: 'not_confirmed' } };
+      return UNCONFIRMED;
     }
     let waiting: Waiting | undefined;
     let cancel: (() => void) | undefined;

@@ -108,7 +108,7 @@ const writeSchema = z
     verification: z.enum(['read_back', 'none']).default('read_back').meta({
       title: 'Verification',
       description:
-        '`read_back`: after the write the request that gives this point is sent, and its value compared; where there is none, the value counts as sent only. `none`: for points that read otherwise.',
+        '`read_back`: after the write the request that gives this point is sent, and its value compared; where there is none, `response` alone confirms. `none`: for points that read otherwise.',
     }),
     tolerance: z.number().min(0).default(0).meta({
       title: 'Tolerance',

@@ -10,6 +10,7 @@ import {
   LIMITS,
   type PointValue,
   type Reading,
+  UNCONFIRMED,
   type WriteResult,
 } from '#sdk';
 import type { WriteConfig } from './config.ts';
@@ -38,8 +39,6 @@ export interface PointWriterOptions {
 
 /** Devices that take a value over only at the end of their cycle are read a second time. */
 const SECOND_LOOK_MS = 200;
-/** Sent, and nothing says whether it was taken. */
-const UNCONFIRMED: WriteResult = { quality: { level: 'uncertain', reason: 'unconfirmed' } };
 
 export class PointWriter {
   readonly #options: PointWriterOptions;
@@ -103,8 +102,9 @@ export class PointWriter {
     const answer = await this.#send(bytes, write.response !== undefined, signal);
     if (answer !== undefined) checkAnswer(point, write, answer);
     const source = polled.find((candidate) => candidate.source.decoder.points.has(point.name));
-    if (write.verification === 'none') return answer === undefined ? UNCONFIRMED : { quality: GOOD };
-    if (source === undefined) return answer === undefined ? UNCONFIRMED : { quality: GOOD };
+    if (write.verification === 'none' || source === undefined) {
+      return answer === undefined ? UNCONFIRMED : { quality: GOOD };
+    }
     if (write.settle_ms > 0) await clock.sleep(write.settle_ms, signal);
     let reading = await this.#readBack(source, point, signal);
     if (!holds(reading, value, write)) {

@@ -24,11 +24,11 @@ export async function runWriteCommand(args: readonly string[], ports: WriteComma
   }
   const value = values.text ? { value: text } : parseValue(text);
   const result = await ports.write({ deviceId, point, ...value }, ports.actor);
-  const readBack = result.readBack === undefined ? '' : `, which now reads ${JSON.stringify(result.readBack)}`;
+  const confirmed = result.readBack === undefined ? '' : `, confirmed as ${JSON.stringify(result.readBack)}`;
   await ports.out(
     values.json
       ? `${JSON.stringify(result)}\n`
-      : `Wrote ${text} to ${point} of ${deviceId}${readBack} (${result.quality}).\n`,
+      : `Wrote ${text} to ${point} of ${deviceId}${confirmed} (${result.quality}).\n`,
   );
   return EXIT_CODES.ok;
 }

@@ -49,11 +49,18 @@ export interface PointWrite {
   readonly value: PointValue;
 }
 
-/** How a write ended; `readBack` is what the device says it holds now. */
+/**
+ * How a write ended. `good`: the device has confirmed it, by its own answer or by what was read back from it. Where nothing
+ * confirms it, it is `UNCONFIRMED`.
+ */
 export interface WriteResult {
+  /** What the device says it holds now; without it a good write is confirmed with the value that was written. */
   readonly readBack?: PointValue;
   readonly quality: Quality;
 }
+
+/** Sent, and nothing says whether it was taken. */
+export const UNCONFIRMED: WriteResult = { quality: { level: 'uncertain', reason: 'unconfirmed' } };
 
 /** Something that a device is told to do. */
 export interface ActionCall {

@@ -28,9 +28,9 @@ export type CommandStatus = 200 | 400 | 404 | 408 | 429 | 500 | 502 | 503 | 504;
 
 export interface CommandAnswer {
   readonly status: CommandStatus;
-  /** What the device says it holds now, of the points that were written. */
+  /** Of the points that were written: what the device says it holds now, or confirmed without telling. */
   readonly values?: Readonly<Record<string, JsonValue>>;
-  /** Of what was written and is not confirmed by a good reading: `uncertain:unconfirmed`, … */
+  /** Of what was written and is not confirmed: `uncertain:unconfirmed`, … */
   readonly quality?: Readonly<Record<string, string>>;
   /** What an action answered. */
   readonly payload?: unknown;

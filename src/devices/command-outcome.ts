@@ -2,7 +2,7 @@
 
 import type { WriteResult } from '../core/adapter.ts';
 import type { CommandAnswer, CommandStatus, DeviceCommand } from '../core/command.ts';
-import { qualityText, type JsonValue } from '../core/reading.ts';
+import { qualityText, type JsonValue, type PointValue } from '../core/reading.ts';
 import { encodeValue } from '../pipeline/encode-json.ts';
 
 /** What was written before a failure is told with it. */
@@ -29,6 +29,12 @@ export function isOverFor(status: CommandStatus): boolean {
   return status === 408 || status === 504;
 }
 
+/** What a write gave, whoever asked for it: a device that confirms without telling its value confirms the one written. */
+export function outcomeOf(result: WriteResult, written: PointValue): WriteResult {
+  const isComplete = result.quality.level !== 'good' || result.readBack !== undefined;
+  return isComplete ? result : { ...result, readBack: written };
+}
+
 /** What of an answer shows how far a command came. */
 export function progressOf({ written, payload }: Progress): Pick<CommandAnswer, 'values' | 'quality' | 'payload'> {
   const values: Record<string, JsonValue> = {};
@@ -36,7 +42,6 @@ export function progressOf({ written, payload }: Progress): Pick<CommandAnswer, 
   for (const [point, result] of written) {
     if (result.readBack !== undefined) values[point] = JSON.parse(encodeValue(result.readBack)) as JsonValue;
     if (result.quality.level !== 'good') quality[point] = qualityText(result.quality);
-    else if (result.readBack === undefined) quality[point] = 'uncertain:unconfirmed';
   }
   return {
     ...(written.size > 0 && { values }),

@@ -9,7 +9,7 @@
 //   ends that.
 // - What touches a device stands in the audit before it does.
 
-import type { Adapter, PointInfo, PointWrite, WriteResult } from '../core/adapter.ts';
+import { UNCONFIRMED, type Adapter, type PointInfo, type PointWrite, type WriteResult } from '../core/adapter.ts';
 import type { Clock } from '../core/clock.ts';
 import {
   answerOf,
@@ -27,7 +27,15 @@ import { isoTime } from '../core/time.ts';
 import type { Telemetry } from '../observe/events.ts';
 import { createAudit } from './audit.ts';
 import { createCommandLedger } from './command-ledger.ts';
-import { isNotTaken, isOverFor, progressOf, requestText, UNKNOWN, type Progress } from './command-outcome.ts';
+import {
+  isNotTaken,
+  isOverFor,
+  outcomeOf,
+  progressOf,
+  requestText,
+  UNKNOWN,
+  type Progress,
+} from './command-outcome.ts';
 import type { DeviceRegistry } from './device-registry.ts';
 import { createDeviceQueue } from './device-queue.ts';
 import { checkValue } from './write-check.ts';
@@ -204,7 +212,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       checkDevice(target);
       await rates.note(deviceId, point);
       const result = await adapter.write?.({ deviceId, point: name, value }, signal);
-      if (result !== undefined) progress.written.set(name, result);
+      if (result !== undefined) progress.written.set(name, outcomeOf(result, value));
     }
   }
 
@@ -341,7 +349,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
         await tell(command, by, answerOf(error), sinceMs, number);
         throw error;
       }
-      return progress.written.get(point) ?? { quality: { level: 'uncertain', reason: 'unconfirmed' } };
+      return progress.written.get(point) ?? UNCONFIRMED;
     },
     async applyDesired(deviceId, patch, by) {
       const answers: Record<string, CommandAnswer> = {};

@@ -133,14 +133,14 @@ describe('write', () => {
 
   it('writes and tells what the device reads back', async () => {
     expect(await run('pump-3', 'setpoint', '7.5')).toBe(0);
-    expect(output).toBe('Wrote 7.5 to setpoint of pump-3, which now reads 7.5 (good).\n');
+    expect(output).toBe('Wrote 7.5 to setpoint of pump-3, confirmed as 7.5 (good).\n');
     expect(harness.writes).toEqual([{ deviceId: 'pump-3', point: 'setpoint', value: 7.5 }]);
   });
 
   it('carries an integer of 64 bits whole', async () => {
     await run('pump-3', 'setpoint', '18446744073709551615');
     expect(harness.writes[0]?.value).toBe(18446744073709551615n);
-    expect(output).toContain('now reads "18446744073709551615"');
+    expect(output).toContain('confirmed as "18446744073709551615"');
   });
 
   it.each([

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import type { Adapter, PointWrite, WriteResult } from '../../../../src/core/adapter.ts';
+import { UNCONFIRMED, type Adapter, type PointWrite, type WriteResult } from '../../../../src/core/adapter.ts';
 import type { CommandOptions, DeviceCommand } from '../../../../src/core/command.ts';
 import { parseDeviceId } from '../../../../src/core/device.ts';
 import { GatewayError } from '../../../../src/core/errors.ts';
@@ -59,6 +59,8 @@ beforeEach(() => {
     point('relay'),
     point('level', { writeRules: { min: 0, max: 100 } }),
     point('mode', { writeRules: { allowed: [1, 'auto', false] } }),
+    point('serial', { writeRules: { min: 2n ** 53n + 1n, max: 2n ** 64n - 2n } }),
+    point('key', { writeRules: { allowed: ['9007199254740993', '7'] } }),
     point('valve', { writeRules: { minIntervalMs: 1000 } }),
     point('counter', { writable: false }),
   ];
@@ -78,12 +80,19 @@ describe('dispatcher', () => {
   });
 
   it('says what is not confirmed', async () => {
-    device = () => Promise.resolve({ quality: GOOD });
+    device = () => Promise.resolve(UNCONFIRMED);
     expect(await write({ relay: true })).toEqual({
       status: 200,
       values: {},
       quality: { relay: 'uncertain:unconfirmed' },
     });
+  });
+
+  it('takes the word of a device that confirms without telling its value, whoever asks', async () => {
+    device = () => Promise.resolve({ quality: GOOD });
+    expect(await write({ level: 50 })).toEqual({ status: 200, values: { level: 50 } });
+    const result = await dispatcher.write({ deviceId: PUMP, point: 'level', value: 51 }, { actor: 'test' });
+    expect(result).toEqual({ readBack: 51, quality: GOOD });
   });
 
   it.each<[string, Record<string, PointValue>, number]>([
@@ -95,18 +104,29 @@ describe('dispatcher', () => {
     ['no number where limits are for numbers', { level: true }, 400],
     ['a value that is not allowed', { mode: 2 }, 400],
     ['a value of another type', { mode: '1x' }, 400],
+    ['below the least by one that a double does not see', { serial: 2n ** 53n }, 400],
+    ['above the most by one that a double does not see', { serial: '18446744073709551615' }, 400],
+    ['beside what is allowed by one that a double does not see', { key: 2n ** 53n }, 400],
+    ['a number where a text of digits is allowed', { key: 7 }, 400],
     ['one good and one bad point', { relay: true, level: 500 }, 400],
   ])('refuses %s and writes nothing', async (_what, values, status) => {
     expect(await write(values)).toMatchObject({ status, reason: expect.any(String) as string });
     expect(written).toEqual([]);
   });
 
-  it.each<[Record<string, PointValue>]>([[{ level: 0 }], [{ level: 100n }], [{ mode: 'auto' }], [{ mode: false }]])(
-    'takes %o',
-    async (values) => {
-      expect((await write(values)).status).toBe(200);
-    },
-  );
+  it.each<[Record<string, PointValue>]>([
+    [{ level: 0 }],
+    [{ level: 100n }],
+    [{ mode: 'auto' }],
+    [{ mode: false }],
+    [{ mode: '1' }],
+    [{ serial: 2n ** 53n + 1n }],
+    [{ serial: '18446744073709551614' }],
+    [{ key: 2n ** 53n + 1n }],
+    [{ key: '7' }],
+  ])('takes %o', async (values) => {
+    expect((await write(values)).status).toBe(200);
+  });
 
   it('does not write a point more often than it may be', async () => {
     expect((await write({ valve: 1 })).status).toBe(200);
