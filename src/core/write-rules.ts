@@ -83,8 +83,12 @@ export function isCrossed({ min, max }: Crossable): boolean {
   return least !== undefined && most !== undefined && least > most;
 }
 
-/** A number or an integer of any length, as it is or as text; undefined for everything else. */
+/**
+ * A number, or an integer of any length as it is or as text; undefined for everything else. Equal ones are `===`: an integer is
+ * a bigint just when it is beyond 2^53-1.
+ */
 export function exactNumberOf(value: unknown): Limit | undefined {
-  if (typeof value === 'number' || typeof value === 'bigint') return value;
-  return typeof value === 'string' && INTEGER_TEXT.test(value) ? BigInt(value) : undefined;
+  if (typeof value === 'number') return Number.isInteger(value) && !Number.isSafeInteger(value) ? BigInt(value) : value;
+  if (typeof value === 'bigint') return Number.isSafeInteger(Number(value)) ? Number(value) : value;
+  return typeof value === 'string' && INTEGER_TEXT.test(value) ? exactNumberOf(BigInt(value)) : undefined;
 }

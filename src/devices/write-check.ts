@@ -26,15 +26,10 @@ export function checkValue(deviceId: string, { name, writable, writeRules }: Poi
   if (max !== undefined && number > max) throw refuse(`does not take ${textOf(value)}: ${max} is the most.`);
 }
 
-/** Numbers and bigints are compared as what they are, not as doubles. A short text in the list is meant as a text. */
+/** A short text in the list is meant as a text. */
 function isSameNumber(allowed: number | boolean | string, number: Limit | undefined): boolean {
   const wanted = exactNumberOf(allowed);
-  if (wanted === undefined || number === undefined || (typeof allowed === 'string' && isSafe(wanted))) return false;
-  return !(wanted < number || wanted > number);
-}
-
-function isSafe(number: Limit): boolean {
-  return number >= Number.MIN_SAFE_INTEGER && number <= Number.MAX_SAFE_INTEGER;
+  return wanted !== undefined && wanted === number && (typeof allowed === 'number' || typeof wanted === 'bigint');
 }
 
 function textOf(value: PointValue): string {
