@@ -25,6 +25,7 @@ import { createGatewayDevices, type FieldSide, type GatewayDevices } from './gat
 import { createHubStore } from './hub-store.ts';
 import type { Presence } from './identity-record.ts';
 import { createIdentityRegistry, type IdentityChange } from './identity-registry.ts';
+import { refText } from './keys.ts';
 import { createMethods } from './methods.ts';
 import { createPolicies, DEFAULT_POLICIES, type Policies, type PolicySettings } from './policies.ts';
 import { createSessions, type LiveSession } from './sessions.ts';
@@ -186,6 +187,10 @@ export function createHub(options: HubOptions): HubService {
       if (kind === 'deleted' && ref.moduleId === undefined) gatewayDevices?.forgotten(hubId, ref.deviceId);
       if (kind !== 'created') await sessions.recheckDevice(hubId, ref.deviceId);
       tell({ kind: 'identity', change });
+    },
+    onUnreadable(hubId, ref, error) {
+      const identity = refText(ref);
+      telemetry.emit('hub_keys_unreadable', { key: identity, hub: hubId, identity, error: errorText(error) });
     },
     sealer,
     newKey: randomKey,

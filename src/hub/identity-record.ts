@@ -131,7 +131,8 @@ function authenticationOf(auth: AuthenticationRecord, sealer: IdentitySeal): Aut
 }
 
 const NO_THUMBPRINTS: Thumbprints = { primaryThumbprint: null, secondaryThumbprint: null };
-const NO_KEYS: SymmetricKey = { primaryKey: '', secondaryKey: '' };
+/** Of an identity that has none, or whose keys cannot be opened. */
+export const NO_KEYS: SymmetricKey = { primaryKey: '', secondaryKey: '' };
 
 export function keysOf(auth: AuthenticationRecord, sealer: IdentitySeal): SymmetricKey {
   return auth.keys === undefined ? NO_KEYS : (JSON.parse(sealer.unseal(auth.keys)) as SymmetricKey);
@@ -148,7 +149,7 @@ export function nextAuthentication(
 ): AuthenticationRecord {
   const type = input?.type ?? impliedType(input) ?? before?.type ?? 'sas';
   if (type === 'sas') {
-    const held = before?.type === 'sas' ? keysOf(before, sealer) : NO_KEYS;
+    const held = heldKeys(input, before, sealer);
     const pick = (name: keyof SymmetricKey): string => {
       const given = input?.symmetricKey?.[name];
       if (given === undefined || given === null || given === '') return held[name] === '' ? newKey() : held[name];
@@ -183,6 +184,22 @@ export function nextAuthentication(
     throw iotHubError('ArgumentInvalid', 'An identity of type selfSigned needs a thumbprint.');
   }
   return { type, ...numbers, thumbprints };
+}
+
+/** Where both keys are given, those before need not be readable: that is how an identity gets keys again. */
+function heldKeys(
+  input: AuthenticationInput | undefined,
+  before: AuthenticationRecord | undefined,
+  sealer: IdentitySeal,
+): SymmetricKey {
+  if (before?.type !== 'sas') return NO_KEYS;
+  try {
+    return keysOf(before, sealer);
+  } catch (error) {
+    const { primaryKey, secondaryKey } = input?.symmetricKey ?? {};
+    if (!primaryKey || !secondaryKey) throw error;
+    return NO_KEYS;
+  }
 }
 
 function impliedType(input: AuthenticationInput | undefined): Authentication['type'] | undefined {

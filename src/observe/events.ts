@@ -344,6 +344,12 @@ export const EVENTS = {
     everyMs: 60_000,
     recent: true,
   },
+  hub_keys_unreadable: {
+    level: 'error',
+    text: 'The sealed keys of an identity of the local hub could not be opened; lists show it without keys. Give it new ones (both at once), or bring back `secrets/master.key`.',
+    everyMs: 60_000,
+    recent: true,
+  },
   hub_device_not_synchronised: {
     level: 'warn',
     text: 'A device of an adapter could not be registered with the local hub, or its twin not be brought up to date.',

@@ -45,6 +45,29 @@ describe('identity registry', () => {
     expect(kept).not.toContain(primaryKey);
   });
 
+  it('lists the others when the keys of one cannot be opened, and takes new keys for that one', async () => {
+    const unreadable: unknown[] = [];
+    const telemetry = { emit: (event: string, fields?: object) => unreadable.push({ event, ...fields }) };
+    rig = await hubRig({ state: rig.state, telemetry });
+    const { identities } = rig.hub;
+    for (const deviceId of ['d1', 'd2', 'd3']) await identities.putDevice(HUB, { deviceId }, undefined);
+    const space = rig.state.space(`hub/${HUB}`);
+    const kept = Buffer.from((await space.get('d/d2')) ?? []).toString();
+    await space.write([{ key: 'd/d2', value: Buffer.from(kept.replace(/sealed:1:\w+:/, 'sealed:1:other:')) }]);
+
+    rig = await hubRig({ state: rig.state, telemetry });
+    const listed = await rig.hub.identities.devices(HUB, { limit: 10 });
+    expect(listed.map(({ deviceId }) => deviceId)).toEqual(['d1', 'd2', 'd3']);
+    const keys = listed.map(({ authentication }) => authentication.type === 'sas' && authentication.symmetricKey);
+    expect(keys).toMatchObject([{}, { primaryKey: '', secondaryKey: '' }, {}]);
+    expect(unreadable).toMatchObject([{ event: 'hub_keys_unreadable', identity: 'd2' }]);
+    await expect(rig.hub.identities.device(HUB, 'd2')).rejects.toMatchObject({ code: 'GW_SEALED' });
+    const { primaryKey } = await rig.hub.identities.regenerateKeys(HUB, { deviceId: 'd2' }, 'both');
+    expect(await rig.hub.identities.device(HUB, 'd2')).toMatchObject({
+      authentication: { symmetricKey: { primaryKey } },
+    });
+  });
+
   it('refuses to create what exists, to update what does not, and stale etags', async () => {
     const { identities } = rig.hub;
     const first = await identities.putDevice(HUB, { deviceId: 'd1' }, undefined);
