@@ -160,7 +160,8 @@ export const hubSchema = z
       .meta({
         title: 'Shared access policies',
         description:
-          'Rights by name. The five of Azure IoT Hub (iothubowner, service, device, registryRead, registryReadWrite) are always there; one that stands here takes the place of the one of that name.',
+          'Rights by name. The five of Azure IoT Hub (iothubowner, service, device, registryRead, registryReadWrite) are always there; one that stands here takes the place of the one of that name. A change ends the sessions that used what it took away, and no others.',
+        apply: 'live',
       }),
     auto_register: z.boolean().default(true).meta({
       title: 'Register devices',

@@ -79,6 +79,27 @@ export class HubSet {
     return ended;
   }
 
+  /**
+   * Makes the hub that runs follow other policies: sessions that lost their right or key end, nobody else notices. Resolves
+   * when they were told. Where that fails the hub is built anew.
+   */
+  setPolicies(config: HubConfig, deadline: AbortSignal): Promise<void> {
+    this.#config = config;
+    this.#turn = this.#turn.then(async () => {
+      try {
+        await this.#running?.setPolicies(config);
+      } catch (error) {
+        this.#options.log.warn(
+          { error: errorText(error) },
+          'The policies of the local hub could not be changed in place.',
+        );
+        await this.#end(deadline);
+        await this.#build();
+      }
+    });
+    return this.#turn;
+  }
+
   stop(deadline: AbortSignal): Promise<void> {
     this.#life.abort();
     return this.apply(undefined, deadline);
@@ -207,6 +228,11 @@ class RunningHub {
       ['hub certificates', doors],
       ...Array.from(this.#heads, ([type, head]) => [`hub ${type}`, head.health()] as const),
     ];
+  }
+
+  async setPolicies(config: HubConfig): Promise<void> {
+    const { DEFAULT_POLICIES } = await import('../hub/policies.ts');
+    await this.hub.policiesOf(config.hubId).set(policiesOf(config, DEFAULT_POLICIES));
   }
 
   async stop(signal: AbortSignal): Promise<void> {

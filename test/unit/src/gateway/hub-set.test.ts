@@ -3,7 +3,7 @@
 import { once } from 'node:events';
 import { readFileSync, unlinkSync } from 'node:fs';
 import { connect } from 'node:tls';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { hubConfig, hubSchema, type HubConfig } from '../../../../src/config/hub-schema.ts';
 import { parseDeviceId } from '../../../../src/core/device.ts';
 import type { HeadContext } from '../../../../src/core/hub/head.ts';
@@ -164,6 +164,38 @@ describe('the hub of a gateway', () => {
     expect(keys['service']).toBe(key);
     await first.stop(AbortSignal.timeout(5000));
     expect(await keysOf(await build())).toEqual(keys);
+  });
+
+  it('takes other policies while it runs', async () => {
+    const set = await build();
+    const made = await config({ policies: { reader: { rights: ['RegistryRead'] } } });
+    await set.apply(made, AbortSignal.timeout(5000));
+    const hub = await waitFor(() => set.hub);
+    const before = await hub.policiesOf('hub').all();
+    const policies = [{ name: 'reader', permissions: ['ServiceConnect' as const] }];
+    await set.setPolicies({ ...made, policies }, AbortSignal.timeout(5000));
+    expect(set.hub).toBe(hub);
+    const after = await hub.policiesOf('hub').all();
+    const changed = after.filter((policy) => !before.some((one) => JSON.stringify(one) === JSON.stringify(policy)));
+    expect(changed).toMatchObject([{ name: 'reader', permissions: ['ServiceConnect'] }]);
+    expect(await echoed(made.ports.mqtts)).toBe('ping');
+  });
+
+  it('is built anew where its policies cannot be changed in place', async () => {
+    const set = await build();
+    const made = await config();
+    await set.apply(made, AbortSignal.timeout(5000));
+    const hub = await waitFor(() => set.hub);
+    vi.spyOn(hub, 'policiesOf').mockImplementation(() => {
+      throw new Error('The store is away.');
+    });
+    await set.setPolicies(
+      { ...made, policies: [{ name: 'reader', permissions: ['RegistryRead'] }] },
+      AbortSignal.timeout(5000),
+    );
+    const anew = await waitFor(() => set.hub);
+    expect(anew).not.toBe(hub);
+    expect((await anew.policiesOf('hub').all()).map(({ name }) => name)).toContain('reader');
   });
 
   it('says what it lacks, and nothing else suffers', async () => {
