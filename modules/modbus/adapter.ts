@@ -34,9 +34,9 @@ const FIRST_POLLS_MS = 500;
 const NAMED_DEVICES = 5;
 
 export function createModbusAdapter(config: ModbusConfig, context: AdapterContext): ModbusAdapter {
-  const { clock, log } = context;
+  const { adapterId, captureDirectory, clock, log } = context;
   const stopping = new AbortController();
-  const buses = new BusSet(config, { clock, random: systemRandom, log, captureDirectory: context.captureDirectory });
+  const buses = new BusSet(config, { adapterId, clock, random: systemRandom, log, captureDirectory });
   const services = new Map<string, DeviceService>();
   for (const [name, device] of Object.entries(config.devices)) {
     const deviceId = parseDeviceId(name);

@@ -37,6 +37,8 @@ export interface BusListener {
 }
 
 export interface BusParts {
+  /** Of the adapter whose buses they are; a scan has none. */
+  readonly adapterId?: string;
   /** Folder of the captures that devices replay. */
   readonly captureDirectory: string;
   readonly clock: Clock;
@@ -136,13 +138,14 @@ function hostOf(host: string | undefined, device: DeviceConfig): string {
 }
 
 function openerOf(transport: TransportConfig, device: DeviceConfig, parts: BusParts): LinkOpener {
-  const { clock, captureDirectory } = parts;
+  const { adapterId, clock, captureDirectory } = parts;
   if (device.replay !== undefined) {
     const path = capturePath(captureDirectory, device.replay.file);
     return replayLink({ path, hasTransactionIds: hasTransactionIds(transport), clock });
   }
   if (transport.kind === 'rtu' || transport.kind === 'ascii') {
     return serialLink({
+      ...(adapterId !== undefined && { adapterId }),
       path: transport.path,
       baudRate: transport.baud_rate,
       dataBits: transport.data_bits,

@@ -1,6 +1,6 @@
 // Faults of the configuration that its schema cannot express. Each says what is wrong and what is allowed.
 
-import { checkDeviceShape, type ConfigFault } from '#sdk';
+import { checkDeviceShape, type Claim, type ConfigFault, serialPortClaim } from '#sdk';
 import { ADDRESS_MAX, isBitTable, isWritableTable, parseRegister, type RegisterAddress } from './address.ts';
 import type { PointConfig, PointType } from './config-point.ts';
 import type { TransportConfig } from './config-transport.ts';
@@ -31,6 +31,13 @@ export function checkModbusConfig(config: ModbusConfig): readonly ConfigFault[] 
     }
   }
   return faults;
+}
+
+/** The serial port that its bus needs, as soon as one device is really there. */
+export function modbusClaims({ transport, devices }: ModbusConfig): readonly Claim[] {
+  if (transport.kind !== 'rtu' && transport.kind !== 'ascii') return [];
+  const isReal = Object.values(devices).some(({ simulate, replay }) => !simulate && replay === undefined);
+  return isReal ? [serialPortClaim(['transport', 'path'], transport.path)] : [];
 }
 
 function isSerial(transport: TransportConfig): boolean {

@@ -2,7 +2,7 @@
 
 import { join } from 'node:path';
 import { defineAdapter, defineScan } from '#sdk';
-import { checkModbusConfig } from './check-config.ts';
+import { checkModbusConfig, modbusClaims } from './check-config.ts';
 import { modbusConfig } from './config.ts';
 import { checkProfile, profileSchema } from './profile.ts';
 import { scanOptions } from './scan-options.ts';
@@ -11,6 +11,7 @@ export const modbus = defineAdapter({
   type: 'modbus',
   config: modbusConfig,
   check: checkModbusConfig,
+  claims: modbusClaims,
   // Beside this file in the sources, and beside the bundle.
   profiles: { folder: join(import.meta.dirname, 'profiles'), schema: profileSchema, check: checkProfile },
   load: async () => (await import('./adapter.ts')).createModbusAdapter,

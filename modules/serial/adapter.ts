@@ -118,7 +118,7 @@ function createWire(config: SerialConfig, context: AdapterContext): Wire {
   }
   return new PortWire({
     target: targetOf(config),
-    find: () => findPort(config, context.dataDirectory),
+    find: () => findPort(config, context),
     clock,
     random: systemRandom,
     log,

@@ -1,7 +1,18 @@
 // Which port a configuration means at this moment: a path as it is written, or whatever port the USB converter has now.
 
 import { resolve } from 'node:path';
-import { GatewayError, type LinkOpener, listSerialPorts, matchingPorts, serialLink, type SerialPortPlaces } from '#sdk';
+import {
+  type Claim,
+  GatewayError,
+  type LinkOpener,
+  listSerialPorts,
+  matchingPorts,
+  serialLink,
+  serialPortClaim,
+  type SerialPortPlaces,
+  usbPortClaim,
+  type UsbSelector,
+} from '#sdk';
 import type { SerialConfig, UsbConfig } from './config.ts';
 
 /** What is meant, for people: `/dev/ttyUSB0`, `USB 0403:6001`. */
@@ -23,10 +34,11 @@ function usbText(usb: UsbConfig): string {
  */
 export async function findPort(
   config: SerialConfig,
-  dataDirectory: string,
+  { adapterId, dataDirectory }: { readonly adapterId: string; readonly dataDirectory: string },
   places?: SerialPortPlaces,
 ): Promise<LinkOpener> {
   return serialLink({
+    adapterId,
     path: resolve(dataDirectory, config.path ?? (await findUsbPort(config.usb, places))),
     baudRate: config.baud_rate,
     dataBits: config.data_bits,
@@ -36,11 +48,22 @@ export async function findPort(
   });
 }
 
+/** What the adapter keeps others from; nothing while no device of it is on the port. */
+export function serialClaims({ path, usb, replay, devices }: SerialConfig): readonly Claim[] {
+  const all = Object.values(devices);
+  if (replay !== undefined || (all.length > 0 && all.every(({ simulate }) => simulate))) return [];
+  if (path !== undefined) return [serialPortClaim(['path'], path)];
+  return usb === undefined ? [] : [usbPortClaim(['usb'], selectorOf(usb))];
+}
+
+function selectorOf(usb: UsbConfig): UsbSelector {
+  const { vendor_id: vendorId, product_id: productId, serial_number: serialNumber } = usb;
+  return { vendorId, productId, serialNumber, interfaceNumber: usb.interface_number };
+}
+
 async function findUsbPort(usb: UsbConfig | undefined, places: SerialPortPlaces | undefined): Promise<string> {
   if (usb === undefined) throw new GatewayError('GW_SERIAL_MISSING', 'No port is configured.');
-  const { vendor_id: vendorId, product_id: productId, serial_number: serialNumber } = usb;
-  const selector = { vendorId, productId, serialNumber, interfaceNumber: usb.interface_number };
-  const [port, ...others] = matchingPorts(await listSerialPorts(places), selector);
+  const [port, ...others] = matchingPorts(await listSerialPorts(places), selectorOf(usb));
   if (port === undefined) {
     const text = `There is no serial port of ${usbText(usb)}. Check the cable; it is opened as soon as it appears.`;
     throw new GatewayError('GW_SERIAL_MISSING', text, { details: { reason: 'disconnected' } });

@@ -7,6 +7,7 @@ import { GatewayError } from '../core/errors.ts';
 import { messageShape } from '../core/shape-of.ts';
 import { readConfigFile } from './config-file.ts';
 import { checkReferences } from './check.ts';
+import { checkClaims } from './claims.ts';
 import type { AdapterConfig, EndpointConfig, GatewayConfig, LoadedConfig } from './config.ts';
 import { type ConfigDocument, type DocumentMigration, parseConfigText } from './document.ts';
 import { isRecord } from './describe.ts';
@@ -73,7 +74,10 @@ export function loadConfigText(text: string, options: LoadOptions): LoadResult {
   const defaultId = options.defaultGatewayId ?? defaultGatewayId();
   const gatewayId = writtenGatewayId(values) ?? defaultId;
   const entries = checkEntries(values, { document, catalogue: options.catalogue, profiles, found, gatewayId });
-  found.push(...checkReferences(values, { ...options, gatewayId }));
+  found.push(
+    ...checkReferences(values, { ...options, gatewayId }),
+    ...checkClaims(entries.adapters, options.catalogue),
+  );
 
   const located = [...locate(found, document, options.file), ...profiles.faults];
   if (!parsed.success || located.length > 0 || document.faults.length > 0) {

@@ -20,6 +20,8 @@ export interface AdapterDefinition<Schema extends z.ZodObject = z.ZodObject> {
   readonly config: Schema;
   /** Faults that a schema cannot express (two points of one name, …): path below the adapter and sentence. */
   readonly check?: (config: z.output<Schema>, site: SiteFacts) => readonly ConfigFault[];
+  /** What it has for itself while it runs, and no other adapter may have: a serial port. Takes settings without a fault. */
+  readonly claims?: (config: z.output<Schema>) => readonly Claim[];
   /** Whether it has work besides the devices that are configured: it runs then although all of those are simulated. */
   readonly servesOthers?: (config: z.output<Schema>) => boolean;
   readonly load: () => Promise<(config: z.output<Schema>, context: AdapterContext) => Adapter>;
@@ -67,6 +69,16 @@ export type ModuleDefinition = AdapterDefinition | EndpointDefinition | Upstream
 export interface ConfigFault {
   readonly path: readonly (string | number)[];
   readonly message: string;
+}
+
+/** One thing that one adapter alone can have. */
+export interface Claim {
+  /** Where it stands, below the adapter. */
+  readonly path: ConfigFault['path'];
+  /** The same for the same thing, whatever the module. */
+  readonly key: string;
+  /** What to tell when `owner`, another adapter, has it. */
+  readonly message: (owner: string) => string;
 }
 
 /** How a change of a field takes effect; put on a schema with `.meta({ apply: 'live' })`. Default: restarts its part. */

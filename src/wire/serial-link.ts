@@ -18,6 +18,8 @@ export interface SerialLinkOptions {
   readonly stopBits: 1 | 2;
   /** Default: none. */
   readonly flowControl?: 'none' | 'rts_cts' | 'xon_xoff';
+  /** Who opens it, to tell others who want it too. Default: a scan. */
+  readonly adapterId?: string;
 }
 
 /** What a path names: the file system and inode of the device file. */
@@ -26,8 +28,11 @@ interface DeviceFile {
   readonly ino: number;
 }
 
+/** The adapter, or scan, of this process that has a device open, by its place in /proc/locks, which names the process only. */
+const holders = new Map<string, string | undefined>();
+
 export function serialLink(options: SerialLinkOptions): LinkOpener {
-  const { path, baudRate, dataBits, parity, stopBits, flowControl = 'none' } = options;
+  const { path, baudRate, dataBits, parity, stopBits, flowControl = 'none', adapterId } = options;
   const flow = { rtscts: flowControl === 'rts_cts', xon: flowControl === 'xon_xoff', xoff: flowControl === 'xon_xoff' };
   let opened: DeviceFile | undefined;
   return {
@@ -52,7 +57,15 @@ export function serialLink(options: SerialLinkOptions): LinkOpener {
         });
       });
       opened = file;
-      const link = new SerialPortLink(port, events);
+      const place = placeOf(file);
+      holders.set(place, adapterId);
+      const link = new SerialPortLink(port, {
+        onData: (bytes) => events.onData(bytes),
+        onClosed: (error) => {
+          holders.delete(place);
+          events.onClosed(error);
+        },
+      });
       if (signal.aborted) await link.close();
       throwIfAborted(signal);
       return link;
@@ -105,27 +118,38 @@ function fileFault(path: string, error: unknown): GatewayError {
   }
 }
 
-function busyFault(path: string, holder: string | undefined, cause?: unknown): GatewayError {
-  const who = holder === undefined ? 'another program' : holder;
-  return serialFault(
-    'GW_SERIAL_BUSY',
-    `${path} is held by ${who}. Stop it, or give the gateway a port of its own.`,
-    cause,
-  );
+function busyFault(path: string, holder = 'another program', cause?: unknown): GatewayError {
+  const text = `${path} is held by ${holder}. Stop it, or give the gateway a port of its own.`;
+  return serialFault('GW_SERIAL_BUSY', text, cause);
+}
+
+/** @param adapterId of who has it; undefined: a scan. */
+function ownFault(path: string, adapterId: string | undefined): GatewayError {
+  const what =
+    adapterId === undefined
+      ? 'a scan of this gateway. It is opened as soon as that has ended.'
+      : `adapter "${adapterId}" of this gateway. One port has one adapter: put all devices of the line there.`;
+  return serialFault('GW_SERIAL_BUSY', `${path} is held by ${what}`);
 }
 
 /** @throws GatewayError GW_SERIAL_BUSY when somebody, ourselves included, holds a lock on the device (proc_locks(5)). */
 async function assertNotLocked(path: string, file: DeviceFile): Promise<void> {
+  const place = placeOf(file);
+  if (holders.has(place)) throw ownFault(path, holders.get(place));
   const locks = await readFile('/proc/locks', 'utf8').catch(() => '');
-  // glibc's makedev: 12 bits of major number between 8 + 12 bits of minor number.
-  const major = (file.dev >>> 8) & 0xfff;
-  const minor = (file.dev & 0xff) | ((file.dev >>> 12) & 0xfff00);
-  const place = `${hex(major)}:${hex(minor)}:${file.ino}`;
   for (const line of locks.split('\n')) {
     // 1: FLOCK  ADVISORY  WRITE 708 00:18:5 0 EOF
     const [, kind, , , holder, where] = line.trim().split(/\s+/);
     if (kind === 'FLOCK' && where === place && holder !== undefined) throw busyFault(path, await programName(holder));
   }
+}
+
+/** As /proc/locks has it. */
+function placeOf({ dev, ino }: DeviceFile): string {
+  // glibc's makedev: 12 bits of major number between 8 + 12 bits of minor number.
+  const major = (dev >>> 8) & 0xfff;
+  const minor = (dev & 0xff) | ((dev >>> 12) & 0xfff00);
+  return `${hex(major)}:${hex(minor)}:${ino}`;
 }
 
 function hex(number: number): string {

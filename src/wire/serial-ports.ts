@@ -1,8 +1,10 @@
 // The serial ports of this machine and what is known of them, read from sysfs: serialport's own list asks `udevadm`, which
 // a container or a small image may not have.
 
+import { realpathSync } from 'node:fs';
 import { readdir, readFile, readlink, realpath } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, isAbsolute, join, resolve } from 'node:path';
+import type { Claim } from '../core/module.ts';
 
 export interface SerialPortInfo {
   /** `/dev/ttyUSB0`. */
@@ -42,6 +44,31 @@ export async function listSerialPorts(places: SerialPortPlaces = {}): Promise<re
   return ports
     .filter((port) => port !== undefined)
     .sort((left, right) => left.path.localeCompare(right.path, 'en', { numeric: true }));
+}
+
+/** For `claims` of an adapter. Links, such as those below by-id, are followed to the port that they mean now. */
+export function serialPortClaim(path: Claim['path'], port: string): Claim {
+  return { path, key: `serial port ${isAbsolute(port) ? deviceFile(port) : port}`, message: portIsTaken };
+}
+
+/** The same for a converter that is found by what it says of itself. */
+export function usbPortClaim(path: Claim['path'], { vendorId, productId, ...selector }: UsbSelector): Claim {
+  const { serialNumber, interfaceNumber } = selector;
+  const ids = [vendorId.toLowerCase(), productId?.toLowerCase(), serialNumber, interfaceNumber];
+  return { path, key: `serial port of USB ${JSON.stringify(ids)}`, message: portIsTaken };
+}
+
+function portIsTaken(owner: string): string {
+  return `the serial port is already used by adapters.${owner}; one port has one adapter: put all devices of the line there.`;
+}
+
+function deviceFile(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    // Not plugged in yet.
+    return resolve(path);
+  }
 }
 
 /** What a converter must say of itself. Hexadecimal in any case. */

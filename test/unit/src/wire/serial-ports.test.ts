@@ -18,6 +18,8 @@ const FTDI: FakeConverter = {
 const QUAD = { usbPath: '1-1.3', vendorId: '0403', productId: '6011', serialNumber: 'Q7', driver: 'ftdi_sio' };
 const ARDUINO: FakeConverter = { name: 'ttyACM0', usbPath: '1-1.4', vendorId: '2341', productId: '0043' };
 
+const CONTEXT = { adapterId: 'scale-1', dataDirectory: '/data' };
+
 let directory: TempDir;
 let tree: UsbSerialTree;
 
@@ -89,7 +91,7 @@ describe('a selector', () => {
 
 describe('the port of a configuration', () => {
   const usb = { vendor_id: '0403', product_id: '6001', serial_number: 'A10K4F' };
-  const find = (selector: object) => findPort(serialConfig.parse({ usb: selector, devices: {} }), '/data', tree);
+  const find = (selector: object) => findPort(serialConfig.parse({ usb: selector, devices: {} }), CONTEXT, tree);
 
   it('is found wherever the converter is plugged in and whatever it is called then', async () => {
     tree.plug(FTDI);
@@ -118,7 +120,7 @@ describe('the port of a configuration', () => {
   });
 
   it('as a path may be relative to the data directory', async () => {
-    const path = (text: string) => findPort(serialConfig.parse({ path: text, devices: {} }), '/data');
+    const path = (text: string) => findPort(serialConfig.parse({ path: text, devices: {} }), CONTEXT);
     expect((await path('scale')).target).toBe('/data/scale');
     expect((await path('/dev/ttyUSB0')).target).toBe('/dev/ttyUSB0');
     expect(targetOf(serialConfig.parse({ usb: { vendor_id: '0403', interface_number: 1 }, devices: {} }))).toBe(
