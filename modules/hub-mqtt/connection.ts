@@ -15,10 +15,9 @@ import {
   type MqttServerPackets,
   type PacketReader,
   type SessionId,
-  type TelemetryMessage,
   type ToSession,
 } from '#sdk';
-import { DeviceSession } from './device-session.ts';
+import { DeviceSession, willOf } from './device-session.ts';
 import type { ConnectionFault } from './fault-injection.ts';
 import { clientIdOf, connackOf, logIn, type LoginResult } from './login.ts';
 import { Refused } from './refused.ts';
@@ -40,9 +39,6 @@ const NOT_STORED_PAUSE_MS = 1000;
 /** How long a client may take to read the last that is written to it. */
 const FAREWELL_MS = 2000;
 
-/** Ends after which nobody speaks in the client's name any more. */
-const NO_WILL: ReadonlySet<EndReason> = new Set(['closed', 'disabled', 'deleted', 'credential_revoked', 'stopping']);
-
 export interface ConnectionOptions {
   readonly door: DoorConnection;
   readonly context: HeadContext;
@@ -58,7 +54,6 @@ interface Session {
   readonly device: DeviceSession;
   readonly client: string;
   readonly silenceMs: number;
-  readonly sendWill: () => void;
 }
 
 type Entrance = Extract<LoginResult, { isIn: true }>;
@@ -138,7 +133,6 @@ export class HubConnection {
     if (session === undefined) return;
     session.device.flush();
     context.hub.sessions.close(session.device.sessionId, reason);
-    if (!NO_WILL.has(reason)) session.sendWill();
   }
 
   // Packets
@@ -265,6 +259,8 @@ export class HubConnection {
     const { door, context, packets, takeLeftIds, opened: tellOpened } = this.#options;
     const persistent = connect.clean !== true;
     const { clientType, modelId } = userName;
+    const { will } = connect;
+    const message = will && willOf(will, ref, modelId);
     let opened;
     try {
       opened = await context.hub.sessions.open(HEAD_NAME, {
@@ -274,6 +270,7 @@ export class HubConnection {
         persistent,
         ...(clientType !== undefined && { clientVersion: clientType }),
         ...(modelId !== undefined && { modelId }),
+        ...(message !== undefined && { will: message }),
       });
     } catch (error) {
       this.#write(connackPacket(connackOf(error)));
@@ -282,7 +279,8 @@ export class HubConnection {
     }
     const { sessionId, kept } = opened;
     if (this.#isEnded) {
-      context.hub.sessions.close(sessionId, 'lost');
+      // It never heard that it was connected: nothing is to be said in its name.
+      context.hub.sessions.close(sessionId, 'closed');
       return;
     }
     const client = `${principal.hubId}/${clientIdOf(ref)}`;
@@ -305,25 +303,7 @@ export class HubConnection {
       failed: (fault, isEnd) => this.#notStored(fault, isEnd),
       injectFault: (fault, delayMs) => this.#injectFault(fault, delayMs),
     });
-    const { will } = connect;
-    let message: TelemetryMessage | undefined;
-    try {
-      if (will !== undefined) message = device.willOf(will.topic, Buffer.from(will.payload), will.retain === true);
-    } catch (error) {
-      context.hub.sessions.close(sessionId, 'misbehaved');
-      throw error;
-    }
-    this.#session = {
-      device,
-      client,
-      silenceMs: silenceOf(connect.keepalive ?? 0),
-      sendWill: () => {
-        if (message === undefined) return;
-        context.hub.telemetry
-          .send(principal, ref, [message])
-          .catch(() => context.reportRefusal('will_not_stored', { client }));
-      },
-    };
+    this.#session = { device, client, silenceMs: silenceOf(connect.keepalive ?? 0) };
     this.#reader.maxPacketBytes = PACKET_MAX_BYTES;
     tellOpened(this);
     this.#write(connackPacket(0, persistent && kept !== undefined));

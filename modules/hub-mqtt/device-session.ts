@@ -13,6 +13,7 @@ import {
   subackPacket,
   twinResponseTopic,
   unsubackPacket,
+  type ClientConnect,
   type ClientPacket,
   type ClientPublish,
   type HeadContext,
@@ -152,7 +153,8 @@ export class DeviceSession {
   }
 
   #telemetry(topic: Extract<PublishTopic, { kind: 'telemetry' }>, packet: ClientPublish): void {
-    const message = this.#messageOf(topic, packet.payload, packet.retain);
+    const { ref, modelId } = this.#options;
+    const message = messageOf(topic, packet, ref, modelId);
     const asked = this.#injectsFaults ? faultRequest(message.properties) : undefined;
     if (asked === undefined) {
       this.#lane.add(message, packet.messageId, packet.packetBytes);
@@ -161,24 +163,6 @@ export class DeviceSession {
     this.#lane.flush();
     this.#acknowledgements.done(this.#acknowledgements.begin([packet.messageId], 0));
     this.#options.injectFault(asked.fault, asked.delayMs);
-  }
-
-  /** @throws Refused for another one's topic. */
-  #messageOf(
-    { from, bag }: Extract<PublishTopic, { kind: 'telemetry' }>,
-    body: Uint8Array,
-    isRetained: boolean,
-  ): TelemetryMessage {
-    const { ref, modelId } = this.#options;
-    if (from.deviceId !== ref.deviceId || from.moduleId !== ref.moduleId) throw new Refused('foreign_topic');
-    const found = bagProperties(bag);
-    return {
-      body,
-      ...found,
-      // Nothing is retained; the service says so by this name.
-      ...(isRetained && { properties: { ...found.properties, 'mqtt-retain': 'true' } }),
-      ...(modelId !== undefined && { modelId }),
-    };
   }
 
   /** Never rejects. */
@@ -253,15 +237,37 @@ export class DeviceSession {
     context.hub.sessions.grantCommands(sessionId, COMMAND_WINDOW);
   }
 
-  /** The client's will, sent in its name. @throws Refused for another topic than that of its own telemetry. */
-  willOf(topic: string, payload: Uint8Array, isRetained: boolean): TelemetryMessage {
-    const parsed = parsePublishTopic(topic);
-    if (parsed?.kind !== 'telemetry') throw new Refused('bad_will');
-    const message = this.#messageOf(parsed, payload, isRetained);
-    return { ...message, properties: { ...message.properties, 'iothub-MessageType': 'Will' } };
-  }
-
   deliver(item: Exclude<ToSession, { kind: 'end' }>): void {
     this.#deliveries.deliver(item);
   }
+}
+
+/** A client's will, to be sent in its name. @throws Refused for another topic than that of its own telemetry. */
+export function willOf(
+  will: NonNullable<ClientConnect['will']>,
+  ref: IdentityRef,
+  modelId: string | undefined,
+): TelemetryMessage {
+  const parsed = parsePublishTopic(will.topic);
+  if (parsed?.kind !== 'telemetry') throw new Refused('bad_will');
+  const message = messageOf(parsed, will, ref, modelId);
+  return { ...message, properties: { ...message.properties, 'iothub-MessageType': 'Will' } };
+}
+
+/** @throws Refused for another one's topic. */
+function messageOf(
+  { from, bag }: Extract<PublishTopic, { kind: 'telemetry' }>,
+  { payload, retain }: Pick<NonNullable<ClientConnect['will']>, 'payload' | 'retain'>,
+  ref: IdentityRef,
+  modelId: string | undefined,
+): TelemetryMessage {
+  if (from.deviceId !== ref.deviceId || from.moduleId !== ref.moduleId) throw new Refused('foreign_topic');
+  const found = bagProperties(bag);
+  return {
+    body: typeof payload === 'string' ? Buffer.from(payload) : payload,
+    ...found,
+    // Nothing is retained; the service says so by this name.
+    ...(retain === true && { properties: { ...found.properties, 'mqtt-retain': 'true' } }),
+    ...(modelId !== undefined && { modelId }),
+  };
 }

@@ -135,6 +135,8 @@ export const LIMITS = {
   hub_client_unsent_bytes: 1024 * 1024,
   /** Devices whose unacknowledged packets of an earlier connection are remembered by their identifiers. */
   hub_left_packets: 4096,
+  /** Wills of clients of a hub that could not be sent yet. */
+  hub_waiting_wills: 10_000,
   /** Identities whose connection state or last activity waits to be written. */
   hub_waiting_activity: 50_000,
   /** Commands that wait for one device of a hub (contract/device-semantics, section 2). */

@@ -314,7 +314,7 @@ async function buildHub(
     hubs: [{ info: infoOf(config), policies: policiesOf(config, DEFAULT_POLICIES) }],
     state,
     sealer,
-    events: createEvents({ outbox }),
+    events: createEvents({ outbox, generationOf: (...asked) => hub.generationOf(...asked) }),
     telemetryIntake: createTelemetryIntake({
       ingress,
       identities: {

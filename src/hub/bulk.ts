@@ -9,7 +9,7 @@ import type { TwinRecord } from './twin-record.ts';
 
 interface Target {
   readonly registry: Pick<IdentityRegistry, 'putDevice' | 'putModule' | 'deleteDevice' | 'deleteModule'> & {
-    createDevice(hubId: string, device: DeviceInput, twin?: TwinRecord): Promise<void>;
+    createDevice(hubId: string, device: DeviceInput, twin?: TwinRecord): Promise<string>;
   };
   readonly twins: HubTwins;
   readonly hubId: string;

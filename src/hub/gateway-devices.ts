@@ -42,8 +42,10 @@ export interface GatewayDevices {
   readonly direct: DirectCall;
   /** Desired properties that changed are written to the device. */
   twinChanged(change: TwinChange): void;
-  /** An identity was deleted: a device that is still there is registered again when it shows itself next. */
-  forgotten(hubId: string, deviceId: string): void;
+  /** An identity is new or gone: a device that is still there is registered again when it shows itself next. */
+  identityChanged(hubId: string, deviceId: string, kind: 'created' | 'deleted'): void;
+  /** Undefined while the device has no identity that is known. */
+  generationOf(hubId: string, deviceId: string): string | undefined;
   start(): void;
   stop(): Promise<void>;
 }
@@ -59,7 +61,8 @@ const writeSchema = z
 export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDevices {
   const { hubId, field, identities, twins, telemetry } = options;
   const { registry, dispatcher } = field;
-  const registered = new Set<string>();
+  /** Generation by device. */
+  const registered = new Map<string, string>();
   /** One line of work a device: registering it, then its desired properties. */
   const work = new Map<string, Promise<void>>();
   const lastState = new Map<string, DeviceState>();
@@ -80,20 +83,25 @@ export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDev
     });
   }
 
+  /** Finds the device's identity, or makes one. */
   async function register(deviceId: DeviceId): Promise<void> {
     if (registered.has(deviceId)) return;
+    let generationId;
     try {
-      await identities().createDevice(hubId, { deviceId, isGatewayDevice: true, authentication: { type: 'none' } });
+      ({ generationId } = await identities().device(hubId, deviceId));
     } catch (error) {
-      if (iotHubErrorName(error) !== 'DeviceAlreadyExists') throw error;
+      if (iotHubErrorName(error) !== 'DeviceNotFound') throw error;
+      if (!field.autoRegister) return;
+      const made = { deviceId, isGatewayDevice: true, authentication: { type: 'none' } } as const;
+      generationId = await identities().createDevice(hubId, made);
     }
-    registered.add(deviceId);
+    registered.set(deviceId, generationId);
   }
 
   function seen({ deviceId, state }: RegisteredDevice): void {
     const isBack = isReachable(state) && !isReachable(lastState.get(deviceId));
     lastState.set(deviceId, state);
-    if (field.autoRegister && !registered.has(deviceId)) queue(deviceId, () => register(deviceId));
+    if (!registered.has(deviceId)) queue(deviceId, () => register(deviceId));
     if (isBack) queue(deviceId, () => synchronise(deviceId));
   }
 
@@ -166,9 +174,12 @@ export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDev
       const device = by === 'service' && desired !== undefined ? deviceOf(hub, ref) : undefined;
       if (device !== undefined) queue(device.deviceId, () => applyDesired(device.deviceId, desired ?? {}));
     },
-    forgotten(hub, deviceId) {
+    identityChanged(hub, deviceId, kind) {
+      const device = deviceOf(hub, { deviceId });
       if (hub === hubId) registered.delete(deviceId);
+      if (kind === 'created' && device !== undefined) queue(deviceId, () => register(device.deviceId));
     },
+    generationOf: (hub, deviceId) => (hub === hubId ? registered.get(deviceId) : undefined),
     start() {
       unsubscribe = registry.subscribe(seen);
       for (const device of registry.list()) seen(device);

@@ -2,7 +2,7 @@
 // as `Hub` (core/hub/hub.ts); the gateway starts and stops them.
 
 import type { Clock } from '../core/clock.ts';
-import type { LoginRequest } from '../core/hub/access.ts';
+import type { LoginRequest, Principal } from '../core/hub/access.ts';
 import type { Hub, HubInfo } from '../core/hub/hub.ts';
 import type { IdentityRef } from '../core/hub/identity.ts';
 import type { Events, TelemetryIntake } from '../core/hub/messaging.ts';
@@ -24,12 +24,13 @@ import { createFeedback, type Feedback, type FeedbackSettings } from './feedback
 import { createGatewayDevices, type FieldSide, type GatewayDevices } from './gateway-devices.ts';
 import { createHubStore } from './hub-store.ts';
 import type { Presence } from './identity-record.ts';
-import { createIdentityRegistry, type IdentityChange } from './identity-registry.ts';
+import { createIdentityRegistry } from './identity-registry.ts';
 import { refText } from './keys.ts';
 import { createMethods } from './methods.ts';
 import { createPolicies, DEFAULT_POLICIES, type Policies, type PolicySettings } from './policies.ts';
 import { createSessions, type LiveSession } from './sessions.ts';
-import { createTwins, type TwinChange } from './twins.ts';
+import { createTwins } from './twins.ts';
+import { createWills } from './wills.ts';
 
 export interface HubSettings {
   readonly info: HubInfo;
@@ -55,15 +56,7 @@ export interface HubOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly telemetry: Telemetry;
-  /** What happened to identities, twins and connections, after it is durable. Must not throw. */
-  readonly onNotice?: (notice: HubNotice) => void;
 }
-
-/** What the service tells its back ends as messages (contract/device-semantics.md, section 5). */
-export type HubNotice =
-  | { readonly kind: 'identity'; readonly change: IdentityChange }
-  | { readonly kind: 'twin'; readonly change: TwinChange }
-  | { readonly kind: 'connected' | 'disconnected'; readonly hubId: string; readonly ref: IdentityRef };
 
 export interface HubService extends Hub {
   /** Waits for nothing that the store may withhold. */
@@ -76,6 +69,8 @@ export interface HubService extends Hub {
   authoritiesOf(hubId: string): Authorities;
   policiesOf(hubId: string): Policies;
   sessionsOf(hubId: string): readonly LiveSession[];
+  /** Of a device of an adapter, as far as it is known: its messages do not carry it themselves. */
+  generationOf(hubId: string, deviceId: string): string | undefined;
   /** What bounded tables hold at the moment. */
   stats(): HubStats;
 }
@@ -103,7 +98,6 @@ export function createHub(options: HubOptions): HubService {
   const byId = new Map<string, OneHub>();
   const first = settings[0]?.info;
   if (first === undefined) throw new Error('A hub service without a hub.');
-  const tell = (notice: HubNotice): void => options.onNotice?.(notice);
 
   const hubById = (hubId: string): OneHub => {
     const hub = byId.get(hubId);
@@ -131,7 +125,19 @@ export function createHub(options: HubOptions): HubService {
     onRefused: ({ protocol }: LoginRequest, reason) =>
       telemetry.emit('hub_login_refused', { key: reason, protocol, reason }),
   });
-  const sessions = createSessions({ storeOf, endReason: (principal) => access.endReason(principal), clock, random });
+  const endReason = (principal: Principal): Promise<EndReason | undefined> => access.endReason(principal);
+  const wills = createWills({
+    storeOf,
+    hubIds: settings.map(({ info }) => info.hubId),
+    telemetry: options.telemetryIntake,
+    endReason,
+    clock,
+    onLost(ref, reason) {
+      const identity = refText(ref);
+      telemetry.emit('hub_will_lost', { key: identity, identity, reason });
+    },
+  });
+  const sessions = createSessions({ storeOf, endReason, wills, clock, random });
   for (const { info, policies } of settings) {
     const recheck = (): Promise<void> => sessions.recheckAll(info.hubId);
     const store = createHubStore(info.hubId, state.space(`hub/${info.hubId}`));
@@ -172,21 +178,16 @@ export function createHub(options: HubOptions): HubService {
     sessions,
     presence,
     clock,
-    onChanged(change) {
-      tell({ kind: 'twin', change });
-      gatewayDevices?.twinChanged(change);
-    },
+    onChanged: (change) => gatewayDevices?.twinChanged(change),
   });
   const identities = createIdentityRegistry({
     storeOf,
     twins,
     presence,
     connectedDevices: (hubId) => sessions.connectedDevices(hubId),
-    async onChanged(change) {
-      const { hubId, ref, kind } = change;
-      if (kind === 'deleted' && ref.moduleId === undefined) gatewayDevices?.forgotten(hubId, ref.deviceId);
+    async onChanged({ hubId, ref, kind }) {
+      if (kind !== 'updated' && ref.moduleId === undefined) gatewayDevices?.identityChanged(hubId, ref.deviceId, kind);
       if (kind !== 'created') await sessions.recheckDevice(hubId, ref.deviceId);
-      tell({ kind: 'identity', change });
     },
     onUnreadable(hubId, ref, error) {
       const identity = refText(ref);
@@ -211,15 +212,6 @@ export function createHub(options: HubOptions): HubService {
     clock,
     direct: (...call) => gatewayDevices?.direct(...call),
   });
-  sessions.listen({
-    opened({ hubId, ref }) {
-      if (ref !== undefined) tell({ kind: 'connected', hubId, ref });
-    },
-    ended({ hubId, ref }: LiveSession, reason: EndReason) {
-      if (ref !== undefined && reason !== 'displaced') tell({ kind: 'disconnected', hubId, ref });
-    },
-  });
-
   return {
     hubOf,
     hubs: settings.map(({ info }) => info),
@@ -235,6 +227,7 @@ export function createHub(options: HubOptions): HubService {
     authoritiesOf: (hubId) => hubById(hubId).authorities,
     policiesOf: (hubId) => hubById(hubId).policies,
     sessionsOf: (hubId) => sessions.list(hubId),
+    generationOf: (hubId, deviceId) => gatewayDevices?.generationOf(hubId, deviceId),
     start() {
       // Draws the keys of policies at the first start; later ones, and a store that is away, read them when they are needed.
       for (const { info, policies } of byId.values()) {
@@ -243,10 +236,12 @@ export function createHub(options: HubOptions): HubService {
         });
       }
       gatewayDevices?.start();
+      wills.start();
     },
     async stop() {
       commands.stop();
       sessions.stop();
+      await wills.stop();
       await gatewayDevices?.stop();
       await activity.flush().catch(() => {});
       activity.stop();

@@ -68,8 +68,8 @@ export interface IdentityChange {
 }
 
 export interface HubRegistry extends IdentityRegistry {
-  /** @param twin what the new device's twin begins with. */
-  createDevice(hubId: string, device: DeviceInput, twin?: TwinRecord): Promise<void>;
+  /** Resolves with its generation. @param twin what the new device's twin begins with. */
+  createDevice(hubId: string, device: DeviceInput, twin?: TwinRecord): Promise<string>;
 }
 
 /** From the year 1 to 1970: generation ids look like ticks of .NET. */
@@ -379,7 +379,7 @@ export function createIdentityRegistry(options: IdentityRegistryOptions): HubReg
       };
     },
     async createDevice(hubId, device, twin) {
-      await writeDevice(hubId, device, undefined, twin);
+      return (await writeDevice(hubId, device, undefined, twin)).generationId;
     },
   };
   return registry;

@@ -10,6 +10,7 @@
 //   x/{expiry}/{deviceId}/{number}   the same, in the order of expiry
 //   f/{number}                       feedback that waits
 //   s/{deviceId}[/{moduleId}]        what a persistent session of an absent client keeps
+//   w/{sessionId}                    will of a client that is connected, or was when the hub was killed
 
 import type { IdentityRef } from '../core/hub/identity.ts';
 
@@ -31,6 +32,7 @@ export const AUTHORITIES = 'ca/';
 export const DEVICES = 'd/';
 export const FEEDBACK = 'f/';
 export const EXPIRIES = 'x/';
+export const WILLS = 'w/';
 
 export function identityKey(ref: IdentityRef): string {
   return ref.moduleId === undefined ? `${DEVICES}${ref.deviceId}` : `m/${refText(ref)}`;
@@ -46,6 +48,10 @@ export function twinKey(ref: IdentityRef): string {
 
 export function sessionKey(ref: IdentityRef): string {
   return `s/${refText(ref)}`;
+}
+
+export function willKey(sessionId: string): string {
+  return `${WILLS}${sessionId}`;
 }
 
 export function commandsPrefix(deviceId: string): string {

@@ -21,6 +21,7 @@ import type { HubStore } from './hub-store.ts';
 import { changeOf } from './hub-store.ts';
 import type { Presence } from './identity-record.ts';
 import { refText, sessionKey } from './keys.ts';
+import type { Wills } from './wills.ts';
 
 /** One session as other parts of the hub see it. */
 export interface LiveSession {
@@ -80,11 +81,12 @@ export interface SessionsOptions {
   readonly storeOf: (hubId: string) => HubStore;
   /** Why a principal may no longer be in; undefined: it may. */
   readonly endReason: (principal: Principal) => Promise<EndReason | undefined>;
+  readonly wills: Pick<Wills, 'keep' | 'ended'>;
   readonly clock: Clock;
   readonly random: Random;
 }
 
-export function createSessions({ storeOf, endReason, clock, random }: SessionsOptions): HubSessions {
+export function createSessions({ storeOf, endReason, wills, clock, random }: SessionsOptions): HubSessions {
   const sessions = new Map<SessionId, Session>();
   /** By hub and device: the device's own under '', its modules' under their ids. */
   const byDevice = new Map<string, Map<string, Session>>();
@@ -146,6 +148,7 @@ export function createSessions({ storeOf, endReason, clock, random }: SessionsOp
       if (own?.size === 0) byDevice.delete(`${hubId}/${ref.deviceId}`);
       countDevice(session, -1);
     }
+    wills.ended(sessionId, session.request.principal, reason);
     for (const listener of listeners) listener.ended?.(session, reason);
     return session;
   }
@@ -221,6 +224,7 @@ export function createSessions({ storeOf, endReason, clock, random }: SessionsOp
       try {
         // The credential may have gone while this one was not yet in the table.
         await demandValid(principal);
+        if (request.will !== undefined) await wills.keep(sessionId, principal, request.will);
       } catch (error) {
         remove(sessionId, 'credential_revoked');
         throw error;

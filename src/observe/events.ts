@@ -350,6 +350,11 @@ export const EVENTS = {
     everyMs: 60_000,
     recent: true,
   },
+  hub_will_lost: {
+    level: 'warn',
+    text: 'The will of a client of the local hub was not sent, and is not kept.',
+    everyMs: 60_000,
+  },
   hub_device_not_synchronised: {
     level: 'warn',
     text: 'A device of an adapter could not be registered with the local hub, or its twin not be brought up to date.',

@@ -2,7 +2,7 @@
 
 import { createHmac } from 'node:crypto';
 import type { Principal } from '../../src/core/hub/access.ts';
-import type { Events } from '../../src/core/hub/messaging.ts';
+import type { Events, TelemetryMessage } from '../../src/core/hub/messaging.ts';
 import type { IdentityRef } from '../../src/core/hub/identity.ts';
 import type { Interest, OpenedSession, ToSession } from '../../src/core/hub/session.ts';
 import { createHub, type HubOptions, type HubService } from '../../src/hub/hub.ts';
@@ -34,7 +34,6 @@ export interface HubRig {
   readonly state: StateStore;
   /** What the head `test` was sent and was not taken yet. */
   readonly sent: ToSession[];
-  readonly notices: string[];
   /** A session of a device or module, as the head `test` opens it. */
   connect(ref: IdentityRef, options?: ConnectOptions): Promise<OpenedSession & { readonly principal: Principal }>;
   /** A token signed with a key of the identity. */
@@ -47,13 +46,13 @@ interface ConnectOptions {
   readonly credit?: number;
   readonly persistent?: boolean;
   readonly token?: string;
+  readonly will?: TelemetryMessage;
 }
 
 export async function hubRig(options: Partial<HubOptions> & { readonly clock?: ManualClock } = {}): Promise<HubRig> {
   const clock = options.clock ?? new ManualClock();
   const state = options.state ?? (await createMemoryStateStore({ clock, telemetry: { emit: () => {} } }));
   const sent: ToSession[] = [];
-  const notices: string[] = [];
   const hub = createHub({
     hubs: [{ info: hubInfo }],
     sealer: createSealer(masterKey),
@@ -61,7 +60,6 @@ export async function hubRig(options: Partial<HubOptions> & { readonly clock?: M
     telemetryIntake: { send: () => Promise.resolve() },
     random: systemRandom,
     telemetry: { emit: () => {} },
-    onNotice: (notice) => notices.push(notice.kind === 'identity' ? notice.change.kind : notice.kind),
     ...options,
     state,
     clock,
@@ -105,16 +103,16 @@ export async function hubRig(options: Partial<HubOptions> & { readonly clock?: M
     clock,
     state,
     sent,
-    notices,
     token,
     login,
-    async connect(ref, { interests = [], credit = 0, persistent = false, token: text } = {}) {
+    async connect(ref, { interests = [], credit = 0, persistent = false, token: text, will } = {}) {
       const principal = await login(ref, text);
       const opened = await hub.sessions.open('test', {
         principal,
         protocol: 'mqtt',
         remoteAddress: '127.0.0.1',
         persistent,
+        ...(will !== undefined && { will }),
       });
       hub.sessions.setInterests(opened.sessionId, interests);
       if (credit > 0) hub.sessions.grantCommands(opened.sessionId, credit);

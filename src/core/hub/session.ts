@@ -2,6 +2,7 @@
 
 import type { IdentityRef } from './identity.ts';
 import type { HubProtocol, Principal } from './access.ts';
+import type { TelemetryMessage } from './messaging.ts';
 
 /** Made by the hub; unique while it runs. */
 export type SessionId = string;
@@ -15,6 +16,8 @@ export interface SessionRequest {
   readonly remoteAddress: string;
   /** MQTT's CleanSession 0: what `keep` stored is given back, and stays when the session ends. */
   readonly persistent: boolean;
+  /** Sent as telemetry in the client's name when it is lost, also by a hub that was killed meanwhile. */
+  readonly will?: TelemetryMessage;
   /** User agent, for people. */
   readonly clientVersion?: string;
   /** DTDL model, stamped on messages as `dt-dataschema`. */
