@@ -21,6 +21,8 @@ export interface CommandOptions {
   readonly expiresAtMs?: number | undefined;
   /** From its arrival to its end, waiting included. */
   readonly timeoutMs?: number | undefined;
+  /** Called before the device is touched; a command that failed without it has done nothing. Must not throw. */
+  readonly onBegun?: (() => void) | undefined;
 }
 
 /** 200 done · 400 refused · 404 no such device or point · 408 past its deadline · 429, 503 not taken, may be sent again · 500 outcome unknown · 502 the device's own error · 504 no answer. */

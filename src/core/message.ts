@@ -81,6 +81,9 @@ export const MESSAGE_MAX_BYTES = 262_144;
 export const PROPERTY_FIELDPOST_ID = 'fieldpost-id';
 export const PROPERTY_FIELDPOST_EVENT = 'fieldpost-event';
 
+/** Of a cloud-to-device message to a device of an adapter: the action that it asks for; without it values are written. */
+export const PROPERTY_FIELDPOST_COMMAND = 'fieldpost-command';
+
 /** Bytes that count against limits: body plus names and values of properties in UTF-16 units (an upper estimate is not needed). */
 export function messageBytes(message: Message): number {
   let bytes = message.body.byteLength;

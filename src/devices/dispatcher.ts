@@ -297,6 +297,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
         number = await beginAudit(command, by, sinceMs);
         await marked;
         begun = true;
+        by.onBegun?.();
       };
       await perform(command, by, begin, progress);
       answer = { status: 200, ...progressOf(progress) };

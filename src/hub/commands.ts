@@ -50,9 +50,13 @@ export interface CommandsOptions {
   readonly sessions: HubSessions;
   readonly settings: CommandSettings;
   readonly clock: Clock;
+  /** Something waits for a device without a session. Must not throw. */
+  readonly onWaiting?: (hubId: string, deviceId: string) => void;
 }
 
 export interface HubCommands extends Commands {
+  /** Somebody is there who takes what waits for a device. */
+  wake(hubId: string, deviceId: string): void;
   /** Queues in memory: of devices with a session that takes commands, or with locks. */
   readonly loaded: number;
   stop(): void;
@@ -72,7 +76,7 @@ interface Open {
 }
 
 export function createCommands(options: CommandsOptions): HubCommands {
-  const { storeOf, feedbackOf, sessions, settings, clock } = options;
+  const { storeOf, feedbackOf, sessions, settings, clock, onWaiting } = options;
   const open = new Map<string, Open>();
   const stopping = new AbortController();
   const watches = new Map<string, ExpiryWatch>();
@@ -187,6 +191,7 @@ export function createCommands(options: CommandsOptions): HubCommands {
     held.queue.release(clock.monotonicMs());
     for (;;) {
       const session = sessions.find(device.hubId, { deviceId: device.deviceId }, 'commands');
+      if (session === undefined && held.queue.next() !== undefined) onWaiting?.(device.hubId, device.deviceId);
       if (session === undefined || session.commandCredit < 1) return;
       const command = await lockNext(device, held, session.sessionId);
       if (command === undefined) return;
@@ -350,6 +355,7 @@ export function createCommands(options: CommandsOptions): HubCommands {
         }
         return all.length;
       }),
+    wake: (hubId, deviceId) => wake(hubId, deviceId),
     receiveFeedback: (hubId, signal) => feedbackOf(hubId).receive(signal),
     settleFeedback: (hubId, lockToken, outcome) => feedbackOf(hubId).settle(lockToken, outcome),
     stop() {

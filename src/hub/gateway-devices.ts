@@ -1,19 +1,21 @@
 // Devices of adapters as devices of the hub: registered when they show themselves, connected while they are good, written to
-// through the dispatcher by direct methods and desired properties, their confirmed values being the reported ones.
+// through the dispatcher by direct methods, desired properties and cloud-to-device messages, their confirmed values being the
+// reported ones.
 
-import { z } from 'zod';
-import type { CommandAnswer, DeviceCommand } from '../core/command.ts';
+import type { Clock } from '../core/clock.ts';
+import type { CommandAnswer } from '../core/command.ts';
 import { isDeviceId, isReachable, type DeviceId, type DeviceState } from '../core/device.ts';
 import { errorText } from '../core/errors.ts';
-import { parseExactJson } from '../core/exact-json.ts';
 import type { IdentityRef } from '../core/hub/identity.ts';
 import type { MethodAnswer, MethodCall } from '../core/hub/messaging.ts';
-import { LIMITS } from '../core/limits.ts';
 import type { PointValue } from '../core/reading.ts';
 import type { DeviceRegistry, RegisteredDevice } from '../devices/device-registry.ts';
 import type { Dispatcher } from '../devices/dispatcher.ts';
 import { iotHubError, iotHubErrorName } from '../iothub/errors.ts';
 import type { Telemetry } from '../observe/events.ts';
+import type { HubCommands } from './commands.ts';
+import { fieldCommand, WRITE } from './field-command.ts';
+import { createFieldInbox } from './field-inbox.ts';
 import type { Presence } from './identity-record.ts';
 import type { HubRegistry } from './identity-registry.ts';
 import type { DirectCall } from './methods.ts';
@@ -33,6 +35,8 @@ export interface GatewayDevicesOptions {
   readonly field: FieldSide;
   readonly identities: () => HubRegistry;
   readonly twins: () => HubTwins;
+  readonly commands: () => Pick<HubCommands, 'receive' | 'settle' | 'wake'>;
+  readonly clock: Clock;
   readonly telemetry: Telemetry;
 }
 
@@ -40,6 +44,10 @@ export interface GatewayDevices {
   /** Undefined for what is no device of an adapter. */
   presence(hubId: string, ref: IdentityRef): Presence | undefined;
   readonly direct: DirectCall;
+  /** Those that have an identity and are good. */
+  readonly connectedCount: number;
+  /** Cloud-to-device messages wait for a device that has no session of its own. */
+  commandsWait(hubId: string, deviceId: string): void;
   /** Desired properties that changed are written to the device. */
   twinChanged(change: TwinChange): void;
   /** An identity is new or gone: a device that is still there is registered again when it shows itself next. */
@@ -50,22 +58,28 @@ export interface GatewayDevices {
   stop(): Promise<void>;
 }
 
-/** The direct method that writes values; others are actions of the device. */
-const WRITE = 'write';
 const DESIRED_ACTOR = 'hub:desired';
 
-const writeSchema = z
-  .record(z.string(), z.union([z.number(), z.bigint(), z.boolean(), z.string()]))
-  .refine((values) => Object.keys(values).length > 0 && Object.keys(values).length <= LIMITS.command_values);
-
 export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDevices {
-  const { hubId, field, identities, twins, telemetry } = options;
+  const { hubId, field, identities, twins, commands, clock, telemetry } = options;
   const { registry, dispatcher } = field;
   /** Generation by device. */
   const registered = new Map<string, string>();
   /** One line of work a device: registering it, then its desired properties. */
   const work = new Map<string, Promise<void>>();
   const lastState = new Map<string, DeviceState>();
+  /** Whose messages are about to be carried out. */
+  const emptying = new Set<DeviceId>();
+  const stopping = new AbortController();
+  const inbox = createFieldInbox({
+    hubId,
+    registry,
+    dispatcher,
+    commands,
+    clock,
+    telemetry,
+    onWritten: (deviceId, answer) => queue(deviceId, () => reportWritten(deviceId, answer)),
+  });
   let unsubscribe: (() => void) | undefined;
 
   function deviceOf(hub: string, { deviceId, moduleId }: IdentityRef): RegisteredDevice | undefined {
@@ -102,7 +116,18 @@ export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDev
     const isBack = isReachable(state) && !isReachable(lastState.get(deviceId));
     lastState.set(deviceId, state);
     if (!registered.has(deviceId)) queue(deviceId, () => register(deviceId));
-    if (isBack) queue(deviceId, () => synchronise(deviceId));
+    if (!isBack) return;
+    queue(deviceId, () => synchronise(deviceId));
+    commands().wake(hubId, deviceId);
+  }
+
+  function empty(deviceId: DeviceId): void {
+    if (emptying.has(deviceId)) return;
+    emptying.add(deviceId);
+    queue(deviceId, () => {
+      emptying.delete(deviceId);
+      return inbox.empty(deviceId, stopping.signal);
+    });
   }
 
   /** What is desired and was not confirmed while the device was away. */
@@ -145,7 +170,7 @@ export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDev
         `The device is ${state}; nothing is delivered to a device that is not good.`,
       );
     }
-    const answer = await dispatcher.run(commandOf(deviceId, name, payload), {
+    const answer = await dispatcher.run(fieldCommand(deviceId, name, payload), {
       actor: `hub:${caller ?? 'service'}`,
       timeoutMs: responseTimeoutMs,
     });
@@ -165,6 +190,13 @@ export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDev
       if (device === undefined) return undefined;
       const { wallMs } = device.since;
       return { isConnected: isReachable(device.state), connectionChangedMs: wallMs, activityMs: wallMs };
+    },
+    get connectedCount() {
+      return registry.list().filter(({ deviceId, state }) => isReachable(state) && registered.has(deviceId)).length;
+    },
+    commandsWait(hub, deviceId) {
+      const device = deviceOf(hub, { deviceId });
+      if (device !== undefined && isReachable(device.state)) empty(device.deviceId);
     },
     direct(hub, ref, methodCall) {
       const device = deviceOf(hub, ref);
@@ -186,30 +218,10 @@ export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDev
     },
     async stop() {
       unsubscribe?.();
+      stopping.abort();
       await Promise.all(work.values());
     },
   };
-}
-
-/** @throws GatewayError GW_IOTHUB IotHubFormatError, ArgumentInvalid. */
-function commandOf(deviceId: DeviceId, name: string, payload: Uint8Array): DeviceCommand {
-  let body: unknown;
-  try {
-    const text = Buffer.from(payload).toString('utf8');
-    // What is written to a point is not rounded; the payload of an action is JSON like any other.
-    if (text !== '') body = name === WRITE ? parseExactJson(text) : JSON.parse(text);
-  } catch {
-    throw iotHubError('IotHubFormatError', 'The payload is not JSON.');
-  }
-  if (name !== WRITE) return { kind: 'action', deviceId, action: name, ...(body !== undefined && { payload: body }) };
-  // With `values` as commands from upstream have them, or the values alone.
-  const given = (body as { readonly values?: unknown } | undefined)?.values ?? body;
-  const parsed = writeSchema.safeParse(given);
-  if (parsed.success) return { kind: 'write', deviceId, values: parsed.data };
-  throw iotHubError(
-    'ArgumentInvalid',
-    `The payload of "${WRITE}" names points and their values: {"values":{"relay":true}}, at most ${LIMITS.command_values}.`,
-  );
 }
 
 function answerOf({ status, ...rest }: CommandAnswer): MethodAnswer {

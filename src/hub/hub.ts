@@ -169,6 +169,8 @@ export function createHub(options: HubOptions): HubService {
           field,
           identities: () => identities,
           twins: () => twins,
+          commands: () => commands,
+          clock,
           telemetry,
         });
   const presence = (hubId: string, ref: IdentityRef): Presence =>
@@ -184,7 +186,10 @@ export function createHub(options: HubOptions): HubService {
     storeOf,
     twins,
     presence,
-    connectedDevices: (hubId) => sessions.connectedDevices(hubId),
+    connectedDevices(hubId) {
+      const ofAdapters = hubId === first.hubId ? (gatewayDevices?.connectedCount ?? 0) : 0;
+      return sessions.connectedDevices(hubId) + ofAdapters;
+    },
     async onChanged({ hubId, ref, kind }) {
       if (kind !== 'updated' && ref.moduleId === undefined) gatewayDevices?.identityChanged(hubId, ref.deviceId, kind);
       if (kind !== 'created') await sessions.recheckDevice(hubId, ref.deviceId);
@@ -205,6 +210,7 @@ export function createHub(options: HubOptions): HubService {
     sessions,
     settings: { ...COMMANDS, ...options.commands },
     clock,
+    onWaiting: (hubId, deviceId) => gatewayDevices?.commandsWait(hubId, deviceId),
   });
   const methods = createMethods({
     storeOf,

@@ -21,13 +21,19 @@ const info: DeviceInfo = {
 
 let registry: DeviceRegistry;
 let rig: HubRig;
-let asked: { readonly command: DeviceCommand; readonly actor: string }[];
+let asked: { readonly command: DeviceCommand; readonly actor: string; readonly id?: string | undefined }[];
 /** What the device holds after a write, where it is not what was written. */
 let held: Record<string, JsonValue>;
 let answer: CommandAnswer['status'];
+/** Whether a command touches the device. */
+let begins: boolean;
+/** Whether the device is offline once it was asked. */
+let goesAway: boolean;
 
-function run(command: DeviceCommand, { actor }: Pick<CommandOptions, 'actor'>): Promise<CommandAnswer> {
-  asked.push({ command, actor });
+function run(command: DeviceCommand, { actor, id, onBegun }: CommandOptions): Promise<CommandAnswer> {
+  asked.push(id === undefined ? { command, actor } : { command, actor, id });
+  if (begins) onBegun?.();
+  if (goesAway) registry.report(info.deviceId, 'offline', 'timeout');
   if (answer !== 200) return Promise.resolve({ status: answer, reason: 'no' });
   if (command.kind === 'action') return Promise.resolve({ status: 200, payload: 'done' });
   return Promise.resolve({ status: 200, values: { ...(command.values as Record<string, JsonValue>), ...held } });
@@ -46,6 +52,8 @@ beforeEach(async () => {
   asked = [];
   held = {};
   answer = 200;
+  begins = true;
+  goesAway = false;
   registry = createDeviceRegistry(clock, { emit: () => {} });
   rig = await hubRig({ clock, field: { registry, dispatcher: { run, applyDesired }, autoRegister: true } });
   registry.setAdapter('bus-1', [info]);
@@ -123,6 +131,99 @@ describe('devices of adapters in the hub', () => {
     await rig.hub.twins.patch(HUB, meter, { desired: { level: 9 } }, '*');
     await waitFor(() => written().length === 3);
     expect(await reported()).toEqual({ relay: true, level: 3 });
+  });
+
+  describe('take cloud-to-device messages', () => {
+    const command = (body: unknown, properties = {}) => {
+      const bytes = Buffer.from(typeof body === 'string' ? body : JSON.stringify(body));
+      return { body: bytes, properties, messageId: `m${JSON.stringify(body)}`, ack: 'full' as const };
+    };
+    const waiting = async () => (await rig.hub.identities.device(HUB, 'meter-1')).cloudToDeviceMessageCount;
+    const over = () => waitFor(async () => (await waiting()) === 0);
+
+    async function feedback(): Promise<Record<string, string>> {
+      rig.clock.advance(15_000);
+      const batch = await rig.hub.commands.receiveFeedback(HUB, AbortSignal.timeout(2000));
+      return Object.fromEntries(
+        (batch?.records ?? []).map(({ originalMessageId, statusCode }) => [originalMessageId, statusCode]),
+      );
+    }
+
+    it('once they are good, in order, as writes and as actions', async () => {
+      await rig.hub.commands.send(HUB, meter, command({ values: { relay: true } }));
+      await rig.hub.commands.send(HUB, meter, command({ level: 2 }));
+      await rig.hub.commands.send(HUB, meter, command('', { 'fieldpost-command': 'restart' }));
+      expect(await waiting()).toBe(3);
+      expect(asked).toEqual([]);
+      registry.report(info.deviceId, 'good');
+      await over();
+      expect(written()).toEqual([{ relay: true }, { level: 2 }, 'restart']);
+      expect(new Set(asked.map(({ actor }) => actor))).toEqual(new Set(['hub:message']));
+      await waitFor(async () => (await reported())['level'] === 2);
+      await rig.hub.commands.send(HUB, meter, command({ relay: false }));
+      await over();
+      expect(Object.values(await feedback())).toEqual(['Success', 'Success', 'Success', 'Success']);
+    });
+
+    it('and reject what they do not understand, refuse or do not do', async () => {
+      registry.report(info.deviceId, 'good');
+      await rig.hub.commands.send(HUB, meter, command('hello'));
+      await over();
+      answer = 400;
+      await rig.hub.commands.send(HUB, meter, command({ level: 99 }));
+      await over();
+      // It was begun, so that nobody may send it again.
+      answer = 504;
+      await rig.hub.commands.send(HUB, meter, command({ level: 98 }));
+      await over();
+      expect(Object.values(await feedback())).toEqual(['Rejected', 'Rejected', 'Rejected']);
+    });
+
+    it('that wait again when they were not begun', async () => {
+      registry.report(info.deviceId, 'good');
+      answer = 503;
+      await rig.hub.commands.send(HUB, meter, command({ level: 1 }));
+      await waitFor(() => asked.length === 1);
+      answer = 200;
+      await waitFor(() => {
+        rig.clock.advance(60_000);
+        return asked.length === 2;
+      });
+      await over();
+      begins = false;
+      answer = 504;
+      goesAway = true;
+      await rig.hub.commands.send(HUB, meter, command({ level: 3 }));
+      await waitFor(() => asked.length === 3);
+      answer = 200;
+      expect(await waiting()).toBe(1);
+      goesAway = false;
+      registry.report(info.deviceId, 'good');
+      await over();
+      expect(new Set(asked.map(({ id }) => id)).size).toBe(3);
+      expect(Object.values(await feedback())).toEqual(['Success', 'Success']);
+    });
+
+    it('that expire while they are away', async () => {
+      await rig.hub.commands.send(HUB, meter, { ...command({ level: 1 }), expiresAtMs: rig.clock.wallMs() + 1000 });
+      rig.clock.advance(1500);
+      registry.report(info.deviceId, 'good');
+      await over();
+      expect(asked).toEqual([]);
+      expect(Object.values(await feedback())).toEqual(['Expired']);
+    });
+  });
+
+  it('are counted as connected, and name their generation in their messages', async () => {
+    const { generationId } = await rig.hub.identities.device(HUB, 'meter-1');
+    expect(rig.hub.generationOf(HUB, 'meter-1')).toBe(generationId);
+    expect((await rig.hub.identities.statistics(HUB)).connectedDeviceCount).toBe(0);
+    registry.report(info.deviceId, 'good');
+    expect((await rig.hub.identities.statistics(HUB)).connectedDeviceCount).toBe(1);
+    await rig.hub.identities.deleteDevice(HUB, 'meter-1', '*');
+    expect(rig.hub.generationOf(HUB, 'meter-1')).toBeUndefined();
+    const again = await rig.hub.identities.putDevice(HUB, meter, undefined);
+    await waitFor(() => rig.hub.generationOf(HUB, 'meter-1') === again.generationId);
   });
 
   it('are let in by no token', async () => {
