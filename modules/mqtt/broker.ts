@@ -14,6 +14,7 @@ import {
   withoutNumberTable,
 } from '#sdk';
 import type { Authenticator, Principal } from './authenticator.ts';
+import { AnswerOrder } from './answer-order.ts';
 import { BrokerStore } from './broker-store.ts';
 import type { MqttConfig } from './config.ts';
 import { ClientInput } from './client-input.ts';
@@ -21,6 +22,7 @@ import type { Devices } from './devices.ts';
 import type { Publish } from './dialect.ts';
 import { FieldAedes, hasEnded, heard, isAtWork, isVersionError, willOf } from './field-aedes.ts';
 import { guardOutput } from './guarded-output.ts';
+import { IncomingPackets } from './incoming-packets.ts';
 import { refusalReason, type Intake } from './intake.ts';
 import { startListeners, type Incoming, type Listeners } from './listeners.ts';
 import { createPersistence } from './persistence.ts';
@@ -58,9 +60,13 @@ export interface BrokerOptions {
   readonly devices: Devices;
 }
 
+type Done = (error?: Error | null) => void;
+
 /** What is known of a connection. */
 interface Connection {
   readonly remoteAddress: string;
+  /** Of PUBACK and PUBREC, as far as the library gives them. */
+  readonly answers: AnswerOrder;
   principal: Principal | undefined;
   lane: PublishLane | undefined;
 }
@@ -68,6 +74,7 @@ interface Connection {
 export class Broker {
   readonly #options: BrokerOptions;
   readonly #store: BrokerStore;
+  readonly #incoming = new IncomingPackets();
   readonly #aedes: FieldAedes;
   readonly #connections = new Map<object, Connection>();
   readonly #clients = new Map<string, Client>();
@@ -87,11 +94,11 @@ export class Broker {
       {
         persistence: createPersistence(
           this.#store,
+          this.#incoming,
           (clientId) => this.#principalOf(this.#clients.get(clientId))?.username,
         ),
         connectTimeout: CONNECT_MS,
         maxClientsIdLength: CLIENT_ID_MAX_BYTES,
-        maxInflightInbound: 100,
         maxTopicLevels: TOPIC_MAX_LEVELS,
         // Nobody waits for a subscriber that takes nothing: guardOutput.
         drainTimeout: 0,
@@ -206,7 +213,8 @@ export class Broker {
       destroy();
       return;
     }
-    const connection: Connection = { remoteAddress, principal: undefined, lane: undefined };
+    const answers = new AnswerOrder();
+    const connection: Connection = { remoteAddress, answers, principal: undefined, lane: undefined };
     this.#connections.set(stream, connection);
     const lane = new PublishLane({
       isQuiet: this.#quietTopics(),
@@ -313,18 +321,43 @@ export class Broker {
 
   // Messages
 
-  #takePublish(client: Client | null, packet: PublishPacket, done: (error?: Error | null) => void): void {
-    const { intake, devices } = this.#options;
-    const principal = this.#principalOf(client);
-    const refused = this.#publishFault(principal, packet);
-    if (refused !== undefined) {
-      this.#refuse(refused, { client: client?.id, topic: packet.topic });
-      done(new Refusal('told'));
+  #takePublish(client: Client | null, packet: PublishPacket, answer: Done): void {
+    const { qos, messageId, topic } = packet;
+    const fault = this.#publishFault(this.#principalOf(client), packet);
+    // A will has no identifier, and nobody waits for its answer.
+    const isAnswered = client !== null && qos > 0 && messageId !== undefined && fault === undefined;
+    if (!isAnswered) {
+      if (fault === undefined) this.#keepPublish(client, packet, answer);
+      else this.#refusePublish(fault, { client: client?.id, topic }, answer);
       return;
     }
+    const noted = qos === 2 ? this.#incoming.begin(client.id, messageId) : 'new';
+    if (noted === 'too_many') {
+      this.#refusePublish('too_many_unreleased', { client: client.id }, answer);
+      return;
+    }
+    const inOrder = this.#connections.get(client.conn)?.answers.begin();
+    const done: Done = (error) => {
+      if (qos === 2 && error) this.#incoming.end(client.id, messageId);
+      else if (qos === 2) this.#incoming.stored(client.id, messageId);
+      if (inOrder === undefined) answer(error);
+      else inOrder(() => answer(error));
+    };
+    if (noted === 'known') done(null);
+    else this.#keepPublish(client, packet, done);
+  }
+
+  #refusePublish(reason: string, fields: Readonly<Record<string, unknown>>, answer: Done): void {
+    this.#refuse(reason, fields);
+    answer(new Refusal('told'));
+  }
+
+  /** Stores it, and what QoS 1 and 2 promise includes what is kept for others: all of it comes before the answer. */
+  #keepPublish(client: Client | null, packet: PublishPacket, done: Done): void {
+    const { intake, devices } = this.#options;
     const pass = (): void => {
       // What QoS 1 promises includes what is kept for others: all of it comes before the acknowledgement.
-      if (packet.qos === 1 && client !== null && this.#aedes.concerns(packet)) {
+      if (packet.qos > 0 && client !== null && this.#aedes.concerns(packet)) {
         this.#aedes.publishFirst(packet, client, done);
       } else done(null);
     };
@@ -352,7 +385,7 @@ export class Broker {
     readonly client: Client | null;
     readonly packet: PublishPacket;
     readonly error: unknown;
-    readonly done: (error?: Error | null) => void;
+    readonly done: Done;
     readonly pass: () => void;
   }): void {
     const { client, packet, error, done, pass } = failed;

@@ -2,8 +2,8 @@
 // so nothing but messages ever waits in a queue.
 
 import { Readable } from 'node:stream';
-import { LIMITS } from '#sdk';
 import type { BrokerStore, KeptSubscription } from './broker-store.ts';
+import type { IncomingPackets } from './incoming-packets.ts';
 import type { KeptPacket } from './kept-packet.ts';
 
 interface ClientRef {
@@ -19,10 +19,7 @@ export interface Persistence {
   readonly [method: string]: unknown;
 }
 
-export function createPersistence(store: BrokerStore, usernameOf: UsernameOf): Persistence {
-  /** Packets of QoS 2 that wait for PUBREL, by client; the broker bounds each. */
-  const incoming = new Map<string, Map<number, KeptPacket>>();
-
+export function createPersistence(store: BrokerStore, incoming: IncomingPackets, usernameOf: UsernameOf): Persistence {
   return {
     // The broker wants an async function here.
     setup: async () => {
@@ -57,23 +54,18 @@ export function createPersistence(store: BrokerStore, usernameOf: UsernameOf): P
       Promise.resolve(store.acknowledge(client.id, packet.messageId)),
     outgoingStream: (client: ClientRef) => Readable.from(store.queueOf(client.id)),
 
-    incomingStorePacket: (client: ClientRef, packet: KeptPacket) => {
-      const packets = incoming.get(client.id) ?? new Map<number, KeptPacket>();
-      if (!incoming.has(client.id) && incoming.size >= LIMITS.mqtt_connections) incoming.clear();
-      incoming.set(client.id, packets);
-      packets.set(packet.messageId ?? 0, packet);
-      return Promise.resolve();
-    },
-    incomingGetPacket: (client: ClientRef, packet: KeptPacket) => {
-      const found = incoming.get(client.id)?.get(packet.messageId ?? 0);
-      return found === undefined ? Promise.reject(new Error('no such packet')) : Promise.resolve(found);
-    },
+    // The broker has noted and passed on what it finds here before it lets the library answer.
+    incomingStorePacket: () => Promise.resolve(),
+    incomingGetPacket: (client: ClientRef, packet: KeptPacket) =>
+      incoming.has(client.id, packet.messageId ?? 0)
+        ? Promise.resolve(packet)
+        : Promise.reject(new Error('no such packet')),
     incomingDelPacket: (client: ClientRef, packet: KeptPacket) => {
-      incoming.get(client.id)?.delete(packet.messageId ?? 0);
+      incoming.end(client.id, packet.messageId ?? 0);
       return Promise.resolve();
     },
     cleanIncoming: (client: ClientRef) => {
-      incoming.delete(client.id);
+      incoming.forget(client.id);
       return Promise.resolve();
     },
 

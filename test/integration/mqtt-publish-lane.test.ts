@@ -21,7 +21,6 @@ const ADDRESS = '127.0.93.1';
 const NEVER = new AbortController().signal;
 const PUBACK = 4;
 const LAST_ID = 65_535;
-const OUT_OF_ORDER_FROM = 60_000;
 const ends: (() => unknown)[] = [];
 
 afterEach(async () => {
@@ -131,8 +130,7 @@ async function outcome(rig: Rig, pieces: readonly Buffer[], pubacks: number, oth
   await device.closed;
   return {
     stored: bodies(rig.messages),
-    acknowledged: device.acknowledged.filter((id) => id < OUT_OF_ORDER_FROM),
-    outOfOrder: device.acknowledged.filter((id) => id >= OUT_OF_ORDER_FROM).sort(ascending),
+    acknowledged: device.acknowledged,
     others: device.others.sort(ascending),
   };
 }
@@ -186,7 +184,7 @@ describe('streams of packets', () => {
       publish(5),
     ]);
     const expected = await outcome(long, [stream], 4, 2);
-    expect(expected).toMatchObject({ acknowledged: [1, 2, 3, 4, 5], outOfOrder: [LAST_ID], others: [9, 13] });
+    expect(expected).toMatchObject({ acknowledged: [1, 2, 3, 4, 5, LAST_ID], others: [9, 13] });
     for (let at = 1; at < stream.length; at += 1) {
       expect(await outcome(short, cut(stream, [at]), 4, 2), `cut at ${at}`).toEqual(expected);
     }
@@ -194,9 +192,7 @@ describe('streams of packets', () => {
 
   it('are taken alike by both ways, whatever they hold and however they are cut', async () => {
     const { short, long } = await startPair();
-    // The library answers at once what nobody takes in, whatever waits before it, and late what is retained.
-    const id = fc.integer({ min: 1, max: OUT_OF_ORDER_FROM - 1 });
-    const otherId = fc.integer({ min: OUT_OF_ORDER_FROM, max: LAST_ID - 1 });
+    const id = fc.integer({ min: 1, max: LAST_ID - 1 });
     const bytes = fc.oneof(
       { weight: 8, arbitrary: fc.nat(300) },
       { weight: 1, arbitrary: fc.integer({ min: 10_000, max: 100_000 }) },
@@ -204,8 +200,8 @@ describe('streams of packets', () => {
     const device = fc.constantFrom('a', 'a', 'a', 'b', 'c');
     const step: fc.Arbitrary<Step> = fc.oneof(
       { weight: 12, arbitrary: fc.record({ publish: fc.oneof(id, fc.constant(0)), device, bytes, dup: fc.boolean() }) },
-      { weight: 1, arbitrary: fc.record({ publish: otherId, device, bytes, retain: fc.constant(true) }) },
-      { weight: 1, arbitrary: fc.record({ publish: otherId, topic: fc.constant('nobody/takes/this'), bytes }) },
+      { weight: 1, arbitrary: fc.record({ publish: id, device, bytes, retain: fc.constant(true) }) },
+      { weight: 1, arbitrary: fc.record({ publish: id, topic: fc.constant('nobody/takes/this'), bytes }) },
       { weight: 1, arbitrary: fc.record({ subscribe: id }) },
       { weight: 1, arbitrary: fc.record({ unsubscribe: id }) },
       { weight: 1, arbitrary: fc.constant<Step>({}) },
@@ -223,10 +219,83 @@ describe('streams of packets', () => {
             outcome(long, pieces, pubacks, others),
           ]);
           expect(byShort).toEqual(byLong);
+          const asked = steps.map((step) => step.publish ?? 0).filter((publishId) => publishId > 0);
+          expect(byShort).toMatchObject({ acknowledged: [1, ...asked, LAST_ID] });
         },
       ),
       { numRuns: 60 },
     );
+  });
+});
+
+describe('a message of QoS 2', () => {
+  const exact = (messageId: number, dup = false): Buffer =>
+    packet({
+      cmd: 'publish',
+      topic: 'sensors/a/telemetry',
+      payload: `m${messageId}`,
+      retain: false,
+      qos: 2,
+      messageId,
+      dup,
+    });
+
+  it('that comes again before its PUBREL is answered, and not taken a second time', async () => {
+    const rig = await startBroker();
+    const device = await connectDevice(rig, 'd');
+    await device.send(exact(1), exact(2));
+    await waitFor(() => device.others.length === 2, { what: 'two PUBRECs' });
+    await device.send(exact(1, true), exact(2, true));
+    await waitFor(() => device.others.length === 4, { what: 'four PUBRECs' });
+    expect(bodies(rig.messages)).toEqual(['a 6d31', 'a 6d32']);
+    // Its identifier is free again.
+    await device.send(packet({ cmd: 'pubrel', messageId: 1 }), exact(1));
+    await waitFor(() => device.others.length === 6, { what: 'PUBCOMP and PUBREC' });
+    expect(bodies(rig.messages)).toHaveLength(3);
+    expect(device.others).toEqual([5, 5, 5, 5, 7, 5]);
+  });
+
+  it('is the last when a hundred are not released', async () => {
+    const rig = await startBroker();
+    const device = await connectDevice(rig, 'd');
+    await device.send(...Array.from({ length: 101 }, (_, index) => exact(index + 1)));
+    await device.closed;
+    expect(rig.refusals).toEqual(['too_many_unreleased']);
+    expect(rig.messages).toHaveLength(100);
+  });
+
+  it('is taken when it comes again after it could not be stored', async () => {
+    let refuse = true;
+    const stored: Message[] = [];
+    const rig = await startBroker(
+      {},
+      {
+        publishMessages: (added) =>
+          refuse
+            ? Promise.reject(new GatewayError('GW_OUTBOX_BUSY', 'busy'))
+            : Promise.resolve(void stored.push(...added)),
+      },
+    );
+    const session = generate({
+      cmd: 'connect',
+      protocolId: 'MQTT',
+      protocolVersion: 4,
+      clean: false,
+      clientId: 'kept',
+    });
+    for (const dup of [false, true]) {
+      const socket = connect({ host: ADDRESS, port: rig.port });
+      ends.push(() => socket.destroy());
+      let heard = Buffer.alloc(0);
+      socket.on('data', (chunk) => (heard = Buffer.concat([heard, chunk])));
+      socket.write(session);
+      await waitFor(() => heard.length === 4, { what: 'the CONNACK' });
+      socket.write(exact(7, dup));
+      if (refuse) await once(socket, 'close');
+      else await waitFor(() => heard.length === 8, { what: 'the PUBREC' });
+      refuse = false;
+    }
+    expect(bodies(stored)).toEqual(['a 6d37']);
   });
 });
 
