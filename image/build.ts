@@ -38,6 +38,9 @@ const UNUSED_BUT_LOADED: Readonly<Record<string, string>> = {
   '@opentelemetry/api': 'prom-client',
 };
 
+/** Of systeminformation, which loads 700 KB at once, what the load, the memory and the temperature need. */
+const HOST_PARTS: ReadonlySet<string> = new Set(['./cpu', './memory', './util']);
+
 /** Makers of compilers for schemas of fastify's, which no route of ours has: zod checks what comes in. */
 const SCHEMA_COMPILERS = /^@fastify\/(?:ajv-compiler|fast-json-stringify-compiler)$/;
 
@@ -49,6 +52,10 @@ const withoutUnused: Plugin = {
     build.onResolve({ filter: /^[@a-z]/ }, ({ path, importer }) => {
       if (importedBy(UNUSED, path, importer)) return { path, namespace: 'absent' };
       return importedBy(UNUSED_BUT_LOADED, path, importer) ? { path, namespace: 'empty' } : undefined;
+    });
+    build.onResolve({ filter: /^\.\// }, ({ path, importer }) => {
+      if (!importer.endsWith('/node_modules/systeminformation/lib/index.js')) return undefined;
+      return HOST_PARTS.has(path) ? undefined : { path, namespace: 'empty' };
     });
     build.onResolve({ filter: SCHEMA_COMPILERS }, ({ path }) => ({ path, namespace: 'compiler' }));
     build.onLoad({ filter: /.*/, namespace: 'compiler' }, ({ path }) => ({
@@ -103,7 +110,11 @@ const withoutDebug: Plugin = {
 rmSync(join(ROOT, 'dist'), { recursive: true, force: true });
 await bundle({
   absWorkingDir: ROOT,
-  entryPoints: { main: 'src/main.ts', simulator: 'modules/simulator/server.ts' },
+  entryPoints: {
+    main: 'src/main.ts',
+    simulator: 'modules/simulator/server.ts',
+    x509: 'src/platform/x509-process.ts',
+  },
   outdir: 'dist',
   outExtension: { '.js': '.mjs' },
   bundle: true,
@@ -118,15 +129,7 @@ await bundle({
   minifySyntax: true,
   plugins: [englishOnly, withoutUnused, lazyBuiltins, withoutDebug],
   legalComments: 'none',
-  external: [
-    'classic-level',
-    're2js',
-    'sparkplug-payload',
-    '@serialport/bindings-cpp',
-    'systeminformation',
-    'pino',
-    'thread-stream',
-  ],
+  external: ['classic-level', 're2js', 'sparkplug-payload', '@serialport/bindings-cpp', 'pino', 'thread-stream'],
   // Bundled CommonJS packages call require() for built-in modules.
   banner: {
     js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",

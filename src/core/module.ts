@@ -58,8 +58,7 @@ export interface UpstreamDefinition<Schema extends z.ZodObject = z.ZodObject> {
 /** A listener of the local hub. Its settings stand under `hub:`, which is the gateway's own. */
 export interface HeadDefinition {
   readonly kind: 'head';
-  /** `mqtt`, `amqp`, `https`. */
-  readonly type: string;
+  readonly type: 'mqtt' | 'amqp' | 'https';
   readonly load: () => Promise<(context: HeadContext) => ProtocolHead>;
 }
 

@@ -13,7 +13,7 @@ import { errorText } from '../core/errors.ts';
 import type { ProtocolHead } from '../core/hub/head.ts';
 import type { HubInfo } from '../core/hub/hub.ts';
 import type { LimitName } from '../core/limits.ts';
-import type { Logger } from '../core/log.ts';
+import type { LogFields, Logger } from '../core/log.ts';
 import type { HeadDefinition } from '../core/module.ts';
 import type { Outbox } from '../core/outbox.ts';
 import type { HealthReport } from '../core/service.ts';
@@ -179,6 +179,7 @@ class RunningHub {
     const doors = createHubDoors({
       ...config,
       certificates,
+      areCertificatesProven: config.certificates === undefined,
       clock,
       log: log.child({ part: 'hub doors' }),
       reportRefusal: (reason, fields) => telemetry.emit('hub_refused', { ...fields, key: reason, reason }),
@@ -252,33 +253,22 @@ class RunningHub {
     await step('store', () => this.#state.close());
   }
 
-  /** A head that cannot be built is shown as failed; the others go on. */
   async #addHead(definition: HeadDefinition, signal: AbortSignal): Promise<void> {
     const { clock, log, telemetry } = this.#options;
     const { type } = definition;
-    try {
-      const head = (await definition.load())({
-        hub: this.hub,
-        doors: this.#doors,
-        clock,
-        log: log.child({ part: `hub ${type}` }),
-        reportRefusal: (reason, fields) =>
-          telemetry.emit('hub_refused', { ...fields, head: type, key: reason, reason }),
-      });
-      this.hub.attachHead(type, (items) => head.deliver(items));
-      this.#heads.set(type, head);
-      await head.start(signal);
-    } catch (error) {
-      const reason = errorText(error);
-      log.error({ head: type, error: reason }, 'A protocol head of the local hub could not be started.');
-      const nothing = (): Promise<void> => Promise.resolve();
-      this.#heads.set(type, {
-        start: nothing,
-        stop: nothing,
-        deliver: () => {},
-        health: () => ({ status: 'failed', reason }),
-      });
-    }
+    const context = {
+      hub: this.hub,
+      doors: this.#doors,
+      clock,
+      log: log.child({ part: `hub ${type}` }),
+      reportRefusal: (reason: string, fields?: LogFields) =>
+        telemetry.emit('hub_refused', { ...fields, head: type, key: reason, reason }),
+    };
+    const { WaitingHead } = await import('./waiting-head.ts');
+    const head = new WaitingHead(definition, context, this.#doors);
+    this.hub.attachHead(type, (items) => head.deliver(items));
+    this.#heads.set(type, head);
+    await head.start(signal);
   }
 
   #scheduleRenewal(): void {

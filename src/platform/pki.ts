@@ -8,6 +8,7 @@ import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { GatewayError, systemCode } from '../core/errors.ts';
+import { createCertificateMaker, type CertificateMaker } from './certificate-maker.ts';
 import { makeDirectory, writeFileAtomic } from './files.ts';
 
 const DAY_MS = 86_400_000;
@@ -55,9 +56,12 @@ export async function openPki(options: PkiOptions): Promise<Pki> {
   await makeDirectory(folder, 0o750);
   const nowMs = Math.max(options.wallMs, options.builtAtMs);
   const caPath = join(folder, 'ca.pem');
-  const authority = await openAuthority(folder, caPath, options.builtAtMs, nowMs);
+  using maker = createCertificateMaker();
+  const authority = await openAuthority(folder, caPath, { builtAtMs: options.builtAtMs, nowMs, maker });
   const pairs = [];
-  for (const kind of ['rsa', 'ecdsa'] as const) pairs.push(await openServer(kind, folder, authority, options, nowMs));
+  for (const kind of ['rsa', 'ecdsa'] as const) {
+    pairs.push(await openServer(kind, folder, authority, { ...options, nowMs, maker }));
+  }
   return {
     caPath,
     certificates: pairs.map(({ certificate, key }) => ({ certificate: certificate + authority.certificate, key })),
@@ -72,7 +76,13 @@ interface Authority {
   readonly key: string | undefined;
 }
 
-async function openAuthority(folder: string, caPath: string, builtAtMs: number, nowMs: number): Promise<Authority> {
+interface Making {
+  readonly builtAtMs: number;
+  readonly nowMs: number;
+  readonly maker: CertificateMaker;
+}
+
+async function openAuthority(folder: string, caPath: string, { builtAtMs, nowMs, maker }: Making): Promise<Authority> {
   const keyPath = join(folder, 'ca.key');
   const [known, knownKey] = [await readText(caPath), await readText(keyPath)];
   if (known !== undefined && (knownKey === undefined || fits(known, knownKey))) {
@@ -85,12 +95,11 @@ async function openAuthority(folder: string, caPath: string, builtAtMs: number, 
         `which all clients must be given.`,
     );
   }
-  const { generateKey, issueAuthority } = await import('./x509.ts');
-  const key = knownKey ?? (await generateKey('authority'));
+  const key = knownKey ?? (await maker.generateKey('authority'));
   if (knownKey === undefined) await writeFileAtomic(keyPath, key, { mode: 0o600 });
   const name = `Fieldpost CA ${randomBytes(4).toString('hex')}`;
   const validity = { fromMs: Math.min(builtAtMs, nowMs), untilMs: nowMs + AUTHORITY_DAYS * DAY_MS };
-  const certificate = await issueAuthority(name, key, validity);
+  const certificate = await maker.issueAuthority(name, key, validity);
   await writeFileAtomic(caPath, certificate, { mode: 0o644 });
   return { certificate, key };
 }
@@ -99,12 +108,11 @@ async function openServer(
   kind: 'rsa' | 'ecdsa',
   folder: string,
   authority: Authority,
-  options: PkiOptions,
-  nowMs: number,
+  { hostName, names: others, builtAtMs, nowMs, maker }: PkiOptions & Making,
 ): Promise<ServerPair & { readonly isChanged: boolean }> {
   const base = join(folder, kind === 'rsa' ? 'hub' : 'hub-ecdsa');
   const [known, knownKey] = [await readText(`${base}.pem`), await readText(`${base}.key`)];
-  const names = [...new Set([options.hostName, ...options.names])].slice(0, MAX_NAMES);
+  const names = [...new Set([hostName, ...others])].slice(0, MAX_NAMES);
   if (known !== undefined && knownKey !== undefined && isGood(known, knownKey, authority, names, nowMs)) {
     return { certificate: known, key: knownKey, isChanged: false };
   }
@@ -115,12 +123,11 @@ async function openServer(
         `${join(folder, 'ca.pem')} for a new authority, which all clients must be given.`,
     );
   }
-  const { generateKey, issueServer } = await import('./x509.ts');
-  const key = knownKey ?? (await generateKey(kind));
+  const key = knownKey ?? (await maker.generateKey(kind));
   if (knownKey === undefined) await writeFileAtomic(`${base}.key`, key, { mode: 0o600 });
-  const validity = { fromMs: Math.min(options.builtAtMs, nowMs), untilMs: nowMs + SERVER_DAYS * DAY_MS };
-  const request = { kind, key, commonName: options.hostName, names, validity };
-  const certificate = await issueServer(request, { certificate: authority.certificate, key: authority.key });
+  const validity = { fromMs: Math.min(builtAtMs, nowMs), untilMs: nowMs + SERVER_DAYS * DAY_MS };
+  const request = { kind, key, commonName: hostName, names, validity };
+  const certificate = await maker.issueServer(request, { certificate: authority.certificate, key: authority.key });
   await writeFileAtomic(`${base}.pem`, certificate, { mode: 0o644 });
   return { certificate, key, isChanged: true };
 }

@@ -1,4 +1,4 @@
-// Certificates made here: the one file that knows `@peculiar/x509`. Loaded when a certificate is made, as it costs some 20 MB.
+// Certificates made here: the one file that knows `@peculiar/x509`. It costs some 20 MB, so x509-process.ts alone loads it.
 
 import { createPrivateKey, createPublicKey, webcrypto } from 'node:crypto';
 import { isIP } from 'node:net';

@@ -36,11 +36,18 @@ export interface HubDoors extends Doors {
   /** Takes all requests over HTTPS, and opens that port. */
   serveHttp(listener: RequestListener): Promise<void>;
   /** How the ports of a protocol are. */
-  healthOf(protocol: 'mqtt' | 'amqp' | 'https'): HealthReport;
+  healthOf(protocol: DoorProtocol): HealthReport;
 }
+
+export type DoorProtocol = 'mqtt' | 'amqp' | 'https';
 
 /** The doors as their owner sees them. */
 export interface HubDoorsService extends HubDoors {
+  /**
+   * Opens the ports of a protocol that nobody serves yet. The first client has `load` called, which is to end in `serve` or
+   * `serveHttp` and must not reject; clients wait for that.
+   */
+  expect(protocol: DoorProtocol, load: () => Promise<void>): Promise<void>;
   /** New certificates for new connections; open ones stay. @throws GatewayError GW_TLS; the old ones are kept then. */
   replaceCertificates(certificates: readonly ServerCertificate[]): void;
   /** Where a door listens. */
@@ -64,6 +71,11 @@ export interface HubDoorsOptions {
   readonly ports: { readonly mqtts: number; readonly amqps: number; readonly https: number; readonly amqp?: number };
   /** One for each kind of key: clients differ in the ciphers that they know. */
   readonly certificates: readonly ServerCertificate[];
+  /**
+   * They are known to fit their keys, so that TLS, which takes some 2 MB, may wait for the first client. Default false: what is
+   * wrong with them is found at once.
+   */
+  readonly areCertificatesProven?: boolean;
   readonly maxHandshakesPerSec: number;
   readonly clock: Clock;
   readonly log: Logger;

@@ -15,7 +15,14 @@ import { coalesceWrites } from './coalesce.ts';
 import { createHandshakeGate } from './handshake-gate.ts';
 import { peerFacts } from './hub-peer.ts';
 import { createHubDoor, type HubDoor } from './hub-door.ts';
-import type { DoorConnection, HubDoorName, HubDoorsOptions, HubDoorsService, ServerCertificate } from './hub-doors.ts';
+import type {
+  DoorConnection,
+  DoorProtocol,
+  HubDoorName,
+  HubDoorsOptions,
+  HubDoorsService,
+  ServerCertificate,
+} from './hub-doors.ts';
 import { createWebSockets, offeredProtocol, streamOf, webSocketPath } from './hub-web-sockets.ts';
 
 /** From the first byte of TCP to the end of the handshake; Azure's own limit is not known. */
@@ -25,6 +32,16 @@ const GATE_WAIT_MS = 60_000;
 /** Tokens and properties are headers, so there are more than browsers send. */
 const HEADER_BYTES = 64 * 1024;
 const REQUEST_MS = 60_000;
+
+type TlsDoorName = Exclude<HubDoorName, 'amqp'>;
+
+const TLS_DOORS: readonly TlsDoorName[] = ['mqtts', 'amqps', 'https'];
+/** WebSockets come over HTTPS. */
+const DOORS_OF: Readonly<Record<DoorProtocol, readonly HubDoorName[]>> = {
+  mqtt: ['mqtts', 'https'],
+  amqp: ['amqps', 'amqp', 'https'],
+  https: ['https'],
+};
 
 /** @throws GatewayError GW_TLS when the certificates cannot be used. */
 export function createHubDoors(options: HubDoorsOptions): HubDoorsService {
@@ -37,9 +54,13 @@ class ListeningDoors implements HubDoorsService {
   readonly #sockets = new Set<Socket>();
   readonly #gate;
   readonly #doors = new Map<HubDoorName, HubDoor>();
-  readonly #tlsServers: { readonly mqtts: TlsServer; readonly amqps: TlsServer; readonly https: HttpsServer };
+  /** What secures a door, made for its first client. */
+  readonly #secured = new Map<TlsDoorName, TlsServer>();
+  #certificates: readonly ServerCertificate[];
   readonly #webSockets = createWebSockets();
   readonly #takers = new Map<'mqtt' | 'amqp', (connection: DoorConnection) => void>();
+  /** Protocols that are served once their first client has come. */
+  readonly #expected = new Map<DoorProtocol, () => Promise<void>>();
   readonly #opened = new Set<HubDoorName>();
   #onRequest: RequestListener | undefined;
 
@@ -51,42 +72,51 @@ class ListeningDoors implements HubDoorsService {
       maxWaitMs: GATE_WAIT_MS,
       clock: options.clock,
     });
-    const tls = tlsOptions(options.certificates);
-    this.#tlsServers = secured(() => ({
-      mqtts: createTlsServer(tls, (socket) => this.#handSocket('mqtt', socket)),
-      amqps: createTlsServer(tls, (socket) => this.#handSocket('amqp', socket)),
-      https: createHttpsServer(
-        {
-          ...tls,
-          maxHeaderSize: HEADER_BYTES,
-          headersTimeout: HANDSHAKE_MS,
-          requestTimeout: REQUEST_MS,
-          connectionsCheckingInterval: 5000,
-        },
-        (request, response) => this.#handRequest(request, response),
-      ),
-    }));
-    this.#tlsServers.https.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
-    for (const name of ['mqtts', 'amqps', 'https'] as const) {
-      const server = this.#tlsServers[name];
-      server.on('tlsClientError', (error, socket) => {
-        this.#refused('tls_handshake', { door: name, remoteAddress: socket.remoteAddress, error: errorText(error) });
-      });
+    this.#certificates = options.certificates;
+    for (const name of TLS_DOORS) {
+      if (options.areCertificatesProven !== true) this.#securedBy(name);
       this.#doors.set(
         name,
-        this.#door(name, options.address, (socket) => server.emit('connection', socket)),
+        this.#door(name, options.address, (socket) => this.#securedBy(name).emit('connection', socket)),
       );
     }
     if (options.ports.amqp !== undefined) {
       this.#doors.set(
         'amqp',
-        this.#door('amqp', loopbackOf(options.address), (socket) => {
-          // Accepted without reading.
-          this.#handSocket('amqp', socket);
-          socket.resume();
-        }),
+        this.#door('amqp', loopbackOf(options.address), (socket) => this.#handSocket('amqp', socket)),
       );
     }
+  }
+
+  /** @throws GatewayError GW_TLS. */
+  #securedBy(name: TlsDoorName): TlsServer {
+    const known = this.#secured.get(name);
+    if (known !== undefined) return known;
+    const tls = tlsOptions(this.#certificates);
+    const server = secured(() => {
+      if (name === 'https') return this.#httpsServer(tls);
+      return createTlsServer(tls, (socket) => this.#handSocket(name === 'mqtts' ? 'mqtt' : 'amqp', socket));
+    });
+    server.on('tlsClientError', (error, socket) => {
+      this.#refused('tls_handshake', { door: name, remoteAddress: socket.remoteAddress, error: errorText(error) });
+    });
+    this.#secured.set(name, server);
+    return server;
+  }
+
+  #httpsServer(tls: TlsOptions): HttpsServer {
+    const server = createHttpsServer(
+      {
+        ...tls,
+        maxHeaderSize: HEADER_BYTES,
+        headersTimeout: HANDSHAKE_MS,
+        requestTimeout: REQUEST_MS,
+        connectionsCheckingInterval: 5000,
+      },
+      (request, response) => this.#whenServed('https', () => this.#handRequest(request, response)),
+    );
+    server.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
+    return server;
   }
 
   #door(name: HubDoorName, address: string, enter: (socket: Socket) => void): HubDoor {
@@ -98,12 +128,25 @@ class ListeningDoors implements HubDoorsService {
 
   async serve(protocol: 'mqtt' | 'amqp', take: (connection: DoorConnection) => void): Promise<void> {
     this.#takers.set(protocol, take);
-    await this.#open(protocol === 'mqtt' ? ['mqtts', 'https'] : ['amqps', 'amqp', 'https']);
+    this.#expected.delete(protocol);
+    await this.#open(DOORS_OF[protocol]);
   }
 
   async serveHttp(listener: RequestListener): Promise<void> {
     this.#onRequest = listener;
-    await this.#open(['https']);
+    this.#expected.delete('https');
+    await this.#open(DOORS_OF.https);
+  }
+
+  async expect(protocol: DoorProtocol, load: () => Promise<void>): Promise<void> {
+    this.#expected.set(protocol, load);
+    await this.#open(DOORS_OF[protocol]);
+  }
+
+  #whenServed(protocol: DoorProtocol, use: () => void): void {
+    const load = this.#expected.get(protocol);
+    if (load === undefined) use();
+    else void load().then(use);
   }
 
   async #open(names: readonly HubDoorName[]): Promise<void> {
@@ -112,7 +155,7 @@ class ListeningDoors implements HubDoorsService {
     await Promise.all(closed.flatMap((name) => this.#doors.get(name)?.open() ?? []));
   }
 
-  healthOf(protocol: 'mqtt' | 'amqp' | 'https'): HealthReport {
+  healthOf(protocol: DoorProtocol): HealthReport {
     const names = { mqtt: ['mqtts'], amqp: ['amqps', 'amqp'], https: ['https'] } as const;
     for (const name of names[protocol]) {
       const health = this.#doors.get(name)?.health();
@@ -132,8 +175,9 @@ class ListeningDoors implements HubDoorsService {
   replaceCertificates(certificates: readonly ServerCertificate[]): void {
     const tls = tlsOptions(certificates);
     secured(() => {
-      for (const server of Object.values(this.#tlsServers)) server.setSecureContext(tls);
+      for (const server of this.#secured.values()) server.setSecureContext(tls);
     });
+    this.#certificates = certificates;
   }
 
   async stopAccepting(): Promise<void> {
@@ -144,7 +188,6 @@ class ListeningDoors implements HubDoorsService {
   async close(): Promise<void> {
     await this.stopAccepting();
     this.#webSockets.close();
-    this.#tlsServers.https.closeAllConnections();
     for (const socket of this.#sockets) socket.destroy();
   }
 
@@ -155,14 +198,22 @@ class ListeningDoors implements HubDoorsService {
   }
 
   #hand(protocol: 'mqtt' | 'amqp', stream: Duplex, facts: Omit<DoorConnection, 'stream'>): void {
+    // While it waits a reset must not end the process.
+    if (this.#expected.has(protocol)) stream.on('error', () => {});
+    this.#whenServed(protocol, () => this.#give(protocol, stream, facts));
+  }
+
+  #give(protocol: 'mqtt' | 'amqp', stream: Duplex, facts: Omit<DoorConnection, 'stream'>): void {
     const take = this.#takers.get(protocol);
-    if (take === undefined) {
+    if (take === undefined || stream.destroyed) {
       stream.on('error', () => {});
       facts.destroy();
       return;
     }
     coalesceWrites(stream);
     take({ ...facts, stream });
+    // Without TLS it was accepted without reading.
+    if (facts.isPlaintext) stream.resume();
   }
 
   #handRequest(request: IncomingMessage, response: Parameters<RequestListener>[1]): void {
@@ -177,7 +228,7 @@ class ListeningDoors implements HubDoorsService {
     socket.on('error', () => {});
     const path = webSocketPath(request.url ?? '');
     const protocol = offeredProtocol(request, path);
-    if (path === undefined || protocol === undefined || !this.#takers.has(protocol)) {
+    if (path === undefined || protocol === undefined || !this.#isKnown(protocol)) {
       this.#refused('websocket_handshake', { door: 'https', remoteAddress: request.socket.remoteAddress });
       socket.end(`HTTP/1.1 ${path === undefined ? '404 Not Found' : '400 Bad Request'}\r\nConnection: close\r\n\r\n`);
       return;
@@ -191,6 +242,10 @@ class ListeningDoors implements HubDoorsService {
         destroy: () => webSocket.terminate(),
       });
     });
+  }
+
+  #isKnown(protocol: 'mqtt' | 'amqp'): boolean {
+    return this.#takers.has(protocol) || this.#expected.has(protocol);
   }
 
   #refused(reason: string, fields: Readonly<Record<string, unknown>>): void {

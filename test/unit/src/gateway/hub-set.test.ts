@@ -105,9 +105,11 @@ async function config(more: object = {}): Promise<HubConfig> {
 async function echoed(port: number): Promise<string> {
   const ca = readFileSync(dir.file('pki', 'ca.pem'));
   const socket = connect({ host: ADDRESS, port, ca, servername: 'localhost' });
+  const closed = new AbortController();
+  socket.on('close', () => closed.abort());
   await once(socket, 'secureConnect');
   socket.write('ping');
-  const [data] = (await once(socket, 'data')) as [Buffer];
+  const [data] = (await once(socket, 'data', { signal: closed.signal })) as [Buffer];
   socket.destroy();
   return data.toString();
 }
@@ -129,6 +131,8 @@ describe('the hub of a gateway', () => {
     await set.apply(first, AbortSignal.timeout(5000));
     await waitFor(() => set.hub !== undefined && runs(set));
     expect(at(set)).toEqual({ hub: 'running', 'hub certificates': 'running', 'hub mqtt': 'running' });
+    // A head that nobody has asked for costs nothing.
+    expect(contexts).toEqual([]);
     expect(await echoed(first.ports.mqtts)).toBe('ping');
     expect(contexts[0]?.hub.hubs).toMatchObject([
       { hubId: 'hub', hostName: 'localhost', consumerGroups: ['$Default'] },
@@ -221,8 +225,10 @@ describe('the hub of a gateway', () => {
     const set = await build([broken, echo]);
     const made = await config();
     await set.apply(made, AbortSignal.timeout(5000));
-    await waitFor(() => set.hub !== undefined && at(set)['hub mqtt'] === 'running');
-    expect(at(set)['hub amqp']).toBe('failed');
+    await waitFor(() => set.hub !== undefined && runs(set));
+    // It is found out by the first client, who is turned away.
+    await expect(echoed(made.ports.amqps)).rejects.toThrow(/aborted|ECONNRESET|disconnected/);
+    expect(at(set)).toMatchObject({ 'hub amqp': 'failed', 'hub mqtt': 'running' });
     expect(await echoed(made.ports.mqtts)).toBe('ping');
   });
 });

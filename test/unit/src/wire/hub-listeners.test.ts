@@ -52,7 +52,12 @@ interface Rig {
   readonly refused: string[];
 }
 
-async function rig(more: Partial<HubDoorsOptions> = {}): Promise<Rig> {
+interface RigOptions extends Partial<HubDoorsOptions> {
+  /** Nobody serves until this resolves; it is called by the first client of each protocol. */
+  readonly load?: () => Promise<void>;
+}
+
+async function rig({ load, ...more }: RigOptions = {}): Promise<Rig> {
   const refused: string[] = [];
   const doors = createHubDoors({
     address: ADDRESS,
@@ -72,12 +77,32 @@ async function rig(more: Partial<HubDoorsOptions> = {}): Promise<Rig> {
     connection.stream.on('data', (data: Buffer) => connection.stream.write(data));
   };
   const heads = hubDoors(doors);
-  await heads.serve('mqtt', echo);
-  await heads.serve('amqp', echo);
-  await heads.serveHttp((incoming, response) => {
-    response.end(`${incoming.method} ${incoming.url} ${incoming.headers['x-name']?.length}`);
-  });
+  const serve = {
+    mqtt: () => heads.serve('mqtt', echo),
+    amqp: () => heads.serve('amqp', echo),
+    https: () =>
+      heads.serveHttp((incoming, response) => {
+        response.end(`${incoming.method} ${incoming.url} ${incoming.headers['x-name']?.length}`);
+      }),
+  };
+  for (const protocol of ['mqtt', 'amqp', 'https'] as const) {
+    if (load === undefined) await serve[protocol]();
+    else await doors.expect(protocol, () => load().then(serve[protocol]));
+  }
   return { doors, taken, refused };
+}
+
+function get(port: number, path: string, headers: Readonly<Record<string, string>> = {}): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const options = { host: ADDRESS, port, path, ca, servername: 'hub.local', agent: false, headers };
+    const sent = request(options, (response) => {
+      let text = '';
+      response.on('data', (data: Buffer) => (text += data.toString()));
+      response.on('end', () => resolve(text));
+    });
+    sent.on('error', reject);
+    sent.end();
+  });
 }
 
 function portOf(doors: HubDoorsService, door: 'mqtts' | 'amqps' | 'https' | 'amqp'): number {
@@ -216,26 +241,7 @@ describe('the doors', () => {
 
   it('take requests over HTTPS, with long headers', async () => {
     const { doors } = await rig();
-    const body = await new Promise<string>((resolve, reject) => {
-      const sent = request(
-        {
-          host: ADDRESS,
-          port: portOf(doors, 'https'),
-          path: '/devices?top=1',
-          ca,
-          servername: 'hub.local',
-          agent: false,
-        },
-        (response) => {
-          let text = '';
-          response.on('data', (data: Buffer) => (text += data.toString()));
-          response.on('end', () => resolve(text));
-        },
-      );
-      sent.setHeader('x-name', 'n'.repeat(40_000));
-      sent.on('error', reject);
-      sent.end();
-    });
+    const body = await get(portOf(doors, 'https'), '/devices?top=1', { 'x-name': 'n'.repeat(40_000) });
     expect(body).toBe('GET /devices?top=1 40000');
   });
 
@@ -247,6 +253,36 @@ describe('the doors', () => {
     socket.destroy();
     const outside = await rig({ address: '0.0.0.0' });
     expect(outside.doors.addressOf('amqp')?.address).toBe('127.0.0.1');
+  });
+
+  it('let clients of every kind wait for a head that is loaded for the first of them', async () => {
+    const waiting: (() => void)[] = [];
+    const load = (): Promise<void> => new Promise((resolve) => waiting.push(resolve));
+    const { doors, taken } = await rig({ areCertificatesProven: true, load });
+    const https = portOf(doors, 'https');
+    const mqtt = await tls(portOf(doors, 'mqtts'));
+    const amqp = connectTcp(portOf(doors, 'amqp'), ADDRESS);
+    const webMqtt = await webSocket(https, '/$iothub/websocket', ['mqtt']);
+    const answers = [
+      echoed(mqtt, 'mqtt'),
+      echoed(amqp, 'amqp'),
+      once(webMqtt, 'message').then(([data]) => (data as Buffer).toString()),
+      get(https, '/devices'),
+    ];
+    webMqtt.send(Buffer.from('mqtt-ws'));
+    // One that does not wait is nobody's.
+    const gone = await tls(portOf(doors, 'mqtts'));
+    await waitFor(() => waiting.length === 5);
+    gone.destroy();
+    await waitFor(() => doors.counts().connections === 4);
+    expect(taken).toEqual([]);
+    for (const loaded of waiting) loaded();
+    expect(await Promise.all(answers)).toEqual(['mqtt', 'amqp', 'mqtt-ws', 'GET /devices undefined']);
+    expect(taken.map(({ protocol }) => protocol).sort()).toEqual(['amqp', 'mqtt', 'mqtt-ws']);
+    expect(await echoed(await tls(portOf(doors, 'mqtts')), 'later')).toBe('later');
+    expect(waiting).toHaveLength(5);
+    for (const socket of [mqtt, amqp]) socket.destroy();
+    webMqtt.terminate();
   });
 
   it('take new certificates without ending sessions', async () => {
