@@ -2,6 +2,7 @@
 
 import { createHmac } from 'node:crypto';
 import { once } from 'node:events';
+import type { OutgoingHttpHeaders } from 'node:http';
 import { Agent, request } from 'node:https';
 import { connect, type TLSSocket } from 'node:tls';
 import packets from 'mqtt-packet';
@@ -17,9 +18,11 @@ const BULK = 100;
 export interface HubTarget {
   readonly address: string;
   readonly mqttsPort: number;
+  readonly amqpsPort: number;
   readonly httpsPort: number;
   /** PEM of the hub's authority. */
   readonly ca: string;
+  readonly caPath: string;
 }
 
 export function sasToken(resource: string, key: string, policy?: string): string {
@@ -63,7 +66,9 @@ export interface HubService {
   /** Devices `device-0` and on. */
   createDevices(count: number): Promise<void>;
   /** @throws Error for another status than 2xx. */
-  call(method: string, path: string, body: unknown): Promise<unknown>;
+  call(method: string, path: string, body: unknown, headers?: OutgoingHttpHeaders): Promise<unknown>;
+  /** GET; resolves with the bytes of the answer. @throws Error for another status than 2xx. */
+  read(path: string): Promise<Buffer>;
   close(): void;
 }
 
@@ -71,9 +76,8 @@ export interface HubService {
 export function openService({ address, httpsPort, ca }: HubTarget): HubService {
   const agent = new Agent({ keepAlive: true, maxSockets: 16 });
   const authorization = sasToken(HOST_NAME, OWNER_KEY, 'iothubowner');
-  const call = (method: string, path: string, body: unknown): Promise<unknown> => {
-    const text = JSON.stringify(body);
-    return new Promise((resolve, reject) => {
+  const exchange = (method: string, path: string, body: string, headers: OutgoingHttpHeaders): Promise<Buffer> =>
+    new Promise((resolve, reject) => {
       const asked = request(
         {
           agent,
@@ -83,29 +87,30 @@ export function openService({ address, httpsPort, ca }: HubTarget): HubService {
           ca,
           method,
           path: `${path}?${API}`,
-          headers: {
-            host: HOST_NAME,
-            authorization,
-            'content-type': 'application/json',
-            'content-length': Buffer.byteLength(text),
-          },
+          headers: { host: HOST_NAME, authorization, ...headers },
         },
         (response) => {
-          let answer = '';
-          response.setEncoding('utf8').on('data', (chunk: string) => (answer += chunk));
+          const chunks: Buffer[] = [];
+          response.on('data', (chunk: Buffer) => chunks.push(chunk));
           response.on('end', () => {
-            if ((response.statusCode ?? 500) >= 300)
-              reject(new Error(`${method} ${path}: ${response.statusCode} ${answer}`));
-            else resolve(answer === '' ? undefined : JSON.parse(answer));
+            const answer = Buffer.concat(chunks);
+            if ((response.statusCode ?? 500) < 300) resolve(answer);
+            else reject(new Error(`${method} ${path}: ${response.statusCode} ${answer.toString()}`));
           });
         },
       );
       asked.on('error', reject);
-      asked.end(text);
+      asked.end(body);
     });
+  const call: HubService['call'] = async (method, path, body, headers = {}) => {
+    const text = JSON.stringify(body);
+    const type = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) };
+    const answer = await exchange(method, path, text, { ...type, ...headers });
+    return answer.length === 0 ? undefined : JSON.parse(answer.toString());
   };
   return {
     call,
+    read: (path) => exchange('GET', path, '', {}),
     async createDevices(count) {
       const symmetricKey = { primaryKey: DEVICE_KEY, secondaryKey: DEVICE_KEY };
       for (let from = 0; from < count; from += BULK) {

@@ -1,7 +1,6 @@
 // Devices of the local hub over MQTT and TLS: telemetry over a bare aedes that stores nothing, methods and twins, five thousand
 // devices that are connected and that come back at once, and a flood of bad log-ins.
 
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -9,7 +8,6 @@ import type { TLSSocket } from 'node:tls';
 import packets from 'mqtt-packet';
 import { createAuthority } from '../support/certificates.ts';
 import { startChild } from '../support/child.ts';
-import { freePort } from '../support/free-port.ts';
 import { waitFor } from '../support/wait.ts';
 import {
   atLeast,
@@ -23,16 +21,9 @@ import {
   type BenchContext,
   type BenchRow,
 } from './bench.ts';
-import { RUNTIME_ENVIRONMENT, RUNTIME_FLAGS, spawnDaemon, type BenchDaemon } from './daemon.ts';
-import {
-  HOST_NAME,
-  openDevice,
-  openService,
-  openTls,
-  OWNER_KEY,
-  type HubService,
-  type HubTarget,
-} from './hub-client.ts';
+import { RUNTIME_ENVIRONMENT, RUNTIME_FLAGS } from './daemon.ts';
+import { startHub } from './hub.ts';
+import { HOST_NAME, openDevice, openService, type HubService, type HubTarget } from './hub-client.ts';
 import { startLoad } from './mqtt-load.ts';
 import { rssMb } from './process-meter.ts';
 
@@ -51,7 +42,7 @@ export async function run(context: BenchContext): Promise<readonly BenchRow[]> {
 }
 
 async function fewDevices(context: BenchContext): Promise<readonly BenchRow[]> {
-  const { daemon, target } = await startHub(context);
+  const { daemon, target } = await startHub(context, { address: ADDRESS, directory: 'hub' });
   await using _ = daemon;
   const service = openService(target);
   await service.createDevices(DEVICES);
@@ -59,57 +50,6 @@ async function fewDevices(context: BenchContext): Promise<readonly BenchRow[]> {
   service.close();
   await daemon.stop();
   return rows;
-}
-
-async function startHub(context: BenchContext): Promise<{ daemon: BenchDaemon; target: HubTarget }> {
-  const [mqttsPort, amqpsPort, httpsPort, web] = [
-    await freePort(ADDRESS),
-    await freePort(ADDRESS),
-    await freePort(ADDRESS),
-    await freePort(ADDRESS),
-  ];
-  const directory = join(context.directory, 'hub');
-  const daemon = spawnDaemon({
-    daemon: context.daemon,
-    directory,
-    web: `${ADDRESS}:${web}`,
-    config: `gateway: { id: bench }
-hub:
-  enabled: true
-  address: ${ADDRESS}
-  host_name: ${HOST_NAME}
-  mqtts_port: ${mqttsPort}
-  amqps_port: ${amqpsPort}
-  https_port: ${httpsPort}
-  policies:
-    iothubowner: { rights: [RegistryRead, RegistryWrite, ServiceConnect, DeviceConnect], primary_key: ${OWNER_KEY} }
-web: { address: ${ADDRESS}, port: ${web} }
-`,
-  });
-  await daemon.ready();
-  const target = { address: ADDRESS, mqttsPort, httpsPort };
-  const ca = await waitFor(() => readAuthority(directory), { timeoutMs: 30_000, what: "the hub's authority" });
-  const complete = { ...target, ca };
-  await waitFor(
-    () =>
-      openTls(complete).then(
-        (socket) => socket.destroy(),
-        () => undefined,
-      ),
-    {
-      timeoutMs: 30_000,
-      what: 'the port of the hub',
-    },
-  );
-  return { daemon, target: complete };
-}
-
-function readAuthority(directory: string): string | undefined {
-  try {
-    return readFileSync(join(directory, 'data', 'pki', 'ca.pem'), 'utf8');
-  } catch {
-    return undefined;
-  }
 }
 
 // Telemetry
@@ -259,7 +199,7 @@ function publish(topic: string, payload: string | Buffer): Buffer {
 
 /** On the same data, in a daemon that has done nothing else yet. */
 async function manyDevices(context: BenchContext): Promise<readonly BenchRow[]> {
-  const { daemon, target } = await startHub(context);
+  const { daemon, target } = await startHub(context, { address: ADDRESS, directory: 'hub' });
   await using _ = daemon;
   const expectedSecs = DEVICES / HANDSHAKES_PER_SEC + 10;
   let sockets = await connectAll(target);

@@ -51,12 +51,12 @@ function sendWhatFits(): void {
 }
 
 container.on('sender_open', ({ sender }: EventContext) => {
-  const source = String(sender?.source?.address ?? '');
+  const source = sender?.source?.address ?? '';
   if (sender === undefined) return;
   sender.set_source(sender.source);
   sender.set_target(sender.target);
   if (source === '$cbs') {
-    replies.set(String(sender.target?.address ?? ''), sender);
+    replies.set(sender.target?.address ?? '', sender);
     return;
   }
   const partition = Number(/Partitions\/(\d+)$/.exec(source)?.[1] ?? 0);
