@@ -6,11 +6,10 @@
 import {
   type AdapterContext,
   type DeviceState,
-  type DuePoll,
   errorText,
   isGatewayError,
-  PollGrid,
   type PollGridOptions,
+  PollLoop,
   type Reading,
 } from '#sdk';
 import { type AskResult, bisect } from './bisect.ts';
@@ -51,8 +50,6 @@ interface Harvest {
 const NOTHING_MISSING: ReadonlyMap<string, string> = new Map();
 /** Illegal data address (MODBUS Application Protocol V1.1b3, 7). */
 const REFUSED = 2;
-/** Timers count in whole ms and may fire a fraction early. */
-const TIMER_TOLERANCE_MS = 2;
 /** After so long the device is asked again for what it refused: it may have been set up otherwise. */
 const HOLES_MAX_AGE_MS = 600_000;
 
@@ -62,68 +59,46 @@ export class PollGroup {
   #holesSinceMs = 0;
   #plan: readonly PointRequest[] | undefined;
   #located: LocatedPoints | undefined;
-  #grid: PollGrid | undefined;
-  #cancel = (): void => {};
-  #due: DuePoll = { dueMs: 0, missed: 0 };
-  #running: Promise<void> | undefined;
+  readonly #loop: PollLoop;
   /** Undefined until the first poll. */
   #isFailing: boolean | undefined;
   #publishedMs = Number.NEGATIVE_INFINITY;
-  #missed = 0;
 
   constructor(options: PollGroupOptions) {
     this.#options = options;
+    const { context, device, stop } = options;
+    this.#loop = new PollLoop({
+      clock: context.clock,
+      stop,
+      poll: (dueMs) => this.#poll(dueMs),
+      // One that failed is tried again sooner than a long period would have it.
+      atMs: (dueMs, nowMs) => (this.#isFailing === true ? Math.min(dueMs, device.nextTryMs(nowMs)) : dueMs),
+    });
   }
 
   start(grid: PollGridOptions): void {
-    this.#grid = new PollGrid(grid);
-    this.#due = this.#grid.next(this.#nowMs());
-    this.#schedule();
+    this.#loop.start(grid);
   }
 
   /** Resolves when the poll under way has ended; no other one starts after `stop`. */
-  async settled(): Promise<void> {
-    this.#cancel();
-    await this.#running;
+  settled(): Promise<void> {
+    return this.#loop.settled();
   }
 
   /** The bus has a new connection: what was refused may be there now, and what failed is read at once. */
   reconnected(): void {
     this.#forgetLayout();
-    if (this.#isFailing === true) this.#run();
+    if (this.#isFailing === true) this.#loop.pollNow();
   }
 
   /** The bus has no connection: said at once, whatever the period. */
   lost(reason: string): void {
-    if (this.#isFailing === true || this.#running !== undefined || this.#options.stop.aborted) return;
+    if (this.#isFailing === true || this.#loop.isRunning || this.#options.stop.aborted) return;
     this.#fail(reason);
   }
 
   #nowMs(): number {
     return this.#options.context.clock.monotonicMs();
-  }
-
-  /** Sets the timer for the next poll. One that failed is tried again sooner than a long period would have it. */
-  #schedule(): void {
-    const { device, context, stop } = this.#options;
-    this.#cancel();
-    if (this.#grid === undefined || stop.aborted) return;
-    const nowMs = this.#nowMs();
-    const atMs = this.#isFailing === true ? Math.min(this.#due.dueMs, device.nextTryMs(nowMs)) : this.#due.dueMs;
-    this.#cancel = context.clock.after(Math.max(0, Math.ceil(atMs - nowMs)), () => this.#run());
-  }
-
-  /** Polls now: the poll that is due, or one out of turn. */
-  #run(): void {
-    if (this.#options.stop.aborted || this.#running !== undefined || this.#grid === undefined) return;
-    const nowMs = this.#nowMs();
-    const isDue = this.#due.dueMs - nowMs < TIMER_TOLERANCE_MS;
-    if (isDue) this.#missed += this.#due.missed;
-    this.#running = this.#poll(isDue ? this.#due.dueMs : nowMs).then(() => {
-      this.#running = undefined;
-      if (isDue && this.#grid !== undefined) this.#due = this.#grid.next(this.#nowMs());
-      this.#schedule();
-    });
   }
 
   async #poll(dueMs: number): Promise<void> {
@@ -248,15 +223,9 @@ export class PollGroup {
 
   #reportTiming({ dueMs, sentMs }: Harvest): void {
     // Nothing went out: a device that is only probed is not late.
-    if (sentMs === undefined || this.#grid === undefined) return;
-    this.#options.context.reportPoll({
-      deviceId: this.#options.device.id,
-      periodMs: this.#grid.periodMs,
-      latenessMs: Math.max(0, sentMs - dueMs),
-      durationMs: this.#nowMs() - sentMs,
-      missedPolls: this.#missed,
-    });
-    this.#missed = 0;
+    if (sentMs === undefined) return;
+    const { context, device } = this.#options;
+    context.reportPoll({ deviceId: device.id, ...this.#loop.timing(dueMs, sentMs) });
   }
 
   /** What was learned of the device is learned again. */

@@ -8,10 +8,10 @@ import {
   deviceShapeFields,
   listenAddressSchema,
   LIMITS,
+  mqttClientFields,
   PASSWORD_HASH_PATTERN,
   PASSWORD_HASH_RULE,
-  PEM_PATTERN,
-  PEM_RULE,
+  pemField,
   pointShapeFields,
   scaleFields,
   simulateFields,
@@ -24,13 +24,6 @@ const POINT_NAME_PATTERN = /^(?!__proto__$)[\p{L}\p{N}_][\p{L}\p{N}_.:%()/-]{0,1
 
 export const PRESET_NAMES = ['tasmota', 'shelly', 'zigbee2mqtt', 'homie', 'sparkplug'] as const;
 export type PresetName = (typeof PRESET_NAMES)[number];
-
-const pem = (title: string, description: string, secret = false): z.ZodOptional<z.ZodString> =>
-  z
-    .string()
-    .regex(PEM_PATTERN, { error: PEM_RULE })
-    .optional()
-    .meta({ title, description, ...(secret && { secret }) });
 
 function template(options: Parameters<typeof topicTemplateFault>[1]): z.ZodString {
   return z.string().superRefine((text, context) => {
@@ -50,9 +43,12 @@ const addressSchema = listenAddressSchema.default('127.0.0.1').meta({
 const portSchema = z.int().min(1).max(65_535);
 
 const certificateFields = {
-  certificate: pem('Certificate', 'Certificate (PEM) of the broker, with its chain.'),
-  key: pem('Key', 'Private key (PEM) of the certificate.', true),
-  client_ca: pem('Client authority', 'Authorities (PEM) of client certificates; with it every client must show one.'),
+  certificate: pemField('Certificate', 'Certificate (PEM) of the broker, with its chain.'),
+  key: pemField('Key', 'Private key (PEM) of the certificate.', true),
+  client_ca: pemField(
+    'Client authority',
+    'Authorities (PEM) of client certificates; with it every client must show one.',
+  ),
 };
 
 const listenSchema = z
@@ -224,23 +220,7 @@ const connectSchema = z
       description:
         'Must stay the same: the broker keeps what came in while the gateway was away under it. Default: `fieldpost-` and the name of the adapter and of the machine.',
     }),
-    username: z.string().min(1).optional().meta({ title: 'User name', description: 'For the broker.' }),
-    password: z.string().optional().meta({ title: 'Password', description: 'For the broker.', secret: true }),
-    ca: pem('Authority', 'Certificates (PEM) of the authorities to trust instead of the system’s.'),
-    certificate: pem('Client certificate', 'Own certificate (PEM), with its chain where the broker needs it.'),
-    key: pem('Client key', 'Private key (PEM) of the client certificate.', true),
-    server_name: z.string().min(1).optional().meta({
-      title: 'Server name',
-      description: 'Name that the certificate of the broker must hold. Default: the host of the URL.',
-    }),
-    keepalive_secs: z.int().min(5).max(65_535).default(30).meta({
-      title: 'Keep-alive',
-      description: 'A silent connection is asked for a sign of life this often.',
-    }),
-    connect_timeout_ms: z.int().min(500).max(120_000).default(10_000).meta({
-      title: 'Connect timeout',
-      description: 'Longest wait for each step of a connect.',
-    }),
+    ...mqttClientFields,
   })
   .meta({ title: 'Connect', description: 'Attaches to a broker that is there already, instead of being one.' });
 

@@ -1,15 +1,6 @@
 // Something a device is asked for again and again: when, with which retries, and what came of it.
 
-import {
-  type AdapterContext,
-  type Breaker,
-  type DeviceId,
-  type DuePoll,
-  errorText,
-  isGatewayError,
-  PollGrid,
-  spread,
-} from '#sdk';
+import { type AdapterContext, type Breaker, type DeviceId, errorText, isGatewayError, PollLoop, spread } from '#sdk';
 import type { Decoded } from './decoded.ts';
 import type { Source } from './device-plan.ts';
 import { answerFault, reasonOf } from './faults.ts';
@@ -29,19 +20,20 @@ export interface PolledSourceOptions {
   readonly stop: AbortSignal;
 }
 
-/** Timers count in whole ms and may fire a fraction early. */
-const TIMER_TOLERANCE_MS = 2;
-
 export class PolledSource implements LineListener {
   readonly #options: PolledSourceOptions;
-  #grid: PollGrid | undefined;
-  #due: DuePoll = { dueMs: 0, missed: 0 };
-  #missed = 0;
-  #cancel = (): void => {};
-  #running: Promise<void> | undefined;
+  readonly #loop: PollLoop;
 
   constructor(options: PolledSourceOptions) {
     this.#options = options;
+    const { breaker, context, stop } = options;
+    this.#loop = new PollLoop({
+      clock: context.clock,
+      stop,
+      poll: (dueMs) => this.#poll(dueMs),
+      // A dead device is probed sooner than a long period would have it, and less often than a short one.
+      atMs: (dueMs, nowMs) => (breaker.isOpen ? Math.max(breaker.nextProbeMs, nowMs) : dueMs),
+    });
   }
 
   get source(): Source & { readonly request: Buffer } {
@@ -49,23 +41,22 @@ export class PolledSource implements LineListener {
   }
 
   /** Resolves when the poll under way has ended; no other one starts after `stop`. */
-  async settled(): Promise<void> {
-    this.#cancel();
-    await this.#running;
+  settled(): Promise<void> {
+    return this.#loop.settled();
   }
 
   /** The port is open: polls begin, or what failed is asked for at once. */
   portOpened(): void {
     if (this.#options.stop.aborted) return;
-    if (this.#grid === undefined) {
+    if (!this.#loop.isStarted) {
       const { context, deviceId, source } = this.#options;
       const { periodMs } = source;
-      const firstMs = this.#nowMs();
-      const phase = spread(`${context.adapterId}/${deviceId}/${periodMs}`);
-      this.#grid = new PollGrid({ periodMs, firstMs, phase });
-      this.#due = this.#grid.next(firstMs);
-      this.#schedule();
-    } else if (this.#options.report.isFailing) this.#run();
+      this.#loop.start({
+        periodMs,
+        firstMs: this.#nowMs(),
+        phase: spread(`${context.adapterId}/${deviceId}/${periodMs}`),
+      });
+    } else if (this.#options.report.isFailing) this.#loop.pollNow();
   }
 
   portLost(reason: string): void {
@@ -132,29 +123,6 @@ export class PolledSource implements LineListener {
     return this.#options.context.clock.monotonicMs();
   }
 
-  #schedule(): void {
-    const { context, breaker, stop } = this.#options;
-    this.#cancel();
-    if (this.#grid === undefined || stop.aborted) return;
-    const nowMs = this.#nowMs();
-    // A dead device is probed sooner than a long period would have it, and less often than a short one.
-    const atMs = breaker.isOpen ? Math.max(breaker.nextProbeMs, nowMs) : this.#due.dueMs;
-    this.#cancel = context.clock.after(Math.max(0, Math.ceil(atMs - nowMs)), () => this.#run());
-  }
-
-  /** Polls now: the poll that is due, or one out of turn. */
-  #run(): void {
-    if (this.#options.stop.aborted || this.#running !== undefined || this.#grid === undefined) return;
-    const nowMs = this.#nowMs();
-    const isDue = this.#due.dueMs - nowMs < TIMER_TOLERANCE_MS;
-    if (isDue) this.#missed += this.#due.missed;
-    this.#running = this.#poll(isDue ? this.#due.dueMs : nowMs).then(() => {
-      this.#running = undefined;
-      if (isDue && this.#grid !== undefined) this.#due = this.#grid.next(this.#nowMs());
-      this.#schedule();
-    });
-  }
-
   async #poll(dueMs: number): Promise<void> {
     const { context, stop, deviceId, report } = this.#options;
     let sentMs: number | undefined;
@@ -172,15 +140,7 @@ export class PolledSource implements LineListener {
       }
       report.fail('offline', reasonOf(error));
     }
-    if (sentMs === undefined || this.#grid === undefined) return;
-    context.reportPoll({
-      deviceId,
-      periodMs: this.#grid.periodMs,
-      latenessMs: Math.max(0, sentMs - dueMs),
-      durationMs: this.#nowMs() - sentMs,
-      missedPolls: this.#missed,
-    });
-    this.#missed = 0;
+    if (sentMs !== undefined) context.reportPoll({ deviceId, ...this.#loop.timing(dueMs, sentMs) });
   }
 
   async #askWithRetries(

@@ -2,18 +2,11 @@
 
 import { isIP } from 'node:net';
 import { z } from 'zod';
-import { type ConfigFault, LIMITS, PEM_PATTERN, PEM_RULE, isLoopbackHost } from '#sdk';
+import { type ConfigFault, isLoopbackHost, LIMITS, mqttClientFields } from '#sdk';
 import { commandTemplateFault } from './command-topics.ts';
 import { topicTemplateFault } from './topic-template.ts';
 
 const DEFAULT_PORTS: Readonly<Record<string, number>> = { 'mqtt:': 1883, 'mqtts:': 8883, 'ws:': 80, 'wss:': 443 };
-
-const pem = (title: string, description: string, secret = false): z.ZodOptional<z.ZodString> =>
-  z
-    .string()
-    .regex(PEM_PATTERN, { error: PEM_RULE })
-    .optional()
-    .meta({ title, description, ...(secret && { secret }) });
 
 const topicTemplate = z.string().superRefine((template, context) => {
   const fault = topicTemplateFault(template);
@@ -104,15 +97,7 @@ export const mqttUpstreamConfig = z
       description:
         'MQTT client id; two clients with the same one take the connection from each other. Default: the gateway id for `upstream`, gateway id and endpoint name elsewhere.',
     }),
-    username: z.string().min(1).optional().meta({ title: 'User name', description: 'For the broker.' }),
-    password: z.string().optional().meta({ title: 'Password', description: 'For the broker.', secret: true }),
-    ca: pem('Authority', 'Certificates (PEM) of the authorities to trust instead of the system’s.'),
-    certificate: pem('Client certificate', 'Own certificate (PEM), with its chain where the broker needs it.'),
-    key: pem('Client key', 'Private key (PEM) of the client certificate.', true),
-    server_name: z.string().min(1).optional().meta({
-      title: 'Server name',
-      description: 'Name that the certificate of the broker must hold. Default: the host of the URL.',
-    }),
+    ...mqttClientFields,
     alpn: z.array(z.string().min(1).max(255)).max(8).optional().meta({
       title: 'ALPN',
       description: 'Protocols to offer by ALPN; AWS IoT Core wants `x-amzn-mqtt-ca` on port 443.',
@@ -126,17 +111,9 @@ export const mqttUpstreamConfig = z
       description:
         '`json` wraps bodies that pass through in JSON with device, time, epoch, seq and properties, for MQTT 3.1.1, which carries no properties. Bodies made by Fieldpost carry these already.',
     }),
-    keepalive_secs: z.int().min(5).max(65_535).default(30).meta({
-      title: 'Keep-alive',
-      description: 'A silent connection is asked for a sign of life this often.',
-    }),
     window: z.int().min(1).max(LIMITS.queue_in_flight_messages).default(256).meta({
       title: 'Window',
       description: 'Messages that may be unanswered at once; a smaller Receive Maximum of the broker is kept to.',
-    }),
-    connect_timeout_ms: z.int().min(500).max(120_000).default(10_000).meta({
-      title: 'Connect timeout',
-      description: 'Longest wait for each step of a connect: TCP, proxy, TLS, CONNACK.',
     }),
     ack_timeout_ms: z.int().min(1000).max(600_000).default(20_000).meta({
       title: 'Acknowledgement timeout',

@@ -1,19 +1,12 @@
 // What a store says of itself: its format, and the epoch that the numbers of its messages belong to.
 
-import { GatewayError } from '../core/errors.ts';
 import type { LevelHandle } from '../platform/level-handle.ts';
+import { requireReadable, type StoreFormat } from './format.ts';
 import { metaKey } from './keys.ts';
 import { seal, unseal } from './sealed.ts';
 
 /** Characters of an epoch: 60 million values, and a wrong guess costs a duplicate id at most. */
 export const EPOCH_CHARS = 5;
-
-export interface StoreFormat {
-  /** The newest format that may be in it. */
-  readonly writes: number;
-  /** A release that writes less than this cannot read it. */
-  readonly readable_from: number;
-}
 
 /**
  * Format 2 has chunks of version 2; this release reads both, one that knows format 1 only reads none of the new ones.
@@ -24,13 +17,7 @@ const FORMAT: StoreFormat = { writes: 3, readable_from: 2 };
 /** Undefined for a store that was never written. @throws GatewayError GW_STORE_FORMAT. */
 export async function readFormat(level: LevelHandle, where: string): Promise<StoreFormat | undefined> {
   const format = unseal(await level.get(metaKey('format'))) as StoreFormat | undefined;
-  if (format !== undefined && format.readable_from > FORMAT.writes) {
-    throw new GatewayError(
-      'GW_STORE_FORMAT',
-      `${where} was written by a newer Fieldpost (format ${format.writes}, readable from ${format.readable_from}; this one reads ${FORMAT.writes}). Install that release again, or move the directory away to begin with an empty one.`,
-      { details: { ...format } },
-    );
-  }
+  requireReadable(format, FORMAT, where);
   return format;
 }
 

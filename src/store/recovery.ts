@@ -1,25 +1,19 @@
-// Opens the log: as it was left, or after a crash, or damaged. Damage is never deleted: the directory as it was found is
-// kept aside, the store is repaired, and every chunk whose checksum holds is kept.
+// Opens the log (careful-opening.ts): what it holds, what of it is missing or damaged, and every chunk whose checksum holds
+// is kept.
 
-import { readFile, rm } from 'node:fs/promises';
-import { errorText, GatewayError } from '../core/errors.ts';
 import type { QueueDefinition, SalvageReport } from '../core/outbox.ts';
-import { writeFileAtomic } from '../platform/files.ts';
 import type { LevelHandle, LevelTuning, LevelFactory } from '../platform/level-handle.ts';
-import { repairLevel } from '../platform/level.ts';
-import { systemCodes, unusableError } from '../platform/unusable.ts';
-import type { Clock } from '../core/clock.ts';
-import { endRepair, endSalvage, forgetAside, layOut, leaveAsFound, setAside, takeBack } from './aside.ts';
+import { openCarefully, type OpeningPlace, type Salvaged } from './careful-opening.ts';
 import { decodeChunk } from './chunk-decoder.ts';
-import { readCleanMark, removeCleanMark, type Shutdown } from './clean-mark.ts';
+import type { Shutdown } from './clean-mark.ts';
 import { isEarlier, readEpoch, readFormat, writeIdentity } from './identity.ts';
 import { logFrom, metaKey, parseLogKey, RECORD } from './keys.ts';
 import { emptyState, headOffset, keptHead, type LogState } from './log-state.ts';
 import { QueueState } from './queue-state.ts';
 import { replay, replayChunks, type Gap, type ReplayReport } from './replay.ts';
+import type { Reopening } from './reopening.ts';
 import { unseal } from './sealed.ts';
 import { ShelfClock } from './shelf-clock.ts';
-import { openAlone } from './sole-opener.ts';
 import { decodeStreamBlock } from './stream-block.ts';
 import { StreamState, type StreamIdentity } from './stream-state.ts';
 
@@ -29,21 +23,11 @@ import { StreamState, type StreamIdentity } from './stream-state.ts';
  */
 const VERIFY_BYTES = 64 * 1024 * 1024;
 
-export interface RecoveryOptions {
-  readonly directory: string;
+export interface RecoveryOptions extends OpeningPlace, Reopening {
   readonly tuning: LevelTuning;
   readonly level: LevelFactory;
-  readonly clock: Clock;
   readonly maxAgeSecs: number;
   readonly newEpoch: () => string;
-  /** Whether the file system has no room: then a failure to open is no damage. */
-  readonly isDiskFull: () => Promise<boolean>;
-  /** This process has had it open before. */
-  readonly wasOpen: boolean;
-  /** Treat any failure to open as damage, not only what LevelDB calls corruption. */
-  readonly thorough: boolean;
-  /** Why the store is damaged though it opens: LevelDB said so when it read, compacted or wrote. Undefined: look. */
-  readonly damage: string | undefined;
   /** Queues that begin at the oldest message when the store has lost what it knew of its own. */
   readonly queues: readonly QueueDefinition[];
 }
@@ -67,81 +51,16 @@ interface Loaded {
 
 /** @throws GatewayError GW_DATA_LOCKED, GW_DATA_DIRECTORY, GW_STORE_FORMAT, GW_STORE_OPEN. */
 export function openLog(options: RecoveryOptions): Promise<OpenedLog> {
-  return openAlone(options.directory, () => open(options));
-}
-
-async function open(options: RecoveryOptions): Promise<OpenedLog> {
-  const { directory } = options;
-  let shutdown: Shutdown;
-  let unsafe: string | undefined;
-  try {
-    await endRepair(directory, options.clock.wallMs());
-    await takeBack(directory);
-    shutdown = await readCleanMark(directory);
-    unsafe = await setAside(directory, options.wasOpen);
-  } catch (error) {
-    throw unusableError(directory, error);
-  }
-  // A full disk has no room for a salvage, and may be all that is wrong.
-  const known = unsafe ?? options.damage;
-  if (known !== undefined && !(await options.isDiskFull())) return salvage(options, known, shutdown);
-  if (unsafe !== undefined) {
-    await leaveAsFound(directory, unsafe);
-    throw openError(directory, new Error(`${unsafe}, and there is no room to repair it`));
-  }
-  const found = await openAsLeft(options, shutdown);
-  return typeof found === 'string' ? salvage(options, found, shutdown) : found;
-}
-
-/** The store when it is sound, else what is wrong with it. */
-async function openAsLeft(options: RecoveryOptions, shutdown: Shutdown): Promise<OpenedLog | string> {
-  const { directory } = options;
-  try {
-    const loaded = await load(options, shutdown);
-    if (loaded.damage === undefined) {
-      await finish(options);
-      return { level: loaded.level, state: loaded.state, report: undefined, gaps: [] };
-    }
-    await loaded.level.close();
-    return loaded.damage;
-  } catch (error) {
-    if (await isDamage(options, error)) return errorText(error);
-    await leaveAsFound(directory, error);
-    throw openError(directory, error);
-  }
-}
-
-/** Whether an error of the store means that its files are damaged, and not that the disk or the caller is at fault. */
-export async function isDamage(
-  options: Pick<RecoveryOptions, 'directory' | 'isDiskFull' | 'thorough'>,
-  error: unknown,
-): Promise<boolean> {
-  if (error instanceof GatewayError && error.code !== 'GW_STORE_OPEN') return false;
-  if (await options.isDiskFull()) return false;
-  if (systemCodes(error).includes('LEVEL_CORRUPTION')) return true;
-  // LevelDB calls a table that was cut off an I/O error too; a disk that itself fails is not healed by a salvage.
-  return options.thorough && (await canWrite(options.directory));
-}
-
-async function canWrite(directory: string): Promise<boolean> {
-  try {
-    await writeFileAtomic(`${directory}.probe`, 'probe');
-    return (await readFile(`${directory}.probe`, 'utf8')) === 'probe';
-  } catch {
-    return false;
-  } finally {
-    await rm(`${directory}.probe`, { force: true });
-  }
-}
-
-function openError(directory: string, error: unknown): GatewayError {
-  if (error instanceof GatewayError) return error;
-  return new GatewayError('GW_STORE_OPEN', `${directory} could not be read: ${errorText(error)}.`, { cause: error });
-}
-
-async function finish(options: RecoveryOptions): Promise<void> {
-  await removeCleanMark(options.directory);
-  await forgetAside(options.directory);
+  return openCarefully(options, options, {
+    async openAsLeft(shutdown) {
+      const { level, state, damage } = await load(options, shutdown);
+      if (damage === undefined) return { level, state, report: undefined, gaps: [] };
+      await level.close();
+      return damage;
+    },
+    sweep: (directory) => sweep(options, directory),
+    openSalvaged: (salvaged) => openSalvaged(options, salvaged),
+  });
 }
 
 async function load(options: RecoveryOptions, shutdown: Shutdown): Promise<Loaded> {
@@ -249,18 +168,10 @@ async function verify(level: LevelHandle, from: number, to: number): Promise<Gap
   return gaps;
 }
 
-async function salvage(options: RecoveryOptions, reason: string, shutdown: Shutdown): Promise<OpenedLog> {
-  const { directory } = options;
-  let swept;
-  try {
-    const copy = await layOut(directory);
-    await repairLevel(copy);
-    swept = await sweep(options, copy);
-  } catch (error) {
-    await leaveAsFound(directory, error);
-    throw openError(directory, error);
-  }
-  const copiedTo = await endSalvage(directory, options.clock.wallMs());
+async function openSalvaged(
+  options: RecoveryOptions,
+  { swept, copiedTo, reason, shutdown }: Salvaged<Swept>,
+): Promise<OpenedLog> {
   const loaded = await load(options, { kind: 'changed', tail: 0, file: '', table: false });
   const { level, state, replayed } = loaded;
   const gaps = [...loaded.gaps];
@@ -294,8 +205,13 @@ async function salvage(options: RecoveryOptions, reason: string, shutdown: Shutd
   };
 }
 
-/** Deletes what is damaged from the repaired store, so that no later open stumbles over it. */
-async function sweep(options: RecoveryOptions, directory: string): Promise<{ kept: number; damaged: number }> {
+/** Chunks. */
+interface Swept {
+  readonly kept: number;
+  readonly damaged: number;
+}
+
+async function sweep(options: RecoveryOptions, directory: string): Promise<Swept> {
   const level = await options.level(directory, options.tuning);
   const counts = { kept: 0, damaged: 0 };
   const bad: Buffer[] = [];

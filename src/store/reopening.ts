@@ -5,7 +5,7 @@ import type { LevelHandle } from '../platform/level-handle.ts';
 import { systemCodes } from '../platform/unusable.ts';
 import type { Gap } from './replay.ts';
 
-/** After three seconds of failures; see recovery.ts for what else must hold. */
+/** After three seconds of failures; see careful-opening.ts for what else must hold. */
 const THOROUGH_ATTEMPT = 3;
 /** The first reopening comes at once; what fails again sooner than the longest wait waits twice as long each time. */
 const FIRST_MS = 1000;

@@ -11,6 +11,7 @@ import { SystemClock } from '../../src/platform/clock.ts';
 import { systemRandom } from '../../src/platform/random.ts';
 import { openOutbox } from '../../src/store/open.ts';
 import { message, timestamp } from '../support/builders.ts';
+import { DROPPING } from '../support/outbox.ts';
 
 export const FIXTURE_QUEUES: readonly QueueDefinition[] = [
   { name: '$upstream', takes: 'all', order: 'live_first' },
@@ -23,14 +24,7 @@ export function openFixture(directory: string, onEvent?: Parameters<typeof openO
     gatewayId: 'gateway' as DeviceId,
     clock: new SystemClock(),
     random: systemRandom,
-    settings: {
-      maxBytes: 10_000_000,
-      maxAgeSecs: 0,
-      minFreeBytes: 0,
-      whenFull: 'drop_oldest',
-      commitIntervalMs: 0,
-      pollCommitIntervalMs: 0,
-    },
+    settings: DROPPING,
     queues: FIXTURE_QUEUES,
     // Too little for the ballast file.
     freeBytes: () => Promise.resolve(16 * 1024 * 1024),

@@ -9,6 +9,7 @@ import { systemRandom } from '../../src/platform/random.ts';
 import { NEWS_INTERVAL_MS } from '../../src/store/limits.ts';
 import type { OutboxOptions } from '../../src/store/options.ts';
 import { message, timestamp } from '../support/builders.ts';
+import { DROPPING } from '../support/outbox.ts';
 import { PassingClock } from '../support/passing-clock.ts';
 import { waitFor } from '../support/wait.ts';
 
@@ -27,15 +28,8 @@ export function reopened(subject: OutboxSubject, options: OutboxOptions): Promis
   return subject.reopen(options);
 }
 
-const SETTINGS: OutboxSettings = {
-  maxBytes: 10_000_000,
-  maxAgeSecs: 0,
-  minFreeBytes: 0,
-  whenFull: 'drop_oldest',
-  commitIntervalMs: 0,
-  pollCommitIntervalMs: 0,
-};
 const UPSTREAM: QueueDefinition = { name: '$upstream', takes: 'all', order: 'live_first' };
+
 const ROUTED: QueueDefinition = { name: 'alarms', takes: 'routed', order: 'strict' };
 
 function entry(text: string, options: { device?: string; queues?: readonly string[] } = {}) {
@@ -69,7 +63,7 @@ export function describeOutbox(start: () => Promise<OutboxSubject>, survives: bo
       gatewayId: 'gateway' as DeviceId,
       clock,
       random: systemRandom,
-      settings: { ...SETTINGS, ...changes.settings },
+      settings: { ...DROPPING, ...changes.settings },
       queues: changes.queues ?? [UPSTREAM],
       onEvent: (event) => events.push(event),
     };

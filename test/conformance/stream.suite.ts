@@ -17,17 +17,10 @@ import type { OutboxOptions } from '../../src/store/options.ts';
 import { systemRandom } from '../../src/platform/random.ts';
 import { SystemClock } from '../../src/platform/clock.ts';
 import { message } from '../support/builders.ts';
+import { DROPPING } from '../support/outbox.ts';
 import { waitFor } from '../support/wait.ts';
 import { reopened, type OutboxSubject } from './outbox.suite.ts';
 
-const SETTINGS: OutboxSettings = {
-  maxBytes: 10_000_000,
-  maxAgeSecs: 0,
-  minFreeBytes: 0,
-  whenFull: 'drop_oldest',
-  commitIntervalMs: 0,
-  pollCommitIntervalMs: 0,
-};
 const UPSTREAM: QueueDefinition = { name: '$upstream', takes: 'all', order: 'live_first' };
 const EVENTS: StreamDefinition = { name: 'events', partitions: 4, retentionSecs: 3600, maxBytes: 5_000_000 };
 
@@ -83,7 +76,7 @@ export function describeStreams(start: () => Promise<OutboxSubject>, survives: b
       gatewayId: 'gateway' as DeviceId,
       clock,
       random: systemRandom,
-      settings: { ...SETTINGS, ...changes.settings },
+      settings: { ...DROPPING, ...changes.settings },
       queues: changes.queues ?? [],
       onEvent: (event) => events.push(event),
     };

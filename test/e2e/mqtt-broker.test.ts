@@ -1,7 +1,7 @@
 // The broker of the built daemon, with mosquitto's tools as clients: what it keeps over restarts and kills, and how it takes
 // a storm of connections.
 
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { connect as connectTcp, type Socket } from 'node:net';
 import { connectAsync, type MqttClient } from 'mqtt';
@@ -11,12 +11,12 @@ import { startModbusServer } from '../sim/modbus-server.ts';
 import { run } from '../support/command.ts';
 import { freePort } from '../support/free-port.ts';
 import { startMosquitto, type Mosquitto } from '../support/mosquitto.ts';
+import { loginOptions, type MosquittoLogin, mosquittoPub, mosquittoSub } from '../support/mosquitto-clients.ts';
 import type { TempDir } from '../support/temp-dir.ts';
 import { waitFor } from '../support/wait.ts';
 import { type DaemonProcess, startDaemon, temporaryDirectory } from './daemon-process.ts';
 
 const ADDRESS = '127.0.92.3';
-const LOGIN = ['-u', 'bridge', '-P', 'bridge-secret'];
 
 let directory: TempDir;
 let upstream: Mosquitto;
@@ -62,36 +62,23 @@ afterEach(async () => {
   directory.remove();
 });
 
+function login(): MosquittoLogin {
+  return { address: ADDRESS, port, username: 'bridge', password: 'bridge-secret' };
+}
+
 function publish(topic: string, text: string, ...more: string[]): Promise<string> {
-  return run('mosquitto_pub', [
-    '-h',
-    ADDRESS,
-    '-p',
-    String(port),
-    ...LOGIN,
-    '-q',
-    '1',
-    '-t',
-    topic,
-    '-m',
-    text,
-    ...more,
-  ]);
+  return mosquittoPub(login(), topic, '-m', text, ...more);
 }
 
 /** Ends by itself after so many messages; prints topic and payload of each. */
 function receive(count: number, ...args: string[]): Promise<string> {
   const options = ['-q', '1', '-C', String(count), '-W', '20', '-v'];
-  return run('mosquitto_sub', ['-h', ADDRESS, '-p', String(port), ...LOGIN, ...options, ...args]);
+  return run('mosquitto_sub', [...loginOptions(login()), ...options, ...args]);
 }
 
 /** A subscriber that stays; resolves when it has subscribed. */
 async function subscriber(...args: string[]): Promise<ChildProcess> {
-  const options = ['-oL', 'mosquitto_sub', '-d', '-h', ADDRESS, '-p', String(port), ...LOGIN, '-q', '1', ...args];
-  const child = spawn('stdbuf', options, { stdio: ['ignore', 'pipe', 'ignore'] });
-  let out = '';
-  child.stdout.on('data', (chunk: Buffer) => (out += chunk.toString()));
-  await waitFor(() => out.includes('SUBACK'), { what: 'the subscription' });
+  const { child } = await mosquittoSub(login(), ...args);
   ends.push(() => kill(child));
   return child;
 }

@@ -7,9 +7,9 @@ import { connectAsync, type MqttClient } from 'mqtt';
 import { get } from 'sparkplug-payload';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { decodeSparkplug } from '../../modules/mqtt/presets/sparkplug-codec.ts';
-import { run } from '../support/command.ts';
 import { freePort } from '../support/free-port.ts';
 import { startMosquitto, type Mosquitto } from '../support/mosquitto.ts';
+import { loginOptions, type MosquittoLogin, mosquittoPub, mosquittoSub } from '../support/mosquitto-clients.ts';
 import type { TempDir } from '../support/temp-dir.ts';
 import { waitFor } from '../support/wait.ts';
 import { type DaemonProcess, startDaemon, temporaryDirectory } from './daemon-process.ts';
@@ -62,50 +62,23 @@ beforeEach(() => {
   arrived = [];
 });
 
-const LOGIN = ['-u', 'bridge', '-P', 'bridge-secret'];
+function login(): MosquittoLogin {
+  return { address: ADDRESS, port, username: 'bridge', password: 'bridge-secret' };
+}
 
 async function publish(topic: string, payload: string | object | Uint8Array, ...more: string[]): Promise<void> {
   const file = directory.file('payload');
   const text = typeof payload === 'string' ? payload : JSON.stringify(payload);
   writeFileSync(file, payload instanceof Uint8Array ? payload : text);
-  await run('mosquitto_pub', [
-    '-h',
-    ADDRESS,
-    '-p',
-    String(port),
-    ...LOGIN,
-    '-q',
-    '1',
-    '-t',
-    topic,
-    '-f',
-    file,
-    ...more,
-  ]);
+  await mosquittoPub(login(), topic, '-f', file, ...more);
 }
 
 /** Resolves with the first message on a topic, in hexadecimal, once `act` is done; the subscriber is there before. */
 async function heard(topic: string, act: () => Promise<void>): Promise<Buffer> {
-  const options = ['-t', topic, '-C', '1', '-W', '20', '-F', '%x'];
-  // In a pipe it would tell of its subscription only when it ends.
-  const child = spawn('stdbuf', [
-    '-oL',
-    'mosquitto_sub',
-    '-d',
-    '-h',
-    ADDRESS,
-    '-p',
-    String(port),
-    ...LOGIN,
-    ...options,
-  ]);
-  let out = '';
-  child.stdout.on('data', (chunk: Buffer) => (out += chunk.toString()));
-  const ended = once(child, 'close');
-  await waitFor(() => out.includes('SUBACK'), { what: `the subscription of ${topic}` });
+  const { ended, output } = await mosquittoSub(login(), '-t', topic, '-C', '1', '-W', '20', '-F', '%x');
   await act();
   await ended;
-  return Buffer.from(/^(?:[0-9a-f]{2})+$/m.exec(out)?.[0] ?? '', 'hex');
+  return Buffer.from(/^(?:[0-9a-f]{2})+$/m.exec(output())?.[0] ?? '', 'hex');
 }
 
 /** All that a device said so far, the newest of each point. */
@@ -160,7 +133,7 @@ it('Zigbee2MQTT, with a write down and back', async () => {
   await publish('zigbee2mqtt/hall/my bulb/availability', { state: 'online' }, '-r');
   // One connection that stays, as the bridge's does: with it the bulb would be gone.
   const topic = ['-t', 'zigbee2mqtt/hall/my bulb', '-q', '1', '-l'];
-  const bridge = spawn('mosquitto_pub', ['-h', ADDRESS, '-p', String(port), ...LOGIN, ...topic]);
+  const bridge = spawn('mosquitto_pub', [...loginOptions(login()), ...topic]);
   bridge.stdin.write('{"state":"OFF","brightness":120}\n');
   await expectValues('hall.my_bulb', { state: false, brightness: 120 });
   let status: Promise<number | undefined> | undefined;

@@ -48,6 +48,17 @@ async function connectPacket(rig: HubMqttRig, more: object = {}): Promise<Buffer
   });
 }
 
+/** d1 on a bare connection, with what it is answered. */
+async function subscribedToCommands(): Promise<[HubMqttRig, TLSSocket, Packet[]]> {
+  const rig = await hubMqttRig();
+  await rig.create(D1);
+  const socket = await rig.socket();
+  const { packets: seen } = answers(socket);
+  socket.write(await connectPacket(rig));
+  socket.write(packets.generate({ cmd: 'subscribe', messageId: 1, subscriptions: [{ topic: COMMANDS, qos: 1 }] }));
+  return [rig, socket, seen];
+}
+
 function command(body: string, more: object = {}) {
   return { body: Buffer.from(body), properties: {}, ack: 'none' as const, messageId: body, ...more };
 }
@@ -528,12 +539,8 @@ describe('cloud-to-device messages over MQTT', () => {
   });
 
   it('wait beyond sixteen that are not acknowledged', async () => {
-    await using rig = await hubMqttRig();
-    await rig.create(D1);
-    const socket = await rig.socket();
-    const { packets: seen } = answers(socket);
-    socket.write(await connectPacket(rig));
-    socket.write(packets.generate({ cmd: 'subscribe', messageId: 1, subscriptions: [{ topic: COMMANDS, qos: 1 }] }));
+    const [rig, socket, seen] = await subscribedToCommands();
+    await using _ = rig;
     for (let n = 1; n <= 20; n += 1) await rig.hub.hub.commands.send(HUB, D1, command(`c${n}`));
     await waitFor(() => seen.length === 18);
     const ids = (): unknown[] => seen.flatMap((packet) => (packet.cmd === 'publish' ? [packet.messageId] : []));
@@ -544,12 +551,8 @@ describe('cloud-to-device messages over MQTT', () => {
   });
 
   it('come again with the same identifier once their lock is over', async () => {
-    await using rig = await hubMqttRig();
-    await rig.create(D1);
-    const socket = await rig.socket();
-    const { packets: seen } = answers(socket);
-    socket.write(await connectPacket(rig));
-    socket.write(packets.generate({ cmd: 'subscribe', messageId: 1, subscriptions: [{ topic: COMMANDS, qos: 1 }] }));
+    const [rig, socket, seen] = await subscribedToCommands();
+    await using _ = rig;
     for (let n = 1; n <= 12; n += 1) await rig.hub.hub.commands.send(HUB, D1, command(`c${n}`));
     await waitFor(() => seen.length === 14);
     rig.clock.advance(61_000);

@@ -18,6 +18,9 @@ export const SETTINGS: OutboxSettings = {
   pollCommitIntervalMs: 0,
 };
 
+/** With a quota that tests reach, and the oldest dropped then. */
+export const DROPPING: OutboxSettings = { ...SETTINGS, maxBytes: 10_000_000, whenFull: 'drop_oldest' };
+
 export interface TestOutboxOptions {
   readonly settings?: Partial<OutboxSettings>;
   readonly queues?: readonly QueueDefinition[];

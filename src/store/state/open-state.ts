@@ -1,18 +1,12 @@
-// Opens the state store: as it was left, or after a crash, or damaged. Like the log (recovery.ts), what is damaged is kept
-// aside and never deleted, and every entry whose checksum holds is kept. All of it is read at each open, as it is small; a large
+// Opens the state store (careful-opening.ts): every entry whose checksum holds is kept. All of it is read at each open, as it is small; a large
 // store is read after a crash only, while it serves already, and else finds damage when it reads an entry.
 
-import { errorText, GatewayError } from '../../core/errors.ts';
-import type { Clock } from '../../core/clock.ts';
 import type { LevelFactory, LevelHandle, LevelTuning } from '../../platform/level-handle.ts';
-import { repairLevel } from '../../platform/level.ts';
-import { unusableError } from '../../platform/unusable.ts';
-import { endRepair, endSalvage, forgetAside, layOut, leaveAsFound, setAside, takeBack } from '../aside.ts';
-import { readCleanMark, removeCleanMark, type Shutdown } from '../clean-mark.ts';
-import { isDamage } from '../recovery.ts';
+import { openCarefully, type OpeningPlace, type Salvaged } from '../careful-opening.ts';
+import { removeCleanMark, type Shutdown } from '../clean-mark.ts';
+import { requireReadable, type StoreFormat } from '../format.ts';
 import type { Reopening } from '../reopening.ts';
 import { seal, unseal } from '../sealed.ts';
-import { openAlone } from '../sole-opener.ts';
 import { decodeValue, entryBytes, metaKey, parseEntryKey, type SpaceUse, type Tally } from './records.ts';
 
 /** What recovery found and did; the damaged directory stands at `copiedTo`. */
@@ -32,14 +26,8 @@ export interface OpenedState {
   readonly verify?: (() => Promise<string | undefined>) | undefined;
 }
 
-export interface StateOpenOptions {
-  readonly directory: string;
-  readonly clock: Clock;
+export interface StateOpenOptions extends OpeningPlace {
   readonly level: LevelFactory;
-  /** This process has had it open before. */
-  readonly wasOpen: boolean;
-  /** Whether the file system has no room: then a failure to open is no damage, and there is no room for a salvage. */
-  readonly isDiskFull: () => Promise<boolean>;
   /** Holds far more than fits into memory, or is read in a second. */
   readonly isLarge: boolean;
 }
@@ -61,12 +49,6 @@ function tuningOf({ isLarge }: StateOpenOptions): LevelTuning {
   return isLarge ? LARGE_TUNING : TUNING;
 }
 
-interface StoreFormat {
-  readonly writes: number;
-  /** A release that writes less than this cannot read it. */
-  readonly readable_from: number;
-}
-
 const FORMAT: StoreFormat = { writes: 1, readable_from: 1 };
 
 interface Scan {
@@ -78,40 +60,11 @@ interface Scan {
 
 /** @throws GatewayError GW_DATA_LOCKED, GW_DATA_DIRECTORY, GW_STORE_FORMAT, GW_STORE_OPEN. */
 export function openState(options: StateOpenOptions, how: Reopening): Promise<OpenedState> {
-  return openAlone(options.directory, () => open(options, how));
-}
-
-async function open(options: StateOpenOptions, how: Reopening): Promise<OpenedState> {
-  const { directory, isDiskFull } = options;
-  let shutdown: Shutdown;
-  let unsafe: string | undefined;
-  try {
-    await endRepair(directory, options.clock.wallMs());
-    await takeBack(directory);
-    shutdown = await readCleanMark(directory);
-    unsafe = await setAside(directory, options.wasOpen);
-  } catch (error) {
-    throw unusableError(directory, error);
-  }
-  const known = unsafe ?? how.damage;
-  if (known !== undefined && !(await isDiskFull())) return salvage(options, known, shutdown);
-  if (unsafe !== undefined) {
-    await leaveAsFound(directory, unsafe);
-    throw openError(directory, new Error(`${unsafe}, and there is no room to repair it`));
-  }
-  let damage: string;
-  try {
-    const found = await openAsLeft(options, shutdown);
-    if (typeof found !== 'string') return found;
-    damage = found;
-  } catch (error) {
-    if (!(await isDamage({ directory, isDiskFull, thorough: how.thorough }, error))) {
-      await leaveAsFound(directory, error);
-      throw openError(directory, error);
-    }
-    damage = errorText(error);
-  }
-  return salvage(options, damage, shutdown);
+  return openCarefully(options, how, {
+    openAsLeft: (shutdown) => openAsLeft(options, shutdown),
+    sweep: (directory) => sweep(options, directory),
+    openSalvaged: (salvaged) => openSalvaged(options, salvaged),
+  });
 }
 
 /** The store when it is sound, else what is wrong with it. */
@@ -132,10 +85,7 @@ async function openAsLeft(options: StateOpenOptions, shutdown: Shutdown): Promis
       told === undefined || shutdown.kind !== 'unclean'
         ? undefined
         : async () => damageOf(await scan(level), shutdown, known);
-    const opened = await begin(level, found, options.isLarge);
-    await removeCleanMark(directory);
-    await forgetAside(directory);
-    return { ...opened, salvage: undefined, verify };
+    return { ...(await begin(level, found, options.isLarge)), salvage: undefined, verify };
   } catch (error) {
     await level.close().catch(() => {});
     throw error;
@@ -174,13 +124,7 @@ export async function begin(
 /** Undefined for a store that was never written. @throws GatewayError GW_STORE_FORMAT. */
 async function readFormat(level: LevelHandle, where: string): Promise<StoreFormat | undefined> {
   const format = unseal(await level.get(metaKey('format'))) as StoreFormat | undefined;
-  if (format !== undefined && format.readable_from > FORMAT.writes) {
-    throw new GatewayError(
-      'GW_STORE_FORMAT',
-      `${where} was written by a newer Fieldpost (format ${format.writes}, readable from ${format.readable_from}; this one reads ${FORMAT.writes}). Install that release again, or move the directory away to begin with an empty one.`,
-      { details: { ...format } },
-    );
-  }
+  requireReadable(format, FORMAT, where);
   return format;
 }
 
@@ -224,18 +168,11 @@ function damageOf(found: Scan, shutdown: Shutdown, format: StoreFormat | undefin
   return undefined;
 }
 
-async function salvage(options: StateOpenOptions, reason: string, shutdown: Shutdown): Promise<OpenedState> {
+async function openSalvaged(
+  options: StateOpenOptions,
+  { swept: entriesDamaged, copiedTo, reason, shutdown }: Salvaged<number>,
+): Promise<OpenedState> {
   const { directory } = options;
-  let entriesDamaged;
-  try {
-    const copy = await layOut(directory);
-    await repairLevel(copy);
-    entriesDamaged = await sweep(options, copy);
-  } catch (error) {
-    await leaveAsFound(directory, error);
-    throw openError(directory, error);
-  }
-  const copiedTo = await endSalvage(directory, options.clock.wallMs());
   await removeCleanMark(directory);
   const level = await options.level(directory, tuningOf(options));
   const found = await scan(level);
@@ -244,7 +181,7 @@ async function salvage(options: StateOpenOptions, reason: string, shutdown: Shut
   return { ...opened, salvage: { copiedTo, reason, entriesKept: found.entries, entriesDamaged } };
 }
 
-/** Deletes what is damaged from the repaired store; returns how many entries that were. */
+/** Returns how many entries were damaged. */
 async function sweep(options: StateOpenOptions, directory: string): Promise<number> {
   const level = await options.level(directory, tuningOf(options));
   try {
@@ -255,9 +192,4 @@ async function sweep(options: StateOpenOptions, directory: string): Promise<numb
   } finally {
     await level.close();
   }
-}
-
-function openError(directory: string, error: unknown): GatewayError {
-  if (error instanceof GatewayError) return error;
-  return new GatewayError('GW_STORE_OPEN', `${directory} could not be read: ${errorText(error)}.`, { cause: error });
 }

@@ -17,6 +17,7 @@ import { SystemClock } from '../../../../src/platform/clock.ts';
 import { systemRandom } from '../../../../src/platform/random.ts';
 import { createMemoryOutbox } from '../../../../src/store/memory-outbox.ts';
 import { message, timestamp } from '../../../support/builders.ts';
+import { DROPPING } from '../../../support/outbox.ts';
 
 const AUTH = '{"scope":"device","type":"sas","issuer":"iothub","acceptingIpFilterRule":null}';
 const LIMIT = { maxMessages: 100, maxBytes: 1e6 };
@@ -92,14 +93,7 @@ describe('telemetry and events of a hub', () => {
       gatewayId: 'gateway' as DeviceId,
       clock,
       random: systemRandom,
-      settings: {
-        maxBytes: 10_000_000,
-        maxAgeSecs: 0,
-        minFreeBytes: 0,
-        whenFull: 'drop_oldest',
-        commitIntervalMs: 0,
-        pollCommitIntervalMs: 0,
-      },
+      settings: DROPPING,
       queues: [],
     });
     await outbox.setStreams([{ name: eventsStream('hub'), partitions: 4, retentionSecs: 3600, maxBytes: 1e7 }]);

@@ -1,0 +1,34 @@
+// The configuration of a connection to an MQTT broker, as every client of one has it: a fragment that a module spreads into
+// its own schema, so that user, certificates and waits are written the same way for an upstream and for a field broker.
+
+import { z } from 'zod';
+import { PEM_PATTERN, PEM_RULE } from './pem.ts';
+
+/** An optional PEM text; with `secret` a private key. */
+export function pemField(title: string, description: string, secret = false): z.ZodOptional<z.ZodString> {
+  return z
+    .string()
+    .regex(PEM_PATTERN, { error: PEM_RULE })
+    .optional()
+    .meta({ title, description, ...(secret && { secret }) });
+}
+
+export const mqttClientFields = {
+  username: z.string().min(1).optional().meta({ title: 'User name', description: 'For the broker.' }),
+  password: z.string().optional().meta({ title: 'Password', description: 'For the broker.', secret: true }),
+  ca: pemField('Authority', 'Certificates (PEM) of the authorities to trust instead of the system’s.'),
+  certificate: pemField('Client certificate', 'Own certificate (PEM), with its chain where the broker needs it.'),
+  key: pemField('Client key', 'Private key (PEM) of the client certificate.', true),
+  server_name: z.string().min(1).optional().meta({
+    title: 'Server name',
+    description: 'Name that the certificate of the broker must hold. Default: the host of the URL.',
+  }),
+  keepalive_secs: z.int().min(5).max(65_535).default(30).meta({
+    title: 'Keep-alive',
+    description: 'A silent connection is asked for a sign of life this often.',
+  }),
+  connect_timeout_ms: z.int().min(500).max(120_000).default(10_000).meta({
+    title: 'Connect timeout',
+    description: 'Longest wait for each step of a connect: TCP, TLS, CONNACK, and a proxy where there is one.',
+  }),
+};
