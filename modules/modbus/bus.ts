@@ -3,13 +3,14 @@
 // Invariants
 // - One exchange at a time. Writes before reads; among equals the one that was due first.
 // - Before each request the line was silent for the gap that the protocol and the device ask for.
-// - Where nothing in a frame tells a late answer from the next one (RTU, ASCII), a unit that did not answer is left alone
-//   for as long again while others are served, and what it says then is thrown away.
+// - Where nothing in a frame tells a late answer from the next one (RTU, ASCII), a unit that owes answers waits while others
+//   are served (late-answers.ts), and what it says then is thrown away.
 // - While there is no connection, requests fail at once, except in the moment when a new one is being made.
 
-import { GatewayError } from '#sdk';
+import { GatewayError, isGatewayError } from '#sdk';
 import { BusConnection, type BusConnectionOptions, type BusState } from './bus-connection.ts';
 import type { ExchangeOptions, ModbusClient } from './client.ts';
+import { LateAnswers } from './late-answers.ts';
 import { BROADCAST_UNIT, type ModbusRequest } from './pdu.ts';
 
 export interface BusOptions extends BusConnectionOptions {
@@ -42,7 +43,7 @@ interface WaitingJob extends BusJob {
 export class Bus {
   readonly #options: BusOptions;
   readonly #connection: BusConnection;
-  readonly #lateUntilMs = new Map<number, number>();
+  readonly #lateAnswers = new LateAnswers();
   #waiting: WaitingJob[] = [];
   #isBusy = false;
   #cancelTimer = (): void => {};
@@ -55,7 +56,6 @@ export class Bus {
     this.#connection = new BusConnection({
       ...options,
       onConnected: () => {
-        this.#lateUntilMs.clear();
         options.onConnected();
         this.#pump();
       },
@@ -175,7 +175,7 @@ export class Bus {
     let best: WaitingJob | undefined;
     let bestReadyMs = 0;
     for (const job of this.#waiting) {
-      const readyMs = Math.max(this.#lateUntilMs.get(job.unitId) ?? 0, nowMs);
+      const readyMs = Math.max(this.#lateAnswers.readyMs(job.unitId, job.request), nowMs);
       const isBetter =
         best === undefined || readyMs < bestReadyMs || (readyMs === bestReadyMs && goesBefore(job, best));
       if (!isBetter) continue;
@@ -188,20 +188,25 @@ export class Bus {
 
   async #perform(client: ModbusClient, job: WaitingJob, nowMs: number): Promise<void> {
     const { hasTransactionIds, turnaroundMs, clock } = this.#options;
+    const { unitId, request, timeoutMs } = job;
     this.#progressMs = nowMs;
     try {
       job.onSent?.(nowMs);
-      if (job.unitId === BROADCAST_UNIT && !hasTransactionIds) {
-        job.resolve(client.broadcast(job.unitId, job.request));
+      if (unitId === BROADCAST_UNIT && !hasTransactionIds) {
+        job.resolve(client.broadcast(unitId, request));
         this.#extraGapMs = turnaroundMs;
       } else {
-        job.resolve(await client.exchange(job.unitId, job.request, job.timeoutMs, job));
+        const data = await client.exchange(unitId, request, timeoutMs, job);
+        if (!hasTransactionIds) this.#lateAnswers.answered(unitId, request, nowMs, clock.monotonicMs());
+        job.resolve(data);
       }
     } catch (error) {
       const endMs = clock.monotonicMs();
-      const isOutOfTime = endMs - nowMs >= job.timeoutMs;
-      // At most as many entries as there are unit ids.
-      if (isOutOfTime && !hasTransactionIds) this.#lateUntilMs.set(job.unitId, endMs + job.timeoutMs);
+      if (hasTransactionIds || isGatewayError(error, 'GW_DISCONNECTED')) {
+        // No answer can be mistaken, or none has come.
+      } else if (endMs - nowMs >= timeoutMs) {
+        this.#lateAnswers.unanswered(unitId, request, timeoutMs, nowMs, endMs);
+      } else this.#lateAnswers.answered(unitId, request, nowMs, endMs);
       job.reject(error);
     } finally {
       this.#connection.closeIfSilent(client);

@@ -51,6 +51,8 @@ export class ModbusDevice {
   #state: DeviceState = 'unknown';
   #reason: string | undefined;
   #silence = 'timeout';
+  /** Asked again and again while it is suspended, whichever poll asks: a late answer to it is as good. */
+  #probeRequest: ModbusRequest | undefined;
   /** Where its frames are recorded, while they are. */
   capture: CaptureWriter | undefined;
 
@@ -121,10 +123,12 @@ export class ModbusDevice {
     const nowMs = this.#context.clock.monotonicMs();
     if (nowMs < this.#breaker.nextProbeMs || !this.#probeTurn.take(this, nowMs)) return false;
     try {
-      await this.request(request, { ...options, retries: 0 });
+      this.#probeRequest ??= request;
+      await this.request(this.#probeRequest, { ...options, retries: 0 });
     } catch {
       // What the fault was is in the breaker: an exception is an answer too.
     }
+    if (!this.#breaker.isOpen) this.#probeRequest = undefined;
     this.#probeTurn.give(this, this.#context.clock.monotonicMs(), !this.#breaker.isOpen);
     return !this.#breaker.isOpen;
   }

@@ -179,6 +179,20 @@ describe.each<Kind>(['rtu', 'ascii'])('%s against a server that misbehaves', (ki
     for (const value of values('other', 'high')) expect(value).toBe(5500);
   });
 
+  it('never takes the answer of one that is always slower than its timeout for another', async () => {
+    const server = await serveFar(kind);
+    server.behave(() => ({ kind: 'delay', ms: 240 }));
+    const points = { low: POINTS.low, high: POINTS.high };
+    start(kind, meter({ points, circuit_breaker: { failures: 100 } }), { timeout_ms: 100, retries: 1 });
+    const good = (point: string): unknown[] =>
+      recording.batches.flatMap(({ readings }) =>
+        readings.filter((reading) => reading.point === point && reading.value !== undefined).map(({ value }) => value),
+      );
+    await waitFor(() => good('low').length >= 4 && good('high').length >= 4, { timeoutMs: 30_000 });
+    expect(new Set(good('low'))).toEqual(new Set([10]));
+    expect(new Set(good('high'))).toEqual(new Set([500]));
+  });
+
   it('leaves a dead unit its own time only', async () => {
     await serveFar(kind);
     const dead = { unit_id: 9, poll_interval_ms: 60, points: POINTS, circuit_breaker: { probe_interval_min_ms: 500 } };
