@@ -7,6 +7,7 @@ import type { PointConfig, PointType } from './config-point.ts';
 import { integerRange, integerScaler, narrow } from './values-number.ts';
 import { numberFormat, type NumberType, type RawNumber, textFormat } from './values-raw.ts';
 import { partMask } from './values-shape.ts';
+import { floatMax, unscaleFloat, unscaleInteger } from './values-unscale.ts';
 
 /** What goes into the device. */
 export type EncodedWrite =
@@ -21,11 +22,6 @@ export type EncodedWrite =
 export type Encoder = (value: PointValue) => EncodedWrite;
 
 type Refuse = (value: PointValue, allowed: string) => GatewayError;
-
-/** How far, in parts of the value, a scaled value may be off what was asked: binary fractions are not decimals. */
-const TOLERANCE = 1e-9;
-/** The largest float16 and float32; what would round up to infinity is refused. */
-const FLOAT_MAX: Partial<Record<PointType, number>> = { float16: 65_504, float32: 3.402_823_466_385_288_6e38 };
 
 /** Takes what `checkModbusConfig` found no fault in. */
 export function encoderFor(name: string, config: PointConfig, type: PointType, order: string): Encoder {
@@ -107,11 +103,11 @@ function numeric(value: PointValue): RawNumber | undefined {
 
 function floatUnscaler(config: PointConfig, type: NumberType, refuse: Refuse): (wanted: RawNumber) => RawNumber {
   const { scale = 1, offset = 0 } = config;
-  const limit = FLOAT_MAX[type] ?? Number.MAX_VALUE;
   return (wanted) => {
-    const raw = (Number(wanted) - offset) / scale;
-    if (!(Math.abs(raw) <= limit)) throw refuse(wanted, `a ${type} ends at ${limit}`);
-    return raw;
+    const raw = unscaleFloat(wanted, type, scale, offset);
+    if (raw !== undefined) return raw;
+    const isTooLarge = Math.abs(Number(wanted) - offset) > floatMax(type) * Math.abs(scale);
+    throw refuse(wanted, isTooLarge ? `a ${type} ends at ${floatMax(type)}` : `a ${type} holds numbers beside it only`);
   };
 }
 
@@ -121,20 +117,14 @@ function integerUnscaler(
   refuse: Refuse,
 ): (wanted: RawNumber) => RawNumber {
   const { scale = 1, offset = 0 } = config;
-  const isPlain = scale === 1 && offset === 0;
   const scaled = integerScaler({ scale, offset, decimals: undefined });
   const ends = [scaled(range.min), scaled(range.max)].sort((a, b) => (a < b ? -1 : 1));
   const first = config.min === undefined || config.min < Number(ends[0]) ? ends[0] : config.min;
   const last = config.max === undefined || config.max > Number(ends[1]) ? ends[1] : config.max;
   const allowed = `it takes ${first} to ${last} in steps of ${Math.abs(scale)}`;
   return (wanted) => {
-    const raw = isPlain ? wanted : Math.round((Number(wanted) - offset) / scale);
-    if (typeof raw === 'number' && !Number.isInteger(raw)) throw refuse(wanted, allowed);
-    if (raw < range.min || raw > range.max) throw refuse(wanted, allowed);
-    if (isPlain) return raw;
-    const written = Number(scaled(raw));
-    const tolerance = TOLERANCE * Math.max(Math.abs(written), Math.abs(scale));
-    if (!(Math.abs(written - Number(wanted)) <= tolerance)) throw refuse(wanted, allowed);
-    return raw;
+    const raw = unscaleInteger(wanted, scale, offset);
+    if (raw === undefined || raw < range.min || raw > range.max) throw refuse(wanted, allowed);
+    return narrow(raw);
   };
 }

@@ -274,6 +274,14 @@ describe('what may not be written', () => {
     [{ type: 'float32' }, 3.5e38, /float32 ends at/],
     [{ type: 'float32' }, Number.POSITIVE_INFINITY, /a number/],
     [{ type: 'float16' }, 65_520, /float16 ends at 65504/],
+    [{ type: 'float32' }, 16_777_217, /float32 holds numbers beside it/],
+    [{ type: 'float32' }, '123456789', /beside it/],
+    [{ type: 'float32' }, 1e-50, /beside it/],
+    [{ type: 'float16' }, 2049, /beside it/],
+    [{ type: 'float64' }, '12345678901234567890', /beside it/],
+    [{ type: 'float64', scale: 10 }, 9_007_199_254_740_993n, /beside it/],
+    [{ type: 'uint32', scale: 0.01 }, 30_000_000.005, /steps of 0.01/],
+    [{ type: 'uint64', scale: 10 }, '90071992547409931', /steps of 10/],
     [{ type: 'bool' }, 2, /true or false/],
     [{ type: 'bool' }, 'true', /true or false/],
     [{ type: 'uint16', enum: { 0: 'off', 1: 'on' } }, 'On', /one of off, on/],
@@ -306,6 +314,13 @@ describe('what may not be written', () => {
     [{ type: 'float32', scale: 0.1 }, 23.01, [0x4366, 0x199a]],
     [{ type: 'float32' }, -65_504n, [0xc77f, 0xe000]],
     [{ type: 'uint16', min: 10, max: 20 }, 20, [20]],
+    [{ type: 'uint64', offset: 5 }, '9007199254740998', [0x20, 0, 0, 1]],
+    [{ type: 'uint64', scale: 10 }, '90071992547409930', [0x20, 0, 0, 1]],
+    [{ type: 'uint16', scale: 1 / 3 }, 7, [21]],
+    [{ type: 'uint16', scale: 0.1 }, 0.1 + 0.2, [3]],
+    [{ type: 'float32' }, 64 / 3, [0x41aa, 0xaaab]],
+    [{ type: 'float32' }, 16_777_216, [0x4b80, 0]],
+    [{ type: 'float32' }, 1e20, [0x60ad, 0x78ec]],
   ])('%o takes %s', (fields, value, registers) => {
     expect(write(fields, value)).toEqual(registers);
   });
