@@ -4,6 +4,7 @@ import {
   abortable,
   errorText,
   GatewayError,
+  isTopicName,
   shapedDevice,
   type Adapter,
   type AdapterContext,
@@ -26,7 +27,6 @@ import { createPreset } from './presets/presets.ts';
 import { typicalPoints } from './presets/typical-points.ts';
 import { RemoteBroker } from './remote-broker.ts';
 import { onlyOf, Replay } from './replay.ts';
-import { isTopicName } from './topic-name.ts';
 import { Writer } from './writer.ts';
 
 /** What carries the traffic. */

@@ -5,10 +5,9 @@
 // - What a method promises is synced before its promise settles, so SUBACK and PUBACK come after it.
 // - Every table is bounded (LIMITS.mqtt_…); what does not fit is refused and counted, and never costs the rest.
 
-import { LIMITS, type StateChange, type StateSpace } from '#sdk';
+import { isTopicName, LIMITS, type StateChange, type StateSpace } from '#sdk';
 import { FilterTrie } from './filter-trie.ts';
 import { decodePacket, encodePacket, type KeptPacket } from './kept-packet.ts';
-import { isTopicName } from './topic-name.ts';
 
 /** The longest key of the state store is 512 bytes. */
 const KEY_MAX_BYTES = 480;

@@ -7,7 +7,10 @@ import {
   coalesceWrites,
   errorText,
   isGatewayError,
+  isTopicName,
   LIMITS,
+  refuseBadStrings,
+  TOPIC_MAX_LEVELS,
   type AdapterContext,
   type StateSpace,
   systemCode,
@@ -29,8 +32,6 @@ import { createPersistence } from './persistence.ts';
 import { PublishLane } from './publish-lane.ts';
 import { TokenBucket } from './rate-limit.ts';
 import { Refusal } from './refusal.ts';
-import { refuseBadStrings } from './strict-strings.ts';
-import { isTopicName, TOPIC_MAX_LEVELS } from './topic-name.ts';
 
 /** From the TCP connection to CONNECT. */
 const CONNECT_MS = 10_000;
@@ -248,7 +249,7 @@ export class Broker {
     });
     coalesceWrites(stream);
     const client = this.#aedes.handle(stream);
-    refuseBadStrings(client);
+    refuseBadStrings(client, () => new Refusal('bad_string'));
     input.start(() => isAtWork(client));
   }
 

@@ -1,7 +1,7 @@
 // Topic templates such as `sensors/{device_id}/telemetry`, read both ways: which device a topic means, and which topic
 // belongs to a device.
 
-import { TOPIC_MAX_BYTES, TOPIC_MAX_LEVELS } from './topic-name.ts';
+import { TOPIC_MAX_BYTES, TOPIC_MAX_LEVELS } from '#sdk';
 
 const PLACEHOLDER = /\{([^{}]*)\}/g;
 

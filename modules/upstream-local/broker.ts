@@ -2,7 +2,15 @@
 
 import { createServer, type Server, type Socket } from 'node:net';
 import { Aedes } from 'aedes';
-import { GatewayError, LIMITS, systemCode, withoutNumberTable } from '#sdk';
+import {
+  GatewayError,
+  isTopicName,
+  LIMITS,
+  refuseBadStrings,
+  systemCode,
+  TOPIC_MAX_LEVELS,
+  withoutNumberTable,
+} from '#sdk';
 
 /** A subscriber that takes nothing for this long is dropped: it must not hold up the others. */
 const SLOW_SUBSCRIBER_MS = 2000;
@@ -36,10 +44,16 @@ export async function startLocalBroker(
   const broker = await Aedes.createBroker({
     drainTimeout: SLOW_SUBSCRIBER_MS,
     maxClientsIdLength: 128,
+    maxTopicLevels: TOPIC_MAX_LEVELS,
     preConnect: (_client, packet, callback) => {
       // No session outlives its connection: a queue for absent subscribers would have no bound.
       packet.clean = true;
-      callback(null, sockets.size <= LIMITS.local_broker_clients);
+      const isSound = packet.will === undefined || isTopicName(packet.will.topic);
+      const isIn = isSound && sockets.size <= LIMITS.local_broker_clients;
+      // What a client left behind is no command: nobody may be there any more who wants it done.
+      delete packet.will;
+      // Without an error the library would leave the connection as it is.
+      callback(isIn ? null : new Error('Too many clients, or a will without a topic.'), isIn);
     },
     authorizePublish: (_client, packet, callback) => {
       const { topic, payload, retain } = packet;
@@ -52,7 +66,7 @@ export async function startLocalBroker(
   const server = createServer({ noDelay: true }, (socket) => {
     sockets.add(socket);
     socket.on('close', () => sockets.delete(socket));
-    broker.handle(socket);
+    refuseBadStrings(broker.handle(socket), () => new Error('A string of MQTT has no U+0000 and is UTF-8.'));
   });
   try {
     await listen(server, address, port);

@@ -66,6 +66,8 @@ export * from '../wire/mqtt.ts';
 export * from '../wire/mqtt-numbers.ts';
 export * from '../wire/mqtt-publish-packet.ts';
 export * from '../wire/mqtt-server.ts';
+export * from '../wire/mqtt-strict-strings.ts';
+export * from '../wire/mqtt-topic-name.ts';
 export type { MqttMessage, MqttPublishProperties } from '../wire/mqtt-messages.ts';
 export * from '../wire/serial-link.ts';
 export * from '../wire/serial-ports.ts';

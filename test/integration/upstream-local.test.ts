@@ -1,5 +1,6 @@
 // The broker inside the gateway, as a subscriber meets it.
 
+import { once } from 'node:events';
 import { createServer, connect as connectTcp } from 'node:net';
 import mqtt from 'mqtt';
 import { describe, expect, it } from 'vitest';
@@ -11,13 +12,38 @@ import { waitFor } from '../support/wait.ts';
 
 const ADDRESS = '127.0.50.5';
 
-async function localRig() {
+async function localRig(settings: { commands?: boolean } = {}) {
   const port = await freePort(ADDRESS);
-  const rig = startRig(
-    createLocalTransport(localUpstreamConfig.parse({ listen: { address: ADDRESS, port } }), endpointContext()),
-  );
+  const config = localUpstreamConfig.parse({ listen: { address: ADDRESS, port }, ...settings });
+  const transport = createLocalTransport(config, endpointContext());
+  transport.receiveCommands?.({ onCommand: () => {}, onIgnored: () => {} });
+  const rig = startRig(transport);
   return { port, rig, url: `mqtt://${ADDRESS}:${port}` };
 }
+
+const field = (content: string | Buffer): Buffer => {
+  const bytes = Buffer.from(content as string);
+  return Buffer.concat([Buffer.from([bytes.length >> 8, bytes.length & 0xff]), bytes]);
+};
+
+function packet(type: number, ...parts: readonly Buffer[]): Buffer {
+  const body = Buffer.concat(parts);
+  const length = body.length < 0x80 ? [body.length] : [(body.length & 0x7f) | 0x80, body.length >> 7];
+  return Buffer.concat([Buffer.from([type, ...length]), body]);
+}
+
+/** Of a client called r; the will has QoS 0. */
+const connectPacket = (will?: string | Buffer): Buffer =>
+  packet(
+    0x10,
+    field('MQTT'),
+    Buffer.from([4, will === undefined ? 2 : 6, 0, 0]),
+    field('r'),
+    ...(will === undefined ? [] : [field(will), field('{}')]),
+  );
+
+/** QoS 0. */
+const publishPacket = (topic: string | Buffer): Buffer => packet(0x30, field(topic), Buffer.from('{}'));
 
 describe('the local broker', () => {
   it('delivers to whoever subscribes, and needs nobody', async () => {
@@ -42,6 +68,53 @@ describe('the local broker', () => {
     const client = await mqtt.connectAsync(url, { reconnectPeriod: 0 });
     client.publish('fieldpost/gateway-1/meter-1/telemetry', 'forged');
     await waitFor(() => !client.connected);
+    await client.endAsync(true);
+  });
+
+  it.each<[string, string | Buffer]>([
+    ['U+0000 in a topic', 'fieldpost/gateway-1/a\0b/command/write'],
+    ['a topic that is no UTF-8', Buffer.from('fieldpost/gateway-1/a\xff/command/write', 'latin1')],
+    ['a filter for a topic', 'fieldpost/gateway-1/+/command/write'],
+    ['a topic of too many levels', `fieldpost/gateway-1/a/command/${'write/'.repeat(40)}`],
+  ])('hands on no publish and no will with %s, and ends who sends it', { timeout: 10_000 }, async (_what, topic) => {
+    const { port, rig, url } = await localRig({ commands: true });
+    await using _rig = rig;
+    await waitFor(() => rig.runner.status().state === 'connected');
+    const topics: string[] = [];
+    const client = await mqtt.connectAsync(url, { reconnectPeriod: 0 });
+    client.on('message', (name) => void topics.push(name));
+    await client.subscribeAsync('#');
+    for (const packets of [[connectPacket(), publishPacket(topic)], [connectPacket(topic)]]) {
+      const socket = connectTcp(port, ADDRESS);
+      socket.on('error', () => {});
+      const closed = once(socket, 'close');
+      socket.write(Buffer.concat(packets));
+      socket.resume();
+      await closed;
+    }
+    await rig.append(1, 'm');
+    await waitFor(() => topics.length > 0);
+    expect(topics).toEqual(['fieldpost/gateway-1/meter-1/telemetry']);
+    expect(client.connected).toBe(true);
+    await client.endAsync(true);
+  });
+
+  it('takes no will for a command', async () => {
+    const { port, rig, url } = await localRig({ commands: true });
+    await using _rig = rig;
+    await waitFor(() => rig.runner.status().state === 'connected');
+    const topics: string[] = [];
+    const client = await mqtt.connectAsync(url, { reconnectPeriod: 0 });
+    client.on('message', (name) => void topics.push(name));
+    await client.subscribeAsync('#');
+    const socket = connectTcp(port, ADDRESS);
+    socket.on('error', () => {});
+    socket.write(connectPacket('fieldpost/gateway-1/pump/command/write'));
+    await once(socket, 'data');
+    socket.resetAndDestroy();
+    await client.publishAsync('fieldpost/gateway-1/pump/command/other', '{}');
+    await waitFor(() => topics.length > 0);
+    expect(topics).toEqual(['fieldpost/gateway-1/pump/command/other']);
     await client.endAsync(true);
   });
 
