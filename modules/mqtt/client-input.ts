@@ -5,6 +5,8 @@
 // - Packets are handled in the order in which they came: the lane takes nothing while the library works, and the library
 //   gets nothing while the lane does. Each gets whole packets, or all that the client has sent of one.
 // - No byte is read that has no room: the client's own buffers fill up, and it waits.
+// - What waits for its turn stays in the stream, which then has not ended: a client that says goodbye and closes is heard
+//   out before its connection counts as gone.
 
 import type { Duplex } from 'node:stream';
 import type { Clock } from '#sdk';
@@ -25,6 +27,9 @@ export interface ClientInputOptions {
   readonly onHeard: () => void;
 }
 
+/** How often a client that is too fast is read from. */
+const RESTS_PER_SEC = 20;
+
 type Read = (size?: number | null) => Buffer | null;
 
 export class ClientInput {
@@ -38,6 +43,10 @@ export class ClientInput {
   #feed: () => void = () => {};
   /** Read, and not handed on. */
   #left: Buffer | undefined;
+  /** Bytes at the head of the stream that were measured already. */
+  #measuredBytes = 0;
+  /** The head of the stream is the library's, and the lane has not done yet. */
+  #waitsForLane = false;
   #forLibrary: Buffer | null = null;
   #isLibraryAtWork: () => boolean = () => false;
   #libraryWorks = false;
@@ -91,7 +100,10 @@ export class ClientInput {
   }
 
   #step(): boolean {
-    if (this.#stream.destroyed || this.#libraryWorks) return false;
+    if (this.#stream.destroyed) return false;
+    if (this.#libraryWorks) return this.#putBack();
+    if (this.#waitsForLane && !this.#lane.isIdle) return false;
+    this.#waitsForLane = false;
     if (this.#left === undefined) return this.#readMore();
     const taken = this.#lane.take(this.#left);
     if (taken > 0) this.#options.onHeard();
@@ -99,34 +111,61 @@ export class ClientInput {
     this.#left = left.length === 0 ? undefined : left;
     if (this.#left === undefined) return true;
     if (this.#lane.awaitsRest(left)) return this.#readMore();
-    if (!this.#lane.isIdle) return false;
+    this.#waitsForLane = !this.#lane.isIdle;
+    if (this.#waitsForLane) return this.#putBack();
     this.#left = undefined;
     this.#librarySplit = this.#meter.rest !== 0;
     this.#give(left);
     return true;
   }
 
+  #putBack(): false {
+    if (this.#left === undefined) return false;
+    this.#measuredBytes += this.#left.length;
+    this.#stream.unshift(this.#left);
+    this.#left = undefined;
+    return false;
+  }
+
   /** False when there is nothing, or nothing may be read now. */
   #readMore(): boolean {
     if (this.#resting || !this.#lane.hasRoom) return false;
-    const bytes = this.#read();
-    if (bytes === null) return false;
-    const rest = this.#librarySplit ? (this.#meter.rest ?? bytes.length) : 0;
-    const counted = this.#meter.take(bytes);
-    if (typeof counted === 'string') {
-      this.#options.onFault(counted);
-      return false;
-    }
-    this.#slowDown(counted);
+    const read = this.#read();
+    if (read === null) return false;
+    const rest = this.#librarySplit ? this.#meter.rest : 0;
+    const bytes = this.#measure(read);
+    if (bytes === undefined) return false;
     if (rest === 0) {
       this.#left = this.#left === undefined ? bytes : Buffer.concat([this.#left, bytes]);
-      return true;
+      return bytes.length > 0;
     }
-    this.#left = rest < bytes.length ? bytes.subarray(rest) : undefined;
     // Where the rest was not known, all of it goes to the library.
+    const end = rest ?? bytes.length;
+    this.#left = end < bytes.length ? bytes.subarray(end) : undefined;
     this.#librarySplit = this.#left === undefined && this.#meter.rest !== 0;
-    this.#give(bytes.subarray(0, rest));
+    this.#give(bytes.subarray(0, end));
     return true;
+  }
+
+  /** The bytes that may be handled now, what is too much for the rate put back; undefined when the client must go. */
+  #measure(read: Buffer): Buffer | undefined {
+    const from = Math.min(this.#measuredBytes, read.length);
+    this.#measuredBytes -= from;
+    const counted = this.#meter.take(from === 0 ? read : read.subarray(from), this.#bucket.available);
+    if (typeof counted === 'string') {
+      this.#options.onFault(counted);
+      return undefined;
+    }
+    this.#bucket.spend(counted);
+    const end = from + this.#meter.takenBytes;
+    const isTooFast = end < read.length;
+    if (isTooFast) {
+      this.#stream.unshift(read.subarray(end));
+      this.#rest();
+    }
+    if (isTooFast && !this.#slowed) this.#options.onSlowed();
+    this.#slowed = isTooFast;
+    return isTooFast ? read.subarray(0, end) : read;
   }
 
   #give(bytes: Buffer): void {
@@ -135,14 +174,11 @@ export class ClientInput {
     this.#libraryWorks = this.#isLibraryAtWork();
   }
 
-  #slowDown(messages: number): void {
-    const { clock, maxMessagesPerSec, onSlowed } = this.#options;
-    const restMs = maxMessagesPerSec === 0 ? 0 : this.#bucket.take(messages);
-    if (restMs > 0 && !this.#slowed) onSlowed();
-    this.#slowed = restMs > 0;
-    if (!this.#slowed) return;
+  /** Until the next few messages may come. */
+  #rest(): void {
+    const { clock, maxMessagesPerSec } = this.#options;
     this.#resting = true;
-    clock.after(restMs, () => {
+    clock.after(this.#bucket.msUntil(Math.max(1, maxMessagesPerSec / RESTS_PER_SEC)), () => {
       this.#resting = false;
       this.pump();
     });

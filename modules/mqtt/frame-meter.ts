@@ -18,6 +18,7 @@ export class FrameMeter {
   #length = 0;
   #lengthBytes = 0;
   #first = true;
+  #taken = 0;
 
   constructor(maxPacketBytes: number) {
     this.#maxPacketBytes = maxPacketBytes;
@@ -28,10 +29,16 @@ export class FrameMeter {
     return this.#type === undefined ? this.#skip : undefined;
   }
 
-  /** The messages that begin in these bytes, or why the client must go. */
-  take(bytes: Uint8Array): number | FrameFault {
+  /** How many bytes of the last ones it took. */
+  get takenBytes(): number {
+    return this.#taken;
+  }
+
+  /** The messages that begin in these bytes, or why the client must go. It stops before a message more than `most`. */
+  take(bytes: Uint8Array, most: number): number | FrameFault {
     let messages = 0;
     let at = 0;
+    this.#taken = bytes.length;
     while (at < bytes.length) {
       if (this.#skip > 0) {
         const step = Math.min(this.#skip, bytes.length - at);
@@ -47,6 +54,14 @@ export class FrameMeter {
         if (this.#first && this.#type !== CONNECT) return 'no_connect';
         this.#first = false;
         if (!OF_CLIENTS.has(this.#type)) return 'malformed_packet';
+        if (this.#type === PUBLISH) {
+          if (messages === most) {
+            this.#type = undefined;
+            this.#taken = at - 1;
+            break;
+          }
+          messages += 1;
+        }
         this.#length = 0;
         this.#lengthBytes = 0;
         continue;
@@ -59,7 +74,6 @@ export class FrameMeter {
         continue;
       }
       if (this.#length > this.#maxPacketBytes) return 'packet_too_large';
-      if (this.#type === PUBLISH) messages += 1;
       this.#type = undefined;
       this.#skip = this.#length;
     }

@@ -25,12 +25,18 @@ export class TokenBucket {
     return true;
   }
 
-  /** Takes that many, into debt if need be; the ms until the debt is paid, 0 when there is none. */
-  take(count: number): number {
+  /** How many there are now. */
+  get available(): number {
+    if (this.#perSecond === 0) return Number.POSITIVE_INFINITY;
+    this.#refill();
+    return Math.floor(this.#tokens);
+  }
+
+  /** The ms until there are that many, at most one second's worth. */
+  msUntil(count: number): number {
     if (this.#perSecond === 0) return 0;
     this.#refill();
-    this.#tokens -= count;
-    return this.#tokens >= 0 ? 0 : (-this.#tokens / this.#perSecond) * 1000;
+    return (Math.max(0, Math.min(count, this.#perSecond) - this.#tokens) / this.#perSecond) * 1000;
   }
 
   #refill(): void {

@@ -293,12 +293,11 @@ describe('flooding', () => {
   it('reads a client that floods more slowly, and loses nothing of it', async () => {
     const rig = await startBroker({ max_messages_per_sec: 50 });
     const loud = await client(rig);
-    await Promise.all(Array.from({ length: 100 }, () => loud.publishAsync('sensors/a/telemetry', 'x', { qos: 1 })));
-    // A burst is in debt for a second; what comes next waits for it.
     const startedMs = performance.now();
-    await loud.publishAsync('sensors/a/telemetry', 'x', { qos: 1 });
-    expect(performance.now() - startedMs).toBeGreaterThan(500);
-    expect(rig.messages).toHaveLength(101);
+    await Promise.all(Array.from({ length: 100 }, () => loud.publishAsync('sensors/a/telemetry', 'x', { qos: 1 })));
+    // A second's worth passes at once, the rest at the rate.
+    expect(performance.now() - startedMs).toBeGreaterThan(900);
+    expect(rig.messages).toHaveLength(100);
     expect(rig.refusals).toEqual(['slowed_down']);
   });
 

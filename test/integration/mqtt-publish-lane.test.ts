@@ -59,7 +59,11 @@ interface Device {
   send(...packets: readonly Buffer[]): Promise<void>;
 }
 
-async function connectDevice({ port }: Rig, clientId: string, keepalive = 0): Promise<Device> {
+async function connectDevice(
+  { port }: Rig,
+  clientId: string,
+  { keepalive = 0, will }: { readonly keepalive?: number; readonly will?: string } = {},
+): Promise<Device> {
   const socket = connect({ host: ADDRESS, port, noDelay: true });
   socket.on('error', () => {});
   ends.push(() => socket.destroy());
@@ -78,7 +82,11 @@ async function connectDevice({ port }: Rig, clientId: string, keepalive = 0): Pr
   });
   const closed = once(socket, 'close');
   await once(socket, 'connect');
-  socket.write(generate({ cmd: 'connect', protocolId: 'MQTT', protocolVersion: 4, clean: true, clientId, keepalive }));
+  const last = will !== undefined && {
+    will: { topic: will, payload: Buffer.from('the will'), qos: 0 as const, retain: false },
+  };
+  const hello = { cmd: 'connect', protocolId: 'MQTT', protocolVersion: 4, clean: true, clientId, keepalive } as const;
+  socket.write(generate({ ...hello, ...last }));
   await waitFor(() => others.length === 1, { everyMs: 1, what: 'the CONNACK' });
   others.length = 0;
   return {
@@ -311,6 +319,34 @@ describe('the end of a connection', () => {
     expect(rig.messages).toHaveLength(3);
   });
 
+  it.each([0, 1] as const)('comes after all that was sent before it, with QoS %i and a slow disk', async (qos) => {
+    const stored: string[] = [];
+    const rig = await startBroker(
+      {},
+      {
+        publishMessages: async (added) => {
+          await sleep(50);
+          stored.push(...added.map(({ body }) => Buffer.from(body).toString()));
+        },
+      },
+    );
+    const device = await connectDevice(rig, 'd', { will: 'sensors/a/telemetry' });
+    const say = (id: number, name: string): Buffer =>
+      generate({
+        ...{ cmd: 'publish', topic: `sensors/${name}/telemetry`, payload: `m${id}`, retain: false, dup: false },
+        ...(qos === 0 ? { qos } : { qos, messageId: id }),
+      });
+    await device.send(say(1, 'a'));
+    await waitFor(() => stored.length === 1, { everyMs: 1, what: 'the first message' });
+    // The device has closed its end before the second message is on disk.
+    device.socket.end(Buffer.concat([say(2, 'a'), say(3, 'b'), say(4, 'a'), DISCONNECT]));
+    await device.closed;
+    await waitFor(() => stored.length === 4, { what: 'every message' });
+    expect(stored).toEqual(['m1', 'm2', 'm3', 'm4']);
+    await sleep(100);
+    expect(stored).not.toContain('the will');
+  });
+
   it.each([
     ['a length that ends within the topic', Buffer.from([0x32, 3, 0, 9, 0x73])],
     ['no length of a topic', Buffer.from([0x32, 1, 0])],
@@ -356,7 +392,7 @@ describe('the end of a connection', () => {
 
   it('does not come for want of other packets: publishes count for the keep-alive time', async () => {
     const rig = await startBroker();
-    const device = await connectDevice(rig, 'd', 1);
+    const device = await connectDevice(rig, 'd', { keepalive: 1 });
     let isClosed = false;
     void device.closed.then(() => (isClosed = true));
     for (let id = 1; id <= 10; id += 1) {
@@ -387,6 +423,36 @@ describe('a subscriber', () => {
     await waitFor(() => device.acknowledged.length === 5, { what: 'five PUBACKs' });
     expect(heard).toEqual(['m3', 'm4']);
     expect(rig.messages).toHaveLength(5);
+  });
+});
+
+describe('a client that floods', () => {
+  it('is held to its rate whatever fits into one segment, and heard out after it has closed', async () => {
+    const rate = 400;
+    const times: number[] = [];
+    const rig = await startBroker(
+      { max_messages_per_sec: rate, topics: [{ topic: '{device_id}' }] },
+      {
+        publishMessages: (added) => {
+          for (const _message of added) times.push(performance.now());
+          return Promise.resolve();
+        },
+      },
+    );
+    const device = await connectDevice(rig, 'd', { will: 'a' });
+    const startedMs = performance.now();
+    const count = 1000;
+    const tiny = publish(0, { topic: 'a', payload: Buffer.alloc(0) });
+    expect(tiny).toHaveLength(5);
+    device.socket.end(Buffer.concat([...Array.from({ length: count }, () => tiny), DISCONNECT]));
+    await device.closed;
+    await waitFor(() => times.length >= count, { what: 'every message' });
+    const tooEarly = times.filter((atMs, index) => index > rate + ((atMs - startedMs) / 1000) * rate + 1);
+    expect(tooEarly).toEqual([]);
+    expect(times).toHaveLength(count);
+    // One second's worth at once, the rest at the rate, and not much slower.
+    expect((times.at(-1) ?? 0) - startedMs).toBeGreaterThan(1400);
+    expect(rig.refusals).toEqual(['slowed_down']);
   });
 });
 
