@@ -12,15 +12,15 @@ type Evaluate = (message: Message) => Value;
 export type Condition = (message: Message) => boolean;
 
 /** Names after `$`, lower case, as a route may ask for them. */
-const SYSTEM_PROPERTIES: Readonly<Record<string, Evaluate>> = {
-  connectiondeviceid: (message) => message.deviceId,
-  connectionmoduleid: (message) => message.moduleId,
-  contenttype: (message) => message.systemProperties.contentType,
-  contentencoding: (message) => message.systemProperties.contentEncoding,
-  correlationid: (message) => message.systemProperties.correlationId,
-  messageid: (message) => message.systemProperties.messageId,
-  userid: (message) => message.systemProperties.userId,
-};
+const SYSTEM_PROPERTIES: ReadonlyMap<string, Evaluate> = new Map<string, Evaluate>([
+  ['connectiondeviceid', (message) => message.deviceId],
+  ['connectionmoduleid', (message) => message.moduleId],
+  ['contenttype', (message) => message.systemProperties.contentType],
+  ['contentencoding', (message) => message.systemProperties.contentEncoding],
+  ['correlationid', (message) => message.systemProperties.correlationId],
+  ['messageid', (message) => message.systemProperties.messageId],
+  ['userid', (message) => message.systemProperties.userId],
+]);
 
 const FUNCTIONS: Readonly<Record<string, { readonly arity: number; readonly apply: (...values: Value[]) => Value }>> = {
   AS_NUMBER: { arity: 1, apply: asNumber },
@@ -61,8 +61,7 @@ function onStrings(a: Value, b: Value, apply: (a: string, b: string) => boolean)
 function applicationProperty(name: string): Evaluate {
   const lower = name.toLowerCase();
   return ({ properties }) => {
-    const exact = properties[name];
-    if (exact !== undefined) return exact;
+    if (Object.hasOwn(properties, name)) return properties[name];
     for (const key in properties) if (key.toLowerCase() === lower) return properties[key];
     return undefined;
   };
@@ -214,7 +213,7 @@ function reference(name: string, at: number): Evaluate {
   if (/^\$(body|twin)\b/i.test(name)) {
     throw new ConditionError(`${name}: conditions read application and system properties, not bodies or twins`, at);
   }
-  const system = SYSTEM_PROPERTIES[name.slice(1).toLowerCase()];
+  const system = SYSTEM_PROPERTIES.get(name.slice(1).toLowerCase());
   const application = applicationProperty(name.slice(1));
   // `$name` is the system property first, then the application property.
   return system === undefined ? application : (message) => system(message) ?? application(message);

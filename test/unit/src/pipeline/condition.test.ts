@@ -45,6 +45,13 @@ describe('condition', () => {
     ["STARTS_WITH(level, 'al') AND ENDS_WITH(level, 'rm') AND CONTAINS(level, 'lar')", true],
     ["UPPER(level) = 'ALARM' AND LENGTH(level) = 5", true],
     ['level', false],
+    // Names that every object of the language has are names like any other.
+    ["$__proto__ = 'x'", false],
+    ['IS_DEFINED($constructor)', false],
+    ['IS_DEFINED($__proto__)', false],
+    ['IS_DEFINED(constructor)', false],
+    ['IS_DEFINED(__proto__)', false],
+    ["toString = 'x' OR level = 'alarm'", true],
   ])('%s is %s', (text, expected) => {
     expect(compileCondition(text)(alarm)).toBe(expected);
   });
