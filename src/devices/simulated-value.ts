@@ -7,46 +7,48 @@ import type { PointValue } from '../core/reading.ts';
 /** What a quantity in a unit is like: about `mean`, give or take `swing`; or a counter that gains `perHour`. */
 type Habit = { readonly mean: number; readonly swing: number } | { readonly start: number; readonly perHour: number };
 
-const HABITS: Readonly<Record<string, Habit>> = {
-  V: { mean: 230, swing: 4 },
-  kV: { mean: 20, swing: 0.3 },
-  mV: { mean: 500, swing: 80 },
-  A: { mean: 6, swing: 3 },
-  mA: { mean: 12, swing: 5 },
-  W: { mean: 1400, swing: 600 },
-  kW: { mean: 14, swing: 6 },
-  var: { mean: 250, swing: 150 },
-  kvar: { mean: 2.5, swing: 1.5 },
-  VA: { mean: 1450, swing: 600 },
-  kVA: { mean: 14.5, swing: 6 },
-  Hz: { mean: 50, swing: 0.04 },
-  Wh: { start: 1_234_000, perHour: 1400 },
-  kWh: { start: 1234, perHour: 1.4 },
-  MWh: { start: 12, perHour: 0.0014 },
-  varh: { start: 123_000, perHour: 250 },
-  kvarh: { start: 123, perHour: 0.25 },
-  kVAh: { start: 1300, perHour: 1.45 },
-  VAh: { start: 1_300_000, perHour: 1450 },
-  h: { start: 4200, perHour: 1 },
-  'm³': { start: 820, perHour: 0.6 },
-  '°C': { mean: 22, swing: 3 },
-  '°F': { mean: 72, swing: 5 },
-  K: { mean: 295, swing: 3 },
-  '%': { mean: 50, swing: 20 },
-  bar: { mean: 3, swing: 0.3 },
-  mbar: { mean: 1013, swing: 6 },
-  hPa: { mean: 1013, swing: 6 },
-  Pa: { mean: 101_300, swing: 600 },
-  kg: { mean: 12, swing: 5 },
-  l: { mean: 2800, swing: 900 },
-  'l/min': { mean: 14, swing: 6 },
-  'm³/h': { mean: 0.9, swing: 0.5 },
-  rpm: { mean: 1450, swing: 40 },
-  '1/min': { mean: 1450, swing: 40 },
-  lx: { mean: 400, swing: 250 },
-  ppm: { mean: 600, swing: 150 },
-  '°': { mean: 0, swing: 20 },
-};
+const HABITS: ReadonlyMap<string, Habit> = new Map(
+  Object.entries({
+    V: { mean: 230, swing: 4 },
+    kV: { mean: 20, swing: 0.3 },
+    mV: { mean: 500, swing: 80 },
+    A: { mean: 6, swing: 3 },
+    mA: { mean: 12, swing: 5 },
+    W: { mean: 1400, swing: 600 },
+    kW: { mean: 14, swing: 6 },
+    var: { mean: 250, swing: 150 },
+    kvar: { mean: 2.5, swing: 1.5 },
+    VA: { mean: 1450, swing: 600 },
+    kVA: { mean: 14.5, swing: 6 },
+    Hz: { mean: 50, swing: 0.04 },
+    Wh: { start: 1_234_000, perHour: 1400 },
+    kWh: { start: 1234, perHour: 1.4 },
+    MWh: { start: 12, perHour: 0.0014 },
+    varh: { start: 123_000, perHour: 250 },
+    kvarh: { start: 123, perHour: 0.25 },
+    kVAh: { start: 1300, perHour: 1.45 },
+    VAh: { start: 1_300_000, perHour: 1450 },
+    h: { start: 4200, perHour: 1 },
+    'm³': { start: 820, perHour: 0.6 },
+    '°C': { mean: 22, swing: 3 },
+    '°F': { mean: 72, swing: 5 },
+    K: { mean: 295, swing: 3 },
+    '%': { mean: 50, swing: 20 },
+    bar: { mean: 3, swing: 0.3 },
+    mbar: { mean: 1013, swing: 6 },
+    hPa: { mean: 1013, swing: 6 },
+    Pa: { mean: 101_300, swing: 600 },
+    kg: { mean: 12, swing: 5 },
+    l: { mean: 2800, swing: 900 },
+    'l/min': { mean: 14, swing: 6 },
+    'm³/h': { mean: 0.9, swing: 0.5 },
+    rpm: { mean: 1450, swing: 40 },
+    '1/min': { mean: 1450, swing: 40 },
+    lx: { mean: 400, swing: 250 },
+    ppm: { mean: 600, swing: 150 },
+    '°': { mean: 0, swing: 20 },
+  }),
+);
 const ANYTHING: Habit = { mean: 50, swing: 25 };
 
 /** Periods of the two waves of a value; they have no common multiple that one would notice. */
@@ -103,7 +105,7 @@ function numberAt(
 
 /** A range that says more than the unit: a tank of 0 to 5000 l, a setpoint of 10 to 30 °C. */
 function habitOf(unit: string | undefined, min: number | undefined, max: number | undefined): Habit {
-  const known = unit === undefined ? undefined : HABITS[unit];
+  const known = unit === undefined ? undefined : HABITS.get(unit);
   const fits = (value: number): boolean => (min === undefined || value >= min) && (max === undefined || value <= max);
   if (known !== undefined && ('perHour' in known || fits(known.mean))) return known;
   if (min === undefined || max === undefined) return known ?? ANYTHING;

@@ -18,12 +18,14 @@ interface Property {
 
 const UNKNOWN: Property = { datatype: 'string', unit: undefined, settable: false };
 /** Data types (section "Payload"); Homie 3 has `integer`, `float`, `boolean`, `string`, `enum`, `color` as well. */
-const TYPES: Readonly<Record<string, ValueType>> = {
-  integer: 'number',
-  float: 'number',
-  boolean: 'boolean',
-  percent: 'number',
-};
+const TYPES: ReadonlyMap<string, ValueType> = new Map(
+  Object.entries({
+    integer: 'number',
+    float: 'number',
+    boolean: 'boolean',
+    percent: 'number',
+  }),
+);
 
 export function createHomie(): Dialect {
   const table = new PointTable();
@@ -126,11 +128,11 @@ function attributeChange(attribute: string, text: string): Partial<Property> | u
 }
 
 function reading(point: string, text: string, { datatype, unit }: Property): Reading {
-  return readingOf(point, text, TYPES[datatype] ?? 'string', unit);
+  return readingOf(point, text, TYPES.get(datatype) ?? 'string', unit);
 }
 
 function setText(device: string, point: string, value: PointValue, { datatype }: Property): string {
-  const type = TYPES[datatype];
+  const type = TYPES.get(datatype);
   const fits =
     type === 'boolean'
       ? typeof value === 'boolean'

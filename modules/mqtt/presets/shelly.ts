@@ -15,38 +15,42 @@ const GEN2_ID = /^shelly[a-z0-9]+-[0-9a-fA-F]+$/;
 /** Gen 1 says JSON on `announce` and `info` only. */
 const GEN1_VALUE =
   /^(relay|light|white|color|roller|emeter|input|sensor|ext_temperature|ext_humidity|temperature|temperature_f|overtemperature|voltage|temperature_status|longpush|input_event)(?:\/|$)/;
-const GEN1_UNITS: Readonly<Record<string, string>> = {
-  power: 'W',
-  reactive_power: 'var',
-  voltage: 'V',
-  current: 'A',
-  // Relays count watt-minutes, meters watt-hours.
-  energy: 'Wmin',
-  total: 'Wh',
-  total_returned: 'Wh',
-  temperature: '°C',
-  temperature_f: '°F',
-  humidity: '%',
-  battery: '%',
-  lux: 'lx',
-  ext_temperature: '°C',
-  ext_humidity: '%',
-};
-const GEN2_UNITS: Readonly<Record<string, string>> = {
-  apower: 'W',
-  act_power: 'W',
-  aprt_power: 'VA',
-  voltage: 'V',
-  current: 'A',
-  freq: 'Hz',
-  tC: '°C',
-  tF: '°F',
-  rh: '%',
-  total: 'Wh',
-  total_act_energy: 'Wh',
-  lux: 'lx',
-  percent: '%',
-};
+const GEN1_UNITS: ReadonlyMap<string, string> = new Map(
+  Object.entries({
+    power: 'W',
+    reactive_power: 'var',
+    voltage: 'V',
+    current: 'A',
+    // Relays count watt-minutes, meters watt-hours.
+    energy: 'Wmin',
+    total: 'Wh',
+    total_returned: 'Wh',
+    temperature: '°C',
+    temperature_f: '°F',
+    humidity: '%',
+    battery: '%',
+    lux: 'lx',
+    ext_temperature: '°C',
+    ext_humidity: '%',
+  }),
+);
+const GEN2_UNITS: ReadonlyMap<string, string> = new Map(
+  Object.entries({
+    apower: 'W',
+    act_power: 'W',
+    aprt_power: 'VA',
+    voltage: 'V',
+    current: 'A',
+    freq: 'Hz',
+    tC: '°C',
+    tF: '°F',
+    rh: '%',
+    total: 'Wh',
+    total_act_energy: 'Wh',
+    lux: 'lx',
+    percent: '%',
+  }),
+);
 /** Facts of a component that are no values of the process. */
 const GEN2_SKIPPED: ReadonlySet<string> = new Set([
   'id',
@@ -135,7 +139,7 @@ function gen1Kind(path: string, name: string): readonly [unit: string | undefine
   if (/^(?:relay|light|white|color)\/\d+$/.test(path)) return [undefined, 'boolean'];
   if (/^emeter\/\d+\/energy$/.test(path)) return ['Wmin', 'number'];
   const parent = path.split('/')[0] ?? '';
-  return [GEN1_UNITS[name] ?? (/^\d+$/.test(name) ? GEN1_UNITS[parent] : undefined), 'any'];
+  return [GEN1_UNITS.get(name) ?? (/^\d+$/.test(name) ? GEN1_UNITS.get(parent) : undefined), 'any'];
 }
 
 function gen2(
@@ -183,7 +187,7 @@ function componentReadings(component: string, status: Readonly<Record<string, un
 function objectReadings(
   status: Readonly<Record<string, unknown>>,
   path: string,
-  units: Readonly<Record<string, string>>,
+  units: ReadonlyMap<string, string>,
   depth = 0,
 ): readonly Reading[] {
   return Object.entries(status).flatMap(([name, value]) => {
@@ -194,8 +198,8 @@ function objectReadings(
 }
 
 /** Phases stand before the name: `a_voltage`, `total_current`. */
-function unitOf(name: string, units: Readonly<Record<string, string>>): string | undefined {
-  return units[name] ?? units[name.replace(/^(?:a|b|c|n|total)_/, '')];
+function unitOf(name: string, units: ReadonlyMap<string, string>): string | undefined {
+  return units.get(name) ?? units.get(name.replace(/^(?:a|b|c|n|total)_/, ''));
 }
 
 const GEN1_SWITCH = /^(relay|light|white|color)\/(\d+)$/;

@@ -14,21 +14,23 @@ const COMMAND = compileTopic('cmnd/{device_id}/#');
 const CONFIRM_MS = 3000;
 
 /** Units by name of a value (https://tasmota.github.io/docs/Sensors/ and …/MQTT/, sections on SENSOR). */
-const UNITS: Readonly<Record<string, string>> = {
-  Total: 'kWh',
-  Yesterday: 'kWh',
-  Today: 'kWh',
-  Power: 'W',
-  ApparentPower: 'VA',
-  ReactivePower: 'var',
-  Voltage: 'V',
-  Current: 'A',
-  Frequency: 'Hz',
-  Humidity: '%',
-  Illuminance: 'lx',
-  CarbonDioxide: 'ppm',
-  Distance: 'cm',
-};
+const UNITS: ReadonlyMap<string, string> = new Map(
+  Object.entries({
+    Total: 'kWh',
+    Yesterday: 'kWh',
+    Today: 'kWh',
+    Power: 'W',
+    ApparentPower: 'VA',
+    ReactivePower: 'var',
+    Voltage: 'V',
+    Current: 'A',
+    Frequency: 'Hz',
+    Humidity: '%',
+    Illuminance: 'lx',
+    CarbonDioxide: 'ppm',
+    Distance: 'cm',
+  }),
+);
 /** Of the state message; the rest of it (uptimes, Wi-Fi names) is no process value. */
 const STATE_POINT = /^(?:POWER\d{0,2}|Dimmer|CT|Speed|FanSpeed|Vcc|Heap|UptimeSec|LoadAvg)$/;
 const POWER = /^POWER\d{0,2}$/;
@@ -114,7 +116,7 @@ function sensorReadings(sensors: Readonly<Record<string, unknown>>): readonly Re
         ? temperature
         : /^(?:Pressure|SeaPressure)$/.test(name)
           ? pressure
-          : UNITS[name];
+          : UNITS.get(name);
       readings.push(readingOf(path, value, typeOf(name), unit));
     }
   };

@@ -64,6 +64,12 @@ describe('tasmota', () => {
     });
   });
 
+  it('gives a value with the name of what every object has no unit', () => {
+    expect(values(told(plug(), 'tele/p/SENSOR', { constructor: { toString: 1 } }))).toEqual({
+      'constructor.toString': 1,
+    });
+  });
+
   it('names the phases of a meter', () => {
     expect(values(told(plug(), 'tele/em/SENSOR', { ENERGY: { Power: [0, 12] } }))).toEqual({
       'ENERGY.Power.1 W': 0,
@@ -250,6 +256,12 @@ describe('homie', () => {
     told(dialect, 'homie/car/lights/intensity/$settable', 'true');
     expect(sent(dialect, 'car', 'lights/intensity', 40)).toEqual(['homie/car/lights/intensity/set 40']);
     expect(() => sent(dialect, 'car', 'lights/intensity', 'much')).toThrow(/type integer/);
+  });
+
+  it('takes a data type that it does not know for text', () => {
+    const dialect = preset('homie');
+    told(dialect, 'homie/car/lights/mode/$datatype', 'constructor');
+    expect(values(told(dialect, 'homie/car/lights/mode', '7'))).toEqual({ 'lights/mode': '7' });
   });
 });
 
