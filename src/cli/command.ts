@@ -12,7 +12,7 @@ export interface CommandContext {
   readonly heads: readonly HeadDefinition[];
   readonly web: WebDefinition;
   readonly version: string;
-  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly env: Record<string, string | undefined>;
   /** Writes to standard output; resolves when more may be written. */
   readonly out: (text: string) => void | Promise<void>;
   /** Writes to standard error. */

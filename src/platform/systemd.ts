@@ -25,8 +25,11 @@ export interface ServiceManager {
 
 export interface ServiceManagerOptions {
   readonly log: Logger;
-  /** The process's environment: NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID. */
-  readonly environment: Readonly<Record<string, string | undefined>>;
+  /**
+   * The process's environment: NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID. The socket is taken out of it: a program that we
+   * run, such as `timedatectl`, would speak to systemd in our name (sd_notify(3), `unset_environment`).
+   */
+  readonly environment: Record<string, string | undefined>;
   /** The program that sends. */
   readonly program?: string;
 }
@@ -38,6 +41,7 @@ const MICROSECONDS_PER_MS = 1000;
 export function createServiceManager(options: ServiceManagerOptions): ServiceManager {
   const { log, environment, program = 'systemd-notify' } = options;
   const socket = environment['NOTIFY_SOCKET'];
+  delete environment['NOTIFY_SOCKET'];
   // Later fields replace earlier ones of the same name, so what waits is bounded by the number of names.
   let waiting = new Map<string, string>();
   let sending: Promise<void> | undefined;
@@ -109,7 +113,7 @@ function oneLine(text: string): string {
   return text.replace(/\p{Cc}+/gu, ' ');
 }
 
-function watchdogMs(environment: ServiceManagerOptions['environment']): number | undefined {
+function watchdogMs(environment: Readonly<ServiceManagerOptions['environment']>): number | undefined {
   const { WATCHDOG_USEC: microseconds, WATCHDOG_PID: pid } = environment;
   if (pid !== undefined && pid !== String(process.pid)) return undefined;
   if (microseconds === undefined || !/^[1-9]\d*$/.test(microseconds)) return undefined;

@@ -2,7 +2,7 @@
 
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { connectControl } from '../../src/admin/control-client.ts';
@@ -46,8 +46,19 @@ describe('under systemd', () => {
     const config = directory.file('fieldpost.yaml');
     writeFileSync(config, 'web: { enabled: false }\n');
     const data = directory.file('data');
+    // The first program that is asked for the state of the clock.
+    const inherited = directory.file('inherited');
+    const programs = directory.directory('programs');
+    writeFileSync(
+      join(programs, 'chronyc'),
+      `#!/bin/sh\nenv > ${inherited}.new && mv ${inherited}.new ${inherited}\n`,
+      {
+        mode: 0o755,
+      },
+    );
     const environment = {
       ...process.env,
+      PATH: `${programs}:${process.env['PATH'] ?? ''}`,
       NOTIFY_SOCKET: directory.file('notify'),
       WATCHDOG_USEC: '1000000',
       RUNTIME_DIRECTORY: directory.directory('run'),
@@ -61,6 +72,11 @@ describe('under systemd', () => {
     expect(await control.health()).toMatchObject({ live: true, ready: true });
     await waitFor(() => (received.match(/WATCHDOG=1/g)?.length ?? 0) >= 3);
     expect(received).toMatch(/STATUS=\d+ messages? waits?/);
+    // Where systemd itself says that the clock is right, no program is asked.
+    if (!existsSync('/run/systemd/timesync/synchronized')) {
+      await waitFor(() => existsSync(inherited));
+      expect(readFileSync(inherited, 'utf8')).not.toContain('NOTIFY_SOCKET');
+    }
     daemon.kill('SIGTERM');
     const [code] = (await once(daemon, 'exit')) as [number | null];
     expect(code).toBe(0);

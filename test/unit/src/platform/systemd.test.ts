@@ -66,6 +66,8 @@ describe('service manager', () => {
     const environment = { ...process.env, NOTIFY_SOCKET: socket, WATCHDOG_USEC: '20000000' };
     const manager = createServiceManager({ log, environment });
     expect(manager.watchdogMs).toBe(20_000);
+    // What is started from now on does not speak to systemd.
+    expect(environment).not.toHaveProperty('NOTIFY_SOCKET');
     manager.ready('Two adapters run.');
     await manager.flush();
     manager.alive('12 messages wait.\nREADY=0');
