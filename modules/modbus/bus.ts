@@ -35,6 +35,9 @@ export interface BusJob extends ExchangeOptions {
   readonly onSent?: (nowMs: number) => void;
 }
 
+/** Timers count in whole ms and may fire a fraction early. */
+const TIMER_TOLERANCE_MS = 2;
+
 interface WaitingJob extends BusJob {
   readonly resolve: (data: Uint8Array) => void;
   readonly reject: (error: unknown) => void;
@@ -202,11 +205,11 @@ export class Bus {
       }
     } catch (error) {
       const endMs = clock.monotonicMs();
-      if (hasTransactionIds || isGatewayError(error, 'GW_DISCONNECTED')) {
-        // No answer can be mistaken, or none has come.
-      } else if (endMs - nowMs >= timeoutMs) {
-        this.#lateAnswers.unanswered(unitId, request, timeoutMs, nowMs, endMs);
-      } else this.#lateAnswers.answered(unitId, request, nowMs, endMs);
+      if (!hasTransactionIds && !isGatewayError(error, 'GW_DISCONNECTED')) {
+        if (endMs - nowMs >= timeoutMs - TIMER_TOLERANCE_MS) {
+          this.#lateAnswers.unanswered(unitId, request, timeoutMs, nowMs, endMs);
+        } else this.#lateAnswers.answered(unitId, request, nowMs, endMs);
+      }
       job.reject(error);
     } finally {
       this.#connection.closeIfSilent(client);
