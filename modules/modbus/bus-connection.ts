@@ -32,8 +32,11 @@ export interface BusConnectionOptions {
   readonly connectDelayMs: number;
   /** How long requests wait for a connection that is being made. */
   readonly patienceMs: number;
-  /** Told after each connect, and of each failure to stay connected. */
-  readonly onConnected: () => void;
+  /**
+   * Told after each connect, and of each failure to stay connected.
+   * @param isSamePeer whether the last connection was left on a mere suspicion and made anew at once.
+   */
+  readonly onConnected: (isSamePeer: boolean) => void;
   readonly onDisconnected: (error: GatewayError) => void;
 }
 
@@ -48,6 +51,8 @@ const RETRY_SPREAD = 0.3;
 /** Requests in a row without a byte after which the connection is taken for half-open. */
 const SILENCE_LIMIT = 3;
 const SILENCE_LIMIT_MAX = 48;
+/** How much more silence is borne that began with a probe. */
+const AFTER_PROBE_FACTOR = 4;
 
 export class BusConnection {
   readonly #options: BusConnectionOptions;
@@ -82,7 +87,7 @@ export class BusConnection {
 
   /** What carries requests; undefined while there is no connection. */
   get client(): ModbusClient | undefined {
-    return this.#client;
+    return this.#client?.isOpen === true ? this.#client : undefined;
   }
 
   /** Whether a connection is about to be made, so that a request may wait for it. */
@@ -116,7 +121,7 @@ export class BusConnection {
   /** Ends a connection on which nothing is heard any more (half-open, or plugged in again under another name). */
   closeIfSilent(client: ModbusClient): void {
     if (client.answers > 0) this.#silenceLimit = SILENCE_LIMIT;
-    if (client.silences < this.#silenceLimit) return;
+    if (client.silences < this.#silenceLimit * (client.isAfterProbe ? AFTER_PROBE_FACTOR : 1)) return;
     const { opener } = this.#options;
     const count = client.silences;
     const reason = disconnectedFault(
@@ -126,6 +131,8 @@ export class BusConnection {
       // A new connection that hears nothing either says that the devices are dead, not the connection.
       this.#silenceLimit = Math.min(this.#silenceLimit * 2, SILENCE_LIMIT_MAX);
       this.#suspect = client;
+      // Requests wait for the new connection, which is at hand when there was nothing to it.
+      this.#hope();
       void client.close(reason);
       return;
     }
@@ -135,8 +142,10 @@ export class BusConnection {
   async #supervise(): Promise<void> {
     const { signal } = this.#stop;
     let failures = 0;
+    let isSamePeer = false;
     while (!signal.aborted) {
-      const client = await this.#connect();
+      const client = await this.#connect(isSamePeer);
+      isSamePeer = false;
       if (client === undefined) {
         failures += 1;
       } else {
@@ -145,6 +154,7 @@ export class BusConnection {
         // One that we left ourselves, on a suspicion, says nothing of whether a new one can be made.
         const wasSound = (client.answers > 0 && !client.isFlooded) || client === this.#suspect;
         failures = wasSound ? 0 : failures + 1;
+        isSamePeer = client === this.#suspect;
         if (signal.aborted) return;
         if (wasSound) this.#toldCode = undefined;
         this.#onLost(error ?? disconnectedFault(`${this.target}: the connection was lost.`), failures <= 1);
@@ -153,7 +163,7 @@ export class BusConnection {
     }
   }
 
-  async #connect(): Promise<ModbusClient | undefined> {
+  async #connect(isSamePeer: boolean): Promise<ModbusClient | undefined> {
     const { opener, createFramer, clock, frameLog, connectDelayMs, log } = this.#options;
     const { signal } = this.#stop;
     if (this.#error === undefined) this.#hope();
@@ -174,7 +184,7 @@ export class BusConnection {
     log.info({ target: opener.target }, 'The bus is connected.');
     this.#state = 'connected';
     this.#error = undefined;
-    this.#options.onConnected();
+    this.#options.onConnected(isSamePeer);
     return client;
   }
 

@@ -32,7 +32,8 @@ export interface BusPlace {
 }
 
 export interface BusListener {
-  busConnected(): void;
+  /** @param isSamePeer as in `BusConnectionOptions.onConnected`. */
+  busConnected(isSamePeer: boolean): void;
   busLost(error: GatewayError): void;
 }
 
@@ -109,8 +110,8 @@ export class BusSet {
       turnaroundMs: this.#config.turnaround_ms,
       connectDelayMs: this.#config.connect_delay_ms,
       patienceMs: Math.max(this.#config.timeout_ms, PATIENCE_MIN_MS) + this.#config.connect_delay_ms,
-      onConnected: () => {
-        for (const listener of listeners) listener.busConnected();
+      onConnected: (isSamePeer) => {
+        for (const listener of listeners) listener.busConnected(isSamePeer);
       },
       onDisconnected: (error) => {
         for (const listener of listeners) listener.busLost(error);

@@ -50,16 +50,15 @@ export class Bus {
   #waiting: WaitingJob[] = [];
   #isBusy = false;
   #cancelTimer = (): void => {};
+  #timerMs = 0;
   #extraGapMs = 0;
-  #progressMs: number;
 
   constructor(options: BusOptions) {
     this.#options = options;
-    this.#progressMs = options.clock.monotonicMs();
     this.#connection = new BusConnection({
       ...options,
-      onConnected: () => {
-        options.onConnected();
+      onConnected: (isSamePeer) => {
+        options.onConnected(isSamePeer);
         this.#pump();
       },
       onDisconnected: (error) => {
@@ -87,9 +86,13 @@ export class Bus {
     return this.#options.hasTransactionIds;
   }
 
-  /** Monotonic ms of its last sign of life: now while nothing waits for it. */
+  /** Monotonic ms of its last sign of life: now, unless an exchange or a wait should have ended by then. */
   get lastProgressMs(): number {
-    return this.#isBusy || this.#waiting.length > 0 ? this.#progressMs : this.#options.clock.monotonicMs();
+    const nowMs = this.#options.clock.monotonicMs();
+    const { client } = this.#connection;
+    if (client === undefined) return nowMs;
+    if (this.#isBusy) return Math.min(nowMs, client.deadlineMs ?? nowMs);
+    return this.#waiting.length > 0 ? Math.min(nowMs, this.#timerMs) : nowMs;
   }
 
   get isStopped(): boolean {
@@ -118,7 +121,6 @@ export class Bus {
     if (refusal !== undefined) return Promise.reject(refusal);
     return new Promise<Uint8Array>((resolve, reject) => {
       const waiting: WaitingJob = { ...job, resolve, reject };
-      if (this.#waiting.length === 0 && !this.#isBusy) this.#progressMs = this.#options.clock.monotonicMs();
       this.#waiting.push(signal === undefined ? waiting : this.#withdrawable(waiting, signal));
       this.#pump();
     });
@@ -163,6 +165,7 @@ export class Bus {
     const freeMs = client.lastActivityMs + Math.max(this.#options.gapMs, this.#extraGapMs, job.gapMs);
     const startMs = Math.max(readyMs, freeMs);
     this.#cancelTimer();
+    this.#timerMs = startMs;
     if (startMs > nowMs) {
       this.#cancelTimer = this.#options.clock.after(Math.ceil(startMs - nowMs), () => this.#pump());
       return;
@@ -192,7 +195,6 @@ export class Bus {
   async #perform(client: ModbusClient, job: WaitingJob, nowMs: number): Promise<void> {
     const { hasTransactionIds, turnaroundMs, clock } = this.#options;
     const { unitId, request, timeoutMs } = job;
-    this.#progressMs = nowMs;
     try {
       job.onSent?.(nowMs);
       if (unitId === BROADCAST_UNIT && !hasTransactionIds) {

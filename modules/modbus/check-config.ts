@@ -5,7 +5,7 @@ import { ADDRESS_MAX, isBitTable, isWritableTable, parseRegister, type RegisterA
 import type { PointConfig, PointType } from './config-point.ts';
 import type { TransportConfig } from './config-transport.ts';
 import type { DeviceConfig, ModbusConfig } from './config.ts';
-import { WRITE_REGISTERS_MAX } from './pdu.ts';
+import { BROADCAST_UNIT, WRITE_REGISTERS_MAX } from './pdu.ts';
 import { asTyped, integerRange } from './values-number.ts';
 import { pointSpan, pointType } from './values-shape.ts';
 
@@ -58,8 +58,11 @@ function checkTransport(transport: TransportConfig, report: Report): void {
 
 function checkDevice(device: DeviceConfig, transport: TransportConfig, report: Report): void {
   if (isSerial(transport)) {
-    if (device.unit_id < 1 || device.unit_id > SERIAL_UNIT_MAX) {
-      report(['unit_id'], `a device on a serial bus has a unit id of 1 to ${SERIAL_UNIT_MAX}, not ${device.unit_id}.`);
+    if (device.unit_id > SERIAL_UNIT_MAX) {
+      report(
+        ['unit_id'],
+        `a device on a serial bus has a unit id of 1 to ${SERIAL_UNIT_MAX}, or ${BROADCAST_UNIT} for a broadcast, not ${device.unit_id}.`,
+      );
     }
     for (const field of ['host', 'port'] as const) {
       if (device[field] !== undefined)
@@ -68,9 +71,19 @@ function checkDevice(device: DeviceConfig, transport: TransportConfig, report: R
   } else if (device.host === undefined && transportHost(transport) === undefined) {
     report([], 'no host: give the device a host, or one to the transport for all devices.');
   }
+  checkBroadcast(device, transport, report);
   const { probe_interval_min_ms: min, probe_interval_max_ms: max } = device.circuit_breaker;
   if (min > max) {
     report(['circuit_breaker', 'probe_interval_min_ms'], `must not be above probe_interval_max_ms (${max}).`);
+  }
+}
+
+function checkBroadcast(device: DeviceConfig, { kind }: TransportConfig, report: Report): void {
+  if (device.unit_id !== BROADCAST_UNIT || kind === 'tcp' || kind === 'tls') return;
+  for (const [name, { writable }] of Object.entries(device.points)) {
+    if (writable) continue;
+    const why = `nobody answers a broadcast (unit_id ${BROADCAST_UNIT}), so its points can only be written`;
+    report(['points', name], `${why}: make it \`writable: true\`.`);
   }
 }
 

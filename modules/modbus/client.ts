@@ -19,11 +19,14 @@ export interface ClientOptions {
 export interface ExchangeOptions {
   /** Asks whether anybody is there: silence then says nothing of the connection. */
   readonly isSearch?: boolean | undefined;
+  /** Asks one that was dead: silence then says little of the connection, nor does that of others right behind it. */
+  readonly isProbe?: boolean | undefined;
   /** Where its frames are recorded. */
   readonly capture?: CaptureWriter | undefined;
 }
 
 interface PendingExchange extends ExchangeOptions {
+  readonly deadlineMs: number;
   readonly resolve: (data: Uint8Array) => void;
   readonly reject: (error: unknown) => void;
   readonly cancelTimeout: () => void;
@@ -53,6 +56,7 @@ export class ModbusClient {
   #lastActivityMs: number;
   #answers = 0;
   #silences = 0;
+  #isAfterProbe = false;
   #isFlooded = false;
   #unaskedBytes = 0;
   #unaskedSinceMs = 0;
@@ -96,6 +100,23 @@ export class ModbusClient {
     return this.#silences;
   }
 
+  /**
+   * Whether the silences began with a probe. A gateway to a serial line waits for a dead device far longer than we do, and
+   * serves nobody meanwhile.
+   */
+  get isAfterProbe(): boolean {
+    return this.#isAfterProbe;
+  }
+
+  get isOpen(): boolean {
+    return this.#isOpen;
+  }
+
+  /** Monotonic ms at which the exchange under way ends at the latest; undefined while there is none. */
+  get deadlineMs(): number | undefined {
+    return this.#pending?.deadlineMs;
+  }
+
   /** The peer sent without end and without being asked; the connection was closed for it. */
   get isFlooded(): boolean {
     return this.#isFlooded;
@@ -123,7 +144,8 @@ export class ModbusClient {
     const limitMs = timeoutMs + chars * opener.charMs;
     return new Promise<Uint8Array>((resolve, reject) => {
       const cancelTimeout = clock.after(limitMs, () => this.#onTimeout(limitMs));
-      this.#pending = { ...exchangeOptions, resolve, reject, cancelTimeout };
+      const deadlineMs = clock.monotonicMs() + limitMs;
+      this.#pending = { ...exchangeOptions, deadlineMs, resolve, reject, cancelTimeout };
       this.#heardSinceRequest = false;
       this.#unaskedBytes = 0;
       exchangeOptions.capture?.record('tx', bytes);
@@ -165,6 +187,8 @@ export class ModbusClient {
     this.#pending?.capture?.record('rx', bytes);
     this.#lastActivityMs = Math.max(this.#lastActivityMs, nowMs);
     this.#heardSinceRequest = true;
+    // Also what comes too late shows that the connection lives.
+    this.#silences = 0;
     let answer: Buffer | undefined;
     try {
       answer = this.#framer.receive(bytes);
@@ -177,7 +201,6 @@ export class ModbusClient {
     const pending = this.#take();
     if (pending === undefined) return;
     this.#answers += 1;
-    this.#silences = 0;
     try {
       pending.resolve(this.#codec.decode(answer));
     } catch (error) {
@@ -201,8 +224,10 @@ export class ModbusClient {
   }
 
   #onTimeout(limitMs: number): void {
-    if (this.#heardSinceRequest) this.#silences = 0;
-    else if (this.#pending?.isSearch !== true) this.#silences += 1;
+    if (!this.#heardSinceRequest && this.#pending?.isSearch !== true) {
+      if (this.#silences === 0) this.#isAfterProbe = this.#pending?.isProbe === true;
+      this.#silences += 1;
+    }
     const error = timeoutFault(limitMs, this.#framer.giveUp());
     this.#fail(error);
     this.#closeIfLost(error);

@@ -124,12 +124,14 @@ export class DeviceService implements BusListener {
     await this.#device.capture?.close();
   }
 
-  busConnected(): void {
-    this.#device.reconnected();
+  busConnected(isSamePeer: boolean): void {
+    if (!isSamePeer) this.#device.reconnected();
+    if (this.#groups.length === 0) this.#device.report('good');
     for (const { group } of this.#groups) group.reconnected();
   }
 
   busLost(): void {
+    if (this.#groups.length === 0) this.#device.report('offline', 'disconnected');
     for (const { group } of this.#groups) group.lost('disconnected');
   }
 
@@ -157,7 +159,7 @@ export class DeviceService implements BusListener {
 
   #createGroups(points: readonly CompiledPoint[]): readonly TimedGroup[] {
     const { config, context, place, stop } = this.#options;
-    // Nobody answers a broadcast: such a device can only be written.
+    // Nobody answers a broadcast: such a device can only be written, and is as good as its bus.
     if (config.unit_id === BROADCAST_UNIT && !place.bus.answersBroadcast) return [];
     const periods = new Map<number, CompiledPoint[]>();
     for (const point of points) {

@@ -33,6 +33,7 @@ export interface DeviceRequest {
   readonly onSent?: (nowMs: number) => void;
   /** Default: the device's. */
   readonly retries?: number;
+  readonly isProbe?: boolean;
 }
 
 /** Exceptions by which a gateway on the way says that the device behind it did not answer (section 7). */
@@ -124,7 +125,7 @@ export class ModbusDevice {
     if (nowMs < this.#breaker.nextProbeMs || !this.#probeTurn.take(this, nowMs)) return false;
     try {
       this.#probeRequest ??= request;
-      await this.request(this.#probeRequest, { ...options, retries: 0 });
+      await this.request(this.#probeRequest, { ...options, retries: 0, isProbe: true });
     } catch {
       // What the fault was is in the breaker: an exception is an answer too.
     }
@@ -165,6 +166,7 @@ export class ModbusDevice {
           priority: options.priority,
           dueMs: options.dueMs,
           capture: this.capture,
+          isProbe: options.isProbe,
           onSent: (nowMs) => {
             sentMs = nowMs;
             options.onSent?.(nowMs);

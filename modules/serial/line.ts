@@ -85,7 +85,8 @@ export class SerialLine {
   #replayed: LineListener | undefined;
   #lastActivityMs = Number.NEGATIVE_INFINITY;
   #settledMs = Number.NEGATIVE_INFINITY;
-  #progressMs: number;
+  /** Monotonic ms by which what it waits for has ended. */
+  #aliveUntilMs = 0;
   #cancelPump = (): void => {};
   #cancelSilence = (): void => {};
   #isStopped = false;
@@ -93,17 +94,16 @@ export class SerialLine {
   constructor(options: LineOptions) {
     this.#options = options;
     this.wire = options.wire;
-    this.#progressMs = options.context.clock.monotonicMs();
     this.#framer = new Framer({
       ...options.framing,
       sink: { onFrame: (frame) => this.#onFrame(frame), onFault: (reason, bytes) => this.#onFault(reason, bytes) },
     });
   }
 
-  /** Monotonic ms of its last sign of life: now while nothing waits for it. */
+  /** Monotonic ms of its last sign of life: now, unless an exchange or a wait should have ended by then. */
   get lastProgressMs(): number {
     const isIdle = this.#current === undefined && this.#waiting.length === 0;
-    return isIdle ? this.#options.context.clock.monotonicMs() : this.#progressMs;
+    return isIdle ? this.#nowMs() : Math.min(this.#nowMs(), this.#aliveUntilMs);
   }
 
   /** In the order in which they are asked whether they take a frame. */
@@ -160,7 +160,6 @@ export class SerialLine {
     if (!this.wire.isOpen || this.wire.isReplay) return Promise.reject(this.#closedFault());
     const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
     const waiting: WaitingJob = { ...job, resolve, reject };
-    if (this.#waiting.length === 0 && this.#current === undefined) this.#progressMs = this.#nowMs();
     this.#waiting.push(waiting);
     const withdraw = (): void => {
       const index = this.#waiting.indexOf(waiting);
@@ -189,6 +188,7 @@ export class SerialLine {
     const nowMs = this.#nowMs();
     const startMs = Math.max(this.#lastActivityMs + this.#options.gapMs, this.#settledMs);
     this.#cancelPump();
+    this.#aliveUntilMs = startMs;
     if (startMs > nowMs) {
       this.#cancelPump = this.#options.context.clock.after(Math.ceil(startMs - nowMs), () => this.#pump());
       return;
@@ -199,7 +199,7 @@ export class SerialLine {
   }
 
   #send(job: WaitingJob, nowMs: number): void {
-    this.#progressMs = nowMs;
+    this.#aliveUntilMs = nowMs + job.timeoutMs;
     // What came before cannot be the answer, nor the beginning of it.
     if (this.#listeners.length === 0) this.#framer.reset();
     this.wire.write(job.bytes);

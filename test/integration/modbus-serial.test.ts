@@ -218,6 +218,8 @@ describe('broadcasts', () => {
       { timeout_ms: 500, retries: 0, turnaround_ms: 150 },
     );
     await waitFor(() => recording.state(METER) === 'good');
+    // What the dispatcher asks for before it sends a command down.
+    expect(recording.state('all')).toBe('good');
     expect(await adapter?.write?.({ deviceId: 'all' as DeviceId, point: 'setpoint', value: 9 }, NEVER)).toEqual({
       quality: { level: 'uncertain', reason: 'broadcast' },
     });
@@ -228,6 +230,8 @@ describe('broadcasts', () => {
     const sent = server.requests.find(({ unitId, functionCode }) => unitId === 0 && functionCode === 6);
     expect(all.holding[5]).toBe(9);
     expect(next.atMs - (sent?.atMs ?? 0)).toBeGreaterThanOrEqual(140);
+    await line.unplug();
+    await waitFor(() => recording.state('all') === 'offline');
   });
 });
 

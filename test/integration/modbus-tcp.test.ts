@@ -6,6 +6,7 @@ import { createServer, type AddressInfo } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { ModbusAdapter } from '../../modules/modbus/adapter.ts';
 import { isGatewayError } from '../../src/core/errors.ts';
+import { SystemClock } from '../../src/platform/clock.ts';
 import { waitFor } from '../support/wait.ts';
 import {
   adapterFor,
@@ -404,6 +405,45 @@ describe('connections', () => {
     expect(accepted).toBeGreaterThanOrEqual(2);
     expect(accepted).toBeLessThanOrEqual(6);
     expect(recording.quality('meter', 'voltage')).toBe('bad:disconnected');
+  });
+
+  it('keeps the connection to a gateway that waits long for a dead unit, and its other units', async () => {
+    let line = Promise.resolve();
+    server.answer = (request) => {
+      const answer = line.then(async () => {
+        await new Promise((resolve) => setTimeout(resolve, request.unitId === 2 ? 450 : 2));
+        return request.unitId === 2 ? exception(request, 11) : addresses(request);
+      });
+      line = answer.then(() => {});
+      return answer;
+    };
+    const device = (unitId: number): object => ({
+      unit_id: unitId,
+      poll_interval_ms: 50,
+      points: POINT,
+      circuit_breaker: { failures: 20, probe_interval_min_ms: 100, probe_interval_max_ms: 400 },
+    });
+    const dead = {
+      ...device(2),
+      circuit_breaker: { failures: 1, probe_interval_min_ms: 100, probe_interval_max_ms: 400 },
+    };
+    start({ one: device(1), two: dead, three: device(3) });
+    const asked = (): number => server.requests.filter(({ unitId }) => unitId === 2).length;
+    // Until it is known to be dead the silence may be the connection's.
+    await waitFor(() => asked() >= 3, { timeoutMs: 30_000 });
+    const { accepted } = server;
+    await waitFor(() => asked() >= 8, { timeoutMs: 30_000 });
+    expect(server.accepted).toBe(accepted);
+    expect(recording.states.filter(({ reason }) => reason === 'disconnected')).toEqual([]);
+  });
+
+  it('gives a sign of life while it waits as long as it may', async () => {
+    server.answer = () => undefined;
+    const running = start(meter(), { timeout_ms: 700, retries: 0 });
+    await waitFor(() => server.requests.length === 1);
+    const sentMs = performance.now();
+    await waitFor(() => performance.now() - sentMs > 400);
+    expect(new SystemClock().monotonicMs() - (running.lastProgressMs?.() ?? 0)).toBeLessThan(200);
   });
 
   it('gives devices with hosts of their own connections of their own', async () => {

@@ -121,7 +121,7 @@ describe('the check', () => {
     ],
     [
       { ...serial, device: { unit_id: 0 } },
-      'devices.d.unit_id: a device on a serial bus has a unit id of 1 to 247, not 0',
+      'devices.d.points.p: nobody answers a broadcast (unit_id 0), so its points can only be written',
     ],
     [{ ...serial, device: { unit_id: 248 } }, 'devices.d.unit_id: a device on a serial bus'],
     [{ ...serial, device: { host: 'h' } }, 'devices.d.host: only for tcp, tls and rtu_over_tcp'],
