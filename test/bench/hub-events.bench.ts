@@ -47,7 +47,7 @@ export async function run(context: BenchContext): Promise<readonly BenchRow[]> {
   await using hubConsumer = await startConsumer(caPath, target.amqpsPort);
   await using bareConsumer = await startConsumer(caPath, bare.port);
 
-  const count = (context.quick ? 200 : 1000) * DEVICES;
+  const count = (context.quick ? 400 : 1000) * DEVICES;
   const rounds = context.quick ? 3 : 5;
   const subject = (): Promise<number> => throughHub(target, hubConsumer, count);
   const other = (): Promise<number> => fromBareSender(bare.child, bareConsumer, count);
@@ -153,7 +153,7 @@ async function startConsumer(caPath: string, port: number): Promise<Consumer> {
   return {
     async receive(count) {
       child.send({ count });
-      const report = await child.next(isReceived, 300_000);
+      const report = await child.next(isReceived, 120_000);
       // Each process counts from its own start.
       const shiftMs = report.originMs - performance.timeOrigin;
       return { endMs: report.endMs + shiftMs, latenciesMs: report.latenciesMs.map((ms) => ms + shiftMs) };

@@ -11,7 +11,10 @@ const [address = '127.0.0.1', certificate = '', key = '', partitionsText = '4', 
   process.argv.slice(2);
 const partitions = Number(partitionsText);
 const random = Buffer.alloc(Number(bodyBytes), Math.random().toString(36));
-const links: { readonly sender: Sender; readonly partition: number; left: number; sent: number }[] = [];
+const links: { readonly sender: Sender; readonly partition: number }[] = [];
+/** Of each partition, told and sent. */
+let told = 0;
+const sent = Array.from({ length: partitions }, () => 0);
 const replies = new Map<string, Sender>();
 
 const { message, types } = rhea;
@@ -41,11 +44,10 @@ function event(partition: number, number: number): Parameters<Sender['send']>[0]
 }
 
 function sendWhatFits(): void {
-  for (const link of links) {
-    while (link.left > 0 && link.sender.sendable()) {
-      link.left -= 1;
-      link.sender.send(event(link.partition, link.sent));
-      link.sent += 1;
+  for (const { sender, partition } of links) {
+    for (let number = sent[partition] ?? 0; number < told && sender.sendable(); number += 1) {
+      sender.send(event(partition, number));
+      sent[partition] = number + 1;
     }
   }
 }
@@ -56,11 +58,12 @@ container.on('sender_open', ({ sender }: EventContext) => {
   sender.set_source(sender.source);
   sender.set_target(sender.target);
   if (source === '$cbs') {
-    replies.set(sender.target?.address ?? '', sender);
+    // The SDK calls the link by the address to reply to.
+    replies.set(sender.name, sender);
     return;
   }
   const partition = Number(/Partitions\/(\d+)$/.exec(source)?.[1] ?? 0);
-  links.push({ sender, partition, left: 0, sent: 0 });
+  links.push({ sender, partition });
 });
 container.on('receiver_open', ({ receiver }: EventContext) => receiver?.set_target(receiver.target));
 container.on('message', ({ message: request }: EventContext) => {
@@ -74,8 +77,7 @@ container.on('message', ({ message: request }: EventContext) => {
 container.on('sendable', sendWhatFits);
 
 onCommand((command) => {
-  const each = (command as { readonly count: number }).count / partitions;
-  for (const link of links) link.left += each;
+  told += (command as { readonly count: number }).count / partitions;
   sendWhatFits();
 });
 const server = container.listen({
