@@ -44,9 +44,9 @@ else
   entry=$root/dist/main.mjs
 fi
 # Memory of the daemon (boards have little). A young generation of 4 MB keeps the throughput of V8's 16; what starting took
-# is given back by one collection afterwards, hence --expose-gc, the code of what ran only then too (1.5 MB); one malloc arena,
-# trimmed early, saves 3 MB, two helper threads of V8's in place of four 0.3 MB. The heap may take a quarter of the RAM, 128
-# to 1024 MiB, unless NODE_OPTIONS says otherwise.
+# is given back by one collection afterwards, hence --expose-gc, the code of what ran only then too, compiled in whatever way
+# (3 MB); one malloc arena, trimmed early, saves 3 MB, two helper threads of V8's in place of four 0.3 MB. The heap may take
+# a quarter of the RAM, 128 to 1024 MiB, unless NODE_OPTIONS says otherwise.
 heap=
 case ${NODE_OPTIONS:-} in
   *max-old-space-size*) ;;
@@ -60,4 +60,4 @@ case ${NODE_OPTIONS:-} in
 esac
 export MALLOC_ARENA_MAX="${MALLOC_ARENA_MAX:-1}" MALLOC_TRIM_THRESHOLD_="${MALLOC_TRIM_THRESHOLD_:-131072}"
 # shellcheck disable=SC2086 # $heap is one word or none
-exec "$node" --max-semi-space-size=4 --v8-pool-size=2 --bytecode-old-age=1 --expose-gc $heap --disable-warning=ExperimentalWarning "$entry" "$@"
+exec "$node" --max-semi-space-size=4 --v8-pool-size=2 --bytecode-old-age=1 --flush-baseline-code --expose-gc $heap --disable-warning=ExperimentalWarning "$entry" "$@"

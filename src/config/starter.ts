@@ -68,24 +68,22 @@ adapters:
           weight: { unit: kg }
           limit: { unit: kg, min: 0, max: 150, write: { template: "L{value:06.2f}\\r\\n", response: '^OK' } }
 
-# Azure IoT Hub on this machine, beside or instead of an upstream. Devices of the site are its devices; devices and back ends on
-# the SDKs of Azure IoT Hub connect with what \`fieldpost hub connection-string\` prints. The SDKs know no other ports than these;
-# where 443 may not be opened (it needs root, or the right to open ports below 1024) the hub goes on without HTTPS, and says so.
-# hub:
-#   enabled: true
-#   host_name: localhost
-#   mqtts_port: 8883
-#   amqps_port: 5671
-#   https_port: 443
+# Where everything goes: Azure IoT Hub on this machine. Devices of the site are its devices; devices and back ends on the SDKs of
+# Azure IoT Hub connect with what \`fieldpost hub connection-string\` prints. The SDKs know no other ports than these; where 443
+# may not be opened (it needs root, or the right to open ports below 1024) the hub goes on without HTTPS, and says so.
+hub:
+  enabled: true
+  host_name: localhost
+  mqtts_port: 8883
+  amqps_port: 5671
+  https_port: 443
 
-# Where everything goes: a broker inside the gateway, for a first look. For a real one:
+# To a real broker, beside the hub or instead of it:
 #   upstream:
 #     type: mqtt
 #     url: mqtts://broker.example:8883
 #     username: plant-7
 #     password: !env BROKER_PASSWORD
-upstream:
-  type: local
 
 # The page with live values and the outbox.
 web: { address: 127.0.0.1, port: 8080 }

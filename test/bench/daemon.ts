@@ -34,6 +34,7 @@ export const RUNTIME_FLAGS: readonly string[] = [
   '--max-semi-space-size=4',
   '--v8-pool-size=2',
   '--bytecode-old-age=1',
+  '--flush-baseline-code',
   '--expose-gc',
 ];
 export const RUNTIME_ENVIRONMENT = { MALLOC_ARENA_MAX: '1', MALLOC_TRIM_THRESHOLD_: '131072' } as const;

@@ -40,7 +40,7 @@ async function starter(context: BenchContext): Promise<BenchRow> {
   const sitePort = await freePort();
   const config = replaced(starterConfig(), [
     [/port: 5020/g, `port: ${sitePort}`],
-    [/type: local/, `type: local\n  listen: { port: ${await freePort()} }`],
+    [/host_name: localhost/, `address: ${ADDRESS}\n  host_name: localhost`],
     [/address: 127\.0\.0\.1, port: 8080/, `address: ${ADDRESS}, port: ${web.split(':')[1]}`],
   ]);
   await using daemon = spawnDaemon({ ...context, directory: join(context.directory, 'starter'), config, web });

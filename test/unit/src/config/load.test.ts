@@ -118,7 +118,7 @@ web: { port: 8080, address: 127.0.0.1 }
     const { config, warnings } = load(starterConfig(), { catalogue: new ModuleCatalogue(MODULES), checkCondition });
     expect(warnings).toEqual([]);
     expect(config.adapters.map(({ type }) => type)).toEqual(['simulator', 'modbus', 'mqtt', 'serial']);
-    expect([config.upstream?.type, config.hub]).toEqual(['local', undefined]);
+    expect([config.upstream, config.hub?.hostName]).toEqual([undefined, 'localhost']);
   });
 });
 
