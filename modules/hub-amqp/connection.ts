@@ -24,7 +24,7 @@ import { DeviceLinks, type DeviceLinkKind } from './device-links.ts';
 import { amqpErrorOf, endError, noSuchAddress } from './errors.ts';
 import { demandEventHub, partitionPlace } from './events-address.ts';
 import { answerManagement } from './events-management.ts';
-import { injectFault } from './fault-injection.ts';
+import { createFaults } from './fault-injection.ts';
 import { Grants, type Grant, type LinkFacts } from './grants.ts';
 import { positionOf, sendEvents } from './partition-link.ts';
 import type { PartitionReaders } from './partition-readers.ts';
@@ -97,9 +97,9 @@ export class HubConnection {
     for (const link of this.#grants.ended(session.grant, item.sessionId, item.reason)) link.close(error);
   }
 
-  /** The hub stops: clients come again later. */
+  /** The hub stops: clients come again later. Without an error: at `amqp:connection:forced` the SDK for Node gives up for good. */
   stop(): void {
-    this.#amqp.close({ condition: 'amqp:connection:forced', description: 'The hub stops.' });
+    this.#amqp.close();
   }
 
   destroy(): void {
@@ -253,10 +253,7 @@ export class HubConnection {
       clock,
       inFlight: this.#inFlight,
       onFault: faultInjection
-        ? (properties, delivery) => {
-            const targets = { connection: this.#amqp, device, cbs: () => this.#cbsPair(), clock };
-            return injectFault(properties, delivery, targets);
-          }
+        ? createFaults({ connection: this.#amqp, device: () => device, cbs: () => this.#cbsPair(), clock })
         : undefined,
     }));
     this.#onGone(link, () => device.removed(link));

@@ -123,6 +123,9 @@ class ServerConnection implements AmqpConnection, LinkHost {
     const wasOpen = this.#state === 'open';
     this.#state = 'closing';
     this.#isOrderly = error === undefined;
+    // The SDK of IoT Hub for Node detaches its links when it hears of the end, and waits 45 s for answers that cannot come any
+    // more; those of a session that has ended it lets go.
+    for (const session of this.#sessions.keys()) session.close();
     this.#endLinks();
     if (error !== undefined) this.#rhea.local.close.value[0] = typedError(this.library, error);
     this.#rhea.close();

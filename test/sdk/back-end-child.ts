@@ -5,12 +5,14 @@ import {
   earliestEventPosition,
   latestEventPosition,
   type EventPosition,
+  type PartitionContext,
   type ReceivedEventData,
   type Subscription,
 } from '@azure/event-hubs';
 import deviceSdk from 'azure-iot-device';
 import iotHub from 'azure-iothub';
 import { WebSocket } from 'ws';
+import { createCheckpointFile } from './checkpoint-file.ts';
 import { errorOf, serveCalls, tell, textOf } from './calls.ts';
 
 type SdkRegistry = InstanceType<typeof iotHub.Registry>;
@@ -37,6 +39,8 @@ export interface EventsRequest {
   readonly from?: 'earliest' | 'latest' | EventPosition;
   readonly ownerLevel?: number;
   readonly webSockets?: boolean;
+  /** Path of a file of checkpoints: reading goes on there, and each event that was told is noted there. */
+  readonly checkpoints?: string;
 }
 
 let registry: SdkRegistry | undefined;
@@ -88,11 +92,15 @@ function consumerOf({
   connectionString,
   group = '$Default',
   webSockets = false,
+  checkpoints,
 }: EventsRequest): EventHubConsumerClient {
-  return new EventHubConsumerClient(group, connectionString, {
+  const options = {
     ...(webSockets && { webSocketOptions: { webSocket: WebSocket } }),
     retryOptions: { maxRetries: 1, retryDelayInMs: 200, timeoutInMs: 10_000 },
-  });
+    ...(checkpoints !== undefined && { loadBalancingOptions: { updateIntervalInMs: 500 } }),
+  };
+  if (checkpoints === undefined) return new EventHubConsumerClient(group, connectionString, options);
+  return new EventHubConsumerClient(group, connectionString, createCheckpointFile(checkpoints), options);
 }
 
 function positionOf(from: EventsRequest['from'] = 'earliest'): EventPosition {
@@ -164,9 +172,11 @@ serveCalls({
   readEvents(request: EventsRequest) {
     const consumer = consumerOf(request);
     const handlers = {
-      processEvents(events: readonly ReceivedEventData[], { partitionId }: { readonly partitionId: string }) {
-        for (const event of events) tell('event', eventOf(event, partitionId));
-        return Promise.resolve();
+      async processEvents(events: readonly ReceivedEventData[], context: PartitionContext) {
+        for (const event of events) {
+          tell('event', eventOf(event, context.partitionId));
+          if (request.checkpoints !== undefined) await context.updateCheckpoint(event);
+        }
       },
       processError(error: Error) {
         tell('eventsError', errorOf(error));
