@@ -1,66 +1,91 @@
 // Faults that the vendor's own tests ask for by properties of a telemetry message. Only where the hub is configured so.
 
-import type { AmqpConnection, AmqpDelivery, AmqpLink, Clock } from '#sdk';
+import {
+  FAULT_REFUSALS,
+  faultRequest,
+  iotHubError,
+  type AmqpConnection,
+  type AmqpError,
+  type AmqpLink,
+  type Clock,
+} from '#sdk';
 import type { DeviceLinks } from './device-links.ts';
+import type { TelemetryFault } from './device-context.ts';
+import { amqpErrorOf } from './errors.ts';
 
 export interface FaultTargets {
   readonly connection: AmqpConnection;
-  readonly device: DeviceLinks;
+  readonly device: () => DeviceLinks;
   /** Links to `$cbs`, the way of requests and the way of answers. */
   readonly cbs: () => { readonly requests: AmqpLink | undefined; readonly answers: AmqpLink | undefined };
   readonly clock: Clock;
 }
 
-const CLOSED = { condition: 'amqp:connection:forced', description: 'A fault was injected.' };
-const DETACHED = { condition: 'amqp:link:detach-forced', description: 'A fault was injected.' };
+type Kill = (targets: FaultTargets, error: (condition: string) => AmqpError) => void;
 
-type Kill = (targets: FaultTargets) => void;
+const DETACHED = 'amqp:link:detach-forced';
 
-const kill = (link: AmqpLink | undefined): void => link?.close(DETACHED);
+function killLink(find: (targets: FaultTargets) => AmqpLink | undefined): Kill {
+  return (targets, error) => find(targets)?.close(error(DETACHED));
+}
 
 /** By the value of `AzIoTHub_FaultOperationType`. */
-const KILLS: Readonly<Record<string, Kill>> = {
-  KillTcp: ({ connection }) => connection.destroy(),
-  KillAmqpConnection: ({ connection }) => connection.close(CLOSED),
-  ShutDownAmqp: ({ connection }) => connection.close(),
-  KillAmqpSession: ({ connection, device }) => {
-    const link = device.link('device-events/receiver');
-    if (link !== undefined) connection.endSession(link.sessionNumber, DETACHED);
-  },
-  KillAmqpCBSLinkReq: ({ cbs }) => kill(cbs().requests),
-  KillAmqpCBSLinkResp: ({ cbs }) => kill(cbs().answers),
-  KillAmqpD2CLink: ({ device }) => kill(device.link('device-events/receiver')),
-  KillAmqpC2DLink: ({ device }) => kill(device.link('device-commands/sender')),
-  KillAmqpTwinLinkReq: ({ device }) => kill(device.link('device-twin/receiver')),
-  KillAmqpTwinLinkResp: ({ device }) => kill(device.link('device-twin/sender')),
-  KillAmqpMethodReqLink: ({ device }) => kill(device.link('device-methods/sender')),
-  KillAmqpMethodRespLink: ({ device }) => kill(device.link('device-methods/receiver')),
-};
+const KILLS: ReadonlyMap<string, Kill> = new Map([
+  ['KillTcp', ({ connection }) => connection.destroy()],
+  // A condition at which the SDKs connect again; at `amqp:connection:forced` the one for Node does not.
+  ['KillAmqpConnection', ({ connection }, error) => connection.close(error('amqp:internal-error'))],
+  ['ShutDownAmqp', ({ connection }) => connection.close()],
+  [
+    'KillAmqpSession',
+    ({ connection, device }, error) => {
+      const link = device().link('device-events/receiver');
+      if (link !== undefined) connection.endSession(link.sessionNumber, error(DETACHED));
+    },
+  ],
+  ['KillAmqpCBSLinkReq', killLink(({ cbs }) => cbs().requests)],
+  ['KillAmqpCBSLinkResp', killLink(({ cbs }) => cbs().answers)],
+  ['KillAmqpD2CLink', killLink(({ device }) => device().link('device-events/receiver'))],
+  ['KillAmqpC2DLink', killLink(({ device }) => device().link('device-commands/sender'))],
+  ['KillAmqpTwinLinkReq', killLink(({ device }) => device().link('device-twin/receiver'))],
+  ['KillAmqpTwinLinkResp', killLink(({ device }) => device().link('device-twin/sender'))],
+  ['KillAmqpMethodReqLink', killLink(({ device }) => device().link('device-methods/sender'))],
+  ['KillAmqpMethodRespLink', killLink(({ device }) => device().link('device-methods/receiver'))],
+] satisfies readonly (readonly [string, Kill])[]);
 
-/** Refusals of the message itself. */
-const REFUSALS: Readonly<Record<string, string>> = {
-  InvokeThrottling: 'com.microsoft:device-container-throttled',
-  InvokeMaxMessageQuota: 'amqp:resource-limit-exceeded',
-  InvokeAuthError: 'amqp:unauthorized-access',
-};
+interface Refusing {
+  readonly error: Error;
+  /** Monotonic ms. */
+  readonly fromMs: number;
+  readonly untilMs: number;
+}
 
-/** Obeys a message that asks for a fault; returns whether it was one. */
-export function injectFault(
-  properties: Readonly<Record<string, string>>,
-  delivery: AmqpDelivery,
-  targets: FaultTargets,
-): boolean {
-  const type = properties['AzIoTHub_FaultOperationType'] ?? '';
-  const condition = Object.hasOwn(REFUSALS, type) ? REFUSALS[type] : undefined;
-  if (condition !== undefined) {
-    delivery.reject({ condition, description: 'A fault was injected.' });
+/** What obeys messages of one device that ask for faults, and refuses others while a fault lasts. */
+export function createFaults(targets: FaultTargets): TelemetryFault {
+  const { clock } = targets;
+  let refusing: Refusing | undefined;
+
+  return (properties, delivery) => {
+    const nowMs = clock.monotonicMs();
+    const asked = faultRequest(properties);
+    if (asked === undefined) {
+      if (refusing === undefined || nowMs < refusing.fromMs || nowMs >= refusing.untilMs) return false;
+      delivery.reject(amqpErrorOf(refusing.error, clock));
+      return true;
+    }
+    const { type, reason, delayMs, durationMs } = asked;
+    const refusal = FAULT_REFUSALS.get(type);
+    if (refusal !== undefined) {
+      const fromMs = nowMs + delayMs;
+      refusing = { error: iotHubError(refusal, reason), fromMs, untilMs: fromMs + durationMs };
+      if (delayMs > 0) delivery.accept();
+      else delivery.reject(amqpErrorOf(refusing.error, clock));
+      return true;
+    }
+    const kill = KILLS.get(type);
+    if (kill === undefined) return false;
+    delivery.accept();
+    // Not before the client has heard that its request was taken.
+    clock.after(Math.max(1, delayMs), () => kill(targets, (condition) => ({ condition, description: reason })));
     return true;
-  }
-  const fault = Object.hasOwn(KILLS, type) ? KILLS[type] : undefined;
-  if (fault === undefined) return false;
-  delivery.accept();
-  const delaySecs = Number(properties['AzIoTHub_FaultOperationDelayInSecs'] ?? 0);
-  const delayMs = delaySecs > 0 && delaySecs <= 3600 ? delaySecs * 1000 : 1;
-  targets.clock.after(delayMs, () => fault(targets));
-  return true;
+  };
 }

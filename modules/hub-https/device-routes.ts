@@ -1,6 +1,14 @@
 // What devices do over HTTPS: send telemetry, and fetch and settle their commands (contract/device-http.md, sections 2 to 4).
 
-import { iotHubError, QUOTAS, type CommandOutcome, type Hub } from '#sdk';
+import {
+  FAULT_REFUSALS,
+  faultRequest,
+  iotHubError,
+  QUOTAS,
+  type CommandOutcome,
+  type Hub,
+  type TelemetryMessage,
+} from '#sdk';
 import { addCommandHeaders } from './command-headers.ts';
 import type { Call, Routes } from './routes.ts';
 import { BATCH_TYPE, readBatch, readMessage } from './telemetry-body.ts';
@@ -34,14 +42,31 @@ export function addDeviceRoutes(routes: Routes, hub: Hub): void {
   });
 }
 
-async function sendTelemetry(hub: Hub, { principal, ref, body, header, request, hungUp }: Call): Promise<void> {
+async function sendTelemetry(hub: Hub, call: Call): Promise<void> {
+  const { principal, ref, body, header, request, hungUp } = call;
   const isBatch = header('content-type')?.split(';')[0]?.trim().toLowerCase() === BATCH_TYPE;
   const messages = isBatch ? readBatch(body) : [readMessage(request.raw.rawHeaders, body)];
   const bytes = messages.reduce((sum, message) => sum + message.body.byteLength, 0);
   if (bytes > QUOTAS.device_message_bytes) {
     throw iotHubError('MessageTooLarge', `The request has ${bytes} bytes; the most is ${QUOTAS.device_message_bytes}.`);
   }
+  if (injectsFault(hub, call, messages)) return;
   await hub.telemetry.send(principal, ref, messages, hungUp());
+}
+
+/**
+ * Obeys a message that asks for a fault, which over HTTPS concerns its own request alone.
+ * @throws GatewayError GW_IOTHUB as asked for.
+ */
+function injectsFault(hub: Hub, { hubId, request }: Call, [first]: readonly TelemetryMessage[]): boolean {
+  if (!hub.hubs.some((one) => one.hubId === hubId && one.faultInjection)) return false;
+  const asked = first === undefined ? undefined : faultRequest(first.properties);
+  if (asked === undefined) return false;
+  const refusal = FAULT_REFUSALS.get(asked.type);
+  if (refusal !== undefined) throw iotHubError(refusal, asked.reason);
+  if (asked.type !== 'KillTcp') return false;
+  request.raw.socket.destroy();
+  return true;
 }
 
 async function receive(hub: Hub, { hubId, ref, reply }: Call): Promise<Buffer | undefined> {

@@ -10,6 +10,7 @@ import {
   type ClientPacket,
   type DoorConnection,
   type EndReason,
+  type FaultRequest,
   type HeadContext,
   type IotHubFault,
   type MqttServerPackets,
@@ -18,7 +19,6 @@ import {
   type ToSession,
 } from '#sdk';
 import { DeviceSession, willOf } from './device-session.ts';
-import type { ConnectionFault } from './fault-injection.ts';
 import { clientIdOf, connackOf, logIn, type LoginResult } from './login.ts';
 import { Refused } from './refused.ts';
 import type { LeftIds } from './sent-commands.ts';
@@ -301,7 +301,7 @@ export class HubConnection {
         this.#stopIfIdle();
       },
       failed: (fault, isEnd) => this.#notStored(fault, isEnd),
-      injectFault: (fault, delayMs) => this.#injectFault(fault, delayMs),
+      injectFault: (asked) => this.#injectFault(asked),
     });
     this.#session = { device, client, silenceMs: silenceOf(connect.keepalive ?? 0) };
     this.#reader.maxPacketBytes = PACKET_MAX_BYTES;
@@ -322,8 +322,8 @@ export class HubConnection {
     else this.end('misbehaved');
   }
 
-  #injectFault(fault: ConnectionFault, delayMs: number): void {
-    this.#options.context.clock.after(delayMs, () => this.end('lost', fault === 'ShutDownMqtt'));
+  #injectFault({ type, delayMs }: FaultRequest): void {
+    this.#options.context.clock.after(delayMs, () => this.end('lost', type === 'ShutDownMqtt'));
   }
 }
 

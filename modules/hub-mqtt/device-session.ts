@@ -3,6 +3,7 @@
 
 import {
   bagProperties,
+  faultRequest,
   iotHubErrorName,
   iotHubErrorOf,
   LIMITS,
@@ -16,6 +17,7 @@ import {
   type ClientConnect,
   type ClientPacket,
   type ClientPublish,
+  type FaultRequest,
   type HeadContext,
   type IdentityRef,
   type IotHubFault,
@@ -28,7 +30,6 @@ import {
 } from '#sdk';
 import { Acknowledgements } from './acknowledgements.ts';
 import { Deliveries } from './deliveries.ts';
-import { faultRequest, type ConnectionFault } from './fault-injection.ts';
 import { Refused } from './refused.ts';
 import type { LeftIds } from './sent-commands.ts';
 import { Subscriptions } from './subscriptions.ts';
@@ -38,6 +39,8 @@ import { TelemetryLane } from './telemetry-lane.ts';
 const COMMAND_WINDOW = 16;
 /** What a request for a twin costs of a client's room: its answer has up to twice 32 KB. */
 const TWIN_BYTES = 16 * 1024;
+/** Over MQTT the service knows these two; what is for AMQP has no effect. */
+const FAULTS: ReadonlySet<string> = new Set(['KillTcp', 'ShutDownMqtt']);
 const EMPTY = Buffer.alloc(0);
 
 export interface DeviceSessionOptions {
@@ -57,7 +60,7 @@ export interface DeviceSessionOptions {
   readonly moved: () => void;
   /** A message was not stored. */
   readonly failed: (fault: IotHubFault, isEnd: boolean) => void;
-  readonly injectFault: (fault: ConnectionFault, delayMs: number) => void;
+  readonly injectFault: (asked: FaultRequest) => void;
 }
 
 export class DeviceSession {
@@ -156,13 +159,13 @@ export class DeviceSession {
     const { ref, modelId } = this.#options;
     const message = messageOf(topic, packet, ref, modelId);
     const asked = this.#injectsFaults ? faultRequest(message.properties) : undefined;
-    if (asked === undefined) {
+    if (asked === undefined || !FAULTS.has(asked.type)) {
       this.#lane.add(message, packet.messageId, packet.packetBytes);
       return;
     }
     this.#lane.flush();
     this.#acknowledgements.done(this.#acknowledgements.begin([packet.messageId], 0));
-    this.#options.injectFault(asked.fault, asked.delayMs);
+    this.#options.injectFault(asked);
   }
 
   /** Never rejects. */

@@ -45,6 +45,7 @@ export * from '../platform/random.ts';
 export * from '../iothub/connection-string.ts';
 export * from '../iothub/errors.ts';
 export * from '../iothub/events-selector.ts';
+export * from '../iothub/fault-request.ts';
 export * from '../iothub/ids.ts';
 export * from '../iothub/link-addresses.ts';
 export * from '../iothub/property-bag.ts';

@@ -252,7 +252,7 @@ describe('AMQP of the local hub on the wire', () => {
     expect(await link.closed).toMatchObject({ condition: 'amqp:link:detach-forced' });
     const next = await client.sender('/devices/d1/messages/events');
     void next.send(fault('KillAmqpConnection'));
-    expect(await client.closed).toMatchObject({ condition: 'amqp:connection:forced' });
+    expect(await client.closed).toMatchObject({ condition: 'amqp:internal-error' });
   });
 
   const HEADER = Buffer.from('AMQP\0\x01\0\0', 'latin1');

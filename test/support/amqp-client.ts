@@ -49,6 +49,8 @@ export interface TestConnection extends Disposable {
   readonly closed: Promise<Refusal | undefined>;
   sender(address: string, options?: object): Promise<TestSender>;
   receiver(address: string, options?: object): Promise<TestReceiver>;
+  /** The links to `$cbs`, once a token was put. */
+  readonly cbs: { readonly requests: TestSender; readonly answers: TestReceiver } | undefined;
   /** Puts a token; resolves with the status of the answer. */
   putToken(audience: string, token: string): Promise<number>;
 }
@@ -121,6 +123,9 @@ export async function connectAmqp({ host, port, hostName, options }: ConnectOpti
     closed,
     sender,
     receiver,
+    get cbs() {
+      return cbs;
+    },
     async putToken(audience, token) {
       cbs ??= { requests: await sender('$cbs'), answers: await receiver('$cbs') };
       const { requests, answers } = cbs;
