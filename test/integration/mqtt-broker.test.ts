@@ -134,6 +134,25 @@ describe('publishing', () => {
     expect(rig.messages).toEqual([]);
   });
 
+  it('lets only who may be every device tell all devices of a preset something', async () => {
+    const rig = await startBroker({ presets: ['shelly', 'homie'] });
+    const pump = await client(rig, { username: 'pump-3', password: 'pump-secret' });
+    const heard: string[] = [];
+    pump.on('message', (topic) => void heard.push(topic));
+    await pump.subscribeAsync(['shellies/command', 'homie/$broadcast/#']);
+    for (const topic of ['shellies/command', 'homie/$broadcast/alert']) {
+      const thief = await client(rig, { username: 'pump-3', password: 'pump-secret', clientId: 'thief' });
+      const gone = closed(thief);
+      thief.publish(topic, 'update_fw', { qos: 1 });
+      await gone;
+    }
+    expect(rig.refusals).toEqual(['command_topic', 'command_topic']);
+    const bridge = await client(rig);
+    await bridge.publishAsync('homie/$broadcast/alert', 'fire', { qos: 1 });
+    await waitFor(() => heard.length > 0, { what: 'the broadcast' });
+    expect(heard).toEqual(['homie/$broadcast/alert']);
+  });
+
   it('refuses an id that is configured elsewhere', async () => {
     const rig = await startBroker({}, { addDevice: ({ deviceId }) => deviceId !== 'meter-1' });
     const bridge = await client(rig);

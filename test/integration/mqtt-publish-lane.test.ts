@@ -332,10 +332,7 @@ describe('the end of a connection', () => {
     );
     const device = await connectDevice(rig, 'd', { will: 'sensors/a/telemetry' });
     const say = (id: number, name: string): Buffer =>
-      generate({
-        ...{ cmd: 'publish', topic: `sensors/${name}/telemetry`, payload: `m${id}`, retain: false, dup: false },
-        ...(qos === 0 ? { qos } : { qos, messageId: id }),
-      });
+      publish(qos * id, { topic: `sensors/${name}/telemetry`, payload: Buffer.from(`m${id}`) });
     await device.send(say(1, 'a'));
     await waitFor(() => stored.length === 1, { everyMs: 1, what: 'the first message' });
     // The device has closed its end before the second message is on disk.

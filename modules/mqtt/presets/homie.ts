@@ -76,7 +76,8 @@ export function createHomie(): Dialect {
       const device = topic.startsWith(BASE) ? topic.split('/')[1] : undefined;
       return device === undefined || device === '' || device.startsWith('$') ? undefined : device;
     },
-    isCommand: (topic) => topic.startsWith(BASE) && topic.endsWith('/set'),
+    // What begins with $ in place of a device is for all of them: `$broadcast` (section "Broadcast Channel").
+    isCommand: (topic) => topic.startsWith(BASE) && (topic.endsWith('/set') || topic.startsWith(`${BASE}$`)),
     understand({ topic, payload }): Understood | undefined {
       if (!topic.startsWith(BASE) || topic.endsWith('/set')) return undefined;
       const text = parseText(payload);

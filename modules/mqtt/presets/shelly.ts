@@ -11,6 +11,8 @@ import { PointTable } from './point-table.ts';
 const CONFIRM_MS = 5000;
 /** Gen 2 devices answer requests on `SRC/rpc`; this is our SRC. */
 const RPC_SOURCE = 'fieldpost';
+/** Every device of gen 1 does what comes here. */
+const TO_ALL = 'shellies/command';
 const GEN2_ID = /^shelly[a-z0-9]+-[0-9a-fA-F]+$/;
 /** Gen 1 says JSON on `announce` and `info` only. */
 const GEN1_VALUE =
@@ -77,6 +79,7 @@ export function createShelly(): Dialect {
     filters: ['shellies/#', '+/online', '+/status/+', '+/events/rpc', `${RPC_SOURCE}/rpc`],
     owner: ownerOf,
     isCommand: (topic) =>
+      topic === TO_ALL ||
       /^shellies\/[^/]+\/(?:.*\/)?(?:command|set)$/.test(topic) ||
       (/^[^/]+\/rpc$/.test(topic) && GEN2_ID.test(topic.split('/')[0] ?? '')) ||
       /^shelly[^/]*-[^/]*\/command(?:\/|$)/.test(topic),
@@ -85,7 +88,7 @@ export function createShelly(): Dialect {
       if (levels[0] === 'shellies') return gen1(levels, arrival.payload, arrival.replayed, told);
       return gen2(levels, arrival.payload, arrival.replayed, told);
     },
-    greetings: () => [{ topic: 'shellies/command', payload: Buffer.from('announce') }],
+    greetings: () => [{ topic: TO_ALL, payload: Buffer.from('announce') }],
     planWrite(device, point, value): WritePlan | undefined {
       requestId += 1;
       return GEN2_ID.test(device) && !/^(?:relay|light|roller)\//.test(point)

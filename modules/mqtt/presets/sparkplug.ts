@@ -104,7 +104,8 @@ export function createSparkplug(clock: Pick<Clock, 'wallMs'>): Dialect {
       const address = addressOf(topic);
       return address === undefined ? undefined : `${address.group}.${address.node}`;
     },
-    isCommand: (topic) => /^spBv1\.0\/[^/]+\/[ND]CMD\//.test(topic),
+    // With STATE, hosts tell nodes to send, or to hold back (6.4.24; before 3.0 outside the namespace).
+    isCommand: (topic) => /^(?:spBv1\.0\/[^/]+\/[ND]CMD|spBv1\.0\/STATE|STATE)\//.test(topic),
     understand(arrival): Understood | undefined {
       const address = addressOf(arrival.topic);
       return address === undefined ? undefined : understand(arrival, address);

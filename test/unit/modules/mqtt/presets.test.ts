@@ -390,3 +390,21 @@ describe('sparkplug', () => {
     );
   });
 });
+
+describe('what is meant for all devices', () => {
+  it.each([
+    ['tasmota', ['cmnd/tasmotas/POWER', 'cmnd/p/a/b'], ['tele/p/STATE', 'tasmota/discovery/A1/config']],
+    ['shelly', ['shellies/command', 'shellies/s/command'], ['shellies/announce', 'shellies/s/announce']],
+    ['zigbee2mqtt', ['zigbee2mqtt/bridge/request/permit_join', 'zigbee2mqtt/group/set'], ['zigbee2mqtt/lamp']],
+    ['homie', ['homie/$broadcast/alert', 'homie/$any'], ['homie/d/$state', 'homie/d/n/p']],
+    [
+      'sparkplug',
+      ['spBv1.0/STATE/scada', 'STATE/scada', 'spBv1.0/G/NCMD/n', 'spBv1.0/G/DCMD/n/d'],
+      ['spBv1.0/G/NDATA/n', 'spBv1.0/G/NDEATH/n'],
+    ],
+  ] as const)('is a command with %s, and what devices say is none', (name, commands, others) => {
+    const dialect = preset(name);
+    expect(commands.filter((topic) => !dialect.isCommand(topic))).toEqual([]);
+    expect(others.filter((topic) => dialect.isCommand(topic))).toEqual([]);
+  });
+});
