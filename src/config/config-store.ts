@@ -138,7 +138,7 @@ export class ConfigStore {
    * Makes a text the newest generation and writes it to the file. The caller then applies the changes, and says
    * `markHealthy`, or `revert` when a part does not start with it.
    * @throws GatewayError GW_CONFIG_INVALID (`details.faults`), GW_CONFIG_CONFLICT (stale base, a hand edit not yet looked
-   *   at, or a trial under way), GW_CONFIG_IO: then nothing has changed.
+   *   at, a file that cannot be read, or a trial under way), GW_CONFIG_IO: then nothing has changed.
    */
   propose(text: string, proposal: Proposal): Promise<ConfigChangeResult> {
     return this.#exclusive(() => this.#propose(text, proposal));
@@ -146,7 +146,7 @@ export class ConfigStore {
 
   /**
    * Looks at the file and the profiles that it names, for edits by hand: undefined when they are what was last seen. A text with faults is kept as a failed
-   * generation; what runs goes on, and `faults` tells. A hand edit without faults ends a trial.
+   * generation; then, and when the file cannot be read, what runs goes on, and `faults` tells. A hand edit without faults ends a trial.
    */
   reload(): Promise<ConfigChangeResult | undefined> {
     return this.#exclusive(() => this.#reload());
@@ -220,9 +220,13 @@ export class ConfigStore {
         `The change was made from generation ${base}, but ${running} is in use; look at it and make the change again.`,
       );
     }
-    // A hand edit that nobody has looked at yet is not overwritten.
-    const text = this.#readFile();
-    if (text !== undefined && !this.#isKnown(text)) {
+    // A hand edit that nobody has looked at yet is not overwritten, and what cannot be read may be one.
+    const read = this.#readFile();
+    if ('error' in read) {
+      if (read.isMissing) return;
+      throw conflict(`${read.error} It may hold an edit, so it is not replaced; mend or remove it, and try again.`);
+    }
+    if (!this.#isKnown(read.text)) {
       throw conflict(
         `${this.#options.configPath} was edited by hand meanwhile; reload it, then make the change again.`,
       );
@@ -232,8 +236,9 @@ export class ConfigStore {
   async #reload(): Promise<ConfigChangeResult | undefined> {
     const before = this.current();
     const { generation } = before;
-    const text = this.#readFile();
-    if (text === undefined) return undefined;
+    const read = this.#readFile();
+    if ('error' in read) return this.#refuse(before, [`${this.#options.configPath}:1: ${read.error}`]);
+    const { text } = read;
     // A text that was taken back and could not be replaced in the file is not a wish to run it.
     const isSameText = textHash(text) === generation.sha256;
     if (!isSameText && this.#generations.takenBack(textHash(text)) !== undefined) return undefined;
@@ -248,8 +253,7 @@ export class ConfigStore {
       if (!this.#isKnown(text)) {
         await this.#add(text, 'file', generation.number, 'failed', { cause: 'invalid', reason: faults.join('\n') });
       }
-      this.#running = { ...before, faults };
-      return { ...this.#running, changes: [] };
+      return this.#refuse(before, faults);
     }
     if (generation.state === 'trial') {
       const reason = 'The file was edited by hand during the trial.';
@@ -316,6 +320,12 @@ export class ConfigStore {
     return generation.state !== 'trial' && diffConfig(loaded, now, this.catalogue).length > 0;
   }
 
+  /** What runs goes on. */
+  #refuse(before: RunningConfig, faults: readonly string[]): ConfigChangeResult {
+    this.#running = { ...before, faults };
+    return { ...this.#running, changes: [] };
+  }
+
   #change(before: RunningConfig, after: RunningConfig): ConfigChangeResult {
     return { ...this.#run(after), changes: diffConfig(before.loaded, after.loaded, this.catalogue) };
   }
@@ -325,13 +335,12 @@ export class ConfigStore {
     return this.#generations.add(text, { actor, at, base, state, ...(failure === undefined ? {} : { failure }) });
   }
 
-  /** Undefined when the file is not there or not readable: then what runs goes on. */
-  #readFile(): string | undefined {
+  #readFile(): { readonly text: string } | { readonly error: string; readonly isMissing: boolean } {
     try {
-      return readConfigFile(this.#options.configPath);
+      return { text: readConfigFile(this.#options.configPath) };
     } catch (error) {
-      if (isGatewayError(error)) return undefined;
-      throw error;
+      if (!isGatewayError(error, 'GW_CONFIG_IO')) throw error;
+      return { error: error.message, isMissing: error.details['missing'] === true };
     }
   }
 

@@ -238,6 +238,41 @@ describe('propose', () => {
     expect(idOf(store)).toBe('b');
   });
 
+  it.each([
+    ['is not text in UTF-8', 'save it as UTF-8', () => writeFile(configPath, Buffer.from('# Z\xfcrich\n', 'latin1'))],
+    ['is too large', 'bytes; the most is', () => writeFile(configPath, '#'.repeat(LIMITS.config_bytes + 1))],
+    ['is a folder', 'is not a file', () => unlink(configPath).then(() => mkdir(configPath))],
+  ])('does not overwrite a file that %s, and a reload tells of it', async (_what, told, edit) => {
+    await writeFile(configPath, named('a'));
+    const store = await started();
+    await edit();
+    const before = await stat(configPath);
+    const refused = await store.reload();
+    expect(refused).toMatchObject({ changes: [], faults: [expect.stringContaining(told)] });
+    expect(store.current().faults).toEqual(refused?.faults);
+    expect(idOf(store)).toBe('a');
+    await expect(store.propose(named('b'), { actor: 'api', base: 1 })).rejects.toMatchObject({
+      code: 'GW_CONFIG_CONFLICT',
+      message: expect.stringContaining(told),
+    });
+    expect((await stat(configPath)).ino).toBe(before.ino);
+    expect(states(store)).toEqual(['1 healthy file']);
+    // Mended.
+    await rm(configPath, { recursive: true });
+    await writeFile(configPath, named('a'));
+    expect((await store.reload())?.faults).toEqual([]);
+  });
+
+  it('makes a file that is gone anew', async () => {
+    await writeFile(configPath, named('a'));
+    const store = await started();
+    await unlink(configPath);
+    expect((await store.reload())?.faults[0]).toContain('There is no configuration');
+    await store.propose(named('b'), { actor: 'api', base: 1 });
+    expect(await file()).toBe(named('b'));
+    expect(store.current().faults).toEqual([]);
+  });
+
   it('follows links and keeps the permissions of the file', async () => {
     const target = join(folder, 'real.yaml');
     await writeFile(target, named('a'));
@@ -256,9 +291,9 @@ describe('propose', () => {
     configPath = join(place, 'fieldpost.yaml');
     await writeFile(configPath, named('a'));
     const store = await started();
-    // Nobody, root neither, renames a file over a folder.
-    await unlink(configPath);
-    await mkdir(configPath);
+    // Nobody, root neither, makes a folder where a file stands.
+    await rm(place, { recursive: true });
+    await writeFile(place, '');
     await expect(store.propose(named('b'), { actor: 'api', base: 1 })).rejects.toMatchObject({ code: 'GW_CONFIG_IO' });
     expect(idOf(store)).toBe('a');
     expect(store.list().at(-1)).toMatchObject({ number: 2, state: 'failed', cause: 'unwritten' });
@@ -452,8 +487,6 @@ describe('reload', () => {
   it('gives nothing for the file that runs', async () => {
     await writeFile(configPath, named('a'));
     const store = await started();
-    expect(await store.reload()).toBeUndefined();
-    await unlink(configPath);
     expect(await store.reload()).toBeUndefined();
   });
 
