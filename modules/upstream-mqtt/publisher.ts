@@ -1,10 +1,12 @@
 // Publishes over one MQTT connection: a bounded window of unanswered messages in the order of the calls, an answer for
-// each, and a watch on the oldest.
+// each, and a watch on the oldest. Beside them one notice at a time (the answer to a command), which goes before the messages.
 //
 // Invariants:
 // - Each send resolves once, with one result a message; never rejects.
 // - No more than `window` messages are unanswered on the wire, those of a send that was given up included; and none is more
 //   than two windows ahead of the oldest of them.
+// - No more than `quota` are unanswered altogether (MQTT 5, 3.3.4-9): where there is no room beside the messages, the notice
+//   waits for them, and they for it.
 // - A send that the connection's end cut short resolves after `closed` is known to whoever waits for it.
 
 import type { Clock, DeliveryResult, MqttConnection, MqttPublishProperties, StoredMessage } from '#sdk';
@@ -17,7 +19,10 @@ export type Outgoing =
 
 export interface PublisherOptions {
   readonly connection: MqttConnection;
+  /** At most `quota`. */
   readonly window: number;
+  /** What the server takes at once. */
+  readonly quota: number;
   readonly ackTimeoutMs: number;
   readonly clock: Clock;
   readonly encode: (stored: StoredMessage) => Outgoing;
@@ -30,6 +35,14 @@ interface Job {
   next: number;
   unanswered: number;
   readonly finish: () => void;
+}
+
+/** What goes beside the messages. */
+interface Notice {
+  readonly topic: string;
+  readonly payload: Uint8Array;
+  readonly properties: MqttPublishProperties | undefined;
+  readonly done: (code: number | undefined) => void;
 }
 
 /** Room for messages on the wire, in windows: those answered ahead of the oldest still count. */
@@ -61,6 +74,11 @@ export class Publisher {
   #unanswered = 0;
   #oldestSinceMs = 0;
   #cancelWatch: (() => void) | undefined;
+  /** Messages that may be unanswered now: fewer while the notice needs the room of one. */
+  #most: number;
+  /** Not yet published. */
+  #notice: Notice | undefined;
+  #cancelNoticeWatch: (() => void) | undefined;
   #ended = false;
 
   constructor(options: PublisherOptions) {
@@ -68,6 +86,7 @@ export class Publisher {
     this.#ring = options.window * RING_WINDOWS;
     this.#sentJobs = [];
     this.#sentPlaces = new Uint32Array(this.#ring);
+    this.#most = options.window;
   }
 
   send(batch: readonly StoredMessage[], signal: AbortSignal): Promise<readonly DeliveryResult[]> {
@@ -89,11 +108,36 @@ export class Publisher {
     });
   }
 
+  /** The broker's code, or undefined when the connection ended before it. One at a time, small enough for the broker. */
+  notify(
+    topic: string,
+    payload: Uint8Array,
+    properties: MqttPublishProperties | undefined,
+  ): Promise<number | undefined> {
+    if (this.#ended) return Promise.resolve(undefined);
+    const { window, quota } = this.#options;
+    return new Promise((resolve) => {
+      const done = (code: number | undefined): void => {
+        this.#cancelNoticeWatch?.();
+        this.#cancelNoticeWatch = undefined;
+        this.#most = window;
+        resolve(code);
+        if (code !== undefined && !this.#ended) this.#publish();
+      };
+      this.#most = Math.min(window, quota - 1);
+      this.#notice = { topic, payload, properties, done };
+      this.#publishNotice();
+    });
+  }
+
   /** The connection is gone: whatever was not answered is to be sent again. */
   end(): void {
     this.#ended = true;
     this.#cancelWatch?.();
     this.#cancelWatch = undefined;
+    this.#cancelNoticeWatch?.();
+    this.#notice?.done(undefined);
+    this.#notice = undefined;
     this.#sentJobs.length = 0;
     this.#oldest = this.#next;
     this.#unanswered = 0;
@@ -110,10 +154,10 @@ export class Publisher {
   }
 
   #publish(): void {
-    const { connection, encode, window } = this.#options;
+    const { connection, encode } = this.#options;
     for (let job = this.#waiting[0]; job !== undefined; job = this.#waiting[0]) {
       while (job.next < job.batch.length) {
-        if (this.#unanswered >= window || this.#next - this.#oldest >= this.#ring || this.#ended) return;
+        if (this.#unanswered >= this.#most || this.#next - this.#oldest >= this.#ring || this.#ended) return;
         const index = job.next;
         job.next += 1;
         const outgoing = encode(job.batch[index] as StoredMessage);
@@ -133,6 +177,24 @@ export class Publisher {
     }
   }
 
+  #publishNotice(): void {
+    const notice = this.#notice;
+    if (notice === undefined || this.#unanswered > this.#most) return;
+    this.#notice = undefined;
+    this.#watchNotice(this.#next);
+    this.#options.connection.publish(notice.topic, notice.payload, notice.properties, notice.done);
+  }
+
+  /** `before`: number of the first message that left after it. While older ones are unanswered, the watch on them counts. */
+  #watchNotice(before: number): void {
+    const { clock, ackTimeoutMs } = this.#options;
+    const isBehind = this.#oldest < before;
+    this.#cancelNoticeWatch = clock.after(ackTimeoutMs, () => {
+      if (isBehind) this.#watchNotice(before);
+      else this.#giveUpConnection();
+    });
+  }
+
   /** Kept as one function for all publishes. */
   readonly #answered = (code: number | undefined, number: number): void => {
     const place = number % this.#ring;
@@ -146,6 +208,7 @@ export class Publisher {
       this.#watch();
     }
     this.#answer(job, this.#sentPlaces[place] as number, pubackResult(code));
+    this.#publishNotice();
     if (this.#waiting.length > 0) this.#publish();
   };
 
@@ -168,11 +231,16 @@ export class Publisher {
   }
 
   #check(): void {
-    const { ackTimeoutMs, clock, connection } = this.#options;
+    const { ackTimeoutMs, clock } = this.#options;
     this.#cancelWatch = undefined;
     if (this.#unanswered === 0) return;
     const leftMs = this.#oldestSinceMs + ackTimeoutMs - clock.monotonicMs();
-    if (leftMs <= 0) connection.destroy(`The broker left a message unanswered for ${ackTimeoutMs} ms.`);
+    if (leftMs <= 0) this.#giveUpConnection();
     else this.#cancelWatch = clock.after(leftMs, () => this.#check());
+  }
+
+  #giveUpConnection(): void {
+    const { ackTimeoutMs, connection } = this.#options;
+    connection.destroy(`The broker left a message unanswered for ${ackTimeoutMs} ms.`);
   }
 }

@@ -77,12 +77,13 @@ export function createMqttTransport(config: MqttUpstreamConfig, context: Endpoin
 
   const adopt = (connection: MqttConnection): Opened => {
     const { limits } = connection;
-    // One of what the server takes at once is kept for answers to commands (MQTT 5, 4.9).
-    const most = (limits.receiveMaximum ?? Number.POSITIVE_INFINITY) - (takesCommands ? 1 : 0);
-    window = Math.max(1, Math.min(config.window, most));
+    // One of what the server takes at once is kept for answers to commands (MQTT 5, 4.9), where it takes more than one.
+    const quota = limits.receiveMaximum ?? Number.POSITIVE_INFINITY;
+    window = Math.max(1, Math.min(config.window, quota - (takesCommands ? 1 : 0)));
     const publisher = new Publisher({
       connection,
       window,
+      quota,
       ackTimeoutMs: config.ack_timeout_ms,
       clock,
       encode: encoder(limits.maximumPacketBytes ?? Number.POSITIVE_INFINITY),
@@ -119,33 +120,26 @@ export function createMqttTransport(config: MqttUpstreamConfig, context: Endpoin
     }
   };
 
-  /** Answers go one at a time, beside the window of messages. */
+  /** Answers go one at a time. */
   let answered: Promise<unknown> = Promise.resolve();
-  const publishAnswer = (command: IncomingCommand, { id, body }: OutgoingAnswer): Promise<boolean> =>
-    new Promise((resolve) => {
-      if (opened === undefined) {
-        resolve(false);
-        return;
-      }
-      const { reply, deviceId } = command;
-      const correlationData = reply?.correlationData;
-      const properties =
-        protocolVersion === 4
-          ? undefined
-          : {
-              contentType: 'application/json',
-              ...(correlationData !== undefined && { correlationData: Buffer.from(correlationData) }),
-            };
-      const topic = reply === undefined ? topics.answerTopic(deviceId, id) : reply.topic;
-      if (
-        publishPacketBytes(topic, body.byteLength, properties) >
-        (opened.connection.limits.maximumPacketBytes ?? Number.POSITIVE_INFINITY)
-      ) {
-        resolve(false);
-        return;
-      }
-      opened.connection.publish(topic, body, properties, (code) => resolve(code !== undefined && code < FAILURE));
-    });
+  const publishAnswer = async (command: IncomingCommand, { id, body }: OutgoingAnswer): Promise<boolean> => {
+    if (opened === undefined) return false;
+    const { connection, publisher } = opened;
+    const { reply, deviceId } = command;
+    const correlationData = reply?.correlationData;
+    const properties =
+      protocolVersion === 4
+        ? undefined
+        : {
+            contentType: 'application/json',
+            ...(correlationData !== undefined && { correlationData: Buffer.from(correlationData) }),
+          };
+    const topic = reply === undefined ? topics.answerTopic(deviceId, id) : reply.topic;
+    const maximumBytes = connection.limits.maximumPacketBytes ?? Number.POSITIVE_INFINITY;
+    if (publishPacketBytes(topic, body.byteLength, properties) > maximumBytes) return false;
+    const code = await publisher.notify(topic, body, properties);
+    return code !== undefined && code < FAILURE;
+  };
 
   return {
     target,

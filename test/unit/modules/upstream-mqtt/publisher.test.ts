@@ -17,8 +17,16 @@ function batch(from: number, count: number): StoredMessage[] {
 }
 
 /** What went on the wire, by text, with what answers it. */
-function create(): { publisher: Publisher; wire: string[]; answer: (text: string, code: number) => void } {
+function create({ window = WINDOW, quota = Infinity } = {}): {
+  publisher: Publisher;
+  wire: string[];
+  answer: (text: string, code: number) => void;
+  clock: ManualClock;
+  destroyed: string[];
+} {
   const wire: string[] = [];
+  const destroyed: string[] = [];
+  const clock = new ManualClock();
   const answers = new Map<string, (code: number) => void>();
   const publish: MqttConnection['publish'] = (_topic, payload, _properties, done, tag = 0) => {
     const text = Buffer.from(payload).toString();
@@ -36,14 +44,15 @@ function create(): { publisher: Publisher; wire: string[]; answer: (text: string
       publishOnce: unused,
       subscribe: unused,
       end: unused,
-      destroy: unused,
+      destroy: (reason) => void destroyed.push(reason),
     },
-    window: WINDOW,
+    window,
+    quota,
     ackTimeoutMs: 1000,
-    clock: new ManualClock(),
+    clock,
     encode: ({ message: { body } }) => ({ topic: 't', payload: body, properties: undefined }),
   });
-  return { publisher, wire, answer: (text, code) => answers.get(text)?.(code) };
+  return { publisher, wire, answer: (text, code) => answers.get(text)?.(code), clock, destroyed };
 }
 
 function statuses(results: readonly DeliveryResult[]): string[] {
@@ -91,5 +100,79 @@ describe('Publisher', () => {
     publisher.end();
     answer('11', 0);
     expect(statuses(await second)).toEqual(['accepted', 'retry', 'retry']);
+  });
+
+  const notify = (publisher: Publisher, text: string): Promise<number | undefined> =>
+    publisher.notify('a', Buffer.from(text), undefined);
+
+  it('sends a notice beside a full window when the server takes one more', async () => {
+    const { publisher, wire, answer } = create({ quota: WINDOW + 1 });
+    const sent = publisher.send(batch(0, 6), NEVER);
+    const noticed = notify(publisher, 'n');
+    expect(wire).toEqual(['0', '1', '2', '3', 'n']);
+    answer('0', 0);
+    expect(wire).toEqual(['0', '1', '2', '3', 'n', '4']);
+    answer('n', 0x10);
+    expect(await noticed).toBe(0x10);
+    for (const text of ['1', '2', '3', '4', '5']) answer(text, 0);
+    expect(new Set(statuses(await sent))).toEqual(new Set(['accepted']));
+  });
+
+  it('lets messages and notices take turns when the server takes one at a time', async () => {
+    const { publisher, wire, answer } = create({ window: 1, quota: 1 });
+    const sent = publisher.send(batch(0, 3), NEVER);
+    const first = notify(publisher, 'n');
+    expect(wire).toEqual(['0']);
+    answer('0', 0);
+    expect(wire).toEqual(['0', 'n']);
+    answer('n', 0);
+    expect(await first).toBe(0);
+    expect(wire).toEqual(['0', 'n', '1']);
+    answer('1', 0);
+    answer('2', 0);
+    expect(new Set(statuses(await sent))).toEqual(new Set(['accepted']));
+    const second = notify(publisher, 'm');
+    const after = publisher.send(batch(3, 1), NEVER);
+    expect(wire.slice(4)).toEqual(['m']);
+    answer('m', 0);
+    answer('3', 0);
+    expect(await second).toBe(0);
+    expect(statuses(await after)).toEqual(['accepted']);
+  });
+
+  it('has patience with a notice behind messages that are answered slowly', async () => {
+    const { publisher, answer, clock, destroyed } = create();
+    const sent = publisher.send(batch(0, 4), NEVER);
+    const noticed = notify(publisher, 'n');
+    for (const text of ['0', '1', '2', '3', 'n']) {
+      clock.advance(900);
+      answer(text, 0);
+    }
+    expect(destroyed).toEqual([]);
+    expect(await noticed).toBe(0);
+    expect(new Set(statuses(await sent))).toEqual(new Set(['accepted']));
+    expect(clock.waiting).toBe(0);
+  });
+
+  it('gives the connection up when a notice is not answered, and tells what waits of its end', async () => {
+    const { publisher, wire, clock, destroyed } = create({ window: 1, quota: 1 });
+    const noticed = notify(publisher, 'n');
+    const sent = publisher.send(batch(0, 1), NEVER);
+    clock.advance(999);
+    expect(destroyed).toEqual([]);
+    clock.advance(1);
+    expect(destroyed).toHaveLength(1);
+    publisher.end();
+    expect(statuses(await sent)).toEqual(['retry']);
+    expect(wire).toEqual(['n']);
+    expect(await notify(publisher, 'late')).toBeUndefined();
+    void noticed;
+
+    const busy = create({ window: 1, quota: 1 });
+    const unanswered = busy.publisher.send(batch(0, 1), NEVER);
+    const waiting = notify(busy.publisher, 'n');
+    busy.publisher.end();
+    expect(await waiting).toBeUndefined();
+    expect(statuses(await unanswered)).toEqual(['retry']);
   });
 });
