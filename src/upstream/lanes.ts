@@ -63,6 +63,10 @@ export class Lanes {
     return this.#live.inFlight + this.#history.inFlight;
   }
 
+  get liveInFlight(): number {
+    return this.#live.inFlight;
+  }
+
   sent(lane: Lane, count: number): void {
     this.#stateOf(lane).inFlight += count;
   }

@@ -22,11 +22,10 @@ import type { Session } from './connection.ts';
 import { concernsDevice, HeldDevices, type Retry } from './held-devices.ts';
 import { sendAlone } from './isolation.ts';
 import { Lanes } from './lanes.ts';
+import { LiveLag, OUTAGE_MS } from './live-lag.ts';
 import type { PoisonTracker } from './poison.ts';
 import { restamp } from '../pipeline/restamp.ts';
 
-/** A pause longer than this is an outage: what waited becomes history. */
-const OUTAGE_MS = 5000;
 const RETRY_INITIAL_MS = 250;
 const RETRY_CEILING_MS = 10_000;
 const THROTTLED_INITIAL_MS = 1000;
@@ -67,6 +66,7 @@ type Rejected = Extract<Settlement, { outcome: 'rejected' }>;
 export class Pump {
   readonly #options: PumpOptions;
   readonly #lanes: Lanes;
+  readonly #lag = new LiveLag();
   readonly #wake = new Notifier();
   readonly #transient: Backoff;
   readonly #throttled: Backoff;
@@ -107,7 +107,7 @@ export class Pump {
     this.#retry = undefined;
     this.#unanswered = [];
     this.#failure = undefined;
-    if ((session.outageMs ?? 0) > OUTAGE_MS || (queue.stats().oldestAgeMs ?? 0) > OUTAGE_MS) queue.split();
+    if ((session.outageMs ?? 0) > OUTAGE_MS || (queue.stats().oldestAgeMs ?? 0) > OUTAGE_MS) this.#split();
     this.#lanes.reopen();
     const onAbort = (): void => this.#notify();
     signal.addEventListener('abort', onAbort, { once: true });
@@ -160,6 +160,7 @@ export class Pump {
     // Nothing more may be held and nothing is proven: a neighbour that passes behind it would prove it.
     const isLooking = held.room === 0;
     const { capabilities } = this.#options.endpoint;
+    this.#watchLag(isLooking);
     const taken = await this.#lanes.take({
       capabilities,
       limit: {
@@ -170,6 +171,7 @@ export class Pump {
       signal: session.signal,
     });
     if (taken === undefined) return false;
+    if (taken.lane === 'live') this.#lag.taken(taken.messages.length);
     // Meanwhile the endpoint asked for a pause, and what was taken may be the very message that it refused; or a device
     // was let go, and what it had waiting comes before what was taken.
     const isStale = this.#retry !== undefined || this.#draining || held.releases !== this.#releases;
@@ -187,11 +189,30 @@ export class Pump {
     return this.#retry === undefined;
   }
 
+  /** What waits becomes history once the link leaves it waiting for too long, whether or not it was lost. */
+  #watchLag(isLooking: boolean): void {
+    const { clock, order, queue } = this.#options;
+    // What a look gave back waits for something else than the link.
+    if (order === 'strict' || isLooking) this.#lag.reset();
+    else {
+      // After a split what is in flight is still the live lane's here, and the history's there.
+      const waiting = Math.max(0, queue.stats().live.messages - this.#lanes.liveInFlight);
+      if (this.#lag.waiting(waiting, clock.monotonicMs())) this.#split();
+    }
+  }
+
+  #split(): void {
+    this.#options.queue.split();
+    this.#lag.reset();
+    this.#lanes.reopen();
+  }
+
   async #send(lane: Lane, batch: readonly StoredMessage[], session: Session): Promise<void> {
     const { clockOffset, endpoint } = this.#options;
     let bytes = 0;
     for (let index = 0; index < batch.length; index += 1)
       bytes += messageBytes((batch[index] as StoredMessage).message);
+    this.#lag.sent(this.#lanes.inFlight === 0, this.#options.clock.monotonicMs());
     this.#lanes.sent(lane, batch.length);
     this.#inFlightBytes += bytes;
     try {
@@ -336,7 +357,9 @@ export class Pump {
 
   #delivered(count: number, session: Session): void {
     this.#deliveredTotal += count;
-    this.#lastDeliveredMs = this.#options.clock.monotonicMs();
+    const nowMs = this.#options.clock.monotonicMs();
+    this.#lastDeliveredMs = nowMs;
+    if (this.#lag.answered(nowMs)) this.#split();
     this.#options.telemetry.emit('messages_delivered', { endpoint: this.#options.name, count });
     session.progress();
     if (this.#retry === undefined) {
@@ -347,13 +370,13 @@ export class Pump {
 
   /** Waits as long as the peer's answer asks for; then takes again from the lowest offset. */
   async #pause(retry: Retry, signal: AbortSignal): Promise<void> {
-    const { clock, name, queue, telemetry } = this.#options;
+    const { clock, name, telemetry } = this.#options;
     const waitMs = (retry.kind === 'throttled' ? this.#throttled : this.#transient).next(retry.retryAfterMs);
     this.#pausedReason = retry.reason;
     telemetry.emit('delivery_retried', { key: name, endpoint: name, kind: retry.kind, reason: retry.reason, waitMs });
     try {
       await clock.sleep(waitMs, signal);
-      if (waitMs > OUTAGE_MS) queue.split();
+      if (waitMs > OUTAGE_MS) this.#split();
     } finally {
       this.#pausedReason = undefined;
       this.#retry = undefined;

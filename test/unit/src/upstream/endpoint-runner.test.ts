@@ -5,6 +5,7 @@ import { parseDeviceId } from '../../../../src/core/device.ts';
 import { GatewayError } from '../../../../src/core/errors.ts';
 import { LIMITS } from '../../../../src/core/limits.ts';
 import { message } from '../../../support/builders.ts';
+import { PassingClock } from '../../../support/passing-clock.ts';
 import { ScriptedEndpoint, textOf } from '../../../support/scripted-endpoint.ts';
 import { hastyClock, startRig } from '../../../support/upstream-rig.ts';
 import { waitFor } from '../../../support/wait.ts';
@@ -323,6 +324,34 @@ describe('lanes', () => {
     // At least a tenth of what the live lane sent, and hardly more.
     expect(oldBetween).toBeGreaterThanOrEqual(5);
     expect(oldBetween).toBeLessThanOrEqual(25);
+  });
+
+  it.each([
+    ['carried nothing for a while and was never lost', 1, 16_000],
+    ['is slower than what came in', 9, 600],
+  ])('fresh messages go first again on a link that %s', async (_, answers, eachMs) => {
+    const passing = new PassingClock();
+    const endpoint = new ScriptedEndpoint();
+    endpoint.capabilities = { negativeAcknowledgement: true, window: 20, batchMessages: 5 };
+    endpoint.react = () => 'hold';
+    await using rig = startRig(endpoint, 'live_first', passing);
+    await rig.append(300, 'old');
+    await waitFor(() => endpoint.held === 20);
+    for (let count = 0; count < answers; count += 1) {
+      expect(rig.outbox.queue('$upstream').stats().history.messages).toBe(0);
+      passing.pass(eachMs);
+      endpoint.release();
+      await waitFor(() => endpoint.held >= 15);
+    }
+    await waitFor(() => rig.outbox.queue('$upstream').stats().live.messages === 0);
+    const sent = endpoint.batches.flat().length;
+    const fresh = await rig.append(60, 'new');
+    endpoint.release();
+    await waitFor(() => endpoint.batches.flat().length >= sent + 15);
+    expect(endpoint.batches.flat().slice(sent, sent + 5)).toEqual(fresh.slice(0, 5));
+    endpoint.react = () => ({ status: 'accepted' });
+    endpoint.release();
+    await rig.drained();
   });
 
   it('strict keeps the order of storing whatever happens', async () => {
