@@ -24,7 +24,7 @@ interface Waiting {
   readonly wanted: PointValue;
   /** The newest other value. */
   other?: { readonly value: PointValue | undefined };
-  readonly settle: (value: PointValue | undefined) => void;
+  readonly settle: (value: PointValue) => void;
 }
 
 export class Writer implements Witness {
@@ -46,7 +46,7 @@ export class Writer implements Witness {
   reading(deviceId: string, point: string, value: PointValue | undefined): void {
     for (const waiting of this.#waiting) {
       if (waiting.deviceId !== deviceId || waiting.point !== point) continue;
-      if (waiting.wanted === value) waiting.settle(value);
+      if (value !== undefined && isSame(value, waiting.wanted)) waiting.settle(value);
       else waiting.other = { value };
     }
   }
@@ -57,7 +57,10 @@ export class Writer implements Witness {
     }
   }
 
-  /** @throws GatewayError GW_NOT_FOUND, GW_WRITE_REFUSED, GW_DEVICE_OFFLINE, GW_BUS_BUSY, GW_TIMEOUT, GW_DISCONNECTED. */
+  /**
+   * @throws GatewayError GW_NOT_FOUND, GW_WRITE_REFUSED, GW_DEVICE_OFFLINE, GW_BUS_BUSY, GW_TIMEOUT, GW_WRITE_VERIFY,
+   * GW_DISCONNECTED.
+   */
   async write(
     device: Device | undefined,
     { deviceId, point, value }: PointWrite,
@@ -90,7 +93,7 @@ export class Writer implements Witness {
     let waiting: Waiting | undefined;
     let cancel: (() => void) | undefined;
     // Listens before it sends: the answer may be faster than the sending is told.
-    const confirmed = new Promise<PointValue | undefined>((resolve, reject) => {
+    const confirmed = new Promise<PointValue>((resolve, reject) => {
       const entry: Waiting = {
         deviceId,
         point: plan.confirmedBy === 'reading' ? point : undefined,
@@ -100,8 +103,9 @@ export class Writer implements Witness {
       waiting = entry;
       this.#waiting.add(entry);
       cancel = this.#clock.after(plan.timeoutMs, () => {
-        if (entry.other === undefined) reject(notConfirmed(deviceId, point, plan.timeoutMs));
-        else resolve(entry.other.value);
+        const { other } = entry;
+        const what = { deviceId, point, timeoutMs: plan.timeoutMs };
+        reject(other === undefined ? notConfirmed(what) : saysOtherwise(what, other.value));
       });
     });
     try {
@@ -114,7 +118,6 @@ export class Writer implements Witness {
         ]),
         signal,
       );
-      if (value === undefined) return { quality: { level: 'bad', reason: 'no_value' } };
       const isAnswer = plan.confirmedBy === 'answer';
       return { readBack: isAnswer ? (plan.ofAnswer?.(value) ?? value) : value, quality: GOOD };
     } finally {
@@ -124,9 +127,36 @@ export class Writer implements Witness {
   }
 }
 
-function notConfirmed(deviceId: string, point: string, timeoutMs: number): GatewayError {
+interface Unconfirmed {
+  readonly deviceId: string;
+  readonly point: string;
+  readonly timeoutMs: number;
+}
+
+function notConfirmed({ deviceId, point, timeoutMs }: Unconfirmed): GatewayError {
   return new GatewayError(
     'GW_TIMEOUT',
     `"${deviceId}" did not confirm the write of "${point}" within ${timeoutMs} ms; it may have been carried out.`,
   );
+}
+
+function saysOtherwise({ deviceId, point, timeoutMs }: Unconfirmed, value: PointValue | undefined): GatewayError {
+  const held = value === undefined ? 'no good value' : String(value);
+  return new GatewayError(
+    'GW_WRITE_VERIFY',
+    `"${deviceId}" was sent the write to "${point}", but ${timeoutMs} ms later it says ${held}.`,
+    { details: { reason: 'verify', readBack: held } },
+  );
+}
+
+/** Of a float with 24 bits, such as Sparkplug's, more digits come back than it holds. */
+const TOLERANCE = 2 ** -23;
+
+function isSame(value: PointValue, wanted: PointValue): boolean {
+  if (value === wanted) return true;
+  if (typeof value === 'number' && typeof wanted === 'number') {
+    return Math.abs(value - wanted) <= Math.abs(wanted) * TOLERANCE && !Number.isInteger(wanted);
+  }
+  // Integers beyond 2^53-1 are written as text as well.
+  return String(value) === String(wanted);
 }
