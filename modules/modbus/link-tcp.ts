@@ -7,10 +7,12 @@ import {
   type Clock,
   errorText,
   GatewayError,
+  isTlsFailure,
   type Link,
   type LinkEvents,
   type LinkOpener,
   systemCode,
+  tlsError,
 } from '#sdk';
 import { disconnectedFault } from './faults.ts';
 
@@ -115,28 +117,18 @@ function connected(
   });
 }
 
-/** Codes by which OpenSSL and Node tell of a failed handshake or certificate, by their beginnings. */
-const TLS_CODES = [
-  'ERR_SSL',
-  'ERR_TLS',
-  'CERT_',
-  'UNABLE_TO_',
-  'DEPTH_ZERO',
-  'SELF_SIGNED',
-  'EPROTO',
-  'ERR_OSSL',
-  'INVALID_CA',
-];
-
 function connectFault(error: Error, target: string): GatewayError {
-  const code = systemCode(error) ?? '';
-  const details = { reason: 'disconnected' };
-  if (TLS_CODES.some((beginning) => code.startsWith(beginning))) {
-    const text = `${target}: the TLS handshake failed (${code}: ${errorText(error)}). Check ca, certificate, key and server_name.`;
-    return tlsFault(text, error);
-  }
-  const text = `${target} cannot be reached (${code === '' ? errorText(error) : code}). Check host, port and network.`;
-  return new GatewayError('GW_CONNECT', text, { cause: error, details });
+  if (isTlsFailure(error)) return tlsFault(tlsError(error, target).message, error);
+  const code = systemCode(error);
+  const text = `${target} cannot be reached (${code ?? errorText(error)}). Check host, port and network.`;
+  return new GatewayError('GW_CONNECT', text, { cause: error, details: { reason: 'disconnected' } });
+}
+
+/** A peer that wants a certificate says so after the handshake (TLS 1.3). */
+function lostFault(cause: Error | undefined, target: string): GatewayError {
+  if (isTlsFailure(cause)) return disconnectedFault(tlsError(cause, target).message, cause);
+  const reason = cause === undefined ? 'the peer closed it' : (systemCode(cause) ?? errorText(cause));
+  return disconnectedFault(`${target}: the connection was lost (${reason}).`, cause);
 }
 
 class SocketLink implements Link {
@@ -155,10 +147,7 @@ class SocketLink implements Link {
     });
     this.#closed = new Promise<void>((resolve) => {
       socket.once('close', () => {
-        const reason = cause === undefined ? 'the peer closed it' : (systemCode(cause) ?? errorText(cause));
-        events.onClosed(
-          this.#ours ? undefined : disconnectedFault(`${target}: the connection was lost (${reason}).`, cause),
-        );
+        events.onClosed(this.#ours ? undefined : lostFault(cause, target));
         resolve();
       });
     });

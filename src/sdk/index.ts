@@ -72,6 +72,7 @@ export * from '../wire/mqtt-topic-name.ts';
 export type { MqttMessage, MqttPublishProperties } from '../wire/mqtt-messages.ts';
 export * from '../wire/serial-link.ts';
 export * from '../wire/serial-ports.ts';
+export { isTlsFailure, tlsError } from '../wire/tls.ts';
 export * from './breaker.ts';
 export * from './define.ts';
 export * from './poll-grid.ts';
