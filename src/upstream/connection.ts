@@ -6,6 +6,8 @@
 //   data flows within 3 s of the link's return, however long it was away.
 // - A peer that answers and refuses (credentials, TLS, throttling), be it the bare connect already, is left alone for
 //   longer and longer, to 300 s: asking again and again locks accounts.
+// - Connections that end soon after their start, again and again, are made less and less often, although each was of use: so
+//   it goes where two clients have one id and take the connection from each other.
 // - Nothing here ends but by the signal: an endpoint that is away for a year is still being tried.
 
 import type { Clock } from '../core/clock.ts';
@@ -30,6 +32,11 @@ const REFUSED_INITIAL_MS = 1000;
 const REFUSED_CEILING_MS = 300_000;
 /** A connection that lived this long was a good one, whatever ended it. */
 const PROVEN_MS = 60_000;
+/** One that ended sooner was cut short. */
+const SHORT_LIVED_MS = 2000;
+/** After so many of these, with no proven one since, somebody is taken to be in the way. */
+const SHORT_LIVED_MAX = 5;
+const CONTESTED = 'It ends soon after each start: another client may have the same client id.';
 
 /** One connection, as lent to its user. */
 export interface Session {
@@ -84,6 +91,8 @@ export class Connection {
   #connectsTotal = 0;
   #nextAttemptAtMs: number | undefined;
   #lostAtMs: number | undefined;
+  /** Connections cut short since one was proven. */
+  #shortLived = 0;
 
   constructor(options: ConnectionOptions) {
     this.#options = options;
@@ -235,10 +244,14 @@ export class Connection {
     await closed;
     this.#lostAtMs = clock.monotonicMs();
     if (signal.aborted) return ending;
+    const livedMs = this.#lostAtMs - connectedAtMs;
+    if (livedMs >= PROVEN_MS) this.#shortLived = 0;
+    else if (livedMs < SHORT_LIVED_MS) this.#shortLived += 1;
+    const isContested = this.#shortLived > SHORT_LIVED_MAX;
+    if (isContested) ending = { ...ending, reason: `${ending.reason} ${CONTESTED}` };
     this.#ending = ending;
     telemetry.emit('endpoint_disconnected', { endpoint: name, target: endpoint.target, ...ending });
-    const livedMs = this.#lostAtMs - connectedAtMs;
-    if (livedMs >= PROVEN_MS || (progressed && !isRefusal(ending.kind))) {
+    if (livedMs >= PROVEN_MS || (progressed && !isRefusal(ending.kind) && !isContested)) {
       this.#transient.reset();
       this.#refused.reset();
     }

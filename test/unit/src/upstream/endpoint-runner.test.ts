@@ -1,6 +1,7 @@
 // Connection, pump and lanes against a scripted peer; the outbox is the real one, in memory.
 
 import { describe, expect, it } from 'vitest';
+import type { Clock } from '../../../../src/core/clock.ts';
 import { parseDeviceId } from '../../../../src/core/device.ts';
 import { GatewayError } from '../../../../src/core/errors.ts';
 import { LIMITS } from '../../../../src/core/limits.ts';
@@ -294,6 +295,26 @@ describe('the connection', () => {
     await rig.drained();
     expect([...new Set(endpoint.accepted)].sort()).toEqual([...texts].sort());
     expect(await rig.outbox.quarantined({ limit: 1 })).toEqual([]);
+  });
+});
+
+describe('a connection that is taken away again and again', () => {
+  it('is made less and less often, and says why it may be', async () => {
+    const waits: number[] = [];
+    const noting: Clock = { ...hastyClock, sleep: (ms, signal) => (waits.push(ms), hastyClock.sleep(ms, signal)) };
+    const endpoint = new ScriptedEndpoint();
+    await using rig = startRig(endpoint, 'live_first', noting);
+    const reasons = (): unknown[] => rig.telemetry.of('endpoint_disconnected').map(({ fields }) => fields['reason']);
+    for (let count = 1; count <= 11; count += 1) {
+      await rig.append(1);
+      await rig.drained();
+      endpoint.drop('taken away');
+      await waitFor(() => reasons().length === count);
+    }
+    expect(reasons().slice(0, 5).join(' ')).not.toContain('same client id');
+    expect(reasons().at(-1)).toContain('same client id');
+    // Doubled from 250 ms on.
+    expect(Math.max(...waits)).toBeGreaterThan(2000);
   });
 });
 
