@@ -31,13 +31,18 @@ export async function listenOn(
   const opener = serialLink({ path, baudRate, ...parseLineFormat(format) });
   const link = await opener.open({ onData: heard.take, onClosed: heard.end }, signal);
   try {
-    if (send !== undefined) link.write(Buffer.from(send.replaceAll('\\r', '\r').replaceAll('\\n', '\n'), 'latin1'));
+    if (send !== undefined) link.write(Buffer.from(textToSend(send), 'latin1'));
     await clock.sleep(listenMs, heard.over).catch(() => {});
   } finally {
     await link.close();
   }
   throwIfAborted(signal);
   return heard.bytes();
+}
+
+/** Of the option `send`, in which `\r` and `\n` stand for the characters. */
+export function textToSend(send: string): string {
+  return send.replaceAll('\\r', '\r').replaceAll('\\n', '\n');
 }
 
 /** The line that a running adapter has open on a port. */

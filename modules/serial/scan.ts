@@ -4,7 +4,7 @@
 import { isGatewayError, listSerialPorts, type ScanContext, type SerialPortInfo, throwIfAborted } from '#sdk';
 import type { LentLine } from './line.ts';
 import { parseLineFormat } from './line-format.ts';
-import { lentLine, type LineSettings, listenBeside, listenOn } from './scan-listen.ts';
+import { lentLine, type LineSettings, listenBeside, listenOn, textToSend } from './scan-listen.ts';
 import type { ScanOptions } from './scan-options.ts';
 import { isBetter, isText, type Score, scoreOf } from './scan-score.ts';
 
@@ -49,7 +49,7 @@ export async function scanSerial(options: ScanOptions, context: ScanContext): Pr
         ? await guessSettings(port.path, settings, options, context, progress)
         : await hearAdapter(port.path, lent, options, context, progress);
     // A port that only the command line names, and that does not open, is no find.
-    if (heard.fault === undefined || port.driver !== undefined) report(port, heard, context);
+    if (heard.fault === undefined || port.driver !== undefined) report(port, heard, options, context);
   }
 }
 
@@ -106,7 +106,14 @@ async function hearAdapter(
   return { hasListened: true, adapterId, ...(score.bytes > 0 && { guess: { baudRate, score } }) };
 }
 
-function report(port: SerialPortInfo, { hasListened, guess, adapterId }: Heard, context: ScanContext): void {
+function report(
+  port: SerialPortInfo,
+  { hasListened, guess, adapterId }: Heard,
+  { send }: ScanOptions,
+  context: ScanContext,
+): void {
+  // Beside an adapter nothing was sent.
+  const request = send === undefined || adapterId !== undefined ? undefined : textToSend(send);
   const usb = port.vendorId === undefined ? undefined : `${port.vendorId}:${port.productId ?? '?'}`;
   const facts: Record<string, string | undefined> = {
     'by id': port.byIdPath,
@@ -126,7 +133,7 @@ function report(port: SerialPortInfo, { hasListened, guess, adapterId }: Heard, 
       facts: Object.fromEntries(
         Object.entries(facts).filter((entry): entry is [string, string] => entry[1] !== undefined),
       ),
-      ...(guess !== undefined && isText(guess.score) ? { suggestion: suggestion(port, guess) } : {}),
+      ...(guess !== undefined && isText(guess.score) ? { suggestion: suggestion(port, guess, request) } : {}),
     },
   });
 }
@@ -145,7 +152,7 @@ function guessFacts(guess: Guess | undefined): Record<string, string> {
   };
 }
 
-function suggestion(port: SerialPortInfo, { baudRate, score }: Guess): string {
+function suggestion(port: SerialPortInfo, { baudRate, score }: Guess, request: string | undefined): string {
   const decode = /^[$!][A-Z]{5},/.test(score.sample)
     ? 'decode: { kind: nmea, sentences: [GGA, RMC] }'
     : score.sample.startsWith('{')
@@ -162,6 +169,7 @@ function suggestion(port: SerialPortInfo, { baudRate, score }: Guess): string {
     'framing: { kind: readline }',
     'devices:',
     '  instrument:',
+    ...(request === undefined ? [] : [`    request: ${JSON.stringify(request.replaceAll(/[{}]/g, '$&$&'))}`]),
     `    ${decode}\n`,
   ].join('\n');
 }

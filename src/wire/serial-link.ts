@@ -44,7 +44,7 @@ export function serialLink(options: SerialLinkOptions): LinkOpener {
     },
     async open(events, signal) {
       const file = await findDevice(path);
-      await assertNotLocked(path, file);
+      await assertNotLocked(path, file, adapterId);
       throwIfAborted(signal);
       // Loaded with the first serial port, so that a bus over TCP does not pay for it; by its default export, which is all
       // that a bundle gives of a CommonJS package.
@@ -53,7 +53,7 @@ export function serialLink(options: SerialLinkOptions): LinkOpener {
       await new Promise<void>((resolve, reject) => {
         port.open((error) => {
           if (error === null) resolve();
-          else explainFailure(path, file, error).then(reject, reject);
+          else explainFailure(path, file, adapterId, error).then(reject, reject);
         });
       });
       opened = file;
@@ -123,19 +123,23 @@ function busyFault(path: string, holder = 'another program', cause?: unknown): G
   return serialFault('GW_SERIAL_BUSY', text, cause);
 }
 
-/** @param adapterId of who has it; undefined: a scan. */
-function ownFault(path: string, adapterId: string | undefined): GatewayError {
+/** @param holder adapter that has it; undefined: a scan. @param asker adapter that wants it; undefined: a scan. */
+function ownFault(path: string, holder: string | undefined, asker: string | undefined): GatewayError {
+  const advice =
+    asker === undefined
+      ? 'Switch that off to search there.'
+      : 'One port has one adapter: put all devices of the line there.';
   const what =
-    adapterId === undefined
+    holder === undefined
       ? 'a scan of this gateway. It is opened as soon as that has ended.'
-      : `adapter "${adapterId}" of this gateway. One port has one adapter: put all devices of the line there.`;
+      : `adapter "${holder}" of this gateway. ${advice}`;
   return serialFault('GW_SERIAL_BUSY', `${path} is held by ${what}`);
 }
 
 /** @throws GatewayError GW_SERIAL_BUSY when somebody, ourselves included, holds a lock on the device (proc_locks(5)). */
-async function assertNotLocked(path: string, file: DeviceFile): Promise<void> {
+async function assertNotLocked(path: string, file: DeviceFile, asker: string | undefined): Promise<void> {
   const place = placeOf(file);
-  if (holders.has(place)) throw ownFault(path, holders.get(place));
+  if (holders.has(place)) throw ownFault(path, holders.get(place), asker);
   const locks = await readFile('/proc/locks', 'utf8').catch(() => '');
   for (const line of locks.split('\n')) {
     // 1: FLOCK  ADVISORY  WRITE 708 00:18:5 0 EOF
@@ -162,9 +166,14 @@ async function programName(processId: string): Promise<string> {
 }
 
 /** Why serialport could not open the port, asked of the system itself. */
-async function explainFailure(path: string, file: DeviceFile, error: Error): Promise<GatewayError> {
+async function explainFailure(
+  path: string,
+  file: DeviceFile,
+  adapterId: string | undefined,
+  error: Error,
+): Promise<GatewayError> {
   try {
-    await assertNotLocked(path, file);
+    await assertNotLocked(path, file, adapterId);
     const handle = await openFile(path, constants.O_RDWR | constants.O_NOCTTY | constants.O_NONBLOCK);
     await handle.close();
   } catch (reason) {

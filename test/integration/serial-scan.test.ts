@@ -47,7 +47,9 @@ describe('a scan of a serial port', () => {
     expect(silent.find((event) => event.kind === 'found')?.finding.facts).toMatchObject({ heard: 'nothing' });
     expect(instrument.requests).toEqual([]);
     const asked = await scan({ path: line.near, baud_rates: [9600], listen_ms: 200, send: 'W\\r\\n' });
-    expect(asked.find((event) => event.kind === 'found')?.finding.facts).toMatchObject({ sample: 'W 12.5 kg' });
+    const found = asked.find((event) => event.kind === 'found')?.finding;
+    expect(found?.facts).toMatchObject({ sample: 'W 12.5 kg' });
+    expect(found?.suggestion).toContain('    request: "W\\r\\n"\n    decode:');
   });
 
   it('tells of a port in use, and disturbs nobody', async () => {
