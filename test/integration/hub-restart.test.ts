@@ -1,8 +1,16 @@
 // The daemon stops, is killed and comes back while devices and back ends on the unmodified SDKs go on: nothing that was
 // acknowledged is lost, readers resume where they were, devices come back by themselves.
 
+import { connectAsync, type MqttClient } from 'mqtt';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { deviceConnectionString, startHubDaemon, type HubDaemon } from '../support/hub-daemon.ts';
+import { sasToken } from '../support/amqp-client.ts';
+import {
+  deviceConnectionString,
+  HUB_HOST_NAME,
+  MQTTS_PORT,
+  startHubDaemon,
+  type HubDaemon,
+} from '../support/hub-daemon.ts';
 import { startBackEnd, startDevice, type SdkChild } from '../support/sdk-child.ts';
 import { createTempDir, type TempDir } from '../support/temp-dir.ts';
 import { waitFor } from '../support/wait.ts';
@@ -15,6 +23,11 @@ interface Event {
   readonly body: { readonly n: number };
   readonly partition: string;
   readonly sequenceNumber: number;
+}
+
+interface WillEvent {
+  readonly body: unknown;
+  readonly properties: Readonly<Record<string, unknown>>;
 }
 
 let directory: TempDir;
@@ -106,6 +119,49 @@ describe('readers with checkpoints', () => {
     await waitFor(() => numbersOf(third).length > 0, { timeoutMs: 20_000 });
     expect(numbersOf(third)).toEqual([90]);
   }, 180_000);
+});
+
+/** A bare client, with a will. */
+async function connectWithWill(deviceId: string): Promise<MqttClient> {
+  const client = await connectAsync({
+    host: ADDRESS,
+    port: MQTTS_PORT,
+    protocol: 'mqtts',
+    ca: hub.authority,
+    servername: HUB_HOST_NAME,
+    clientId: deviceId,
+    username: `${HUB_HOST_NAME}/${deviceId}/?api-version=2021-04-12`,
+    password: sasToken(`${HUB_HOST_NAME}/devices/${deviceId}`, KEY, 600),
+    clean: true,
+    reconnectPeriod: 0,
+    will: { topic: `devices/${deviceId}/messages/events/`, payload: Buffer.from(deviceId), qos: 1, retain: false },
+  });
+  client.on('error', () => {});
+  return client;
+}
+
+describe('wills', () => {
+  it('of clients that were connected when the hub was killed are sent at its next start', async () => {
+    for (const deviceId of ['left', 'gone', 'said-goodbye']) await create(deviceId);
+    const goodbye = await connectWithWill('said-goodbye');
+    await goodbye.endAsync();
+    const left = await connectWithWill('left');
+    const gone = await connectWithWill('gone');
+    gone.stream.destroy();
+    const reader = keep(startBackEnd({ hub }));
+    await reader.call('readEvents', { connectionString: hub.events });
+    const willOf = (deviceId: string) => (event: WillEvent) =>
+      event.body === deviceId && event.properties['iothub-MessageType'] === 'Will';
+    await reader.nextEvent('event', willOf('gone'));
+    await hub.kill('SIGKILL');
+    left.end(true);
+    hub = await start();
+    await reader.nextEvent('event', willOf('left'), 60_000);
+    // Without checkpoints it has read again what it had read.
+    const read = reader.events.filter(({ event }) => event === 'event').map(({ data }) => data as WillEvent & Event);
+    const distinct = new Map(read.map((event) => [`${event.partition}/${event.sequenceNumber}`, event.body]));
+    expect([...distinct.values()].toSorted()).toEqual(['gone', 'left']);
+  }, 120_000);
 });
 
 describe.each(['SIGTERM', 'SIGKILL'] as const)('after %s', (signal) => {

@@ -96,8 +96,11 @@ function consumerOf({
 }: EventsRequest): EventHubConsumerClient {
   const options = {
     ...(webSockets && { webSocketOptions: { webSocket: WebSocket } }),
-    retryOptions: { maxRetries: 1, retryDelayInMs: 200, timeoutInMs: 10_000 },
-    ...(checkpoints !== undefined && { loadBalancingOptions: { updateIntervalInMs: 500 } }),
+    retryOptions: { maxRetries: checkpoints === undefined ? 1 : 50, retryDelayInMs: 200, timeoutInMs: 10_000 },
+    // A reader that gave up takes its partitions again once its claim to them is over: after a minute, if nobody says so.
+    ...(checkpoints !== undefined && {
+      loadBalancingOptions: { updateIntervalInMs: 500, partitionOwnershipExpirationIntervalInMs: 3000 },
+    }),
   };
   if (checkpoints === undefined) return new EventHubConsumerClient(group, connectionString, options);
   return new EventHubConsumerClient(group, connectionString, createCheckpointFile(checkpoints), options);
