@@ -7,12 +7,12 @@ import type { ModuleCatalogue } from './schema.ts';
 
 type Claims = (settings: unknown) => readonly Claim[];
 
-/** A fault for each thing that an earlier adapter has. Adapters that are switched off or simulated have nothing. */
+/** A fault for each thing that an earlier adapter has. Adapters that are switched off, simulated or cannot run have nothing. */
 export function checkClaims(adapters: ReadonlyMap<string, CheckedEntry>, catalogue: ModuleCatalogue): Explained[] {
   const faults: Explained[] = [];
   const owners = new Map<string, string>();
-  for (const [adapterId, { common, settings }] of adapters) {
-    if (!common.enabled || common.simulate === true) continue;
+  for (const [adapterId, { common, settings, fault }] of adapters) {
+    if (!common.enabled || common.simulate === true || fault !== undefined) continue;
     const module = catalogue.find('adapters', common.type);
     const claims = module?.kind === 'adapter' ? (module.claims as Claims | undefined) : undefined;
     for (const { path, key, message } of claims?.(settings) ?? []) {

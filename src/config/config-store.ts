@@ -20,7 +20,6 @@ import { type ConfigChange, diffConfig } from './diff.ts';
 import { formatFault } from './fault.ts';
 import { type Failure, type Generation, GenerationStore, textHash } from './generation-store.ts';
 import { configInvalidError, loadConfigText, type LoadOptions, type LoadResult } from './load.ts';
-import type { ProfileTexts } from './profiles.ts';
 import { ModuleCatalogue } from './schema.ts';
 import { decideAtStart } from './start.ts';
 
@@ -104,8 +103,8 @@ export class ConfigStore {
         configPath,
         log,
         generations: this.#generations,
-        check: (text) => this.#check(text, configPath),
-        checkGeneration: (number) => this.#checkGeneration(number),
+        check: (text, keepsUnresolved) => this.#check(text, configPath, { keepsUnresolved: keepsUnresolved ?? false }),
+        checkGeneration: (number) => this.#checkGeneration(number, true),
         add: (text, actor, base, state) => this.#add(text, actor, base, state),
         starter: this.#options.starter,
       });
@@ -150,6 +149,18 @@ export class ConfigStore {
    */
   reload(): Promise<ConfigChangeResult | undefined> {
     return this.#exclusive(() => this.#reload());
+  }
+
+  /** Looks again for the secrets without which parts do not run. Undefined when there are none, or no more than before. */
+  recover(): Promise<ConfigChangeResult | undefined> {
+    return this.#exclusive(async () => {
+      const before = this.current();
+      const missing = before.loaded.partFaults.length;
+      if (missing === 0) return undefined;
+      const result = await this.#checkGeneration(before.generation.number, true);
+      if (!result.ok || result.loaded.partFaults.length >= missing) return undefined;
+      return this.#change(before, { ...before, loaded: result.loaded });
+    });
   }
 
   /** Undefined when there is no trial. Time is judged by the monotonic clock; whoever holds the timer calls `revert`. */
@@ -243,6 +254,10 @@ export class ConfigStore {
     const isSameText = textHash(text) === generation.sha256;
     if (!isSameText && this.#generations.takenBack(textHash(text)) !== undefined) return undefined;
     const result = this.check(text);
+    if (isSameText && result.ok && before.loaded.partFaults.length > 0) {
+      // The secrets are there again: it is what ran before they were gone.
+      return this.#change(before, { ...before, loaded: result.loaded, faults: [] });
+    }
     if (isSameText && result.ok && !this.#meansOther(before, result.loaded)) {
       if (before.faults.length === 0) return undefined;
       // The person took the faulty text back.
@@ -250,6 +265,8 @@ export class ConfigStore {
     }
     if (!result.ok) {
       const faults = result.faults.map(formatFault);
+      // Still without its secrets: the file is what runs all the same.
+      if (isSameText && before.loaded.partFaults.length > 0) return { ...before, faults, changes: [] };
       if (!this.#isKnown(text)) {
         await this.#add(text, 'file', generation.number, 'failed', { cause: 'invalid', reason: faults.join('\n') });
       }
@@ -312,6 +329,8 @@ export class ConfigStore {
     this.#generations.setRunning(running.generation.number);
     for (const warning of running.loaded.warnings)
       this.#options.log.warn({ warning }, 'The configuration has a warning.');
+    for (const fault of running.loaded.partFaults)
+      this.#options.log.error({ fault }, 'A part does not run, because a secret of it cannot be read; the rest does.');
     return running;
   }
 
@@ -355,22 +374,23 @@ export class ConfigStore {
   }
 
   /** @throws GatewayError GW_NOT_FOUND, GW_CONFIG_IO. */
-  async #checkGeneration(number: number): Promise<LoadResult> {
+  async #checkGeneration(number: number, keepsUnresolved = false): Promise<LoadResult> {
     const text = await this.#generations.text(number);
     const file = this.#generations.path(number);
-    const result = this.#check(text, file);
+    const result = this.#check(text, file, { keepsUnresolved });
     if (result.ok) return result;
     // What it names may have been edited since; a generation that ran is to run again all the same.
-    const kept = this.#check(text, file, await this.#generations.profiles(number));
+    const keptProfiles = await this.#generations.profiles(number);
+    const kept = this.#check(text, file, { keepsUnresolved, keptProfiles });
     return kept.ok ? kept : result;
   }
 
-  #check(text: string, file: string, keptProfiles: ProfileTexts = {}): LoadResult {
+  #check(text: string, file: string, how: Pick<LoadOptions, 'keepsUnresolved' | 'keptProfiles'> = {}): LoadResult {
     // `!file` references of a generation are relative to the file that it was made from.
     const { configPath, dataDirectory } = this.#options;
     const profileDirectory = join(dataDirectory, 'profiles');
-    const places = { file, secretsBeside: configPath, profileDirectory, keptProfiles };
-    return loadConfigText(text, { ...this.#options, ...places, catalogue: this.catalogue });
+    const places = { file, secretsBeside: configPath, profileDirectory };
+    return loadConfigText(text, { ...this.#options, ...places, ...how, catalogue: this.catalogue });
   }
 
   /** One change at a time, in the order of the calls. */

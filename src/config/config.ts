@@ -7,7 +7,13 @@ import type { HubConfig } from './hub-schema.ts';
 import type { SecretSet } from './secrets.ts';
 import type { ProfileTexts } from './profiles.ts';
 
-export interface AdapterConfig {
+/** Of an adapter or endpoint. */
+interface PartConfig {
+  /** Why it cannot run, as `file:line: path: message`: a secret of it cannot be read. `settings` is empty then. */
+  readonly fault?: string;
+}
+
+export interface AdapterConfig extends PartConfig {
   /** The name under `adapters:`. */
   readonly id: string;
   readonly type: string;
@@ -18,7 +24,7 @@ export interface AdapterConfig {
   readonly settings: Readonly<Record<string, unknown>>;
 }
 
-export interface EndpointConfig {
+export interface EndpointConfig extends PartConfig {
   /** `$upstream`, or the name under `endpoints:`. */
   readonly name: QueueName;
   readonly type: string;
@@ -71,6 +77,8 @@ export interface LoadedConfig {
   readonly ownProfiles: ProfileTexts;
   /** Sentences about what is allowed but not wise, as `file:line: path: message`. */
   readonly warnings: readonly string[];
+  /** Faults of the parts that cannot run, because their secrets cannot be read; see `LoadOptions.keepsUnresolved`. */
+  readonly partFaults: readonly string[];
   readonly secrets: SecretSet;
   /** All fields by the file's names, defaults included, secrets in place; for comparing, never for showing. */
   readonly values: Readonly<Record<string, unknown>>;

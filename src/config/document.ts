@@ -27,6 +27,8 @@ export interface ConfigDocument {
   readonly secrets: SecretSet;
   /** Faults of syntax, tags, keys and secrets. */
   readonly faults: readonly LocatedFault[];
+  /** Those of the faults that are secrets which could not be read. */
+  readonly unresolved: readonly LocatedFault[];
   /** Whether the text could be read at all; without it `value` is not to be checked. */
   readonly readable: boolean;
   /** Set when the text was of an older version: that version, and the text of now. */
@@ -82,6 +84,7 @@ export function parseConfigText(
     value,
     secrets: walker.secrets,
     faults: [...faults, ...walker.faults],
+    unresolved: walker.unresolved,
     readable,
     ...(from === undefined ? {} : { migrated: { from, text: String(document) } }),
     line: (path) => locate(path, 'value'),
@@ -105,7 +108,7 @@ function problemOffset(document: Document, problem: { code: string; pos: [number
 function unreadable(file: string, message: string): ConfigDocument {
   const secrets = new SecretSet();
   const faults = [{ file, line: 1, path: [], message }];
-  return { value: {}, secrets, faults, readable: false, line: () => 1, keyLine: () => 1 };
+  return { value: {}, secrets, faults, unresolved: [], readable: false, line: () => 1, keyLine: () => 1 };
 }
 
 function syntaxMessage(code: string, message: string): string {
@@ -119,6 +122,7 @@ function syntaxMessage(code: string, message: string): string {
 class Walker {
   readonly secrets = new SecretSet();
   readonly faults: LocatedFault[] = [];
+  readonly unresolved: LocatedFault[] = [];
   readonly #document: Document;
   readonly #file: string;
   readonly #lineAt: (offset: number) => number;
@@ -193,6 +197,7 @@ class Walker {
     const result = resolveSecret(node.tag, name, this.#sources);
     if ('fault' in result) {
       this.#fault(node, path, `${reference}: ${result.fault}`);
+      this.unresolved.push(...this.faults.slice(-1));
       // Anything but undefined: the field is there, and the one fault about it is enough.
       this.secrets.add(path, reference, UNRESOLVED);
       return UNRESOLVED;

@@ -19,6 +19,8 @@ export interface CheckedEntry {
     readonly max_bytes?: number | undefined;
   };
   readonly settings: Readonly<Record<string, unknown>>;
+  /** Why it cannot run; `settings` is empty then. */
+  readonly fault?: string;
 }
 
 export interface EntryContext extends SiteFacts {
@@ -27,6 +29,20 @@ export interface EntryContext extends SiteFacts {
   readonly profiles: ProfileShelf;
   /** Where faults are put. */
   readonly found: Explained[];
+}
+
+/** An entry that is not run for now; undefined when its common fields have faults. */
+export function idleEntry(
+  section: ModuleSection,
+  value: unknown,
+  fault: string,
+  catalogue: ModuleCatalogue,
+): CheckedEntry | undefined {
+  if (!isRecord(value)) return undefined;
+  const schema = commonSchema(section);
+  const common = schema.safeParse(Object.fromEntries(Object.keys(schema.shape).map((key) => [key, value[key]])));
+  if (!common.success || catalogue.find(section, common.data.type) === undefined) return undefined;
+  return { common: common.data, settings: {}, fault };
 }
 
 /** The checked entry; undefined when it has faults, which are then told. */

@@ -10,14 +10,15 @@ import { checkReferences } from './check.ts';
 import { checkClaims } from './claims.ts';
 import type { AdapterConfig, EndpointConfig, GatewayConfig, LoadedConfig } from './config.ts';
 import { type ConfigDocument, type DocumentMigration, parseConfigText } from './document.ts';
+import { UnresolvedParts } from './unresolved-parts.ts';
 import { isRecord } from './describe.ts';
-import { checkEntry, type CheckedEntry, type EntryContext } from './entry.ts';
+import { checkEntry, type CheckedEntry, type EntryContext, idleEntry } from './entry.ts';
 import { type Explained, explainIssues } from './explain.ts';
-import { formatFault, type LocatedFault, sortFaults } from './fault.ts';
+import { type ConfigPath, formatFault, type LocatedFault, sortFaults } from './fault.ts';
 import { hubConfig } from './hub-schema.ts';
 import { idleEndpoints } from './idle-endpoints.ts';
 import { defaultGatewayId } from './machine-id.ts';
-import { type ModuleCatalogue, outboxSettings, rootSchema, type RootValues } from './schema.ts';
+import { type ModuleCatalogue, type ModuleSection, outboxSettings, rootSchema, type RootValues } from './schema.ts';
 import { ProfileShelf, type ProfileTexts } from './profiles.ts';
 import { plainSecrets } from './show.ts';
 
@@ -37,6 +38,11 @@ export interface LoadOptions {
   readonly env?: Readonly<Record<string, string | undefined>>;
   /** Default: of the machine. */
   readonly defaultGatewayId?: DeviceId;
+  /**
+   * Adapters and endpoints whose secrets cannot be read are kept as parts that cannot run (`fault`), instead of being faults of
+   * the whole.
+   */
+  readonly keepsUnresolved?: boolean;
   /** Default: those of this release. */
   readonly migration?: DocumentMigration;
 }
@@ -73,20 +79,28 @@ export function loadConfigText(text: string, options: LoadOptions): LoadResult {
   const profiles = new ProfileShelf(options.profileDirectory, options.keptProfiles);
   const defaultId = options.defaultGatewayId ?? defaultGatewayId();
   const gatewayId = writtenGatewayId(values) ?? defaultId;
-  const entries = checkEntries(values, { document, catalogue: options.catalogue, profiles, found, gatewayId });
+  const unresolved = new UnresolvedParts(options.keepsUnresolved === true ? document : undefined);
+  const entries = checkEntries(values, {
+    unresolved,
+    document,
+    catalogue: options.catalogue,
+    profiles,
+    found,
+    gatewayId,
+  });
   found.push(
     ...checkReferences(values, { ...options, gatewayId }),
     ...checkClaims(entries.adapters, options.catalogue),
   );
 
   const located = [...locate(found, document, options.file), ...profiles.faults];
-  if (!parsed.success || located.length > 0 || document.faults.length > 0) {
+  if (!parsed.success || located.length > 0 || document.faults.length > unresolved.faults.length) {
     const faults = sortFaults([...document.faults, ...located]);
     // One line about a secret that cannot be read is enough: what stood in for it is not the user's.
-    const unresolved = new Set(document.faults.map(({ path }) => JSON.stringify(path)));
+    const told = new Set(document.faults.map(({ path }) => JSON.stringify(path)));
     return {
       ok: false,
-      faults: faults.filter((fault) => document.faults.includes(fault) || !unresolved.has(JSON.stringify(fault.path))),
+      faults: faults.filter((fault) => document.faults.includes(fault) || !told.has(JSON.stringify(fault.path))),
     };
   }
   const config = assemble(parsed.data, entries, defaultId);
@@ -101,8 +115,9 @@ export function loadConfigText(text: string, options: LoadOptions): LoadResult {
     ...idleEndpoints(config),
   ];
   const warnings = locate(unwise, document, options.file).map(formatFault);
+  const partFaults = sortFaults(unresolved.faults).map(formatFault);
   const own = { ownProfiles: profiles.own, secrets: document.secrets, values: complete };
-  return { ok: true, loaded: { config, text, warnings, ...own, ...migrated } };
+  return { ok: true, loaded: { config, text, warnings, partFaults, ...own, ...migrated } };
 }
 
 /**
@@ -134,16 +149,25 @@ export interface CheckedEntries {
 
 function checkEntries(
   values: unknown,
-  { document, ...rest }: Omit<EntryContext, 'secrets'> & { readonly document: ConfigDocument },
+  {
+    unresolved,
+    document,
+    ...rest
+  }: Omit<EntryContext, 'secrets'> & { readonly unresolved: UnresolvedParts; readonly document: ConfigDocument },
 ): CheckedEntries {
   const root = isRecord(values) ? values : {};
   const context: EntryContext = { ...rest, secrets: document.secrets };
+  const check = (name: ModuleSection, path: ConfigPath, entry: unknown): CheckedEntry | undefined => {
+    const fault = unresolved.faultOf(path);
+    const idle = fault === undefined ? undefined : idleEntry(name, entry, fault, context.catalogue);
+    return idle ?? checkEntry(name, path, entry, context);
+  };
   const section = (name: 'adapters' | 'endpoints'): Map<string, CheckedEntry> => {
     const checked = new Map<string, CheckedEntry>();
     const entries = root[name];
     if (!isRecord(entries)) return checked;
     for (const [key, entry] of Object.entries(entries)) {
-      const result = checkEntry(name, [name, key], entry, context);
+      const result = check(name, [name, key], entry);
       if (result !== undefined) checked.set(key, result);
     }
     return checked;
@@ -152,8 +176,7 @@ function checkEntries(
   return {
     adapters: section('adapters'),
     endpoints: section('endpoints'),
-    upstream:
-      upstream === undefined || upstream === null ? undefined : checkEntry('upstream', ['upstream'], upstream, context),
+    upstream: upstream === undefined || upstream === null ? undefined : check('upstream', ['upstream'], upstream),
   };
 }
 
@@ -172,12 +195,13 @@ function assemble(root: RootValues, entries: CheckedEntries, defaultId: DeviceId
   return {
     version: root.version,
     gatewayId: root.gateway.id === undefined ? defaultId : parseDeviceId(root.gateway.id),
-    adapters: [...entries.adapters].map(([id, { common, settings }]): AdapterConfig => ({
+    adapters: [...entries.adapters].map(([id, { common, settings, fault }]): AdapterConfig => ({
       id,
       type: common.type,
       enabled: common.enabled,
       simulate: common.simulate ?? false,
       settings,
+      ...(fault !== undefined && { fault }),
     })),
     ...(entries.upstream === undefined ? {} : { upstream: endpointConfig(UPSTREAM_ENDPOINT, entries.upstream) }),
     endpoints: [...entries.endpoints].map(([name, entry]) => endpointConfig(name, entry)),
@@ -189,7 +213,7 @@ function assemble(root: RootValues, entries: CheckedEntries, defaultId: DeviceId
   };
 }
 
-function endpointConfig(name: string, { common, settings }: CheckedEntry): EndpointConfig {
+function endpointConfig(name: string, { common, settings, fault }: CheckedEntry): EndpointConfig {
   const { type, enabled, order, max_bytes } = common;
   return {
     name,
@@ -198,6 +222,7 @@ function endpointConfig(name: string, { common, settings }: CheckedEntry): Endpo
     order: order ?? 'live_first',
     ...(max_bytes === undefined ? {} : { maxBytes: max_bytes }),
     settings,
+    ...(fault !== undefined && { fault }),
   };
 }
 

@@ -24,8 +24,10 @@ const SECTIONS = [
 ] as const;
 
 const INTRODUCTION = `Secrets are given by reference: \`!env NAME\` (environment variable), \`!file PATH\` (relative to the configuration file),
-\`!credential NAME\` (systemd credential). Numbers carry their unit in the name: \`_ms\`, \`_secs\`, \`_bytes\`. \`<name>\` stands
-for a name of your choice, \`[]\` for an entry of a list. *Change*: \`live\` takes effect at once, \`restart\` restarts the part.
+\`!credential NAME\` (systemd credential). Where one cannot be read when the gateway starts again, the adapter or endpoint that needs
+it waits for it, shown as failed, and the rest runs; a text that never ran is refused. Numbers carry their unit in the name: \`_ms\`,
+\`_secs\`, \`_bytes\`. \`<name>\` stands for a name of your choice, \`[]\` for an entry of a list. *Change*: \`live\` takes effect at
+once, \`restart\` restarts the part.
 
 | Field | Type | Default | Meaning |
 |---|---|---|---|

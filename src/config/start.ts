@@ -19,9 +19,12 @@ export interface StartContext {
   readonly configPath: string;
   readonly generations: GenerationStore;
   readonly log: Logger;
-  /** Checks a text as that of the file. */
-  readonly check: (text: string) => LoadResult;
-  /** Checks a generation, with the profiles with which it ran where it does not load with those that are there now. */
+  /** Checks a text as that of the file; `keepsUnresolved` as in `LoadOptions`. */
+  readonly check: (text: string, keepsUnresolved?: boolean) => LoadResult;
+  /**
+   * Checks a generation, with the profiles with which it ran where it does not load with those that are there now, and without
+   * the parts whose secrets are gone.
+   */
   readonly checkGeneration: (number: number) => Promise<LoadResult>;
   readonly add: (text: string, actor: string, base: number, state: GenerationState) => Promise<Generation>;
   /** Text of the configuration for a first start, when neither a file nor a generation is there. */
@@ -56,6 +59,11 @@ export async function decideAtStart(context: StartContext): Promise<StartDecisio
   }
   const result = context.check(text);
   if (result.ok) return { ...(await accept(context, generation, result.loaded)), faults: [] };
+  if (generation.state === 'healthy') {
+    // It ran, and it is its surroundings that changed: a secret that is gone costs the part that needs it, not the site.
+    const partly = context.check(text, true);
+    if (partly.ok) return { generation, loaded: partly.loaded, faults: [] };
+  }
   return fallBack(context, await refuse(context, generation, result));
 }
 
@@ -133,7 +141,7 @@ async function refuse(
   result: LoadResult & { ok: false },
 ): Promise<string[]> {
   const faults = result.faults.map(formatFault);
-  // A healthy one stays healthy: it is its surroundings that changed, such as a secret that is gone.
+  // A healthy one stays healthy: it is its surroundings that changed, such as a profile that is gone.
   if (generation.state === 'pending' || generation.state === 'failed') {
     await generations.setState(generation.number, 'failed', { cause: 'invalid', reason: faults.join('\n') });
   }

@@ -31,9 +31,13 @@ export interface ConfigControl extends ConfigAdmin {
   stop(): void;
 }
 
+/** Between two looks for secrets that cannot be read. */
+const RECOVERY_MS = 10_000;
+
 export function createConfigControl(options: ConfigControlOptions): ConfigControl {
   const { store, clock, telemetry } = options;
   let cancelTrial = (): void => {};
+  let cancelRecovery = (): void => {};
 
   /** Applies a change that is on disk. What cannot be applied is taken back before the error is told. */
   async function put(change: ConfigChangeResult): Promise<void> {
@@ -72,10 +76,35 @@ export function createConfigControl(options: ConfigControlOptions): ConfigContro
     await options.apply(change);
   }
 
+  /** A secret may come late: a mount, a credential. */
+  function armRecovery(): void {
+    if (store.current().loaded.partFaults.length === 0) return;
+    cancelRecovery = clock.after(RECOVERY_MS, () => {
+      recover()
+        .catch((error: unknown) => {
+          const { number } = store.current().generation;
+          telemetry.emit('config_not_applied', { generation: number, error: errorText(error) });
+        })
+        .finally(armRecovery);
+    });
+  }
+
+  async function recover(): Promise<void> {
+    const change = await store.recover();
+    if (change === undefined) return;
+    await options.apply(change);
+    telemetry.emit('config_applied', {
+      generation: change.generation.number,
+      actor: 'recovery',
+      changes: change.changes.length,
+    });
+  }
+
   return {
     async markStarted() {
       await store.markHealthy(store.current().generation.number);
       armTrial();
+      armRecovery();
     },
     async reload() {
       const change = await store.reload();
@@ -88,7 +117,10 @@ export function createConfigControl(options: ConfigControlOptions): ConfigContro
       store.current().faults.length === 0
         ? { status: 'running' }
         : { status: 'degraded', reason: degradedReason(store.current()) },
-    stop: () => cancelTrial(),
+    stop: () => {
+      cancelTrial();
+      cancelRecovery();
+    },
     view: () => configView(store, options),
     generations: () => Promise.resolve(store.list().map(generationView)),
     read: (generation) => readShown(store, generation),
@@ -111,14 +143,14 @@ function degradedReason(running: RunningConfig): string {
 }
 
 function configView(store: ConfigStore, { configPath, clock }: ConfigControlOptions): ConfigView {
-  const { generation, faults } = store.current();
+  const { generation, faults, loaded } = store.current();
   const trial = store.trial();
   return {
     generation: generation.number,
     state: generation.state,
     path: configPath,
-    degraded: faults.length > 0,
-    faults,
+    degraded: faults.length + loaded.partFaults.length > 0,
+    faults: [...faults, ...loaded.partFaults],
     ...(trial === undefined ? {} : { trialEndsAt: isoTime(clock.wallMs() + trial.remainingMs) }),
   };
 }

@@ -4,6 +4,7 @@ import assert from 'node:assert';
 import type { AdapterContext, Adapter } from '../core/adapter.ts';
 import type { AdapterConfig, EndpointConfig, GatewayConfig } from '../config/config.ts';
 import type { Endpoint, EndpointContext } from '../core/endpoint.ts';
+import { GatewayError } from '../core/errors.ts';
 import type { ModuleDefinition } from '../core/module.ts';
 import type { Outbox, StreamDefinition } from '../core/outbox.ts';
 import type { AdapterPlan } from '../devices/adapter-supervisor.ts';
@@ -25,6 +26,7 @@ export function adapterPlan(config: AdapterConfig, modules: ModuleList, simulate
     type: config.type,
     deviceIds: Object.keys(config.settings['devices'] ?? {}),
     create: async (context: AdapterContext): Promise<Adapter> => {
+      refuseFault(config);
       const build = await definition.load();
       const { simulated, others } = splitSimulated(config, simulateAll, definition.servesOthers?.(config.settings));
       if (simulated === undefined) return build(config.settings, context);
@@ -38,6 +40,11 @@ export function adapterPlan(config: AdapterConfig, modules: ModuleList, simulate
       return withSimulatedDevices(inner, infos, context);
     },
   };
+}
+
+/** @throws GatewayError GW_CONFIG_INVALID for a part that cannot run. */
+function refuseFault({ fault }: AdapterConfig | EndpointConfig): void {
+  if (fault !== undefined) throw new GatewayError('GW_CONFIG_INVALID', fault);
 }
 
 interface SplitSettings {
@@ -74,6 +81,7 @@ export async function createEndpoint(
   modules: ModuleList,
   context: EndpointContext,
 ): Promise<Endpoint> {
+  refuseFault(config);
   const definition = modules.find((module) => module.kind !== 'adapter' && module.type === config.type);
   assert(definition !== undefined && definition.kind !== 'adapter', `no endpoint module of type ${config.type}`);
   return (await definition.load())(config.settings, context);

@@ -1,6 +1,6 @@
 // Exit codes, messages and changes of the configuration, on the built command line.
 
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { verifyPassword } from '../../src/platform/password.ts';
 import { run } from '../support/command.ts';
@@ -113,6 +113,45 @@ describe('the command line', () => {
     expect(status.config.faults[0]).toMatch(/fieldpost\.yaml:4: adaptors: /);
     expect(status.health.degraded).toBe(true);
     expect(second.log()).toContain('adaptors');
+  });
+
+  it('runs on without the parts whose secrets are gone at a start, and with them once they are there', async () => {
+    const secret = directory.file('secret');
+    writeFileSync(secret, 'secret word\n');
+    const text = config(`adapters:
+  sim: { type: modbus, simulate: true, transport: { kind: tcp, host: ${ADDRESS} }, devices: { meter: { points: { u: { register: "input:0" } } } } }
+  field:
+    type: mqtt
+    listen: { port: ${await freePort(ADDRESS)}, address: ${ADDRESS} }
+    clients: [{ username: pump, password: !file secret }]
+    topics: [{ topic: "sensors/{device_id}" }]
+endpoints: { cloud: { type: mqtt, url: "mqtt://${ADDRESS}:${await freePort(ADDRESS)}", username: gw, password: !file secret } }
+routes: [{ name: all, condition: "true", endpoint: cloud }]
+`);
+    await (await startDaemon({ directory, web, config: text })).kill('SIGTERM');
+    rmSync(secret);
+    await using daemon = await startDaemon({ directory, web });
+    const failed = async (): Promise<string[]> => {
+      const { reasons } = (await (await daemon.get('/health')).json()) as {
+        reasons: { part: string; status: string; reason: string }[];
+      };
+      return reasons.filter(({ status }) => status === 'failed').map(({ part, reason }) => `${part}: ${reason}`);
+    };
+    expect(await failed()).toEqual([
+      expect.stringMatching(/^adapter field: .*:9: adapters\.field\.clients.*there is no file/),
+      expect.stringMatching(/^endpoint cloud: .*:11: endpoints\.cloud\.password: .*there is no file/),
+    ]);
+    // What the endpoint is to get is kept for it.
+    const stored = async (): Promise<number> => (await daemon.status()).outbox.messages;
+    const before = await stored();
+    await waitFor(async () => (await stored()) > before, { what: 'polled values in the outbox' });
+    writeFileSync(secret, 'secret word\n');
+    const isFieldRunning = async (): Promise<boolean> =>
+      (await daemon.status()).adapters.some(
+        ({ adapterId, health }) => adapterId === 'field' && health.status === 'running',
+      );
+    await waitFor(isFieldRunning, { timeoutMs: 20_000, what: 'the adapter that has its secret again' });
+    expect(await failed()).toEqual([]);
   });
 
   it('applies a change on trial and takes it back unless it is confirmed, after a kill too', async () => {

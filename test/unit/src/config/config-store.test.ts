@@ -136,11 +136,72 @@ describe('a later start', () => {
     expect((await without.load()).faults).toHaveLength(1);
     const store = await started({ env: { URL: 'tls://x' } });
     expect(states(store)).toEqual(['1 superseded file', '2 healthy file']);
-    // A healthy one whose secret is gone stays healthy; an older one runs meanwhile.
-    const gone = await open();
-    expect((await gone.load()).generation.number).toBe(1);
-    expect(states(gone)).toEqual(['1 superseded file', '2 healthy file']);
-    expect((await (await open({ env: { URL: 'tls://x' } })).load()).generation.number).toBe(2);
+  });
+
+  it('runs what was healthy without the parts whose secrets are gone, until they are there again', async () => {
+    const env: Record<string, string> = { URL: 'tls://x', KEY: 'key' };
+    const text = `
+gateway: { id: plant }
+adapters: { bus: { type: listener, port: 502 } }
+upstream: { type: broker, url: !env URL, password: !env KEY }
+endpoints: { other: { type: broker, url: 'tls://y', max_bytes: 2097152 } }
+`;
+    await writeFile(configPath, named('a'));
+    await started();
+    await writeFile(configPath, text);
+    await started({ env });
+    const without: Record<string, string> = {};
+    const store = await started({ env: without });
+    const { generation, loaded, faults } = store.current();
+    expect([generation.number, generation.state, faults]).toEqual([2, 'healthy', []]);
+    expect(loaded.partFaults).toEqual([
+      expect.stringMatching(/fieldpost\.yaml:4: upstream\.password: !env KEY: the environment has no variable KEY/),
+      expect.stringMatching(/fieldpost\.yaml:4: upstream\.url: !env URL/),
+    ]);
+    expect(loaded.config.upstream).toMatchObject({ type: 'broker', enabled: true, settings: {} });
+    expect(loaded.config.upstream?.fault).toContain('KEY');
+    expect(loaded.config.upstream?.fault).toContain('URL');
+    expect(loaded.config.adapters).toMatchObject([{ id: 'bus', settings: { port: 502 } }]);
+    expect(loaded.config.endpoints).toMatchObject([{ name: 'other', maxBytes: 2097152 }]);
+    expect(loaded.config.endpoints[0]).not.toHaveProperty('fault');
+    expect(log.lines.join('\n')).toContain('A part does not run, because a secret of it cannot be read');
+    // Told again when somebody asks, and what runs goes on.
+    expect((await store.reload())?.faults).toHaveLength(2);
+    expect(await store.recover()).toBeUndefined();
+    Object.assign(without, env);
+    const recovered = await store.recover();
+    expect(recovered?.changes.map(({ part }) => part)).toContain('upstream');
+    expect(recovered).toMatchObject({ faults: [], loaded: { partFaults: [] } });
+    expect(idOf(store)).toBe('plant');
+    expect(store.current().loaded.config.upstream).toMatchObject({ settings: { url: 'tls://x' } });
+    expect(await store.recover()).toBeUndefined();
+    expect(states(store)).toEqual(['1 superseded file', '2 healthy file']);
+  });
+
+  it('runs without such a part when the file has faults beside, and takes the secret back at a reload', async () => {
+    const env: Record<string, string> = { URL: 'tls://x' };
+    const text = 'upstream: { type: broker, url: !env URL }\n';
+    await writeFile(configPath, text);
+    await started({ env });
+    await writeFile(configPath, BROKEN);
+    const broken = await started();
+    expect(broken.current()).toMatchObject({ generation: { number: 1 }, loaded: { partFaults: [expect.any(String)] } });
+    expect(broken.current().faults[0]).toContain('gateway.idd');
+    await writeFile(configPath, text);
+    const without: Record<string, string> = {};
+    const store = await started({ env: without });
+    expect(store.current().faults).toEqual([]);
+    Object.assign(without, env);
+    expect(await store.reload()).toMatchObject({ faults: [], generation: { number: 1 } });
+    expect(store.current().loaded.partFaults).toEqual([]);
+  });
+
+  it('does not start a text that never ran with its secrets, nor one with a secret outside of the parts', async () => {
+    await writeFile(configPath, 'upstream: { type: broker, url: !env URL }\n');
+    await expect((await open()).load()).rejects.toMatchObject({ code: 'GW_CONFIG_INVALID' });
+    await writeFile(configPath, 'gateway: { id: !env ID }\n');
+    await started({ env: { ID: 'x' } });
+    await expect((await open()).load()).rejects.toMatchObject({ code: 'GW_CONFIG_INVALID' });
   });
 
   it('never runs a generation whose text was damaged, and survives damaged notes', async () => {
@@ -338,10 +399,10 @@ describe('an old generation that runs because newer ones do not load', () => {
   it('is kept however many changes come, and can be gone back to', async () => {
     await writeFile(configPath, named('old'));
     let store = await started();
-    const env = { URL: 'tls://x' };
+    const env = { ID: 'x' };
     store = await started({ env });
     for (let round = 0; round < LIMITS.config_generations - 1; round += 1) {
-      const text = `upstream: { type: broker, url: !env URL }\n# ${round}\n`;
+      const text = `gateway: { id: !env ID }\n# ${round}\n`;
       const { generation } = await store.propose(text, { actor: 'api', base: store.current().generation.number });
       await store.markHealthy(generation.number);
     }
