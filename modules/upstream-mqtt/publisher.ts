@@ -34,7 +34,8 @@ interface Job {
   /** Next message of the batch to publish. */
   next: number;
   unanswered: number;
-  readonly finish: () => void;
+  readonly signal: AbortSignal;
+  readonly finish: (results: readonly DeliveryResult[]) => void;
 }
 
 /** What goes beside the messages. */
@@ -59,7 +60,11 @@ export class Publisher {
   readonly #options: PublisherOptions;
   /** Sends with messages not yet published, in the order of the calls. */
   readonly #waiting: Job[] = [];
-  readonly #jobs = new Set<Job>();
+  /**
+   * Those that may stop a send, each listened to once. A listener for every send would be a link in the signal's chain of
+   * listeners; once one link is in the old generation, a collection of the young keeps all later ones, with their messages.
+   */
+  readonly #signals = new Set<AbortSignal>();
   /**
    * Published messages are numbered in the order in which they left, and stand in rings by that number: thousands of them
    * outlive a collection of the young, and objects would be moved by it one by one.
@@ -92,18 +97,13 @@ export class Publisher {
   send(batch: readonly StoredMessage[], signal: AbortSignal): Promise<readonly DeliveryResult[]> {
     if (this.#ended || signal.aborted) return Promise.resolve(batch.map(() => (this.#ended ? LOST : STOPPED)));
     if (batch.length === 0) return Promise.resolve([]);
-    return new Promise((resolve) => {
-      const onAbort = (): void => this.#giveUp(job, STOPPED);
+    if (!this.#signals.has(signal)) {
+      this.#signals.add(signal);
+      signal.addEventListener('abort', this.#onAbort);
+    }
+    return new Promise((finish) => {
       const results: (DeliveryResult | undefined)[] = Array.from({ length: batch.length });
-      const finish = (): void => {
-        signal.removeEventListener('abort', onAbort);
-        this.#jobs.delete(job);
-        resolve(results as DeliveryResult[]);
-      };
-      const job: Job = { batch, results, next: 0, unanswered: batch.length, finish };
-      signal.addEventListener('abort', onAbort, { once: true });
-      this.#jobs.add(job);
-      this.#waiting.push(job);
+      this.#waiting.push({ batch, results, next: 0, unanswered: batch.length, signal, finish });
       this.#publish();
     });
   }
@@ -130,6 +130,21 @@ export class Publisher {
     });
   }
 
+  readonly #onAbort = (): void => {
+    for (const job of this.#jobs()) if (job.signal.aborted) this.#giveUp(job, STOPPED);
+  };
+
+  /** All sends that are not answered whole, in the order of the calls. */
+  #jobs(): Set<Job> {
+    const jobs = new Set<Job>();
+    for (let number = this.#oldest; number < this.#next; number += 1) {
+      const job = this.#sentJobs[number % this.#ring];
+      if (job !== undefined) jobs.add(job);
+    }
+    for (const job of this.#waiting) jobs.add(job);
+    return jobs;
+  }
+
   /** The connection is gone: whatever was not answered is to be sent again. */
   end(): void {
     this.#ended = true;
@@ -138,11 +153,14 @@ export class Publisher {
     this.#cancelNoticeWatch?.();
     this.#notice?.done(undefined);
     this.#notice = undefined;
+    const jobs = this.#jobs();
     this.#sentJobs.length = 0;
     this.#oldest = this.#next;
     this.#unanswered = 0;
     this.#waiting.length = 0;
-    for (const job of this.#jobs) this.#giveUp(job, LOST);
+    for (const signal of this.#signals) signal.removeEventListener('abort', this.#onAbort);
+    this.#signals.clear();
+    for (const job of jobs) this.#giveUp(job, LOST);
   }
 
   #giveUp(job: Job, result: DeliveryResult): void {
@@ -150,7 +168,7 @@ export class Publisher {
     for (let index = 0; index < job.results.length; index += 1) job.results[index] ??= result;
     job.next = job.batch.length;
     job.unanswered = 0;
-    job.finish();
+    job.finish(job.results as DeliveryResult[]);
   }
 
   #publish(): void {
@@ -216,7 +234,7 @@ export class Publisher {
     if (job.results[index] !== undefined) return;
     job.results[index] = result;
     job.unanswered -= 1;
-    if (job.unanswered === 0) job.finish();
+    if (job.unanswered === 0) job.finish(job.results as DeliveryResult[]);
   }
 
   /**

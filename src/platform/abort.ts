@@ -27,23 +27,47 @@ export function abortable<T>(promise: Promise<T>, signal: AbortSignal): Promise<
   });
 }
 
-/** Many waiters for one condition: `notify` wakes all of them. */
+interface Waiter {
+  readonly signal: AbortSignal | undefined;
+  readonly resolve: () => void;
+  readonly reject: (error: GatewayError) => void;
+}
+
+/**
+ * Many waiters for one condition: `notify` wakes all of them. Some are waited for thousands of times a second, so a signal
+ * is listened to once, for as long as it lives, and nothing stands in a `Set`: listeners and the tables of sets are chained
+ * to those after them, and once one link is in the old generation every collection of the young keeps all that follow.
+ */
 export class Notifier {
-  readonly #waiters = new Set<() => void>();
+  #waiters: Waiter[] = [];
+  readonly #heard = new WeakSet<AbortSignal>();
 
   notify(): void {
-    const waiters = [...this.#waiters];
-    this.#waiters.clear();
-    for (const waiter of waiters) waiter();
+    if (this.#waiters.length === 0) return;
+    const waiters = this.#waiters;
+    this.#waiters = [];
+    for (const { resolve } of waiters) resolve();
   }
 
-  /** Resolves at the next `notify`. @throws GatewayError GW_ABORTED. */
-  wait(signal: AbortSignal): Promise<void> {
-    let waiter: () => void = () => {};
-    const woken = new Promise<void>((resolve) => {
-      waiter = resolve;
-      this.#waiters.add(waiter);
+  /** Resolves at the next `notify`. Without a signal nothing else ends it. @throws GatewayError GW_ABORTED. */
+  wait(signal?: AbortSignal): Promise<void> {
+    if (signal !== undefined) {
+      if (signal.aborted) return Promise.reject(abortError(signal));
+      this.#hear(signal);
+    }
+    return new Promise<void>((resolve, reject) => {
+      this.#waiters.push({ signal, resolve, reject });
     });
-    return abortable(woken, signal).finally(() => this.#waiters.delete(waiter));
+  }
+
+  #hear(signal: AbortSignal): void {
+    if (this.#heard.has(signal)) return;
+    this.#heard.add(signal);
+    const onAbort = (): void => {
+      const waiters = this.#waiters;
+      this.#waiters = waiters.filter((waiter) => waiter.signal !== signal);
+      for (const waiter of waiters) if (waiter.signal === signal) waiter.reject(abortError(signal));
+    };
+    signal.addEventListener('abort', onAbort, { once: true });
   }
 }

@@ -53,8 +53,8 @@ export function decodeChunk(bytes: Buffer, firstOffset: number): Chunk | undefin
     ...index,
     version,
     bytes,
-    systemProperties: new Map(),
-    stamps: new Map(),
+    systemProperties: undefined,
+    stamps: undefined,
     messages: [],
     idPrefixes: [],
     last: { sinceUs: 0, rest: 0, code: 0, time: undefined },
@@ -317,7 +317,7 @@ function setProperty(properties: Record<string, string>, name: string, value: st
 
 /** The stamps that stand in a record; an earlier one has the texts that it leaves out. */
 function readStamps(chunk: Chunk, index: number): Stamps {
-  const known = chunk.stamps.get(index);
+  const known = chunk.stamps?.get(index);
   if (known !== undefined) return known;
   const { bytes } = chunk;
   const stamps: Stamps = {};
@@ -339,13 +339,13 @@ function readStamps(chunk: Chunk, index: number): Stamps {
       if (text !== undefined) stamps[code] = text;
     }
   }
-  chunk.stamps.set(index, stamps);
+  (chunk.stamps ??= new Map()).set(index, stamps);
   return stamps;
 }
 
 /** The system properties that stand together at `at`; shared by the records of the chunk that have the same. */
 function readSystemProperties(chunk: Chunk, at: number, end: number): SystemProperties {
-  const known = chunk.systemProperties.get(at);
+  const known = chunk.systemProperties?.get(at);
   if (known !== undefined) return known;
   const { bytes } = chunk;
   const properties: { -readonly [Name in keyof SystemProperties]: string } = {};
@@ -357,6 +357,6 @@ function readSystemProperties(chunk: Chunk, at: number, end: number): SystemProp
   }
   Object.freeze(properties);
   // Messages with ids of their own have nothing to share.
-  if (properties.messageId === undefined) chunk.systemProperties.set(at, properties);
+  if (properties.messageId === undefined) (chunk.systemProperties ??= new Map()).set(at, properties);
   return properties;
 }

@@ -257,6 +257,9 @@ export class ChunkEncoder {
     writer.setFloat64(48, time.monotonicMs);
     writer.setUint32(4, crc32(writer.view().subarray(8)));
     const bytes = writer.copy();
+    const positions = new Uint32Array(count + 1);
+    positions.set(this.#positions);
+    positions[count] = bytes.length;
     return {
       ...at,
       count,
@@ -265,12 +268,12 @@ export class ChunkEncoder {
       time,
       version: CHUNK_VERSION,
       bytes,
-      positions: Uint32Array.from([...this.#positions, bytes.length]),
+      positions,
       devices: this.#devices,
-      deviceIndexes: Uint32Array.from(this.#deviceIndexes),
-      seqs: Float64Array.from(this.#seqs),
-      systemProperties: new Map(),
-      stamps: new Map(),
+      deviceIndexes: new Uint32Array(this.#deviceIndexes),
+      seqs: new Float64Array(this.#seqs),
+      systemProperties: undefined,
+      stamps: undefined,
       messages: [],
       idPrefixes: [],
       last: { sinceUs: 0, rest: 0, code: 0, time: undefined },

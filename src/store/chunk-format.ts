@@ -138,10 +138,10 @@ export interface Chunk extends ChunkHeader {
   /** Of each record, its place in `devices`. */
   readonly deviceIndexes: Uint32Array;
   readonly seqs: Float64Array;
-  /** Those decoded so far, by position. */
-  readonly systemProperties: Map<number, SystemProperties>;
-  /** Of records decoded so far, by place. */
-  readonly stamps: Map<number, Stamps>;
+  /** Those decoded so far, by position; undefined before the first, as most chunks are small and have none. */
+  systemProperties: Map<number, SystemProperties> | undefined;
+  /** Of records decoded so far, by place; undefined before the first. */
+  stamps: Map<number, Stamps> | undefined;
   /** By place: messages that several queues want, once one of them has decoded it. */
   readonly messages: (StoredMessage | undefined)[];
   /** Of gateway ids, by place in `devices`; those made so far. */

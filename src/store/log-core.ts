@@ -215,6 +215,14 @@ export class LogCore {
     return over();
   }
 
+  /**
+   * Lets go of chunks that every queue has passed, whose readers come back to none of them: kept until the cache is full,
+   * each would outlive its young generation. Readers of streams do come back.
+   */
+  forgetPassed(): void {
+    if (this.state.streams.size === 0) this.reader.forgetBelow(headOffset(this.state));
+  }
+
   // -- commit
 
   /** Resolves when the commit under way is durable, or undone and the store reopened; at once when there is none. */

@@ -31,12 +31,16 @@ interface Cached {
   readonly bytes: number;
 }
 
+/**
+ * The cache stands in arrays. The tables of a map are chained as it outgrows them: once one is in the old generation, every
+ * collection of the young keeps those after it, with all chunks that they had.
+ */
 export class LogReader {
   #level: LevelHandle;
-  /** By first offset, least recently used first. */
-  readonly #cache = new Map<number, Cached>();
-  /** First offsets of the cached chunks, sorted. */
-  readonly #firsts: number[] = [];
+  /** By first offset. */
+  readonly #cache: Cached[] = [];
+  /** The same, least recently used first. */
+  readonly #byUse: Cached[] = [];
   #cachedBytes = 0;
   readonly #isShared: () => boolean;
 
@@ -57,52 +61,47 @@ export class LogReader {
 
   /** Remembers a chunk; `references` when it was just committed. */
   remember(chunk: Chunk, references?: ReadonlyMap<number, readonly number[]>): void {
-    if (this.#cache.has(chunk.firstOffset)) return;
+    const place = this.#seek(chunk.firstOffset);
+    if (this.#cache[place]?.chunk.firstOffset === chunk.firstOffset) return;
     const bytes = chunkMemoryBytes(chunk, this.#isShared()) + CHUNK_OVERHEAD_BYTES;
-    this.#cache.set(chunk.firstOffset, { chunk, references, bytes });
+    const cached = { chunk, references, bytes };
+    this.#cache.splice(place, 0, cached);
+    this.#byUse.push(cached);
     this.#cachedBytes += bytes;
-    if (this.#firsts.length === 0 || (this.#firsts.at(-1) as number) < chunk.firstOffset) {
-      this.#firsts.push(chunk.firstOffset);
-    } else this.#firsts.splice(this.#seek(chunk.firstOffset), 0, chunk.firstOffset);
-    for (const first of this.#cache.keys()) {
-      // The newest stays even when it alone is larger than the cache: readers at the tail need it next.
-      if (this.#cachedBytes <= LIMITS.chunk_cache_bytes || this.#cache.size === 1) break;
-      this.#forget(first);
-    }
+    // The newest stays even when it alone is larger than the cache: readers at the tail need it next.
+    while (this.#cachedBytes > LIMITS.chunk_cache_bytes && this.#byUse.length > 1)
+      this.#forget(this.#byUse[0] as Cached);
   }
 
   /** Drops cached chunks that end at or below an offset. */
   forgetBelow(offset: number): void {
-    while (this.#firsts.length > 0) {
-      const first = this.#firsts[0] as number;
-      if (first + (this.#cache.get(first)?.chunk.count ?? 0) > offset) return;
-      this.#forget(first);
+    for (let [oldest] = this.#cache; oldest !== undefined; [oldest] = this.#cache) {
+      if (oldest.chunk.firstOffset + oldest.chunk.count > offset) return;
+      this.#forget(oldest);
     }
   }
 
-  #forget(first: number): void {
-    this.#cachedBytes -= this.#cache.get(first)?.bytes ?? 0;
-    this.#cache.delete(first);
-    this.#firsts.splice(this.#seek(first), 1);
+  #forget(cached: Cached): void {
+    this.#cachedBytes -= cached.bytes;
+    this.#cache.splice(this.#seek(cached.chunk.firstOffset), 1);
+    this.#byUse.splice(this.#byUse.indexOf(cached), 1);
   }
 
-  /** Index of the first cached chunk that begins at or above `offset`. */
+  /** Place of the first cached chunk that begins at or above `offset`. */
   #seek(offset: number): number {
     let low = 0;
-    let high = this.#firsts.length;
+    let high = this.#cache.length;
     while (low < high) {
       const middle = (low + high) >>> 1;
-      if ((this.#firsts[middle] as number) < offset) low = middle + 1;
+      if ((this.#cache[middle] as Cached).chunk.firstOffset < offset) low = middle + 1;
       else high = middle;
     }
     return low;
   }
 
   #lookUp(offset: number): Cached | undefined {
-    const first = this.#firsts[this.#seek(offset + 1) - 1];
-    if (first === undefined) return undefined;
-    const cached = this.#cache.get(first);
-    return cached !== undefined && offset < first + cached.chunk.count ? cached : undefined;
+    const cached = this.#cache[this.#seek(offset + 1) - 1];
+    return cached !== undefined && offset < cached.chunk.firstOffset + cached.chunk.count ? cached : undefined;
   }
 
   /** The message of a record. Its body is a view of the chunk. */
@@ -121,8 +120,8 @@ export class LogReader {
     const cached = this.#lookUp(offset);
     if (cached !== undefined) {
       // Used: to the end of the order of removal.
-      this.#cache.delete(cached.chunk.firstOffset);
-      this.#cache.set(cached.chunk.firstOffset, cached);
+      this.#byUse.splice(this.#byUse.indexOf(cached), 1);
+      this.#byUse.push(cached);
       return { chunk: cached.chunk };
     }
     const first = await this.#firstAtOrBelow(offset);

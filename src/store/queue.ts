@@ -12,6 +12,8 @@ import type { Quarantine } from './quarantine.ts';
 import type { QueueState } from './queue-state.ts';
 import { dropGap } from './retention.ts';
 
+const IGNORE = (): void => {};
+
 export class LogQueue implements OutboxQueue {
   readonly #core: LogCore;
   readonly #quarantine: Quarantine;
@@ -37,7 +39,8 @@ export class LogQueue implements OutboxQueue {
 
   take(lane: Lane, limit: TakeLimit): Promise<readonly StoredMessage[]> {
     const taken = this.#taking.then(() => this.#take(lane, limit));
-    this.#taking = taken.catch(() => {});
+    // Without what was taken, which would be kept until the next time.
+    this.#taking = taken.then(IGNORE, IGNORE);
     return taken;
   }
 
@@ -138,6 +141,7 @@ export class LogQueue implements OutboxQueue {
       else this.#state.giveBack(settlement.offset);
     }
     this.#core.touch();
+    this.#core.forgetPassed();
     // Also after `accepted`: room in the window may be what `available` waits for.
     this.#core.changes(this.#state.id).notify();
     if (rejected.length > 0) await this.#quarantine.put(this.#state, rejected);

@@ -395,7 +395,7 @@ export class Pump {
 
   async #sleepUntilWoken(): Promise<void> {
     // A wake-up between the look and the wait must not be lost.
-    if (!this.#woken) await this.#wake.wait(NEVER);
+    if (!this.#woken) await this.#wake.wait();
     this.#woken = false;
   }
 }
@@ -404,7 +404,6 @@ function asError(error: unknown): Error {
   return error instanceof Error ? error : new Error(String(error));
 }
 
-const NEVER = new AbortController().signal;
 const NO_ANSWER: DeliveryResult = Object.freeze({
   status: 'retry',
   kind: 'transient',

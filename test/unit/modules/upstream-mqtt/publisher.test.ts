@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import { Publisher } from '../../../../modules/upstream-mqtt/publisher.ts';
 import type { DeliveryResult } from '../../../../src/core/delivery.ts';
@@ -174,5 +175,30 @@ describe('Publisher', () => {
     busy.publisher.end();
     expect(await waiting).toBeUndefined();
     expect(statuses(await unanswered)).toEqual(['retry']);
+  });
+
+  it('listens to a signal once for all sends, and no longer than the connection lasts', async () => {
+    const { publisher, answer } = create();
+    const stop = new AbortController();
+    const sends = [0, 1, 2, 3, 4, 5].map((offset) => publisher.send(batch(offset, 1), stop.signal));
+    const others = publisher.send(batch(6, 1), NEVER);
+    expect(getEventListeners(stop.signal, 'abort')).toHaveLength(1);
+    answer('1', 0);
+    stop.abort();
+    expect((await Promise.all(sends)).map((results) => statuses(results).join())).toEqual([
+      'retry',
+      'accepted',
+      'retry',
+      'retry',
+      'retry',
+      'retry',
+    ]);
+    for (const text of ['0', '2', '3', '4', '6']) answer(text, 0);
+    expect(statuses(await others)).toEqual(['accepted']);
+    const next = new AbortController();
+    const last = publisher.send(batch(7, 1), next.signal);
+    publisher.end();
+    expect(statuses(await last)).toEqual(['retry']);
+    expect(getEventListeners(next.signal, 'abort')).toHaveLength(0);
   });
 });
