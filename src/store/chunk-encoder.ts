@@ -62,7 +62,7 @@ export class ChunkEncoder {
   readonly #deviceIndexes: number[] = [];
   readonly #seqs: number[] = [];
   #devices: DeviceId[] = [];
-  readonly #deviceById = new Map<DeviceId, ChunkDevice>();
+  #deviceById = new Map<DeviceId, ChunkDevice>();
   #sharedProperties: SystemProperties | undefined;
   /** Where the fields of the record stand that has them; -1 when they are none. */
   #sharedAt = -1;
@@ -84,7 +84,7 @@ export class ChunkEncoder {
     this.#deviceIndexes.length = 0;
     this.#seqs.length = 0;
     this.#devices = [];
-    this.#deviceById.clear();
+    this.#deviceById = new Map();
     this.#sharedProperties = undefined;
     if (this.#stamped.size > 0) {
       this.#stamped.clear();
