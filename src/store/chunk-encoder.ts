@@ -260,8 +260,10 @@ export class ChunkEncoder {
     const positions = new Uint32Array(count + 1);
     positions.set(this.#positions);
     positions[count] = bytes.length;
+    // Written out: what is spread into an object stands in a second one beside it.
     return {
-      ...at,
+      firstOffset: at.firstOffset,
+      logBytesBefore: at.logBytesBefore,
       count,
       epoch,
       shelfMs,

@@ -49,6 +49,8 @@ export interface LogCoreOptions {
   readonly reopen: (how: Reopening) => Promise<Reopened>;
 }
 
+const NO_REFERENCES: ReadonlyMap<number, readonly number[]> = new Map();
+
 /** What a durable commit wrote. */
 interface Committed {
   readonly chunk: Chunk | undefined;
@@ -354,7 +356,8 @@ export class LogCore {
     if (chunk !== undefined) {
       this.appendedTotal += chunk.count;
       this.space.consume(chunk.bytes.length);
-      this.reader.remember(chunk, batch.references);
+      // A map of its own for each cached chunk, nearly always empty, would be kept for nothing.
+      this.reader.remember(chunk, batch.references.size === 0 ? NO_REFERENCES : batch.references);
       applyChunk(this.state, chunk, batch.references, batch.exclusive);
       [...batch.places.keys()].forEach((stream, index) =>
         stream.append(blocks[index] as StreamBlock, chunk.time.wallMs),
