@@ -43,10 +43,14 @@ if [ -f "$root/src/main.ts" ] && [ -d "$root/node_modules" ]; then
 else
   entry=$root/dist/main.mjs
 fi
-# Memory of the daemon (boards have little). A young generation of 4 MB keeps the throughput of V8's 16; what starting took
-# is given back by one collection afterwards, hence --expose-gc, the code of what ran only then too, compiled in whatever way
-# (3 MB); one malloc arena, trimmed early, saves 3 MB, two helper threads of V8's in place of four 0.3 MB. The heap may take
-# a quarter of the RAM, 128 to 1024 MiB, unless NODE_OPTIONS says otherwise.
+# Memory of the daemon (boards have little). What starting took is given back by one collection afterwards, hence --expose-gc,
+# the code of what ran only then too, compiled in whatever way (3 MB); one malloc arena, trimmed early, saves 3 MB, two helper
+# threads of V8's in place of four 0.3 MB. Without its middle compiler, which takes 15 MB for the hundreds of functions that
+# the first busy second makes warm: malloc never gives them back, and the last compiler comes soon enough. The heap may take a
+# quarter of the RAM, 128 to 1024 MiB, unless NODE_OPTIONS says otherwise.
+# Pauses: a young generation of up to 8 MB, which stays small at rest, lets less of what is on its way grow old; the old
+# generation may double before it is collected; and marking it is left to the helper threads, which took the main thread
+# 15 to 25 ms each time under load.
 heap=
 case ${NODE_OPTIONS:-} in
   *max-old-space-size*) ;;
@@ -60,4 +64,6 @@ case ${NODE_OPTIONS:-} in
 esac
 export MALLOC_ARENA_MAX="${MALLOC_ARENA_MAX:-1}" MALLOC_TRIM_THRESHOLD_="${MALLOC_TRIM_THRESHOLD_:-131072}"
 # shellcheck disable=SC2086 # $heap is one word or none
-exec "$node" --max-semi-space-size=4 --v8-pool-size=2 --bytecode-old-age=1 --flush-baseline-code --expose-gc $heap --disable-warning=ExperimentalWarning "$entry" "$@"
+exec "$node" --v8-pool-size=2 --bytecode-old-age=1 --flush-baseline-code --expose-gc --no-maglev $heap \
+  --max-semi-space-size=8 --heap-growing-percent=100 --no-incremental-marking-task \
+  --disable-warning=ExperimentalWarning "$entry" "$@"

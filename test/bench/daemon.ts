@@ -31,11 +31,14 @@ export interface BenchDaemonOptions {
 
 /** What the launcher (src/fieldpost.sh) gives the runtime: what runs in a bench's own process is to have the same. */
 export const RUNTIME_FLAGS: readonly string[] = [
-  '--max-semi-space-size=4',
   '--v8-pool-size=2',
   '--bytecode-old-age=1',
   '--flush-baseline-code',
   '--expose-gc',
+  '--no-maglev',
+  '--max-semi-space-size=8',
+  '--heap-growing-percent=100',
+  '--no-incremental-marking-task',
 ];
 export const RUNTIME_ENVIRONMENT = { MALLOC_ARENA_MAX: '1', MALLOC_TRIM_THRESHOLD_: '131072' } as const;
 
