@@ -154,7 +154,7 @@ export class Broker {
       handshakeMs: CONNECT_MS,
       admit: (address) => this.#admit(address),
       connected: (incoming) => this.#connected(incoming),
-      failed: (reason) => this.#refuse(reason),
+      failed: (reason, { address, error }) => this.#refuse(reason, { address, error }),
     });
     return this.#listeners.urls;
   }

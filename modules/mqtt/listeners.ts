@@ -9,11 +9,20 @@ import { createWebSocketStream, WebSocketServer } from 'ws';
 import { errorText, GatewayError, systemCode } from '#sdk';
 import type { MqttConfig } from './config.ts';
 
+/** Of a path that is told. */
+const PATH_CHARS = 128;
+
 export interface Incoming {
   readonly stream: Duplex;
   /** Closes the connection at once, whatever the stream is made of. */
   readonly destroy: () => void;
   readonly remoteAddress: string;
+}
+
+/** Who failed, and at what. */
+export interface HandshakeFault {
+  readonly address: string | undefined;
+  readonly error: string;
 }
 
 export interface ListenersOptions {
@@ -22,7 +31,7 @@ export interface ListenersOptions {
   readonly admit: (remoteAddress: string) => boolean;
   readonly connected: (incoming: Incoming) => void;
   /** A handshake failed. */
-  readonly failed: (reason: 'tls_handshake' | 'websocket_handshake') => void;
+  readonly failed: (reason: 'tls_handshake' | 'websocket_handshake', cause: HandshakeFault) => void;
   /** Longest TLS or WebSocket handshake. */
   readonly handshakeMs: number;
 }
@@ -89,7 +98,7 @@ function createListeners(options: ListenersOptions): Listener[] {
     const server = secured(() => createTlsServer({ ...tlsOptions(tls, options), noDelay: true }, start));
     // The TCP connection, before its handshake.
     server.on('connection', (socket: Socket) => isAdmitted(options, socket));
-    server.on('tlsClientError', () => options.failed('tls_handshake'));
+    tellHandshakes(server, options);
     listeners.push({ name: 'listen_tls', scheme: 'mqtts', address: tls.address, port: tls.port, server });
   }
   if (ws !== undefined) listeners.push(webSocketListener(ws, options));
@@ -105,27 +114,36 @@ function webSocketListener(ws: NonNullable<MqttConfig['listen_ws']>, options: Li
     socket.setNoDelay(true);
     isAdmitted(options, socket);
   });
-  if (secure) server.on('tlsClientError', () => options.failed('tls_handshake'));
-  server.on('request', (_request, response) => {
-    options.failed('websocket_handshake');
+  if (secure) tellHandshakes(server, options);
+  const fail = (socket: Duplex, error: string): void => {
+    options.failed('websocket_handshake', { address: (socket as Socket).remoteAddress, error });
+  };
+  server.on('request', ({ socket, method, url }, response) => {
+    fail(socket, `${method} ${pathOf(url)} asks for no WebSocket`);
     response.writeHead(426, { connection: 'close', 'content-type': 'text/plain' }).end('MQTT over WebSockets only.\n');
   });
   const sockets = new WebSocketServer({
-    server,
+    noServer: true,
     path: ws.path,
     // MQTT 3.1.1, 6: the subprotocol is `mqtt`; clients of MQTT 3.1 say `mqttv3.1`.
     handleProtocols: (offered) => (offered.has('mqtt') ? 'mqtt' : offered.has('mqttv3.1') ? 'mqttv3.1' : false),
     perMessageDeflate: false,
     maxPayload: options.config.max_packet_bytes,
   });
-  sockets.on('wsClientError', (_error, socket) => {
-    options.failed('websocket_handshake');
-    socket.destroy();
-  });
-  // Its server tells errors itself.
-  sockets.on('error', () => {});
-  sockets.on('connection', (socket, request) => {
-    hand(options, createWebSocketStream(socket), request.socket, () => socket.terminate());
+  const refuse = (socket: Duplex, status: string, error: string): void => {
+    fail(socket, error);
+    socket.once('finish', () => socket.destroy());
+    socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\n\r\n`);
+  };
+  sockets.on('wsClientError', (error, socket) => refuse(socket, '400 Bad Request', error.message));
+  server.on('upgrade', (request, socket, head) => {
+    socket.on('error', () => {});
+    if (!sockets.shouldHandle(request)) refuse(socket, '404 Not Found', `${pathOf(request.url)} is not ${ws.path}`);
+    else {
+      sockets.handleUpgrade(request, socket, head, (peer) => {
+        hand(options, createWebSocketStream(peer), request.socket, () => peer.terminate());
+      });
+    }
   });
   return {
     name: 'listen_ws',
@@ -135,6 +153,18 @@ function webSocketListener(ws: NonNullable<MqttConfig['listen_ws']>, options: Li
     server,
     close: () => sockets.close(),
   };
+}
+
+/** Without the query, which may hold a secret. */
+function pathOf(url = ''): string {
+  return url.split('?', 1).join('').slice(0, PATH_CHARS);
+}
+
+/** TLS handshakes that fail. */
+function tellHandshakes(server: Server, options: ListenersOptions): void {
+  server.on('tlsClientError', (error: Error, { remoteAddress: address }: Socket) => {
+    options.failed('tls_handshake', { address, error: errorText(error) });
+  });
 }
 
 function hand(

@@ -266,6 +266,46 @@ describe('transports', () => {
   });
 });
 
+describe('a handshake that fails', () => {
+  it('is answered where it can be, and told with who and why', async () => {
+    const [port, tlsPort] = [await freePort(ADDRESS), await freePort(ADDRESS)];
+    using directory = createTempDir('mqtt-handshakes');
+    const authority = await createAuthority(directory.path);
+    const { certificate, key } = await authority.issue({ name: 'broker', hosts: [ADDRESS] });
+    const told: unknown[] = [];
+    await startBroker(
+      {
+        listen_ws: { address: ADDRESS, port, path: '/mqtt' },
+        listen_tls: { address: ADDRESS, port: tlsPort, certificate, key },
+      },
+      { reportRefusal: (reason, fields) => void told.push({ reason, ...fields }) },
+    );
+    const upgrade = 'Host: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n';
+    const good = 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n';
+    const answers: string[] = [];
+    for (const [to, text] of [
+      [port, `GET /other?token=secret HTTP/1.1\r\n${upgrade}${good}`],
+      [port, `GET /mqtt HTTP/1.1\r\n${upgrade}Sec-WebSocket-Key: short\r\n\r\n`],
+      [tlsPort, 'no TLS at all'],
+    ] as const) {
+      const socket = connectTcp({ host: ADDRESS, port: to });
+      socket.on('error', () => {});
+      let answer = '';
+      socket.on('data', (bytes) => (answer += bytes.toString('latin1')));
+      socket.write(text);
+      await new Promise((resolve) => socket.once('close', resolve));
+      answers.push(answer.split('\r\n', 1).join(''));
+    }
+    expect(answers.slice(0, 2)).toEqual(['HTTP/1.1 404 Not Found', 'HTTP/1.1 400 Bad Request']);
+    const address = expect.stringMatching(/^127\./) as string;
+    expect(told).toEqual([
+      { reason: 'websocket_handshake', address, error: '/other is not /mqtt' },
+      { reason: 'websocket_handshake', address, error: expect.stringContaining('Sec-WebSocket-Key') as string },
+      { reason: 'tls_handshake', address, error: expect.stringMatching(/\w/) as string },
+    ]);
+  });
+});
+
 describe('flooding', () => {
   it('drops a subscriber that takes nothing, and nobody waits for it', async () => {
     const rig = await startBroker({ max_messages_per_sec: 0 });
