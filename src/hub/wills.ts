@@ -8,7 +8,8 @@
 import type { Clock } from '../core/clock.ts';
 import type { Principal } from '../core/hub/access.ts';
 import type { IdentityRef } from '../core/hub/identity.ts';
-import type { TelemetryIntake, TelemetryMessage } from '../core/hub/messaging.ts';
+import type { TelemetryIntake } from '../core/hub/messaging.ts';
+import type { TelemetryMessage } from '../core/hub/telemetry-message.ts';
 import type { EndReason, SessionId } from '../core/hub/session.ts';
 import { LIMITS } from '../core/limits.ts';
 import { iotHubErrorOf } from '../iothub/errors.ts';

@@ -16,6 +16,7 @@ export * from '../core/hub/hub.ts';
 export * from '../core/hub/identity.ts';
 export type * from '../core/hub/messaging.ts';
 export * from '../core/hub/session.ts';
+export type * from '../core/hub/telemetry-message.ts';
 export * from '../core/hub/twin.ts';
 export * from '../core/limits.ts';
 export * from '../core/listen-address.ts';

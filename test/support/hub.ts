@@ -2,7 +2,8 @@
 
 import { createHmac } from 'node:crypto';
 import type { Principal } from '../../src/core/hub/access.ts';
-import type { Events, TelemetryMessage } from '../../src/core/hub/messaging.ts';
+import type { Events } from '../../src/core/hub/messaging.ts';
+import type { TelemetryMessage } from '../../src/core/hub/telemetry-message.ts';
 import type { IdentityRef } from '../../src/core/hub/identity.ts';
 import type { Interest, OpenedSession, ToSession } from '../../src/core/hub/session.ts';
 import { createHub, type HubOptions, type HubService } from '../../src/hub/hub.ts';

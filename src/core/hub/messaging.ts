@@ -4,17 +4,7 @@ import type { SystemProperties } from '../message.ts';
 import type { IdentityRef } from './identity.ts';
 import type { Principal } from './access.ts';
 import type { CommandMessage, CommandOutcome, DeliveredCommand, SessionId } from './session.ts';
-
-/** A device-to-cloud message as a head parsed it. */
-export interface TelemetryMessage {
-  readonly body: Uint8Array;
-  readonly properties: Readonly<Record<string, string>>;
-  readonly systemProperties: SystemProperties;
-  readonly interfaceId?: string;
-  readonly outputName?: string;
-  /** Of the connection, where the session knows it. */
-  readonly modelId?: string;
-}
+import type { TelemetryMessage } from './telemetry-message.ts';
 
 export interface TelemetryIntake {
   /**

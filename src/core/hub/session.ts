@@ -2,7 +2,7 @@
 
 import type { IdentityRef } from './identity.ts';
 import type { HubProtocol, Principal } from './access.ts';
-import type { TelemetryMessage } from './messaging.ts';
+import type { TelemetryMessage } from './telemetry-message.ts';
 
 /** Made by the hub; unique while it runs. */
 export type SessionId = string;

@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import type { TelemetryIntake, TelemetryMessage } from '../../../../src/core/hub/messaging.ts';
+import type { TelemetryIntake } from '../../../../src/core/hub/messaging.ts';
+import type { TelemetryMessage } from '../../../../src/core/hub/telemetry-message.ts';
 import { LIMITS } from '../../../../src/core/limits.ts';
 import { iotHubError } from '../../../../src/iothub/errors.ts';
 import { HUB, hubRig, refusalOf, type HubRig } from '../../../support/hub.ts';
