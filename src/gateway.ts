@@ -72,6 +72,7 @@ export class Gateway {
   #config: GatewayConfig;
   #clockWatch: ClockWatch | undefined;
   #applying: Promise<void> = Promise.resolve();
+  #applyDeadline: AbortController | undefined;
   #stopping: Promise<void> | undefined;
 
   private constructor(options: GatewayOptions, outbox: Outbox, state: StateStore, router: Router) {
@@ -205,13 +206,22 @@ export class Gateway {
    * after the other. The gateway's id and the web server's settings are not its to change.
    */
   apply(next: GatewayConfig): Promise<void> {
-    const applied = this.#applying.then(() => this.#withDeadline((deadline) => this.#apply(next, deadline)));
+    const applied = this.#applying.then(async () => {
+      this.#applyDeadline = new AbortController();
+      await this.#withDeadline((deadline) => this.#apply(next, deadline), this.#applyDeadline);
+    });
     this.#applying = applied.catch(() => {});
     return applied;
   }
 
+  /** Cuts short what a change under way waits for: it is to be stopped. */
+  hurry(): void {
+    this.#applyDeadline?.abort();
+  }
+
   /** Idempotent: every caller gets the same promise. Takes at most about 10 s, then closes the outbox all the same. */
   stop(): Promise<void> {
+    this.hurry();
     this.#stopping ??= this.#applying.then(() => this.#withDeadline((deadline) => this.#stop(deadline)));
     return this.#stopping;
   }
@@ -292,8 +302,7 @@ export class Gateway {
     await step('outbox', () => this.outbox.close());
   }
 
-  async #withDeadline(work: (deadline: AbortSignal) => Promise<void>): Promise<void> {
-    const deadline = new AbortController();
+  async #withDeadline(work: (deadline: AbortSignal) => Promise<void>, deadline = new AbortController()): Promise<void> {
     const cancel = this.#options.clock.after(STOP_MS, () => deadline.abort());
     try {
       await work(deadline.signal);

@@ -8,7 +8,6 @@ import { Daemon } from '../gateway/daemon.ts';
 import { createLogger, type LogLevel } from '../observe/logger.ts';
 import { probeSynchronised } from '../platform/clock-probe.ts';
 import { SystemClock } from '../platform/clock.ts';
-import { giveBackMemoryWhenQuiet } from '../platform/memory.ts';
 import { createServiceManager } from '../platform/systemd.ts';
 import { gatewayFiles, usageError, type Command, type CommandContext, type GatewayFiles } from './command.ts';
 import { greeting } from './greeting.ts';
@@ -85,9 +84,7 @@ async function run(
   if (running.edited) reload();
   // A person may read along although the log goes to a file or another program; systemd's journal has no use for it.
   if (env['JOURNAL_STREAM'] === undefined) void greet(daemon, { clock, files, version, err });
-  const cancel = giveBackMemoryWhenQuiet(clock);
   const signal = await told;
-  cancel();
   log.info({ signal }, 'Told to stop.');
   await daemon.stop();
   return EXIT_CODES.ok;

@@ -1,5 +1,8 @@
 // Changes of the configuration while running: each becomes a generation, is applied, and is marked healthy or taken back.
 // A trial is taken back when its time is over. The store decides what is valid; this decides when.
+//
+// Invariant: one change at a time, from the look at the file or the proposal until it is applied and marked; none once it
+// stops. What a stop cuts short is neither healthy nor taken back: it stands in the file and runs at the next start.
 
 import type { ConfigChangeResult, ConfigStore, RunningConfig } from '../config/config-store.ts';
 import { formatFault } from '../config/fault.ts';
@@ -27,8 +30,11 @@ export interface ConfigControl extends ConfigAdmin {
   /** Looks at the file for edits by hand and applies them. Returns the faults, none when it is applied or unchanged. */
   reload(): Promise<readonly string[]>;
   health(): HealthReport;
-  /** Ends the timer of a trial; the next start takes an unconfirmed one back. */
-  stop(): void;
+  /**
+   * Takes no more changes; resolves when the one under way has ended. The timer of a trial ends with it: the next start
+   * takes an unconfirmed one back.
+   */
+  stop(): Promise<void>;
 }
 
 /** Between two looks for secrets that cannot be read. */
@@ -38,6 +44,18 @@ export function createConfigControl(options: ConfigControlOptions): ConfigContro
   const { store, clock, telemetry } = options;
   let cancelTrial = (): void => {};
   let cancelRecovery = (): void => {};
+  let last: Promise<unknown> = Promise.resolve();
+  let waitingReload: Promise<readonly string[]> | undefined;
+  let isStopping = false;
+
+  function oneAtATime<T>(change: () => Promise<T>): Promise<T> {
+    const done = last.then(() => {
+      if (isStopping) throw new GatewayError('GW_ABORTED', 'The gateway stops; nothing is changed any more.');
+      return change();
+    });
+    last = done.catch(() => {});
+    return done;
+  }
 
   /** Applies a change that is on disk. What cannot be applied is taken back before the error is told. */
   async function put(change: ConfigChangeResult): Promise<void> {
@@ -45,10 +63,12 @@ export function createConfigControl(options: ConfigControlOptions): ConfigContro
     try {
       await options.apply(change);
     } catch (error) {
+      if (isStopping) throw error;
       telemetry.emit('config_not_applied', { generation: number, error: errorText(error) });
       await options.apply(await store.revert(number, `Could not be applied: ${errorText(error)}`));
       throw error;
     }
+    if (isStopping) return;
     await store.markHealthy(number);
     telemetry.emit('config_applied', {
       generation: number,
@@ -63,7 +83,8 @@ export function createConfigControl(options: ConfigControlOptions): ConfigContro
     const trial = store.trial();
     if (trial === undefined) return;
     cancelTrial = clock.after(trial.remainingMs, () => {
-      takeBack(trial.number, 'Nobody confirmed the trial in time.').catch((error: unknown) => {
+      oneAtATime(() => takeBack(trial.number, 'Nobody confirmed the trial in time.')).catch((error: unknown) => {
+        if (isStopping) return;
         telemetry.emit('config_not_applied', { generation: trial.number, error: errorText(error) });
       });
     });
@@ -78,10 +99,11 @@ export function createConfigControl(options: ConfigControlOptions): ConfigContro
 
   /** A secret may come late: a mount, a credential. */
   function armRecovery(): void {
-    if (store.current().loaded.partFaults.length === 0) return;
+    if (isStopping || store.current().loaded.partFaults.length === 0) return;
     cancelRecovery = clock.after(RECOVERY_MS, () => {
-      recover()
+      oneAtATime(recover)
         .catch((error: unknown) => {
+          if (isStopping) return;
           const { number } = store.current().generation;
           telemetry.emit('config_not_applied', { generation: number, error: errorText(error) });
         })
@@ -93,11 +115,20 @@ export function createConfigControl(options: ConfigControlOptions): ConfigContro
     const change = await store.recover();
     if (change === undefined) return;
     await options.apply(change);
+    if (isStopping) return;
     telemetry.emit('config_applied', {
       generation: change.generation.number,
       actor: 'recovery',
       changes: change.changes.length,
     });
+  }
+
+  async function reload(): Promise<readonly string[]> {
+    const change = await store.reload();
+    if (change === undefined) return [];
+    if (change.faults.length > 0) telemetry.emit('config_refused', { faults: change.faults });
+    else await put(change);
+    return change.faults;
   }
 
   return {
@@ -106,35 +137,40 @@ export function createConfigControl(options: ConfigControlOptions): ConfigContro
       armTrial();
       armRecovery();
     },
-    async reload() {
-      const change = await store.reload();
-      if (change === undefined) return [];
-      if (change.faults.length > 0) telemetry.emit('config_refused', { faults: change.faults });
-      else await put(change);
-      return change.faults;
+    reload() {
+      // One that has not begun yet will see what is in the file by then.
+      waitingReload ??= oneAtATime(() => {
+        waitingReload = undefined;
+        return reload();
+      });
+      return waitingReload;
     },
     health: () =>
       store.current().faults.length === 0
         ? { status: 'running' }
         : { status: 'degraded', reason: degradedReason(store.current()) },
-    stop: () => {
+    async stop() {
+      isStopping = true;
       cancelTrial();
       cancelRecovery();
+      await last;
     },
     view: () => configView(store, options),
     generations: () => Promise.resolve(store.list().map(generationView)),
     read: (generation) => readShown(store, generation),
     check: (text) => Promise.resolve(checkView(store, text)),
-    async propose({ text, ...proposal }) {
-      await put(await store.propose(text, proposal));
-      return generationView(store.current().generation);
-    },
-    async confirm(generation, actor) {
-      await store.confirm(generation);
-      cancelTrial();
-      telemetry.emit('config_confirmed', { generation, actor });
-    },
-    revert: (generation, actor) => takeBack(generation, `Taken back by ${actor}.`),
+    propose: ({ text, ...proposal }) =>
+      oneAtATime(async () => {
+        await put(await store.propose(text, proposal));
+        return generationView(store.current().generation);
+      }),
+    confirm: (generation, actor) =>
+      oneAtATime(async () => {
+        await store.confirm(generation);
+        cancelTrial();
+        telemetry.emit('config_confirmed', { generation, actor });
+      }),
+    revert: (generation, actor) => oneAtATime(() => takeBack(generation, `Taken back by ${actor}.`)),
   };
 }
 

@@ -18,6 +18,7 @@ import type { HealthPart } from '../observe/health.ts';
 import { createWatchdog, type Watchdog } from '../observe/watchdog.ts';
 import { checkCondition } from '../pipeline/condition.ts';
 import { lockDirectory, type DirectoryLock } from '../platform/directory-lock.ts';
+import { giveBackMemoryWhenQuiet } from '../platform/memory.ts';
 import { systemRandom } from '../platform/random.ts';
 
 import { observe, outboxHealth, prepareDirectory, startGateway, type Observed } from './boot.ts';
@@ -41,6 +42,7 @@ export class Daemon {
   #web: Service | undefined;
   #watchdog: Watchdog | undefined;
   #started = false;
+  #cancelGiveBack = (): void => {};
   #stopping: Promise<void> | undefined;
 
   private constructor(
@@ -134,6 +136,7 @@ export class Daemon {
     await this.#config.markStarted();
     this.#watchdog.start();
     manager.ready(this.#statusLine());
+    this.#giveBackMemory();
     this.#observed.telemetry.emit('gateway_started', { gateway: this.#gateway.config.gatewayId });
   }
 
@@ -242,12 +245,28 @@ export class Daemon {
     return parts;
   }
 
-  async #apply({ loaded, changes }: ConfigChangeResult): Promise<void> {
+  /** Once what takes much of it is over: the start, or the reading of a large configuration. */
+  #giveBackMemory(): void {
+    this.#cancelGiveBack();
+    this.#cancelGiveBack = giveBackMemoryWhenQuiet(this.#options.clock);
+  }
+
+  async #apply(change: ConfigChangeResult): Promise<void> {
+    try {
+      await this.#follow(change);
+    } finally {
+      if (this.#stopping === undefined) this.#giveBackMemory();
+    }
+  }
+
+  async #follow({ loaded, changes }: ConfigChangeResult): Promise<void> {
     const next = loaded.config;
     if (next.gatewayId !== this.#gateway.config.gatewayId) {
       await this.#web?.stop(AbortSignal.timeout(STOP_WEB_MS)).catch(() => {});
       await this.#gateway.stop();
+      if (this.#stopping !== undefined) return;
       this.#gateway = await startGateway(this.#options, this.#observed, next);
+      if (this.#stopping !== undefined) return;
       const admin = this.#createAdmin();
       this.#admin = admin;
       await this.#startWeb();
@@ -258,6 +277,7 @@ export class Daemon {
       return;
     }
     await this.#gateway.apply(next);
+    if (this.#stopping !== undefined) return;
     if (changes.some(({ part }) => part === 'web')) {
       await this.#web?.stop(AbortSignal.timeout(STOP_WEB_MS));
       await this.#startWeb();
@@ -288,7 +308,11 @@ export class Daemon {
     telemetry.emit('gateway_stopping');
     manager.stopping('Stopping.');
     this.#watchdog?.stop();
-    this.#config.stop();
+    this.#cancelGiveBack();
+    // A change under way would open again what is closed here.
+    const changed = this.#config.stop();
+    this.#gateway.hurry();
+    await changed;
     await this.#closeDoors();
     await this.#gateway.stop();
     eventLoop.stop();
