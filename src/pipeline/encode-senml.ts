@@ -25,6 +25,25 @@ function baseName(deviceId: string): string {
   return /^[A-Za-z0-9]/.test(name) ? name : `d${name}`;
 }
 
+/** Signs that people write where the registry of units has plain letters (12.1; RFC 8798). */
+const UNIT_SIGNS: Readonly<Record<string, string>> = {
+  '\u00b0': 'deg',
+  '\u00b0C': 'Cel',
+  '\u2103': 'Cel',
+  '\u00b2': '2',
+  '\u00b3': '3',
+  // Greek letters, and the signs that look like them.
+  '\u03a9': 'Ohm',
+  '\u2126': 'Ohm',
+  '\u00b5': 'u',
+  '\u03bc': 'u',
+};
+const UNIT_SIGN = /^\u00b0$|\u00b0C|[\u2103\u00b2\u00b3\u03a9\u2126\u00b5\u03bc]/g;
+
+function senmlUnit(unit: string): string {
+  return unit.replace(UNIT_SIGN, (sign) => UNIT_SIGNS[sign] ?? sign);
+}
+
 function value(value: PointValue): string {
   if (typeof value === 'boolean') return `"vb":${value}`;
   if (typeof value === 'string') return `"vs":${JSON.stringify(value)}`;
@@ -42,7 +61,7 @@ function records(readings: readonly Reading[], offsetMs: number): string {
   for (const reading of readings) {
     const name = senmlName(reading.point);
     if (reading.value !== undefined && reading.quality.level !== 'bad') {
-      const unit = reading.unit === undefined ? '' : `,"u":${JSON.stringify(reading.unit)}`;
+      const unit = reading.unit === undefined ? '' : `,"u":${JSON.stringify(senmlUnit(reading.unit))}`;
       parts.push(`{"n":"${name}"${unit},${value(reading.value)}${time}}`);
     }
     if (reading.quality.level !== 'good') {

@@ -91,3 +91,18 @@ describe('encodeReadings', () => {
     );
   });
 });
+
+it.each([
+  ['°C', 'Cel'],
+  ['Ω', 'Ohm'],
+  ['kΩ', 'kOhm'],
+  ['m³/h', 'm3/h'],
+  ['µg/m³', 'ug/m3'],
+  ['°', 'deg'],
+  ['°F', '°F'],
+  ['kWh', 'kWh'],
+])('writes the unit %s as the registry of SenML has it', (unit, registered) => {
+  const readings = [{ point: 'p', value: 1, quality: GOOD, unit }];
+  const message = formatOf('senml').single({ deviceId: parseDeviceId('meter-1'), time: timestamp(), readings });
+  expect(JSON.parse(Buffer.from(message.body).toString())).toMatchObject([{ n: 'p', u: registered, v: 1 }]);
+});
