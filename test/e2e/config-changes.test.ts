@@ -57,9 +57,17 @@ afterEach(async () => {
   directory.remove();
 });
 
-it.each([0, 20, 60, 150, 400])('ends when it is told to %i ms after an edit that builds all anew', async (afterMs) => {
+it.each([
+  [0, 'all', 'two'],
+  [20, 'all', 'two'],
+  [60, 'all', 'two'],
+  [150, 'all', 'two'],
+  [400, 'all', 'two'],
+  [0, 'an adapter', 'one'],
+  [60, 'an adapter', 'one'],
+])('ends when it is told to %i ms after an edit that builds %s anew', async (afterMs, _, gateway) => {
   const otherPort = await freePort(ADDRESS);
-  const edited = config('two', 'd2', otherPort);
+  const edited = config(gateway, 'd2', otherPort);
   edit(edited);
   const startMs = performance.now();
   await waitFor(() => performance.now() - startMs >= afterMs);
@@ -68,7 +76,8 @@ it.each([0, 20, 60, 150, 400])('ends when it is told to %i ms after an edit that
   // Neither lost nor taken back.
   expect(readFileSync(daemon.configPath, 'utf8')).toBe(edited);
   daemon = await startDaemon({ web: `${ADDRESS}:${otherPort}`, directory });
-  expect((await daemon.status()).gatewayId).toBe('two');
+  expect((await daemon.status()).gatewayId).toBe(gateway);
+  expect(await (await daemon.get('/api/devices')).text()).toContain('"d2"');
 });
 
 it('applies edits in quick succession one after the other, and keeps the last', async () => {
