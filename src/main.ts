@@ -12,7 +12,7 @@ import { simulator } from '../modules/simulator/index.ts';
 import { upstreamLocal } from '../modules/upstream-local/index.ts';
 import { upstreamMqtt } from '../modules/upstream-mqtt/index.ts';
 import { runCli } from './cli/cli.ts';
-import { writeText } from './cli/write-text.ts';
+import { flushed, writeText } from './cli/write-text.ts';
 import { EXIT_CODES } from './core/errors.ts';
 import type { HeadDefinition, ModuleDefinition } from './core/module.ts';
 
@@ -43,5 +43,6 @@ if (import.meta.main) {
     env: process.env,
     out: (text) => writeText(process.stdout, text),
     err: (text) => void process.stderr.write(text),
+    flushed: () => flushed(process.stdout, process.stderr),
   });
 }

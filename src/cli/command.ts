@@ -17,6 +17,8 @@ export interface CommandContext {
   readonly out: (text: string) => void | Promise<void>;
   /** Writes to standard error. */
   readonly err: (text: string) => void;
+  /** Resolves when what was written has left the process. */
+  readonly flushed: () => Promise<void>;
 }
 
 export interface Command {

@@ -11,7 +11,9 @@ import { SystemClock } from '../platform/clock.ts';
 import { createServiceManager } from '../platform/systemd.ts';
 import { gatewayFiles, usageError, type Command, type CommandContext, type GatewayFiles } from './command.ts';
 import { greeting } from './greeting.ts';
+import { createLineWriter } from './line-writer.ts';
 
+const LAST_WORDS_MS = 2000;
 const SETTLE_MS = 2000;
 const SETTLE_STEP_MS = 100;
 const LEVELS: readonly string[] = ['debug', 'info', 'warn', 'error'];
@@ -38,7 +40,7 @@ async function greet(
 
 async function run(
   args: readonly string[],
-  { modules, heads, web, version, env, out, err }: CommandContext,
+  { modules, heads, web, version, env, out, err, flushed }: CommandContext,
 ): Promise<number> {
   const { values } = parseArgs({
     args: [...args],
@@ -55,7 +57,11 @@ async function run(
   const format = values['log-format'] ?? (process.stdout.isTTY ? 'lines' : 'json');
   if (format !== 'lines' && format !== 'json') throw usageError('--log-format takes lines or json.');
 
-  const log = createLogger({ level: level as LogLevel, format, write: (line) => void out(line) });
+  const lines = createLineWriter({
+    out,
+    onLost: (count) => log.warn({ lines: count }, 'Lines of the log were lost, because whoever reads it stood still.'),
+  });
+  const log = createLogger({ level: level as LogLevel, format, write: (line) => lines.write(line) });
   const files = gatewayFiles(values, env);
   const clock = new SystemClock({ probe: () => probeSynchronised() });
   // From the first moment on: a signal that nobody has asked for yet ends the process at once.
@@ -87,6 +93,11 @@ async function run(
   const signal = await told;
   log.info({ signal }, 'Told to stop.');
   await daemon.stop();
+  // What has stopped is not kept alive by whoever reads its last words and stands still.
+  const cancelExit = clock.after(LAST_WORDS_MS, () => process.exit(EXIT_CODES.ok));
+  await lines.written();
+  await flushed();
+  cancelExit();
   return EXIT_CODES.ok;
 }
 

@@ -14,3 +14,8 @@ export function writeText(stream: Writable, text: string): void | Promise<void> 
     stream.on('drain', done).on('close', done);
   });
 }
+
+/** Resolves when what was written to the streams has left the process, or never will. */
+export async function flushed(...streams: readonly Writable[]): Promise<void> {
+  await Promise.all(streams.map((stream) => new Promise<void>((resolve) => void stream.write('', () => resolve()))));
+}

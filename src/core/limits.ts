@@ -98,6 +98,8 @@ export const LIMITS = {
   serial_frame_bytes: 16_384,
   /** Frames kept per bus for the frame log. */
   frame_log_frames: 512,
+  /** Lines of the log that whoever reads it has not taken; past it lines are lost and counted. */
+  log_waiting_bytes: 256 * 1024,
   /** Numbered generations of the configuration kept on disk. */
   config_generations: 50,
   config_bytes: 8 * 1024 * 1024,

@@ -36,6 +36,7 @@ async function identify(found: Readonly<Record<string, string>>) {
     out: (text) => {
       out += text;
     },
+    flushed: () => Promise.resolve(),
     err: (text) => {
       err += text;
     },
