@@ -2,6 +2,7 @@
 
 import { parseArgs } from 'node:util';
 import { connectControl } from '../admin/control-client.ts';
+import type { AuditRecord } from '../core/command.ts';
 import { EXIT_CODES } from '../core/errors.ts';
 import { gatewayFiles, splitFileOptions, usageError, type Command } from './command.ts';
 
@@ -22,12 +23,21 @@ export const auditCommand: Command = {
     }
     const control = await connectControl(gatewayFiles(files, env).controlSocket);
     const records = await control.audit({ limit });
-    const lines = records.map((record) => {
-      if (values.json) return JSON.stringify(record);
-      const { time, actor, device, command, request, answer } = record;
-      return `${time}  ${actor}  ${device}  ${command} ${request}  ${answer.status}${answer.reason === undefined ? '' : ` ${answer.reason}`}`;
-    });
+    const lines = records.map((record) => (values.json ? JSON.stringify(record) : auditLine(record)));
     await out(lines.map((line) => `${line}\n`).join(''));
     return EXIT_CODES.ok;
   },
 };
+
+/** When, who, which device, what, how it ended: with what the device holds now, and what of it nothing confirms. */
+export function auditLine({ time, actor, device, command, request, answer }: AuditRecord): string {
+  const { status, values = {}, quality = {}, payload, reason } = answer;
+  const end = [
+    String(status),
+    ...(Object.keys(values).length === 0 ? [] : [JSON.stringify(values)]),
+    ...Object.entries(quality).map(([point, text]) => `${point} ${text}`),
+    ...(payload === undefined ? [] : [JSON.stringify(payload)]),
+    ...(reason === undefined ? [] : [reason]),
+  ];
+  return `${time}  ${actor}  ${device}  ${command} ${request}  ${end.join(' ')}`;
+}
