@@ -160,7 +160,8 @@ describe('wills', () => {
     // Without checkpoints it has read again what it had read.
     const read = reader.events.filter(({ event }) => event === 'event').map(({ data }) => data as WillEvent & Event);
     const distinct = new Map(read.map((event) => [`${event.partition}/${event.sequenceNumber}`, event.body]));
-    expect([...distinct.values()].toSorted()).toEqual(['gone', 'left']);
+    expect(distinct.size).toBe(2);
+    expect(new Set(distinct.values())).toEqual(new Set(['gone', 'left']));
   }, 120_000);
 });
 
