@@ -2,9 +2,21 @@
 
 import { ERROR_CATALOGUE, errorText, GatewayError, systemCode, type ErrorCode } from '../core/errors.ts';
 
+/** sun_path has 108 bytes with its end (unix(7)). */
+const SOCKET_PATH_MAX_BYTES = 107;
+
+/** Why no socket can have this path; undefined when one can. */
+export function socketPathFault(path: string): string | undefined {
+  return Buffer.byteLength(path) <= SOCKET_PATH_MAX_BYTES
+    ? undefined
+    : `The control socket's path "${path}" has more than ${SOCKET_PATH_MAX_BYTES} bytes, the most that the system allows. Use a data directory with a shorter path, or set RUNTIME_DIRECTORY.`;
+}
+
 /** For what the socket itself says. */
 export function connectionError(socketPath: string, error: Error): GatewayError {
   if (error instanceof GatewayError) return error;
+  const fault = socketPathFault(socketPath);
+  if (fault !== undefined) return new GatewayError('GW_NOT_RUNNING', fault, { cause: error });
   const code = systemCode(error);
   if (code === 'ENOENT' || code === 'ECONNREFUSED') {
     return new GatewayError('GW_NOT_RUNNING', `No running gateway answers on "${socketPath}".`, { cause: error });

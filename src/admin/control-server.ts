@@ -10,6 +10,7 @@ import { errorText, GatewayError, systemCode } from '../core/errors.ts';
 import { errorBody, httpStatus } from '../core/http-status.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { Logger } from '../core/log.ts';
+import { socketPathFault } from './control-errors.ts';
 import { addControlRoutes } from './control-routes.ts';
 
 export interface ControlServerOptions {
@@ -29,20 +30,14 @@ export interface ControlServer {
   stop(): Promise<void>;
 }
 
-/** sun_path has 108 bytes with its end. */
-const SOCKET_PATH_MAX_BYTES = 107;
 const OWNER_ONLY_UMASK = 0o177;
 
 export function createControlServer({ admin, path, log }: ControlServerOptions): ControlServer {
   let app: FastifyInstance | undefined;
 
   async function start(): Promise<void> {
-    if (Buffer.byteLength(path) > SOCKET_PATH_MAX_BYTES) {
-      throw new GatewayError(
-        'GW_PORT_DENIED',
-        `The control socket's path "${path}" has more than ${SOCKET_PATH_MAX_BYTES} bytes, the most that the system allows. Use a data directory with a shorter path, or set RUNTIME_DIRECTORY.`,
-      );
-    }
+    const fault = socketPathFault(path);
+    if (fault !== undefined) throw new GatewayError('GW_PORT_DENIED', fault);
     await removeStale(path);
     const server = buildApp(admin, log);
     await server.ready();

@@ -176,6 +176,11 @@ describe('the socket', () => {
       code: 'GW_PORT_DENIED',
       message: expect.stringContaining('107 bytes'),
     });
+    // No gateway can run there, so a command may open what a stopped one left.
+    await expect(connectControl(long)).rejects.toMatchObject({
+      code: 'GW_NOT_RUNNING',
+      message: expect.stringContaining('107 bytes'),
+    });
     await expect(create(directory.file('absent', 's')).start()).rejects.toMatchObject({ code: 'GW_PORT_DENIED' });
   });
 
