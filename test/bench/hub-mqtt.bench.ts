@@ -1,5 +1,5 @@
-// Devices of the local hub over MQTT and TLS: telemetry over a bare aedes that stores nothing, methods and twins, five thousand
-// devices that are connected and that come back at once, and a flood of bad log-ins.
+// Devices of the local hub over MQTT and TLS: telemetry over a bare aedes that stores nothing, methods and twins, and five
+// thousand devices that are connected and that come back at once.
 
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
@@ -95,10 +95,7 @@ async function acknowledged(target: HubTarget, messagesEach: number): Promise<nu
   return perSecond(messagesEach * PUBLISHERS, endMs - load.startedMs);
 }
 
-function loadOptions(
-  target: HubTarget,
-  more: { readonly messages: number; readonly perSecond?: number; readonly latenciesMs?: number[] },
-): Parameters<typeof startLoad>[0] {
+function loadOptions(target: HubTarget, more: { readonly messages: number }): Parameters<typeof startLoad>[0] {
   return {
     host: target.address,
     port: target.mqttsPort,
@@ -143,10 +140,13 @@ async function downwards(context: BenchContext, target: HubTarget, service: HubS
     twinsMs.push((await told) - startedMs);
     changed.delete(key);
   };
-  await paced(PUBLISHERS, call);
+  const warmUp = 2 * CALLS_PER_SEC;
+  await paced(warmUp, call);
+  await paced(warmUp, patch);
   methodsMs.length = 0;
+  twinsMs.length = 0;
   await paced(count, call);
-  await paced(count, patch);
+  await paced(count, (n) => patch(warmUp + n));
   for (const socket of devices) socket.destroy();
   const row = (what: string, ms: readonly number[]): BenchRow => ({
     what: `${what}, p99 at ${CALLS_PER_SEC}/s`,
@@ -211,7 +211,6 @@ async function manyDevices(context: BenchContext): Promise<readonly BenchRow[]> 
   sockets = await connectAll(target);
   const backSecs = (performance.now() - startedMs) / 1000;
   for (const socket of sockets) socket.destroy();
-  const flooded = await badLogins(context, target);
   return [
     {
       what: `RSS with ${DEVICES} connected MQTT/TLS devices, idle`,
@@ -227,7 +226,6 @@ async function manyDevices(context: BenchContext): Promise<readonly BenchRow[]> 
       unit: 's',
       bar: atMost(expectedSecs),
     },
-    flooded,
   ];
 }
 
@@ -241,37 +239,4 @@ async function connectAll(target: HubTarget): Promise<Duplex[]> {
     }
   };
   return Promise.all(Array.from({ length: DEVICES }, (_, n) => connectOne(`device-${n}`)));
-}
-
-/** What ten times the handshake limit in bad log-ins does to devices that are connected. */
-async function badLogins(context: BenchContext, target: HubTarget): Promise<BenchRow> {
-  const rate = 10 * HANDSHAKES_PER_SEC;
-  const messages = context.quick ? 10 : 40;
-  const sockets = new Map<string, Duplex>();
-  for (let n = 0; n < PUBLISHERS; n += 1) sockets.set(`device-${n}`, await openDevice(target, `device-${n}`));
-  const p99 = async (): Promise<number> => {
-    const latenciesMs: number[] = [];
-    const open = (deviceId: string): Promise<Duplex> => Promise.resolve(sockets.get(deviceId) as Duplex);
-    const load = await startLoad({ ...loadOptions(target, { messages, perSecond: 100, latenciesMs }), open });
-    await load.acknowledged;
-    for (const socket of sockets.values()) socket.removeAllListeners('data');
-    return quantile(latenciesMs, 0.99);
-  };
-  const idleMs = await p99();
-  let attempts = 0;
-  const flood = startChild(join(import.meta.dirname, 'hub-flood-child.ts'), {
-    args: [JSON.stringify(target), String(rate), String(DEVICES)],
-    onReport: (report) => ({ attempts } = report as { attempts: number }),
-  });
-  await waitFor(() => attempts > rate, { timeoutMs: 30_000, what: 'the flood of log-ins' });
-  const floodedMs = await p99();
-  await flood.kill();
-  for (const socket of sockets.values()) socket.destroy();
-  return {
-    what: `p99 of the PUBACKs of ${PUBLISHERS} connected devices under ${rate} bad log-ins a second, over the same without`,
-    measured: `${floodedMs.toFixed(1)} ms over ${idleMs.toFixed(1)} ms, ${whole(attempts)} attempts`,
-    value: floodedMs / idleMs,
-    unit: '×',
-    bar: atMost(2),
-  };
 }
