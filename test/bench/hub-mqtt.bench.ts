@@ -203,7 +203,7 @@ async function manyDevices(context: BenchContext): Promise<readonly BenchRow[]> 
   await using _ = daemon;
   const expectedSecs = DEVICES / HANDSHAKES_PER_SEC + 10;
   let sockets = await connectAll(target);
-  await sleep(context.quick ? 5000 : 20_000);
+  await sleep(context.quick ? QUIET_MS : 2 * QUIET_MS);
   const idleMb = rssMb(daemon.pid);
   context.progress(`${DEVICES} devices: ${idleMb.toFixed(0)} MB`);
   for (const socket of sockets) socket.destroy();
