@@ -99,7 +99,9 @@ web: { address: ${ADDRESS}, port: ${webPort} }
       answer: { status: 200, values: { relay: true } },
     });
     const shown = await runFieldpost(['audit', '--limit', '1', '--data', second.dataDirectory]);
-    expect(shown.out).toMatch(/^\S+Z {2}upstream:\$upstream {2}plc {2}write \{"relay":true\} {2}200\n$/);
+    expect(shown.out).toMatch(
+      /^\S+Z {2}upstream:\$upstream {2}plc {2}write \{"relay":true\} {2}200 \{"relay":true\}\n$/,
+    );
     expect((await runFieldpost(['audit', '--limit', '0', '--data', second.dataDirectory])).code).toBe(2);
     const page = (await (await second.get('/api/audit?limit=1')).json()) as unknown[];
     expect(page).toEqual([newest]);
