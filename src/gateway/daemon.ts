@@ -28,6 +28,8 @@ import type { DaemonOptions } from './options.ts';
 /** Opening a store that has to be repaired may take long; systemd is told so. */
 const OPEN_TIMEOUT_MS = 600_000;
 const STOP_WEB_MS = 3000;
+/** So many, and not one that was taken, are hardly meant to be thrown away. */
+const UNROUTED_IN_ROW = 10;
 
 export class Daemon {
   readonly #options: DaemonOptions;
@@ -238,8 +240,11 @@ export class Daemon {
       ...this.#gateway.hubParts(),
     ];
     if (this.#web !== undefined) parts.push({ part: 'web', essential: false, report: this.#web.health() });
-    if (this.#gateway.ingress().paused) {
-      const reason = 'The outbox takes no more for now; sources are slowed down.';
+    const { paused, unroutedInRow } = this.#gateway.ingress();
+    if (paused || unroutedInRow >= UNROUTED_IN_ROW) {
+      const reason = paused
+        ? 'The outbox takes no more for now; sources are slowed down.'
+        : `The last ${unroutedInRow} messages were thrown away: there is no upstream, and no route takes them.`;
       parts.push({ part: 'ingress', essential: false, report: { status: 'degraded', reason } });
     }
     return parts;

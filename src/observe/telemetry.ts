@@ -78,20 +78,20 @@ export function createTelemetry({ log, clock, counters }: TelemetryOptions): Tel
       if (row.counters !== undefined) counters.count(row.counters, fields);
       if (row.level === 'none' && row.recent !== true) return;
       if (row.everyMs === undefined) {
-        say(name, row, withoutKey(fields));
+        say(name, row, shownFields(fields));
         return;
       }
       const key = typeof fields['key'] === 'string' ? fields['key'] : '';
       const id = `${name} ${key}`;
       const entry = held.get(id);
       if (entry !== undefined) {
-        entry.fields = withoutKey(fields);
+        entry.fields = shownFields(fields);
         entry.repeats += 1;
         return;
       }
       // Past the bound an event is said without being held: a long log is better than an endless table.
       if (held.size < LIMITS.telemetry_keys) hold(id, name, row);
-      say(name, row, withoutKey(fields));
+      say(name, row, shownFields(fields));
     },
     recent: () => recent.toReversed(),
     close() {
@@ -105,10 +105,13 @@ export function createTelemetry({ log, clock, counters }: TelemetryOptions): Tel
   };
 }
 
-function withoutKey(fields: LogFields): LogFields {
-  if (!('key' in fields)) return fields;
-  const { key: _, ...rest } = fields;
-  return rest;
+/** Without the key, and with whole milliseconds: nobody reads a jittered wait to its last digit. */
+function shownFields(fields: LogFields): LogFields {
+  const shown: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(fields)) {
+    if (name !== 'key') shown[name] = typeof value === 'number' && name.endsWith('Ms') ? Math.round(value) : value;
+  }
+  return shown;
 }
 
 /** Fields that can be sent as JSON, without secrets. */

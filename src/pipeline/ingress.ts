@@ -35,6 +35,8 @@ export interface IngressStats {
   readonly paused: boolean;
   /** Bytes of polls that wait to be packed with others. */
   readonly packingBytes: number;
+  /** Messages that were thrown away, because no route took them, since one was taken. */
+  readonly unroutedInRow: number;
 }
 
 /** Polled entries in one append: a commit of its own under load, small enough not to hold up acknowledged ones. */
@@ -50,6 +52,7 @@ export class Ingress {
   #waiting: OutboxEntry[] = [];
   #draining: Promise<void> | undefined;
   #paused = false;
+  #unroutedInRow = 0;
   #refused = false;
   /** The store could not write what was last handed to it. */
   #failing = false;
@@ -135,7 +138,12 @@ export class Ingress {
   }
 
   stats(): IngressStats {
-    return { waitingBatches: this.#waiting.length, paused: this.#paused, packingBytes: this.#packer.waitingBytes };
+    return {
+      waitingBatches: this.#waiting.length,
+      paused: this.#paused,
+      packingBytes: this.#packer.waitingBytes,
+      unroutedInRow: this.#unroutedInRow,
+    };
   }
 
   /** Stores what waits, in windows and packs too, until the signal aborts; what is left then is counted as lost. */
@@ -174,9 +182,11 @@ export class Ingress {
   #entry(message: Message): OutboxEntry | undefined {
     const destinations = this.#router.route(message);
     if (destinations !== undefined) {
+      this.#unroutedInRow = 0;
       const { queues, stream } = destinations;
       return stream === undefined ? { message, queues } : { message, queues, stream };
     }
+    this.#unroutedInRow += 1;
     this.#options.telemetry.emit('messages_unrouted', { count: 1, key: message.deviceId, device: message.deviceId });
     return undefined;
   }

@@ -108,6 +108,15 @@ function answersOf({ deliveredTotal, retriedTotal, rejectedTotal }: PumpStats): 
   return deliveredTotal + retriedTotal + rejectedTotal;
 }
 
+/** So many in a row, and not one that passed, are no matter of single messages. */
+const REJECTED_IN_ROW = 10;
+
+function takingHealth({ rejectedInRow, rejectedReason }: PumpStats): HealthReport {
+  if (rejectedInRow < REJECTED_IN_ROW) return { status: 'running' };
+  const reason = `The last ${rejectedInRow} messages were refused and are in the quarantine: ${rejectedReason ?? ''}`;
+  return { status: 'degraded', reason };
+}
+
 function healthOf(connection: ConnectionStatus, pump: PumpStats, started: boolean): HealthReport {
   if (!started) return { status: 'stopped' };
   switch (connection.state) {
@@ -116,9 +125,7 @@ function healthOf(connection: ConnectionStatus, pump: PumpStats, started: boolea
     case 'draining':
       return { status: 'draining' };
     case 'connected':
-      return pump.pausedReason === undefined
-        ? { status: 'running' }
-        : { status: 'degraded', reason: pump.pausedReason };
+      return pump.pausedReason === undefined ? takingHealth(pump) : { status: 'degraded', reason: pump.pausedReason };
     case 'probing':
     case 'connecting':
     case 'backing_off':

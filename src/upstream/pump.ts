@@ -12,7 +12,7 @@ import type { DeliveryResult } from '../core/delivery.ts';
 import type { DeviceId } from '../core/device.ts';
 import type { Endpoint } from '../core/endpoint.ts';
 import { LIMITS } from '../core/limits.ts';
-import { messageBytes, type StoredMessage } from '../core/message.ts';
+import { messageBytes, PROPERTY_FIELDPOST_EVENT, type StoredMessage } from '../core/message.ts';
 import type { Lane, OutboxQueue, Settlement } from '../core/outbox.ts';
 import type { Telemetry } from '../observe/events.ts';
 import { Notifier } from '../platform/abort.ts';
@@ -49,6 +49,9 @@ export interface PumpStats {
   readonly deliveredTotal: number;
   readonly retriedTotal: number;
   readonly rejectedTotal: number;
+  /** Messages that went to the quarantine since the last delivery, and why the newest did. */
+  readonly rejectedInRow: number;
+  readonly rejectedReason: string | undefined;
   /** Monotonic ms of the last delivery. */
   readonly lastDeliveredMs: number | undefined;
   /** Why it waits although it is connected, as a whole or with the messages of some devices. */
@@ -83,6 +86,8 @@ export class Pump {
   #deliveredTotal = 0;
   #retriedTotal = 0;
   #rejectedTotal = 0;
+  #rejectedInRow = 0;
+  #rejectedReason: string | undefined;
   #lastDeliveredMs: number | undefined;
   #pausedReason: string | undefined;
 
@@ -142,6 +147,8 @@ export class Pump {
       deliveredTotal: this.#deliveredTotal,
       retriedTotal: this.#retriedTotal,
       rejectedTotal: this.#rejectedTotal,
+      rejectedInRow: this.#rejectedInRow,
+      rejectedReason: this.#rejectedReason,
       lastDeliveredMs: this.#lastDeliveredMs,
       pausedReason: this.#pausedReason ?? this.#held?.reason,
     };
@@ -318,6 +325,10 @@ export class Pump {
   }
 
   #passed(stored: StoredMessage, into: Settlement[]): void {
+    // The gateway's own news of the quarantine says nothing of the messages that go there.
+    if (this.#rejectedInRow > 0 && stored.message.properties[PROPERTY_FIELDPOST_EVENT] === undefined) {
+      this.#rejectedInRow = 0;
+    }
     this.#options.poison.settled(stored.offset, true);
     const released = this.#heldDevices().settled(stored, true);
     if (released.length > 0) into.push(...released);
@@ -331,6 +342,8 @@ export class Pump {
     const { name, poison, telemetry } = this.#options;
     poison.settled(offset, false);
     this.#rejectedTotal += 1;
+    this.#rejectedInRow += 1;
+    this.#rejectedReason = reason;
     telemetry.emit('message_rejected', { key: name, endpoint: name, device, messageId, reason });
     return { offset, outcome: 'rejected', reason };
   }

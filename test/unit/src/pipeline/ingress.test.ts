@@ -127,7 +127,12 @@ describe('ingress', () => {
     await waitFor(() => gate.calls.length === 1);
     for (let value = 1024; value < 1024 + LIMITS.ingress_waiting_batches + 3; value += 1)
       ingress.readings(reading(value));
-    expect(ingress.stats()).toEqual({ waitingBatches: LIMITS.ingress_waiting_batches, paused: false, packingBytes: 0 });
+    expect(ingress.stats()).toEqual({
+      waitingBatches: LIMITS.ingress_waiting_batches,
+      paused: false,
+      packingBytes: 0,
+      unroutedInRow: 0,
+    });
     expect(lost).toEqual(Array.from({ length: 3 }, () => ({ deviceId: 'meter-1', count: 1, reason: 'busy' })));
     open();
     await waitFor(() => ingress.stats().waitingBatches === 0);
@@ -154,6 +159,7 @@ describe('ingress', () => {
     await ingress.messages([message()]);
     expect(await stored()).toEqual([]);
     expect(events.map(([name]) => name)).toContain('messages_unrouted');
+    expect(ingress.stats().unroutedInRow).toBe(1);
   });
 
   it('stores what waits before it stops, and counts what it cannot store in time', async () => {

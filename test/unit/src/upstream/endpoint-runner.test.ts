@@ -50,6 +50,25 @@ describe('sending', () => {
     expect(rig.telemetry.of('message_rejected')).toHaveLength(1);
   });
 
+  it('says so when everything goes to the quarantine, until something passes', async () => {
+    const endpoint = new ScriptedEndpoint();
+    endpoint.react = (_stored, text) =>
+      text.startsWith('big') ? { status: 'rejected', reason: 'too large' } : { status: 'accepted' };
+    await using rig = startRig(endpoint);
+    await rig.append(9, 'big');
+    await rig.drained();
+    expect(rig.runner.health()).toEqual({ status: 'running' });
+    await rig.append(1, 'big');
+    await rig.drained();
+    expect(rig.runner.health()).toEqual({
+      status: 'degraded',
+      reason: 'The last 10 messages were refused and are in the quarantine: too large',
+    });
+    await rig.append(1, 'small');
+    await rig.drained();
+    expect(rig.runner.health()).toEqual({ status: 'running' });
+  });
+
   it('after a retry takes nothing new until all is answered, then goes on from the lowest', async () => {
     const endpoint = new ScriptedEndpoint();
     let refusals = 3;
