@@ -24,9 +24,9 @@ export async function makeDirectory(path: string, mode = 0o750): Promise<void> {
     const code = systemCode(error);
     if (code === 'EEXIST' && (await stat(path)).isDirectory()) return;
     const parent = dirname(path);
-    if (code !== 'ENOENT' || parent === path || (await isDirectory(parent))) throw error;
-    await makeDirectory(parent, mode);
-    // Another may have made it meanwhile.
+    if (code !== 'ENOENT' || parent === path) throw error;
+    // Others may make the parent meanwhile, and the directory itself.
+    if (!(await isDirectory(parent))) await makeDirectory(parent, mode);
     await mkdir(path, { mode }).catch((late: unknown) => {
       if (systemCode(late) !== 'EEXIST') throw late;
     });
