@@ -353,11 +353,11 @@ export class Broker {
     answer(new Refusal('told'));
   }
 
-  /** Stores it, and what QoS 1 and 2 promise includes what is kept for others: all of it comes before the answer. */
+  /** Stores it. */
   #keepPublish(client: Client | null, packet: PublishPacket, done: Done): void {
     const { intake, devices } = this.#options;
     const pass = (): void => {
-      // What QoS 1 promises includes what is kept for others: all of it comes before the acknowledgement.
+      // What QoS 1 and 2 promise includes what is kept for others: all of it comes before the answer.
       if (packet.qos > 0 && client !== null && this.#aedes.concerns(packet)) {
         this.#aedes.publishFirst(packet, client, done);
       } else done(null);
