@@ -80,7 +80,7 @@ export function createSealer(key: Uint8Array): Sealer {
         const decipher = createDecipheriv('aes-256-gcm', secretKey, bytes.subarray(0, NONCE_BYTES))
           .setAAD(Buffer.from(context))
           .setAuthTag(bytes.subarray(tagAt));
-        return decipher.update(bytes.subarray(NONCE_BYTES, tagAt), undefined, 'utf8') + decipher.final('utf8');
+        return Buffer.concat([decipher.update(bytes.subarray(NONCE_BYTES, tagAt)), decipher.final()]).toString('utf8');
       } catch (cause) {
         throw new GatewayError('GW_SEALED', `The secret at ${context} is damaged or belongs elsewhere.`, { cause });
       }
