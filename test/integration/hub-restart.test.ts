@@ -1,6 +1,7 @@
 // The daemon stops, is killed and comes back while devices and back ends on the unmodified SDKs go on: nothing that was
 // acknowledged is lost, readers resume where they were, devices come back by themselves.
 
+import { readFileSync } from 'node:fs';
 import { connectAsync, type MqttClient } from 'mqtt';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { sasToken } from '../support/amqp-client.ts';
@@ -80,6 +81,9 @@ describe('readers with checkpoints', () => {
       await reader.call('readEvents', { connectionString: hub.events, checkpoints: directory.file('checkpoints') });
       return reader;
     };
+    /** A reader notes an event after it was told. */
+    const isNoted = (n: number): Promise<unknown> =>
+      waitFor(() => readFileSync(directory.file('checkpoints'), 'utf8').includes(`"sequenceNumber":${n},`));
     let acknowledged = 0;
     const sendSome = async (count: number): Promise<void> => {
       for (let i = 0; i < count; i += 1) {
@@ -91,6 +95,7 @@ describe('readers with checkpoints', () => {
     await sendSome(20);
     const first = await read();
     await waitFor(() => numbersOf(first).length === 20, { what: 'the first twenty' });
+    await isNoted(19);
     await first.kill();
     await sendSome(10);
     await hub.kill('SIGTERM');
@@ -113,6 +118,7 @@ describe('readers with checkpoints', () => {
     const sequence = all.map(({ sequenceNumber }) => sequenceNumber);
     expect(sequence).toEqual(Array.from(sequence, (_, i) => 20 + i));
 
+    await isNoted(sequence.at(-1) ?? 0);
     await second.kill();
     await sendSome(1);
     const third = await read();
@@ -148,20 +154,21 @@ describe('wills', () => {
     const left = await connectWithWill('left');
     const gone = await connectWithWill('gone');
     gone.stream.destroy();
-    const reader = keep(startBackEnd({ hub }));
-    await reader.call('readEvents', { connectionString: hub.events });
     const willOf = (deviceId: string) => (event: WillEvent) =>
       event.body === deviceId && event.properties['iothub-MessageType'] === 'Will';
-    await reader.nextEvent('event', willOf('gone'));
+    const before = keep(startBackEnd({ hub }));
+    await before.call('readEvents', { connectionString: hub.events });
+    await before.nextEvent('event', willOf('gone'));
+    await before.kill();
     await hub.kill('SIGKILL');
     left.end(true);
     hub = await start();
-    await reader.nextEvent('event', willOf('left'), 60_000);
-    // Without checkpoints it has read again what it had read.
-    const read = reader.events.filter(({ event }) => event === 'event').map(({ data }) => data as WillEvent & Event);
-    const distinct = new Map(read.map((event) => [`${event.partition}/${event.sequenceNumber}`, event.body]));
-    expect(distinct.size).toBe(2);
-    expect(new Set(distinct.values())).toEqual(new Set(['gone', 'left']));
+    const after = keep(startBackEnd({ hub }));
+    await after.call('readEvents', { connectionString: hub.events });
+    await after.nextEvent('event', willOf('left'));
+    const bodies = after.events.filter(({ event }) => event === 'event').map(({ data }) => (data as WillEvent).body);
+    // Of other partitions there may be more to come.
+    expect(['gone', 'left']).toEqual(expect.arrayContaining(bodies));
   }, 120_000);
 });
 
