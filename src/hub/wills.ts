@@ -111,11 +111,15 @@ export function createWills({ storeOf, hubIds, telemetry, endReason, clock, onLo
   /** What is in the store of sessions that are over. */
   async function sendLeft(hubId: string): Promise<void> {
     left = 0;
-    for await (const [key, value] of storeOf(hubId).entries(WILLS)) {
+    const store = storeOf(hubId);
+    for await (const [key] of store.entries(WILLS)) {
       const sessionId = key.slice(WILLS.length);
       if (isStopped) return;
       if (open.has(sessionId)) continue;
-      const { principal, message, body } = value as KeptWill;
+      // Its session may have ended, with a goodbye, since the list was begun.
+      const will = (await store.json(key)) as KeptWill | undefined;
+      if (will === undefined) continue;
+      const { principal, message, body } = will;
       const mayNot = await endReason(principal);
       const isOver = mayNot !== undefined || (await send(principal, { ...message, body: Buffer.from(body, 'base64') }));
       if (isOver) await forget(hubId, sessionId);
