@@ -1,6 +1,13 @@
 // Faults of a configuration that the schema cannot express.
 
-import { checkDeviceShape, isLoopbackHost, type ConfigFault, type PointShapeConfig, type SiteFacts } from '#sdk';
+import {
+  checkDeviceShape,
+  compilePattern,
+  isLoopbackHost,
+  type ConfigFault,
+  type PointShapeConfig,
+  type SiteFacts,
+} from '#sdk';
 import type { MqttConfig } from './config.ts';
 
 export function checkMqtt(config: MqttConfig, site: SiteFacts): readonly ConfigFault[] {
@@ -17,13 +24,30 @@ export function checkMqtt(config: MqttConfig, site: SiteFacts): readonly ConfigF
   if (config.topics.length === 0 && config.presets.length === 0) {
     faults.push({ path: ['topics'], message: 'is empty and there are no `presets`: nothing would be taken in' });
   }
-  faults.push(...writeFaults(config), ...shapeFaults(config), ...deviceFaults(config));
+  faults.push(...commandFaults(config), ...writeFaults(config), ...shapeFaults(config), ...deviceFaults(config));
   return [
     ...faults,
     ...(config.connect === undefined
       ? [...brokerFaults(config), ...gatewayFaults(config, site)]
       : clientFaults(config)),
   ];
+}
+
+function commandFaults({ command }: MqttConfig): ConfigFault[] {
+  if (command === undefined) return [];
+  const faults: ConfigFault[] = [];
+  const fault = (field: string, message: string): void => void faults.push({ path: ['command', field], message });
+  for (const field of ['response', 'refusal'] as const) {
+    const pattern = command[field];
+    if (pattern === undefined) continue;
+    if (command.response_topic === undefined) fault(field, 'needs `response_topic`: without it no response is awaited');
+    const compiled = compilePattern(pattern);
+    if (typeof compiled === 'string') fault(field, compiled);
+  }
+  if (command.response !== undefined && command.response_pointer !== '') {
+    fault('response_pointer', 'cannot stand beside `response`: the value confirms the write, or the pattern does');
+  }
+  return faults;
 }
 
 function writeFaults({ topics, command }: MqttConfig): ConfigFault[] {

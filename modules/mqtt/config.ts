@@ -11,6 +11,7 @@ import {
   mqttClientFields,
   PASSWORD_HASH_PATTERN,
   PASSWORD_HASH_RULE,
+  PATTERN_MAX_CHARS,
   pemField,
   pointShapeFields,
   scaleFields,
@@ -21,6 +22,9 @@ import { parsePointer } from './json-value.ts';
 import { topicTemplateFault } from './topic-template.ts';
 
 const POINT_NAME_PATTERN = /^(?!__proto__$)[\p{L}\p{N}_][\p{L}\p{N}_.:%()/-]{0,127}$/u;
+
+/** Of a response, what patterns are matched against: they take their time. */
+export const JUDGED_CHARS = 4096;
 
 export const PRESET_NAMES = ['tasmota', 'shelly', 'zigbee2mqtt', 'homie', 'sparkplug'] as const;
 export type PresetName = (typeof PRESET_NAMES)[number];
@@ -167,6 +171,9 @@ const availabilitySchema = z
   })
   .meta({ title: 'Availability', description: 'Retained states and last wills.' });
 
+const patternSchema = z.string().min(1).max(PATTERN_MAX_CHARS);
+const JUDGED = `Looked for in the first ${JUDGED_CHARS} characters.`;
+
 const commandSchema = z
   .strictObject({
     topic: template({ allowed: ['device_id', 'point'], required: ['device_id'] }).meta({
@@ -187,7 +194,18 @@ const commandSchema = z
       }),
     response_pointer: pointer.default('').meta({
       title: 'Response pointer',
-      description: 'Where the confirmed value stands in the JSON response.',
+      description:
+        'Where the value stands in the JSON response; it confirms the write when it is the one written. Empty: the response is the value.',
+    }),
+    response: patternSchema.optional().meta({
+      title: 'Response',
+      description: `Pattern (RE2) of a response that confirms without telling the value, instead of \`response_pointer\`. ${JUDGED}`,
+      examples: ['^OK'],
+    }),
+    refusal: patternSchema.optional().meta({
+      title: 'Refusal',
+      description: `Pattern (RE2) of a response by which the device refuses: the write fails at once. ${JUDGED}`,
+      examples: ['"error"'],
     }),
     confirm: z.boolean().default(true).meta({
       title: 'Confirm',

@@ -1,6 +1,7 @@
 // The dialect of the configuration: `topics`, `availability` and `command`.
 
 import {
+  compilePattern,
   GatewayError,
   scaled,
   unscaled,
@@ -10,11 +11,12 @@ import {
   type Reading,
   type ValueKind,
 } from '#sdk';
-import type { CommandConfig, MqttConfig, PointConfig, TopicConfig } from './config.ts';
+import { type CommandConfig, JUDGED_CHARS, type MqttConfig, type PointConfig, type TopicConfig } from './config.ts';
 import type { Arrival, Dialect, Told, Understood, WritePlan } from './dialect.ts';
 import {
   isObject,
   parseJson,
+  parseJsonText,
   parsePointer,
   parseText,
   pointValue,
@@ -46,11 +48,12 @@ export function createConfiguredDialect(
   const { command } = config;
   const points = pointInfos(config.topics);
   const routes: Route[] = [
-    ...(command?.response_topic === undefined ? [] : [responseRoute(command.response_topic, command.response_pointer)]),
+    ...(command?.response_topic === undefined ? [] : [responseRoute(command.response_topic)]),
     ...config.availability.map(availabilityRoute),
     ...config.topics.map(topicRoute),
   ];
   const commands = command === undefined ? undefined : compileTopic(command.topic);
+  const confirmation = command === undefined ? undefined : confirmationOf(command);
   const routeOf = rememberTopics((topic) => {
     for (const route of routes) {
       const device = route.topic.match(topic)?.['device_id'];
@@ -76,9 +79,8 @@ export function createConfiguredDialect(
     },
     planWrite(device, point, value) {
       const config = writable.get(point);
-      return command === undefined || config === undefined
-        ? undefined
-        : planWrite(command, { device, point, value, config });
+      if (command === undefined || confirmation === undefined || config === undefined) return undefined;
+      return planWrite(command, { device, point, value, config, confirmedBy: confirmation(config) });
     },
   };
 }
@@ -173,18 +175,39 @@ function availabilityRoute(config: MqttConfig['availability'][number]): Route {
   };
 }
 
-function responseRoute(topic: string, pointer: string): Route {
-  const steps = parsePointer(pointer) ?? [];
+function responseRoute(topic: string): Route {
   return {
     topic: compileTopic(topic),
     understand(device, { payload, replayed }) {
       if (replayed) return { device };
-      const document = parseJson(payload) ?? parseText(payload);
-      const found = valueAt(document, steps);
-      const answer = pointValue(found, 'any');
+      const answer = parseText(payload);
       return answer === undefined ? { device, fault: 'unknown_response' } : { device, online: true, answer };
     },
   };
+}
+
+/** What confirms the write of a point. */
+function confirmationOf(command: CommandConfig): (point: PointConfig) => WritePlan['confirmedBy'] {
+  if (!command.confirm) return () => 'none';
+  if (command.response_topic === undefined) return () => 'reading';
+  const steps = parsePointer(command.response_pointer) ?? [];
+  const confirms = tester(command.response);
+  const refuses = tester(command.refusal);
+  return (point) => (answer) => {
+    if (refuses?.(answer) === true) return 'refused';
+    if (confirms !== undefined) return confirms(answer) ? 'confirmed' : { value: undefined };
+    const document = parseJsonText(answer) ?? answer;
+    const value = pointValue(valueAt(document, steps), point.type);
+    return { value: value === undefined ? undefined : (toValue(point)?.(value) ?? value) };
+  };
+}
+
+/** Whether a text has the pattern; undefined without one. */
+function tester(pattern: string | undefined): ((text: string) => boolean) | undefined {
+  const compiled = pattern === undefined ? undefined : compilePattern(pattern);
+  // What does not compile was a fault of the configuration.
+  if (compiled === undefined || typeof compiled === 'string') return undefined;
+  return (text) => compiled.test(text.slice(0, JUDGED_CHARS));
 }
 
 function planWrite(
@@ -194,10 +217,16 @@ function planWrite(
     point,
     value,
     config,
-  }: { readonly device: string; readonly point: string; readonly value: PointValue; readonly config: PointConfig },
+    confirmedBy,
+  }: {
+    readonly device: string;
+    readonly point: string;
+    readonly value: PointValue;
+    readonly config: PointConfig;
+    readonly confirmedBy: WritePlan['confirmedBy'];
+  },
 ): WritePlan {
   const raw = isScaled(config) ? rawValue(value, { device, point, config }) : value;
-  const ofAnswer = toValue(config);
   const payload = command.payload
     .replaceAll('{point}', () => point)
     .replaceAll('{value}', () => jsonOf(raw))
@@ -205,9 +234,8 @@ function planWrite(
   const topic = fillTopic(command.topic, { device_id: device, point });
   return {
     publish: [{ topic, payload: Buffer.from(payload) }],
-    confirmedBy: !command.confirm ? 'none' : command.response_topic === undefined ? 'reading' : 'answer',
+    confirmedBy,
     timeoutMs: command.timeout_ms,
-    ...(ofAnswer !== undefined && { ofAnswer }),
   };
 }
 

@@ -28,8 +28,8 @@ export interface Told {
   readonly wallMs?: number;
   /** Forward the payload as it is. */
   readonly forward?: { readonly contentType?: string };
-  /** The answer to a write, on a response topic. */
-  readonly answer?: PointValue;
+  /** What came on a response topic. */
+  readonly answer?: string;
   /** Facts such as `model` and `firmware`. */
   readonly identity?: Readonly<Record<string, string>>;
   /** Why a part of the payload could not be used, as a stable word; counted. */
@@ -45,13 +45,20 @@ export interface Understood {
 /** How a write is sent, and what proves it. */
 export interface WritePlan {
   readonly publish: readonly Publish[];
-  /** `reading`: the value of the point; `answer`: what comes on the response topic; `none`: nothing does. */
-  readonly confirmedBy: 'reading' | 'answer' | 'none';
+  /** `reading`: the value of the point; `none`: nothing does; else what comes on the response topic, as it is judged. */
+  readonly confirmedBy: 'reading' | 'none' | Judge;
   /** Longest wait for that. */
   readonly timeoutMs: number;
-  /** What an answer on the response topic says of the point's value. Default: the answer itself. */
-  readonly ofAnswer?: (answer: PointValue) => PointValue;
 }
+
+/** What an answer says of the write. */
+export type Judge = (answer: string) => Verdict;
+
+export type Verdict =
+  | 'confirmed'
+  | 'refused'
+  /** The value that the point has now, which proves the write when it is the one written; undefined: nothing of it. */
+  | { readonly value: PointValue | undefined };
 
 export interface Dialect {
   readonly name: string;

@@ -24,7 +24,7 @@ const NO_POINTS: readonly PointInfo[] = [];
 /** Hears of values and answers, to confirm writes. */
 export interface Witness {
   reading(deviceId: string, point: string, value: PointValue | undefined): void;
-  answer(deviceId: string, value: PointValue): void;
+  answer(deviceId: string, text: string): void;
 }
 
 export interface IntakeOptions {

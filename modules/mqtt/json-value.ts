@@ -7,7 +7,11 @@ const decoder = new TextDecoder('utf-8', { fatal: true });
 /** Integers beyond 2^53-1 are bigint. Undefined when the bytes are not JSON. */
 export function parseJson(payload: Uint8Array): unknown {
   const text = parseText(payload);
-  if (text === undefined) return undefined;
+  return text === undefined ? undefined : parseJsonText(text);
+}
+
+/** As `parseJson`. */
+export function parseJsonText(text: string): unknown {
   try {
     return parseExactJson(text);
   } catch {

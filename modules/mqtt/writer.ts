@@ -13,19 +13,25 @@ import {
   type WriteResult,
 } from '#sdk';
 import type { Device } from './devices.ts';
-import type { Publish, WritePlan } from './dialect.ts';
+import type { Judge, Publish, WritePlan } from './dialect.ts';
 import type { Witness } from './intake.ts';
 
 interface Waiting {
   readonly deviceId: string;
-  /** Undefined: waits for an answer. */
-  readonly point: string | undefined;
+  readonly point: string;
+  /** What an answer says; undefined: a value of the point is waited for. */
+  readonly judge: Judge | undefined;
   /** What was written, which a value proves at once; another one may have been on its way before the write. */
   readonly wanted: PointValue;
   /** The newest other value. */
-  other?: { readonly value: PointValue | undefined };
-  readonly settle: (value: PointValue) => void;
+  other?: string;
+  /** Undefined: a value that nobody told. */
+  readonly settle: (value: PointValue | undefined) => void;
+  readonly fail: (error: GatewayError) => void;
 }
+
+/** Of an answer, what is told of it. */
+const TOLD_ANSWER_CHARS = 80;
 
 export class Writer implements Witness {
   readonly #clock: Clock;
@@ -45,21 +51,27 @@ export class Writer implements Witness {
 
   reading(deviceId: string, point: string, value: PointValue | undefined): void {
     for (const waiting of this.#waiting) {
-      if (waiting.deviceId !== deviceId || waiting.point !== point) continue;
+      if (waiting.deviceId !== deviceId || waiting.point !== point || waiting.judge !== undefined) continue;
       if (value !== undefined && isSame(value, waiting.wanted)) waiting.settle(value);
-      else waiting.other = { value };
+      else waiting.other = value === undefined ? 'no good value' : String(value);
     }
   }
 
-  answer(deviceId: string, value: PointValue): void {
+  answer(deviceId: string, text: string): void {
     for (const waiting of this.#waiting) {
-      if (waiting.deviceId === deviceId && waiting.point === undefined) waiting.settle(value);
+      if (waiting.deviceId !== deviceId || waiting.judge === undefined) continue;
+      const verdict = waiting.judge(text);
+      const said = JSON.stringify(text.slice(0, TOLD_ANSWER_CHARS));
+      if (verdict === 'confirmed') waiting.settle(undefined);
+      else if (verdict === 'refused') waiting.fail(refused(waiting, said));
+      else if (verdict.value !== undefined && isSame(verdict.value, waiting.wanted)) waiting.settle(verdict.value);
+      else waiting.other = said;
     }
   }
 
   /**
    * @throws GatewayError GW_NOT_FOUND, GW_WRITE_REFUSED, GW_DEVICE_OFFLINE, GW_BUS_BUSY, GW_TIMEOUT, GW_WRITE_VERIFY,
-   * GW_DISCONNECTED.
+   * GW_MQTT_ANSWER, GW_DISCONNECTED.
    */
   async write(
     device: Device | undefined,
@@ -86,26 +98,29 @@ export class Writer implements Witness {
     plan: WritePlan,
     { deviceId, point, value: wanted, signal }: PointWrite & { readonly signal: AbortSignal },
   ): Promise<WriteResult> {
-    if (plan.confirmedBy === 'none') {
+    const { confirmedBy } = plan;
+    if (confirmedBy === 'none') {
       for (const publish of plan.publish) await this.#publish(publish);
       return UNCONFIRMED;
     }
     let waiting: Waiting | undefined;
     let cancel: (() => void) | undefined;
     // Listens before it sends: the answer may be faster than the sending is told.
-    const confirmed = new Promise<PointValue>((resolve, reject) => {
+    const confirmed = new Promise<PointValue | undefined>((resolve, reject) => {
       const entry: Waiting = {
         deviceId,
-        point: plan.confirmedBy === 'reading' ? point : undefined,
+        point,
+        judge: confirmedBy === 'reading' ? undefined : confirmedBy,
         wanted,
         settle: resolve,
+        fail: reject,
       };
       waiting = entry;
       this.#waiting.add(entry);
       cancel = this.#clock.after(plan.timeoutMs, () => {
         const { other } = entry;
         const what = { deviceId, point, timeoutMs: plan.timeoutMs };
-        reject(other === undefined ? notConfirmed(what) : saysOtherwise(what, other.value));
+        reject(other === undefined ? notConfirmed(what) : saysOtherwise(what, other));
       });
     });
     try {
@@ -118,8 +133,7 @@ export class Writer implements Witness {
         ]),
         signal,
       );
-      const isAnswer = plan.confirmedBy === 'answer';
-      return { readBack: isAnswer ? (plan.ofAnswer?.(value) ?? value) : value, quality: GOOD };
+      return { ...(value !== undefined && { readBack: value }), quality: GOOD };
     } finally {
       cancel?.();
       if (waiting !== undefined) this.#waiting.delete(waiting);
@@ -140,13 +154,18 @@ function notConfirmed({ deviceId, point, timeoutMs }: Unconfirmed): GatewayError
   );
 }
 
-function saysOtherwise({ deviceId, point, timeoutMs }: Unconfirmed, value: PointValue | undefined): GatewayError {
-  const held = value === undefined ? 'no good value' : String(value);
+function saysOtherwise({ deviceId, point, timeoutMs }: Unconfirmed, held: string): GatewayError {
   return new GatewayError(
     'GW_WRITE_VERIFY',
     `"${deviceId}" was sent the write to "${point}", but ${timeoutMs} ms later it says ${held}.`,
     { details: { reason: 'verify', readBack: held } },
   );
+}
+
+function refused({ deviceId, point }: Waiting, said: string): GatewayError {
+  return new GatewayError('GW_MQTT_ANSWER', `"${deviceId}" refused the write to "${point}": it answered ${said}.`, {
+    details: { reason: 'refused', answer: said },
+  });
 }
 
 /** Of a float with 24 bits, such as Sparkplug's, more digits come back than it holds. */

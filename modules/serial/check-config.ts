@@ -1,6 +1,6 @@
 // Faults of the configuration that its schema cannot express. Each says what is wrong and what is allowed.
 
-import { checkDeviceShape, type ConfigFault, isCrossed } from '#sdk';
+import { checkDeviceShape, compilePattern, type ConfigFault, isCrossed } from '#sdk';
 import { bytesOf } from './bytes.ts';
 import { checksumLength } from './checksum.ts';
 import type { DeviceConfig, MatchConfig, PointConfig, SerialConfig } from './config.ts';
@@ -8,7 +8,6 @@ import type { DecodeConfig, LayoutField } from './config-decode.ts';
 import { createDecoder } from './decode.ts';
 import { fieldBytes } from './decode-layout.ts';
 import { asksOf } from './device-plan.ts';
-import { compilePattern } from './regex.ts';
 import { parseTemplate, type Template } from './template.ts';
 
 type Path = readonly (string | number)[];

@@ -1,9 +1,8 @@
 // Configuration of decoding: how the frames of a device become values.
 
 import { z } from 'zod';
-import { POINT_NAME_PATTERN, POINT_NAME_RULE } from '#sdk';
+import { PATTERN_MAX_CHARS, POINT_NAME_PATTERN, POINT_NAME_RULE } from '#sdk';
 import { NMEA_SENTENCE_NAMES } from './nmea-sentences.ts';
-import { PATTERN_MAX_CHARS } from './regex.ts';
 
 export const pointNameSchema = z.string().regex(POINT_NAME_PATTERN, { error: POINT_NAME_RULE });
 

@@ -6,6 +6,7 @@ import {
   adapterShapeFields,
   captureFields,
   deviceShapeFields,
+  PATTERN_MAX_CHARS,
   pointShapeFields,
   scaleFields,
   simulateFields,
@@ -14,7 +15,6 @@ import {
 } from '#sdk';
 import { decodeSchema, pointNameSchema } from './config-decode.ts';
 import { bytesSchema, checksumSchema, framingSchema } from './config-framing.ts';
-import { PATTERN_MAX_CHARS } from './regex.ts';
 
 const DAY_MS = 86_400_000;
 const TEMPLATE_CHARS = 512;

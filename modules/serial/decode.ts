@@ -1,12 +1,11 @@
 // From a frame to values, without code: what each kind of decoding finds in it, by the names of points.
 
-import { parseExactJson } from '#sdk';
+import { compilePattern, parseExactJson } from '#sdk';
 import type { DecodeConfig, ValueType } from './config-decode.ts';
 import type { Decoded, Decoder } from './decoded.ts';
 import { createLayoutDecoder } from './decode-layout.ts';
 import { createNmeaDecoder } from './decode-nmea.ts';
 import { parseValue } from './decode-value.ts';
-import { compilePattern } from './regex.ts';
 
 /** @throws never for what the check has passed; a pattern that does not compile decodes nothing. */
 export function createDecoder(config: DecodeConfig): Decoder {

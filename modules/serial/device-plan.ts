@@ -1,5 +1,6 @@
 // What the configuration of one device comes to: what is asked for or listened to, how it is decoded, and its points.
 
+import { compilePattern } from '#sdk';
 import type { AskConfig, DeviceConfig, MatchConfig, SerialConfig } from './config.ts';
 import { bytesOf } from './bytes.ts';
 import type { ChecksumSettings } from './checksum.ts';
@@ -7,7 +8,6 @@ import { createDecoder } from './decode.ts';
 import type { Decoder } from './decoded.ts';
 import { escapeSlip } from './framing.ts';
 import { createPoint, type Point } from './point.ts';
-import { compilePattern } from './regex.ts';
 import { parseTemplate, type Template } from './template.ts';
 
 /** One thing that is asked for, or listened to. */

@@ -3,6 +3,7 @@
 import {
   abortable,
   type Clock,
+  compilePattern,
   type DeviceId,
   GatewayError,
   GOOD,
@@ -19,7 +20,6 @@ import { answerFault } from './faults.ts';
 import type { SerialLine } from './line.ts';
 import { type Point, refused } from './point.ts';
 import type { PolledSource } from './polled-source.ts';
-import { compilePattern } from './regex.ts';
 import { parseTemplate } from './template.ts';
 
 export interface PointWriterOptions {

@@ -94,6 +94,7 @@ export const ERROR_CATALOGUE = {
     exit: 70,
     kind: 'transient',
   },
+  GW_MQTT_ANSWER: { meaning: 'An MQTT device answered a write with a refusal.', exit: 70, kind: 'invalid' },
   GW_BUS_BUSY: { meaning: 'More writes wait for the bus than the bound allows.', exit: 70, kind: 'throttled' },
   GW_CAPTURE_INVALID: { meaning: 'A capture of raw bytes cannot be read, or is none.', exit: 1, kind: 'invalid' },
   GW_WRITE_REFUSED: { meaning: 'A value may not be written to this point.', exit: 2, kind: 'invalid' },

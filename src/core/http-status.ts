@@ -24,6 +24,7 @@ const STATUS: Partial<Readonly<Record<ErrorCode, number>>> = {
   GW_MODBUS_EXCEPTION: 502,
   GW_MODBUS_FRAME: 502,
   GW_SERIAL_ANSWER: 502,
+  GW_MQTT_ANSWER: 502,
   GW_WRITE_VERIFY: 502,
   GW_TIMEOUT: 504,
 };

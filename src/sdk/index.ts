@@ -42,6 +42,7 @@ export * from '../platform/abort.ts';
 export * from '../platform/hmac.ts';
 export * from '../platform/password.ts';
 export { keepPasswordHashes } from '../platform/password-file.ts';
+export * from '../platform/pattern.ts';
 export * from '../platform/random.ts';
 export * from '../iothub/connection-string.ts';
 export * from '../iothub/errors.ts';

@@ -3,6 +3,7 @@ import { createMqttAdapter } from '../../../../modules/mqtt/adapter.ts';
 import { checkMqtt } from '../../../../modules/mqtt/check-config.ts';
 import { createConfiguredDialect } from '../../../../modules/mqtt/configured-dialect.ts';
 import { mqttConfig } from '../../../../modules/mqtt/config.ts';
+import type { Judge, WritePlan } from '../../../../modules/mqtt/dialect.ts';
 import { record } from './harness.ts';
 
 const topic = 'pumps/{device_id}/state';
@@ -112,6 +113,11 @@ it('tells what values its points have', () => {
   expect(device?.points.map(({ values }) => values)).toEqual([{ kind: 'integer' }, undefined]);
 });
 
+function judgeOf(plan: WritePlan | undefined): Judge {
+  if (typeof plan?.confirmedBy !== 'function') throw new Error('It is not confirmed by an answer.');
+  return plan.confirmedBy;
+}
+
 it('scales values where it decodes them, and turns writes back', () => {
   const points = {
     level: { pointer: '/level', type: 'integer', scale: 0.01, offset: -1, writable: true },
@@ -129,7 +135,7 @@ it('scales values where it decodes them, and turns writes back', () => {
   expect(understood?.told[0]?.readings?.map(({ value }) => value)).toEqual([11.34, 'auto']);
   const plan = dialect.planWrite('pump-3', 'level', 11.34);
   expect(plan?.publish.map((publish) => Buffer.from(publish.payload).toString())).toEqual(['{"level":1234}']);
-  expect(plan?.ofAnswer?.(1234)).toBe(11.34);
+  expect(judgeOf(plan)('1234')).toEqual({ value: 11.34 });
   for (const wrong of [true, 11.345]) {
     expect(() => dialect.planWrite('pump-3', 'level', wrong)).toThrow(/"level" of "pump-3" takes a/);
   }

@@ -1,4 +1,7 @@
 import { expect, it } from 'vitest';
+import { checkMqtt } from '../../../../modules/mqtt/check-config.ts';
+import { type CommandConfig, mqttConfig } from '../../../../modules/mqtt/config.ts';
+import { createConfiguredDialect } from '../../../../modules/mqtt/configured-dialect.ts';
 import type { Device } from '../../../../modules/mqtt/devices.ts';
 import { Writer } from '../../../../modules/mqtt/writer.ts';
 import { parseDeviceId } from '../../../../src/core/device.ts';
@@ -45,4 +48,89 @@ it.each([
 
 it('says that nothing was heard', async () => {
   await expect(writeValue(42, [])).rejects.toMatchObject({ code: 'GW_TIMEOUT' });
+});
+
+function configOf(command: Partial<CommandConfig>) {
+  return mqttConfig.parse({
+    listen: {},
+    anonymous: 'all',
+    topics: [
+      {
+        topic: 'pumps/{device_id}/state',
+        points: {
+          limit: { pointer: '/limit', scale: 0.5, writable: true },
+          running: { pointer: '/running', type: 'boolean', writable: true },
+        },
+      },
+    ],
+    command: { topic: 'pumps/{device_id}/set', response_topic: 'pumps/{device_id}/done', timeout_ms: 100, ...command },
+  });
+}
+
+/** A pump that answers every write with `answers`, and says besides that all values are the ones written. */
+function writeAnswered(
+  command: Partial<CommandConfig>,
+  answers: readonly string[],
+  [point, value]: readonly [string, PointValue] = ['limit', 42],
+) {
+  const dialect = createConfiguredDialect(configOf(command));
+  const writer = new Writer(new SystemClock(), () => {
+    writer.reading(PUMP, point, value);
+    for (const text of answers) {
+      const arrival = { topic: 'pumps/pump/done', payload: Buffer.from(text), replayed: false };
+      for (const { answer } of dialect.understand(arrival)?.told ?? []) writer.answer(PUMP, answer ?? '');
+    }
+    writer.answer('fan', '84');
+    return Promise.resolve();
+  });
+  const device = { state: 'good', info: { points: [] }, dialect } as unknown as Device;
+  return writer.write(device, { deviceId: PUMP, point, value }, NEVER);
+}
+
+it('takes the value of an answer for the proof when it is the one written', async () => {
+  const good = { level: 'good' };
+  expect(await writeAnswered({ response_pointer: '/set/limit' }, ['{"set":{"limit":84}}'])).toEqual({
+    readBack: 42,
+    quality: good,
+  });
+  expect(await writeAnswered({}, ['80', '84'])).toEqual({ readBack: 42, quality: good });
+  expect(await writeAnswered({}, ['ON'], ['running', true])).toEqual({ readBack: true, quality: good });
+  expect(await writeAnswered({ response: '^OK' }, ['BUSY', 'OK 84'])).toEqual({ quality: good });
+});
+
+it.each([
+  ['another value', { response_pointer: '/limit' }, '{"limit":20}'],
+  ['no value at the pointer', { response_pointer: '/limit' }, '{"error":"range"}'],
+  ['a text at the pointer', { response_pointer: '/limit' }, '{"limit":"error: range"}'],
+  ['words', {}, 'error: range'],
+  ['what the pattern does not take', { response: '^OK' }, 'NOT OK'],
+  ['what no pattern takes', { response: '^OK', refusal: '^ERR' }, 'NOT OK'],
+])('fails when the answer is %s, and tells it', async (_what, command, answer) => {
+  await expect(writeAnswered(command, [answer])).rejects.toMatchObject({
+    code: 'GW_WRITE_VERIFY',
+    details: { reason: 'verify', readBack: JSON.stringify(answer) },
+  });
+});
+
+it('fails at once when the device refuses, whatever else the answer says', async () => {
+  const command = { timeout_ms: 60_000, refusal: '"error"', response_pointer: '/limit' };
+  const refusal = '{"limit":84,"error":"range"}';
+  await expect(writeAnswered(command, [refusal, '{"limit":84}'])).rejects.toMatchObject({
+    code: 'GW_MQTT_ANSWER',
+    message: `"pump" refused the write to "limit": it answered ${JSON.stringify(refusal)}.`,
+    details: { reason: 'refused' },
+  });
+});
+
+it('needs patterns that compile, a topic for them, and one thing that confirms', () => {
+  const faults = (command: Partial<CommandConfig>) =>
+    checkMqtt(configOf(command), { gatewayId: 'g' }).map(({ path, message }) => `${path.join('.')} ${message}`);
+  expect(faults({ response: '^OK', refusal: '^ERR' })).toEqual([]);
+  expect(faults({ refusal: '(' })).toEqual([expect.stringMatching(/^command.refusal is not a pattern of RE2/)]);
+  expect(faults({ response: 'OK', response_pointer: '/a' })).toEqual([
+    'command.response_pointer cannot stand beside `response`: the value confirms the write, or the pattern does',
+  ]);
+  expect(faults({ response_topic: undefined, refusal: 'no' })).toEqual([
+    'command.refusal needs `response_topic`: without it no response is awaited',
+  ]);
 });

@@ -3,7 +3,7 @@
 
 import { createRequire } from 'node:module';
 import type * as Re2 from 're2js';
-import { errorText } from '#sdk';
+import { errorText } from '../core/errors.ts';
 
 /** Longest pattern of a configuration. */
 export const PATTERN_MAX_CHARS = 1024;
