@@ -247,14 +247,14 @@ export class Gateway {
     );
     await Promise.all(changedNames.map((name) => this.#endpoints.remove(name, signal)));
 
-    const isHubChanged = changed(withoutPolicies(before.hub), withoutPolicies(next.hub));
+    const isHubChanged = changed(withoutLiveFields(before.hub), withoutLiveFields(next.hub));
     if (isHubChanged) await this.#hubs.apply(undefined, deadline);
     await keepStreams(this.outbox, next);
     const router = routerFor(next, this.outbox);
     await this.outbox.setQueues(router.queues);
     this.#ingress.setRouter(router);
     if (isHubChanged) await this.#hubs.apply(next.hub, deadline);
-    else if (next.hub !== undefined && changed(before.hub, next.hub)) await this.#hubs.setPolicies(next.hub, deadline);
+    else if (next.hub !== undefined && changed(before.hub, next.hub)) await this.#hubs.follow(next.hub, deadline);
 
     for (const name of changedNames) {
       const endpoint = endpointsNext.get(name);
@@ -326,9 +326,11 @@ function byName<T extends { readonly name: string }>(items: readonly T[]): Reado
   return new Map(items.map((item) => [item.name, item]));
 }
 
-/** Those it takes while it runs. */
-function withoutPolicies(hub: GatewayConfig['hub']): object | undefined {
-  return hub === undefined ? undefined : { ...hub, policies: [] };
+/** Without what the hub takes while it runs. */
+function withoutLiveFields(hub: GatewayConfig['hub']): object | undefined {
+  return hub === undefined
+    ? undefined
+    : { ...hub, policies: undefined, authorities: undefined, certificates: undefined };
 }
 
 function bigintText(_key: string, value: unknown): unknown {

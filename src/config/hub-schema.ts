@@ -3,7 +3,9 @@
 import { z } from 'zod';
 import type { Permission } from '../core/hub/access.ts';
 import { listenAddressSchema } from '../core/listen-address.ts';
+import { LIMITS } from '../core/limits.ts';
 import { PEM_PATTERN, PEM_RULE } from '../core/pem.ts';
+import { authoritiesFault, certificatesIn, pairFault } from '../platform/certificates.ts';
 
 const portSchema = z.int().min(1).max(65_535);
 
@@ -74,16 +76,34 @@ const policySchema = z
 
 const certificateSchema = z
   .strictObject({
-    certificate: z.string().regex(PEM_PATTERN, { error: PEM_RULE }).meta({
+    certificate: z.string().regex(PEM_PATTERN, { error: PEM_RULE, abort: true }).meta({
       title: 'Certificate',
       description: 'PEM, with the chain that clients need.',
     }),
     key: z
       .string()
-      .regex(PEM_PATTERN, { error: PEM_RULE })
+      .regex(PEM_PATTERN, { error: PEM_RULE, abort: true })
       .meta({ title: 'Private key', description: 'PEM.', secret: true }),
   })
+  .check(({ value, issues }) => {
+    const fault = pairFault(value.certificate, value.key);
+    if (fault !== undefined) issues.push({ code: 'custom', path: ['certificate'], message: fault, input: undefined });
+  })
   .meta({ title: 'Certificate' });
+
+const authoritiesSchema = z
+  .array(
+    z
+      .string()
+      .regex(PEM_PATTERN, { error: PEM_RULE, abort: true })
+      .check(({ value, issues }) => {
+        const fault = authoritiesFault(value);
+        if (fault !== undefined) issues.push({ code: 'custom', message: fault, input: undefined });
+      }),
+  )
+  .refine((pems) => pems.flatMap((pem) => certificatesIn(pem)).length <= LIMITS.hub_authorities, {
+    error: `at most ${LIMITS.hub_authorities} authorities`,
+  });
 
 const commandsSchema = z
   .strictObject({
@@ -163,6 +183,13 @@ export const hubSchema = z
           'Rights by name. The five of Azure IoT Hub (iothubowner, service, device, registryRead, registryReadWrite) are always there; one that stands here takes the place of the one of that name. A change ends the sessions that used what it took away, and no others.',
         apply: 'live',
       }),
+    authorities: authoritiesSchema.default([]).meta({
+      title: 'Authorities of devices',
+      description:
+        'Certificates (PEM) of those who sign the certificates of devices that authenticate by `certificateAuthority`. The sessions by one that is taken away end, and no others.',
+      examples: [['!file pki/devices-ca.pem']],
+      apply: 'live',
+    }),
     auto_register: z.boolean().default(true).meta({
       title: 'Register devices',
       description: "Makes an identity of each of the gateway's own devices when it is first seen.",
@@ -180,7 +207,8 @@ export const hubSchema = z
     certificates: z.array(certificateSchema).min(1).max(4).optional().meta({
       title: 'Certificates',
       description:
-        'Own server certificates, one for each kind of key. Default: made here under an authority of the gateway (`pki/ca.pem`).',
+        'Own server certificates, one for each kind of key. Default: made here under an authority of the gateway (`pki/ca.pem`). New ones are for new connections; those that are open stay.',
+      apply: 'live',
     }),
     commands: commandsSchema.prefault({}),
   })
@@ -206,6 +234,8 @@ export interface HubConfig {
     readonly primaryKey?: string | undefined;
     readonly secondaryKey?: string | undefined;
   }[];
+  /** PEM, one or more in each text. */
+  readonly authorities: readonly string[];
   readonly autoRegister: boolean;
   readonly faultInjection: boolean;
   readonly maxHandshakesPerSec: number;
@@ -239,6 +269,7 @@ export function hubConfig(values: z.output<typeof hubSchema>): HubConfig | undef
       primaryKey: policy.primary_key,
       secondaryKey: policy.secondary_key,
     })),
+    authorities: values.authorities,
     autoRegister: values.auto_register,
     faultInjection: values.fault_injection,
     maxHandshakesPerSec: values.max_handshakes_per_sec,

@@ -80,18 +80,18 @@ export class HubSet {
   }
 
   /**
-   * Makes the hub that runs follow other policies: sessions that lost their right or key end, nobody else notices. Resolves
-   * when they were told. Where that fails the hub is built anew.
+   * Makes the hub that runs follow other policies, authorities of devices and certificates of its own: sessions that lost what
+   * let them in end, nobody else notices. Resolves when they were told. Where that fails the hub is built anew.
    */
-  setPolicies(config: HubConfig, deadline: AbortSignal): Promise<void> {
+  follow(config: HubConfig, deadline: AbortSignal): Promise<void> {
     this.#config = config;
     this.#turn = this.#turn.then(async () => {
       try {
-        await this.#running?.setPolicies(config);
+        await this.#running?.follow(config);
       } catch (error) {
         this.#options.log.warn(
           { error: errorText(error) },
-          'The policies of the local hub could not be changed in place.',
+          'The local hub could not be changed in place and is built anew.',
         );
         await this.#end(deadline);
         await this.#build();
@@ -148,7 +148,7 @@ export class HubSet {
 class RunningHub {
   readonly hub: HubService;
   readonly #options: HubSetOptions;
-  readonly #config: HubConfig;
+  #config: HubConfig;
   readonly #state: StateStore;
   readonly #doors: HubDoorsService;
   readonly #heads = new Map<string, ProtocolHead>();
@@ -231,9 +231,18 @@ class RunningHub {
     ];
   }
 
-  async setPolicies(config: HubConfig): Promise<void> {
-    const { DEFAULT_POLICIES } = await import('../hub/policies.ts');
-    await this.hub.policiesOf(config.hubId).set(policiesOf(config, DEFAULT_POLICIES));
+  /** Takes the fields that apply live. */
+  async follow(config: HubConfig): Promise<void> {
+    const before = this.#config;
+    const isOther = (field: 'policies' | 'authorities' | 'certificates'): boolean =>
+      JSON.stringify(before[field]) !== JSON.stringify(config[field]);
+    this.#config = config;
+    if (isOther('authorities')) await this.hub.authoritiesOf(config.hubId).set(config.authorities);
+    if (isOther('policies')) {
+      const { DEFAULT_POLICIES } = await import('../hub/policies.ts');
+      await this.hub.policiesOf(config.hubId).set(policiesOf(config, DEFAULT_POLICIES));
+    }
+    if (isOther('certificates')) await this.#renew();
   }
 
   async stop(signal: AbortSignal): Promise<void> {
@@ -272,19 +281,27 @@ class RunningHub {
   }
 
   #scheduleRenewal(): void {
-    if (this.#config.certificates !== undefined) return;
     this.#cancelRenewal = this.#options.clock.after(RENEW_MS, () => {
-      void this.#renew().finally(() => this.#scheduleRenewal());
+      void this.#renewOwn().finally(() => this.#scheduleRenewal());
     });
   }
 
+  /** Certificates that a person gave are that person's to renew. */
+  async #renewOwn(): Promise<void> {
+    if (this.#config.certificates === undefined) await this.#renew();
+  }
+
   async #renew(): Promise<void> {
+    const config = this.#config;
     try {
-      this.#doors.replaceCertificates(await certificatesOf(this.#config, this.#options));
+      const certificates = await certificatesOf(config, this.#options);
+      // Others were configured meanwhile.
+      if (this.#config.certificates !== config.certificates) return;
+      this.#doors.replaceCertificates(certificates);
       this.#certificateFault = undefined;
     } catch (error) {
       this.#certificateFault = errorText(error);
-      this.#options.log.error({ error: errorText(error) }, 'The certificates of the local hub could not be renewed.');
+      this.#options.log.error({ error: errorText(error) }, 'The certificates of the local hub could not be replaced.');
     }
   }
 }
@@ -301,7 +318,7 @@ async function buildHub(
   const { createEvents } = await import('../hub/events.ts');
   const { createTelemetryIntake } = await import('../hub/telemetry-intake.ts');
   const hub: HubService = createHub({
-    hubs: [{ info: infoOf(config), policies: policiesOf(config, DEFAULT_POLICIES) }],
+    hubs: [{ info: infoOf(config), policies: policiesOf(config, DEFAULT_POLICIES), authorities: config.authorities }],
     state,
     sealer,
     events: createEvents({ outbox, generationOf: (...asked) => hub.generationOf(...asked) }),

@@ -196,7 +196,7 @@ export function createAccess({ hubOf, secretsOf, sealer, brake, clock, onRefused
     const { auth } = record;
     let grantedBy: string | undefined;
     if (auth.type === 'certificateAuthority') {
-      grantedBy = authorityGrant(await authorities.verify(chain, claimed, clock.wallMs()));
+      grantedBy = authorityGrant(authorities.verify(chain, claimed, clock.wallMs()));
     } else if (auth.type === 'selfSigned') {
       grantedBy = thumbprintsOf(leaf)
         .map(thumbprintGrant)
@@ -267,7 +267,7 @@ export function createAccess({ hubOf, secretsOf, sealer, brake, clock, onRefused
           (['primary', 'secondary'] as const).some((which) => policyGrant(policy, which) === grantedBy);
       } else {
         holds = auth !== undefined && isOwnGrantValid(auth, grantedBy);
-        if (holds && grantedBy.startsWith('ca:')) holds = await authorities.has(grantedBy.slice('ca:'.length));
+        if (holds && grantedBy.startsWith('ca:')) holds = authorities.has(grantedBy.slice('ca:'.length));
       }
       return holds ? undefined : 'credential_revoked';
     },

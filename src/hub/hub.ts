@@ -36,6 +36,8 @@ export interface HubSettings {
   readonly info: HubInfo;
   /** Default: the five of the service. */
   readonly policies?: readonly PolicySettings[];
+  /** PEM of the authorities that sign certificates of devices. Default: none. */
+  readonly authorities?: readonly string[];
 }
 
 /** What `db/hub` is to be opened with: it may hold a million identities. */
@@ -138,7 +140,7 @@ export function createHub(options: HubOptions): HubService {
     },
   });
   const sessions = createSessions({ storeOf, endReason, wills, clock, random });
-  for (const { info, policies } of settings) {
+  for (const { info, policies, authorities = [] } of settings) {
     const recheck = (): Promise<void> => sessions.recheckAll(info.hubId);
     const store = createHubStore(info.hubId, state.space(`hub/${info.hubId}`));
     byId.set(info.hubId, {
@@ -151,7 +153,7 @@ export function createHub(options: HubOptions): HubService {
         newKey: randomKey,
         onChanged: recheck,
       }),
-      authorities: createAuthorities(store, recheck),
+      authorities: createAuthorities(authorities, recheck),
       feedback: createFeedback({
         store,
         settings: { ...FEEDBACK, ...options.feedback },

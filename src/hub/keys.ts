@@ -28,7 +28,6 @@ export function refText({ deviceId, moduleId }: IdentityRef): string {
 
 export const COUNTERS_KEY = 'n';
 export const POLICIES_KEY = 'p';
-export const AUTHORITIES = 'ca/';
 export const DEVICES = 'd/';
 export const FEEDBACK = 'f/';
 export const EXPIRIES = 'x/';

@@ -2,7 +2,7 @@
 
 import { once } from 'node:events';
 import { readFileSync, unlinkSync } from 'node:fs';
-import { connect } from 'node:tls';
+import { connect, type TLSSocket } from 'node:tls';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { hubConfig, hubSchema, type HubConfig } from '../../../../src/config/hub-schema.ts';
 import { parseDeviceId } from '../../../../src/core/device.ts';
@@ -16,6 +16,7 @@ import { SystemClock } from '../../../../src/platform/clock.ts';
 import { systemRandom } from '../../../../src/platform/random.ts';
 import { createMemoryOutbox } from '../../../../src/store/memory-outbox.ts';
 import { hubDoors } from '../../../../src/wire/hub-doors.ts';
+import { createAuthority, type Authority } from '../../../support/certificates.ts';
 import { freePort } from '../../../support/free-port.ts';
 import { memoryStateStore } from '../../../support/state.ts';
 import { createTempDir, type TempDir } from '../../../support/temp-dir.ts';
@@ -114,6 +115,13 @@ async function echoed(port: number): Promise<string> {
   return data.toString();
 }
 
+/** A connection, and whom the certificate of the server names. */
+async function secured(port: number): Promise<{ readonly socket: TLSSocket; readonly subject: string }> {
+  const socket = connect({ host: ADDRESS, port, rejectUnauthorized: false });
+  await once(socket, 'secureConnect');
+  return { socket, subject: String(socket.getPeerCertificate().subject.CN) };
+}
+
 const runs = (set: HubSet): boolean => set.parts().every(({ report }) => report.status === 'running');
 const at = (set: HubSet) => Object.fromEntries(set.parts().map(({ part, report }) => [part, report.status]));
 
@@ -177,12 +185,50 @@ describe('the hub of a gateway', () => {
     const hub = await waitFor(() => set.hub);
     const before = await hub.policiesOf('hub').all();
     const policies = [{ name: 'reader', permissions: ['ServiceConnect' as const] }];
-    await set.setPolicies({ ...made, policies }, AbortSignal.timeout(5000));
+    await set.follow({ ...made, policies }, AbortSignal.timeout(5000));
     expect(set.hub).toBe(hub);
     const after = await hub.policiesOf('hub').all();
     const changed = after.filter((policy) => !before.some((one) => JSON.stringify(one) === JSON.stringify(policy)));
     expect(changed).toMatchObject([{ name: 'reader', permissions: ['ServiceConnect'] }]);
     expect(await echoed(made.ports.mqtts)).toBe('ping');
+  });
+
+  it('takes other certificates of its own while it runs, and connections stay', async () => {
+    const pair = async (name: string): Promise<Authority> => createAuthority(dir.directory(name), name);
+    const [first, second] = [await pair('first'), await pair('second')];
+    const certificatesOf = (...pairs: readonly Authority[]) =>
+      pairs.map(({ certificate, key }) => ({ certificate, key }));
+    const set = await build();
+    const made = await config({ certificates: certificatesOf(first) });
+    await set.apply(made, AbortSignal.timeout(5000));
+    const hub = await waitFor(() => set.hub);
+    await waitFor(() => runs(set));
+    const { socket: open, subject } = await secured(made.ports.mqtts);
+    expect(subject).toBe('Fieldpost test first');
+    const follow = (certificates: HubConfig['certificates']) => {
+      const { certificates: _earlier, ...others } = made;
+      return set.follow(certificates === undefined ? others : { ...others, certificates }, AbortSignal.timeout(5000));
+    };
+    const shown = async (): Promise<string> => {
+      const { socket, subject: found } = await secured(made.ports.mqtts);
+      socket.destroy();
+      return found;
+    };
+
+    await follow(certificatesOf(second));
+    expect(await shown()).toBe('Fieldpost test second');
+    // What OpenSSL does not take leaves those that work.
+    await follow([{ certificate: first.certificate, key: second.key }]);
+    expect(at(set)).toMatchObject({ 'hub certificates': 'degraded' });
+    expect(await shown()).toBe('Fieldpost test second');
+    await follow(undefined);
+    expect(await shown()).toBe('localhost');
+    expect(at(set)).toMatchObject({ 'hub certificates': 'running' });
+
+    expect(set.hub).toBe(hub);
+    open.write('ping');
+    expect(String(((await once(open, 'data')) as [Buffer])[0])).toBe('ping');
+    open.destroy();
   });
 
   it('is built anew where its policies cannot be changed in place', async () => {
@@ -193,7 +239,7 @@ describe('the hub of a gateway', () => {
     vi.spyOn(hub, 'policiesOf').mockImplementation(() => {
       throw new Error('The store is away.');
     });
-    await set.setPolicies(
+    await set.follow(
       { ...made, policies: [{ name: 'reader', permissions: ['RegistryRead'] }] },
       AbortSignal.timeout(5000),
     );
