@@ -219,7 +219,7 @@ export class Broker {
     this.#connections.set(stream, connection);
     const lane = new PublishLane({
       isQuiet: this.#quietTopics(),
-      take: (topic, payload) => this.#options.intake.take({ topic, payload, replayed: false }, client),
+      take: (topic, payload) => this.#take(topic, payload, client),
       acknowledge: (pubacks) => {
         if (stream.destroyed) return;
         stream.write(pubacks);
@@ -355,7 +355,7 @@ export class Broker {
 
   /** Stores it. */
   #keepPublish(client: Client | null, packet: PublishPacket, done: Done): void {
-    const { intake, devices } = this.#options;
+    const { intake } = this.#options;
     const pass = (): void => {
       // What QoS 1 and 2 promise includes what is kept for others: all of it comes before the answer.
       if (packet.qos > 0 && client !== null && this.#aedes.concerns(packet)) {
@@ -367,9 +367,17 @@ export class Broker {
       this.#connections.get(client.conn)?.lane?.learn(packet.topic);
     }
     const payload = typeof packet.payload === 'string' ? Buffer.from(packet.payload) : packet.payload;
-    const stored = intake.take({ topic: packet.topic, payload, replayed: false }, client ?? devices);
+    const stored = this.#take(packet.topic, payload, client);
     if (stored === undefined) pass();
     else stored.then(pass, (error: unknown) => this.#notStored({ client, packet, error, done, pass }));
+  }
+
+  #take(topic: string, payload: Uint8Array, client: Client | null): Promise<void> | undefined {
+    const { intake, devices } = this.#options;
+    const stored = intake.take({ topic, payload, replayed: false }, client ?? undefined);
+    // What is read of a connection after its end keeps no device online.
+    if (client?.closed === true) devices.leave(client, 'disconnected');
+    return stored;
   }
 
   #publishFault(principal: Principal | undefined, { topic }: { readonly topic: string }): string | undefined {

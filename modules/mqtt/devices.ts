@@ -22,7 +22,8 @@ export interface Device {
   readonly dialect: Dialect;
   info: DeviceInfo;
   state: DeviceState;
-  carrier: Carrier | undefined;
+  /** All that it came through and that still stand. */
+  readonly carriers: Set<Carrier>;
   lastHeardMs: number;
   lastHeardWallMs: number;
   identity: Readonly<Record<string, string>>;
@@ -60,7 +61,7 @@ export class Devices {
       dialect,
       info,
       state: 'unknown',
-      carrier: undefined,
+      carriers: new Set(),
       lastHeardMs: 0,
       lastHeardWallMs: 0,
       identity: {},
@@ -80,16 +81,15 @@ export class Devices {
     }
     if (told.identity !== undefined) device.identity = { ...device.identity, ...told.identity };
     if (told.online === undefined) return;
-    device.carrier = told.online ? carrier : undefined;
+    if (!told.online) device.carriers.clear();
+    else if (carrier !== undefined) device.carriers.add(carrier);
     this.#report(device, told.online ? 'good' : 'offline', told.online ? undefined : 'offline');
   }
 
-  /** The connection is gone, and with it every device that came through it last. */
+  /** The connection is gone, and with it every device that came through no other. */
   leave(carrier: Carrier, reason: string): void {
     for (const device of this.#devices.values()) {
-      if (device.carrier !== carrier) continue;
-      device.carrier = undefined;
-      this.#report(device, 'offline', reason);
+      if (device.carriers.delete(carrier) && device.carriers.size === 0) this.#report(device, 'offline', reason);
     }
   }
 
@@ -98,7 +98,7 @@ export class Devices {
     const now = this.#context.clock.monotonicMs();
     for (const device of this.#devices.values()) {
       if (device.state !== 'good' || now - device.lastHeardMs < silentMs) continue;
-      device.carrier = undefined;
+      device.carriers.clear();
       this.#report(device, 'offline', 'silent');
     }
   }

@@ -389,6 +389,21 @@ describe('bad input', () => {
   });
 });
 
+it('has a device online for as long as one of its connections stands', async () => {
+  const rig = await startBroker();
+  const state = () => rig.states.get('pump-3');
+  const pump = await client(rig, { username: 'pump-3', password: 'pump-secret' });
+  await pump.publishAsync('sensors/pump-3/telemetry', 'on', { qos: 1 });
+  const tool = await client(rig);
+  await tool.publishAsync('sensors/pump-3/telemetry', 'by hand', { qos: 1 });
+  await tool.publishAsync('sensors/lamp/telemetry', 'by hand', { qos: 1 });
+  await tool.endAsync();
+  await waitFor(() => rig.states.get('lamp') === 'offline', { what: 'the lamp to be offline' });
+  expect(state()).toBe('good');
+  await pump.endAsync();
+  await waitFor(() => state() === 'offline', { what: 'the pump to be offline' });
+});
+
 it('writes to a device and takes the next value for the confirmation', async () => {
   const rig = await startBroker({
     topics: [
