@@ -139,6 +139,10 @@ export class DeviceService implements BusListener {
   async write({ point: name, value, deviceId }: PointWrite, signal: AbortSignal): Promise<WriteResult> {
     const point = this.#points.get(name);
     if (point === undefined) throw new GatewayError('GW_NOT_FOUND', `Device "${deviceId}" has no point "${name}".`);
+    if (this.#options.config.replay !== undefined) {
+      const words = `"${deviceId}" is a capture that is played; nothing can be written to it.`;
+      throw new GatewayError('GW_WRITE_REFUSED', words);
+    }
     return this.#writer.write(point, value, signal);
   }
 

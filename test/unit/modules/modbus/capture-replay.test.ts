@@ -2,6 +2,7 @@
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { ModbusAdapter } from '../../../../modules/modbus/adapter.ts';
+import { parseDeviceId } from '../../../../src/core/device.ts';
 import { readCapture } from '../../../../src/wire/capture.ts';
 import { createTempDir, type TempDir } from '../../../support/temp-dir.ts';
 import { waitFor } from '../../../support/wait.ts';
@@ -82,6 +83,19 @@ describe('capture and replay', () => {
     await adapter?.stop(NEVER);
     const replayed = run({ replay: { file: 'meter.jsonl' }, points: { new: { register: 'holding:11' } } });
     await waitFor(() => replayed.quality('meter', 'new') === 'bad:timeout');
+  });
+
+  it('refuses a write, and says that it is a capture', async () => {
+    const live = run({ capture: { file: 'meter.jsonl' } });
+    await waitFor(() => live.batches.length >= 2);
+    await adapter?.stop(NEVER);
+    const replayed = run({ replay: { file: 'meter.jsonl' } });
+    await waitFor(() => replayed.batches.length > 0);
+    const write = { deviceId: parseDeviceId('meter'), point: 'refused', value: 1 };
+    await expect(adapter?.write?.(write, NEVER)).rejects.toMatchObject({
+      code: 'GW_WRITE_REFUSED',
+      message: '"meter" is a capture that is played; nothing can be written to it.',
+    });
   });
 
   it('shows a capture that is absent as a device that cannot be reached, and says which file', async () => {
