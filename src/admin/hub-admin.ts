@@ -68,12 +68,13 @@ export function createHubAdmin({ hub: find, config, clock }: HubAdminOptions): H
   async function eventsString(policy: string, isPlaintext: boolean): Promise<string> {
     const { hub, hostName } = running();
     const { eventHubName } = hub.hubs[0] ?? { eventHubName: '' };
-    const { amqps = AMQPS_PORT, amqp } = config()?.ports ?? {};
+    const { address = '', ports } = config() ?? {};
+    const { amqps = AMQPS_PORT, amqp } = ports ?? {};
     const port = isPlaintext ? amqp : amqps;
     if (port === undefined) {
       throw new GatewayError('GW_NOT_FOUND', 'The hub has no port without TLS; set `hub.amqp_port`.');
     }
-    const name = isPlaintext ? 'localhost' : hostName;
+    const name = isPlaintext ? plainHost(address) : hostName;
     return writeConnectionString({
       kind: 'events',
       host: port === AMQPS_PORT ? name : `${name}:${port}`,
@@ -172,6 +173,11 @@ export function createHubAdmin({ hub: find, config, clock }: HubAdminOptions): H
       );
     },
   };
+}
+
+/** Where the port without TLS is reached: on loopback, at an address of its own where the hub has one. */
+function plainHost(address: string): string {
+  return address.startsWith('127.') && address !== '127.0.0.1' ? address : 'localhost';
 }
 
 /** @throws GatewayError GW_IOTHUB GenericBadGateway. */

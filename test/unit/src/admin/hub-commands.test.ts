@@ -39,6 +39,15 @@ describe('fieldpost hub', () => {
     expect(await run('connection-string', '--events', '--plain')).toMatch(
       /^Endpoint=sb:\/\/localhost:5672\/;.*;EntityPath=hub;UseDevelopmentEmulator=true\n$/,
     );
+    // The port is where the hub is when that is on loopback, else at 127.0.0.1.
+    for (const [address, host] of [
+      ['127.0.7.1', '127.0.7.1'],
+      ['0.0.0.0', 'localhost'],
+      ['::1', 'localhost'],
+    ] as const) {
+      const other = await commandLine({ amqp_port: 5672, address });
+      expect(await other.run('connection-string', '--events', '--plain')).toContain(`Endpoint=sb://${host}:5672/;`);
+    }
   });
 
   it('writes identities as they are told', async () => {
