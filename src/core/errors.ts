@@ -75,7 +75,7 @@ export const ERROR_CATALOGUE = {
   GW_PROTOCOL: { meaning: 'The peer broke its protocol.', exit: 70, kind: 'transient' },
   GW_IOTHUB: {
     meaning: "The local hub refused a request; `details` have the code of Azure IoT Hub's own catalogue.",
-    exit: 70,
+    exit: 2,
     kind: 'invalid',
   },
   GW_PORT_IN_USE: { meaning: 'The address and port to listen on are in use.', exit: 70, kind: 'transient' },
