@@ -151,6 +151,7 @@ class RunningHub {
   #config: HubConfig;
   readonly #state: StateStore;
   readonly #doors: HubDoorsService;
+  readonly #sealer: Sealer;
   readonly #heads = new Map<string, ProtocolHead>();
   #certificateFault: string | undefined;
   #cancelRenewal: (() => void) | undefined;
@@ -158,13 +159,19 @@ class RunningHub {
   private constructor(
     config: HubConfig,
     options: HubSetOptions,
-    parts: { readonly hub: HubService; readonly state: StateStore; readonly doors: HubDoorsService },
+    parts: {
+      readonly hub: HubService;
+      readonly state: StateStore;
+      readonly doors: HubDoorsService;
+      readonly sealer: Sealer;
+    },
   ) {
     this.#config = config;
     this.#options = options;
     this.hub = parts.hub;
     this.#state = parts.state;
     this.#doors = parts.doors;
+    this.#sealer = parts.sealer;
   }
 
   /** @throws GatewayError GW_SEALED, GW_TLS; Error of the file system. Nothing is held then. */
@@ -175,7 +182,7 @@ class RunningHub {
     const { HUB_STATE_LIMITS: limits } = await import('../hub/hub.ts');
     const { createHubDoors } = await import('../wire/hub-listeners.ts');
     const sealer = await openSealer({ dataDirectory, env: options.env });
-    const certificates = await certificatesOf(config, options);
+    const certificates = await certificatesOf(config, options, sealer);
     const doors = createHubDoors({
       ...config,
       certificates,
@@ -187,7 +194,7 @@ class RunningHub {
     const state = await openStateStore({ directory: join(dataDirectory, 'db', 'hub'), limits, clock, telemetry });
     try {
       const hub = await buildHub(config, options, state, sealer);
-      const running = new RunningHub(config, options, { hub, state, doors });
+      const running = new RunningHub(config, options, { hub, state, doors, sealer });
       hub.start();
       for (const definition of options.heads) await running.#addHead(definition, signal);
       running.#scheduleRenewal();
@@ -294,7 +301,7 @@ class RunningHub {
   async #renew(): Promise<void> {
     const config = this.#config;
     try {
-      const certificates = await certificatesOf(config, this.#options);
+      const certificates = await certificatesOf(config, this.#options, this.#sealer);
       // Others were configured meanwhile.
       if (this.#config.certificates !== config.certificates) return;
       this.#doors.replaceCertificates(certificates);
@@ -356,11 +363,16 @@ function infoOf(config: HubConfig): HubInfo {
   };
 }
 
-async function certificatesOf(config: HubConfig, options: HubSetOptions): Promise<readonly ServerCertificate[]> {
+async function certificatesOf(
+  config: HubConfig,
+  options: HubSetOptions,
+  sealer: Sealer,
+): Promise<readonly ServerCertificate[]> {
   if (config.certificates !== undefined) return config.certificates;
   const { openPki } = await import('../platform/pki.ts');
   const { certificates } = await openPki({
     dataDirectory: options.dataDirectory,
+    sealer,
     hostName: config.hostName,
     names: ownNames(config),
     builtAtMs: builtAtMs(),

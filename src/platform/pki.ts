@@ -1,15 +1,18 @@
 // The local hub's own authority and server certificates: `pki/` of the data directory. A client is given `ca.pem` once; the
 // server's certificates are made anew when they near their end or lack a name, under the same authority.
 //
-// Keys are written before their certificates and stay for good, so a power cut between leaves no pair that does not fit.
+// Keys are written before their certificates and stay for good, so a power cut between leaves no pair that does not fit. They are
+// sealed; those that a person, or an earlier release, put there as PEM are sealed when they are read.
 
 import { X509Certificate, createPrivateKey, randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
-import { GatewayError, systemCode } from '../core/errors.ts';
+import { errorText, GatewayError, systemCode } from '../core/errors.ts';
+import { PEM_PATTERN } from '../core/pem.ts';
 import { createCertificateMaker, type CertificateMaker } from './certificate-maker.ts';
 import { makeDirectory, writeFileAtomic } from './files.ts';
+import type { Sealer } from './sealing.ts';
 
 const DAY_MS = 86_400_000;
 const SERVER_DAYS = 365;
@@ -21,6 +24,8 @@ const MAX_NAMES = 64;
 
 export interface PkiOptions {
   readonly dataDirectory: string;
+  /** Of the same data directory. */
+  readonly sealer: Sealer;
   /** What clients call the server by, first; also its common name. */
   readonly hostName: string;
   /** Further DNS names and IP addresses. */
@@ -49,7 +54,7 @@ export interface Pki {
 
 /**
  * Reads the certificates, and makes what is missing, near its end, or without one of the names.
- * @throws GatewayError GW_TLS when the authority's key is gone and is needed; Error of the file system.
+ * @throws GatewayError GW_TLS when the authority's key is gone and is needed, GW_SEALED; Error of the file system.
  */
 export async function openPki(options: PkiOptions): Promise<Pki> {
   const folder = join(options.dataDirectory, 'pki');
@@ -57,10 +62,11 @@ export async function openPki(options: PkiOptions): Promise<Pki> {
   const nowMs = Math.max(options.wallMs, options.builtAtMs);
   const caPath = join(folder, 'ca.pem');
   using maker = createCertificateMaker();
-  const authority = await openAuthority(folder, caPath, { builtAtMs: options.builtAtMs, nowMs, maker });
+  const keys = keyFiles(folder, options.sealer);
+  const authority = await openAuthority(folder, caPath, { builtAtMs: options.builtAtMs, nowMs, maker, keys });
   const pairs = [];
   for (const kind of ['rsa', 'ecdsa'] as const) {
-    pairs.push(await openServer(kind, folder, authority, { ...options, nowMs, maker }));
+    pairs.push(await openServer(kind, folder, authority, { ...options, nowMs, maker, keys }));
   }
   return {
     caPath,
@@ -80,11 +86,16 @@ interface Making {
   readonly builtAtMs: number;
   readonly nowMs: number;
   readonly maker: CertificateMaker;
+  readonly keys: KeyFiles;
 }
 
-async function openAuthority(folder: string, caPath: string, { builtAtMs, nowMs, maker }: Making): Promise<Authority> {
+async function openAuthority(
+  folder: string,
+  caPath: string,
+  { builtAtMs, nowMs, maker, keys }: Making,
+): Promise<Authority> {
   const keyPath = join(folder, 'ca.key');
-  const [known, knownKey] = [await readText(caPath), await readText(keyPath)];
+  const [known, knownKey] = [await readText(caPath), await keys.read('ca.key')];
   if (known !== undefined && (knownKey === undefined || fits(known, knownKey))) {
     return { certificate: known, key: knownKey };
   }
@@ -96,7 +107,7 @@ async function openAuthority(folder: string, caPath: string, { builtAtMs, nowMs,
     );
   }
   const key = knownKey ?? (await maker.generateKey('authority'));
-  if (knownKey === undefined) await writeFileAtomic(keyPath, key, { mode: 0o600 });
+  if (knownKey === undefined) await keys.write('ca.key', key);
   const name = `Fieldpost CA ${randomBytes(4).toString('hex')}`;
   const validity = { fromMs: Math.min(builtAtMs, nowMs), untilMs: nowMs + AUTHORITY_DAYS * DAY_MS };
   const certificate = await maker.issueAuthority(name, key, validity);
@@ -108,10 +119,11 @@ async function openServer(
   kind: 'rsa' | 'ecdsa',
   folder: string,
   authority: Authority,
-  { hostName, names: others, builtAtMs, nowMs, maker }: PkiOptions & Making,
+  { hostName, names: others, builtAtMs, nowMs, maker, keys }: PkiOptions & Making,
 ): Promise<ServerPair & { readonly isChanged: boolean }> {
-  const base = join(folder, kind === 'rsa' ? 'hub' : 'hub-ecdsa');
-  const [known, knownKey] = [await readText(`${base}.pem`), await readText(`${base}.key`)];
+  const base = kind === 'rsa' ? 'hub' : 'hub-ecdsa';
+  const path = join(folder, `${base}.pem`);
+  const [known, knownKey] = [await readText(path), await keys.read(`${base}.key`)];
   const names = [...new Set([hostName, ...others])].slice(0, MAX_NAMES);
   if (known !== undefined && knownKey !== undefined && isGood(known, knownKey, authority, names, nowMs)) {
     return { certificate: known, key: knownKey, isChanged: false };
@@ -124,11 +136,11 @@ async function openServer(
     );
   }
   const key = knownKey ?? (await maker.generateKey(kind));
-  if (knownKey === undefined) await writeFileAtomic(`${base}.key`, key, { mode: 0o600 });
+  if (knownKey === undefined) await keys.write(`${base}.key`, key);
   const validity = { fromMs: Math.min(builtAtMs, nowMs), untilMs: nowMs + SERVER_DAYS * DAY_MS };
   const request = { kind, key, commonName: hostName, names, validity };
   const certificate = await maker.issueServer(request, { certificate: authority.certificate, key: authority.key });
-  await writeFileAtomic(`${base}.pem`, certificate, { mode: 0o644 });
+  await writeFileAtomic(path, certificate, { mode: 0o644 });
   return { certificate, key, isChanged: true };
 }
 
@@ -151,6 +163,38 @@ function fits(certificate: string, key: string): boolean {
   } catch {
     return false;
   }
+}
+
+interface KeyFiles {
+  /** PEM; undefined when there is no such file. @throws GatewayError GW_SEALED. */
+  read(name: string): Promise<string | undefined>;
+  write(name: string, key: string): Promise<void>;
+}
+
+function keyFiles(folder: string, sealer: Sealer): KeyFiles {
+  const contextOf = (name: string): string => `pki/${name}`;
+  const write = (name: string, key: string): Promise<void> =>
+    writeFileAtomic(join(folder, name), `${sealer.seal(key, contextOf(name))}\n`, { mode: 0o600 });
+  return {
+    write,
+    async read(name) {
+      const text = await readText(join(folder, name));
+      if (text === undefined) return undefined;
+      if (PEM_PATTERN.test(text)) {
+        await write(name, text);
+        return text;
+      }
+      try {
+        return sealer.unseal(text.trim(), contextOf(name));
+      } catch (cause) {
+        throw new GatewayError(
+          'GW_SEALED',
+          `${errorText(cause)} Without it, remove ${folder} for a new authority, which all clients must be given.`,
+          { cause },
+        );
+      }
+    },
+  };
 }
 
 async function readText(path: string): Promise<string | undefined> {

@@ -2,6 +2,7 @@ import { X509Certificate } from 'node:crypto';
 import { readFileSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { openPki, type PkiOptions } from '../../../../src/platform/pki.ts';
+import { createSealer } from '../../../../src/platform/sealing.ts';
 import { run } from '../../../support/command.ts';
 import { createTempDir } from '../../../support/temp-dir.ts';
 
@@ -9,9 +10,13 @@ const DAY_MS = 86_400_000;
 const NOW = Date.UTC(2026, 10, 21);
 const BUILT = NOW - 10 * DAY_MS;
 
+const sealer = createSealer(Buffer.alloc(32, 7));
+const KEYS = ['ca.key', 'hub.key', 'hub-ecdsa.key'] as const;
+
 function options(dataDirectory: string, more: Partial<PkiOptions> = {}): PkiOptions {
   return {
     dataDirectory,
+    sealer,
     hostName: 'hub.example',
     names: ['localhost', '127.0.0.1', '::1', 'hub.example'],
     builtAtMs: BUILT,
@@ -50,7 +55,7 @@ describe('the certificates of the hub', () => {
     const authority = new X509Certificate(readFileSync(pki.caPath));
     expect(authority.ca).toBe(true);
     expect(authority.validToDate.getTime()).toBeGreaterThan(NOW + 10 * 365 * DAY_MS);
-    for (const name of ['ca.key', 'hub.key', 'hub-ecdsa.key']) {
+    for (const name of KEYS) {
       expect(statSync(dir.file('pki', name)).mode & 0o777).toBe(0o600);
     }
   });
@@ -103,7 +108,28 @@ describe('the certificates of the hub', () => {
     unlinkSync(dir.file('pki', 'ca.key'));
     expect((await openPki(options(dir.path))).isChanged).toBe(false);
     await expect(openPki(options(dir.path, { hostName: 'other.example' }))).rejects.toThrow(/ca\.key is gone/);
-    writeFileSync(dir.file('pki', 'ca.key'), readFileSync(dir.file('pki', 'hub.key')));
+    writeFileSync(
+      dir.file('pki', 'ca.key'),
+      sealer.unseal(readFileSync(dir.file('pki', 'hub.key'), 'utf8').trim(), 'pki/hub.key'),
+    );
     await expect(openPki(options(dir.path))).rejects.toThrow(/do not belong together/);
+  });
+
+  it('keep their keys sealed, and seal those that were put there as PEM', async () => {
+    using dir = createTempDir('pki');
+    const first = await openPki(options(dir.path));
+    const isSealed = (name: string): boolean => /^sealed:1:\S+\n$/.test(readFileSync(dir.file('pki', name), 'utf8'));
+    expect(KEYS.filter(isSealed)).toEqual(KEYS);
+    for (const name of KEYS) {
+      const path = dir.file('pki', name);
+      writeFileSync(path, sealer.unseal(readFileSync(path, 'utf8').trim(), `pki/${name}`), { mode: 0o644 });
+    }
+    expect(await openPki(options(dir.path))).toEqual({ ...first, isChanged: false });
+    expect(KEYS.filter(isSealed)).toEqual(KEYS);
+    for (const name of KEYS) expect(statSync(dir.file('pki', name)).mode & 0o777).toBe(0o600);
+    const other = createSealer(Buffer.alloc(32, 8));
+    await expect(openPki(options(dir.path, { sealer: other }))).rejects.toThrow(
+      /sealed with the master key.*remove .*pki/,
+    );
   });
 });

@@ -9,6 +9,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { WebSocket } from 'ws';
 import { SystemClock } from '../../../../src/platform/clock.ts';
 import { openPki, type Pki } from '../../../../src/platform/pki.ts';
+import { createSealer } from '../../../../src/platform/sealing.ts';
 import { silentLogger } from '../../../../src/observe/logger.ts';
 import {
   hubDoors,
@@ -32,6 +33,7 @@ beforeAll(async () => {
   dir = createTempDir('doors');
   const nowMs = Date.now();
   pki = await openPki({
+    sealer: createSealer(Buffer.alloc(32, 7)),
     dataDirectory: dir.path,
     hostName: 'hub.local',
     names: [ADDRESS],
@@ -291,6 +293,7 @@ describe('the doors', () => {
     const before = await tls(port);
     const old = before.getPeerX509Certificate()?.serialNumber;
     const renewed = await openPki({
+      sealer: createSealer(Buffer.alloc(32, 7)),
       dataDirectory: dir.path,
       hostName: 'hub.local',
       names: [ADDRESS, 'new.local'],
