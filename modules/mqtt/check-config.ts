@@ -4,6 +4,8 @@ import {
   checkDeviceShape,
   compilePattern,
   isLoopbackHost,
+  listenClaim,
+  type Claim,
   type ConfigFault,
   type PointShapeConfig,
   type SiteFacts,
@@ -31,6 +33,13 @@ export function checkMqtt(config: MqttConfig, site: SiteFacts): readonly ConfigF
       ? [...brokerFaults(config), ...gatewayFaults(config, site)]
       : clientFaults(config)),
   ];
+}
+
+/** The ports of the broker. */
+export function mqttClaims({ listen, listen_tls, listen_ws }: MqttConfig): readonly Claim[] {
+  return Object.entries({ listen, listen_tls, listen_ws }).flatMap(([name, at]) =>
+    at === undefined ? [] : [listenClaim([name, 'port'], at)],
+  );
 }
 
 function commandFaults({ command }: MqttConfig): ConfigFault[] {

@@ -90,7 +90,7 @@ export function loadConfigText(text: string, options: LoadOptions): LoadResult {
   });
   found.push(
     ...checkReferences(values, { ...options, gatewayId }),
-    ...checkClaims(entries.adapters, options.catalogue),
+    ...checkClaims({ ...entries, root: parsed.data }, options.catalogue),
   );
 
   const located = [...locate(found, document, options.file), ...profiles.faults];

@@ -1,6 +1,7 @@
 // What a part may listen on. One piece for every schema, so that each refuses the same slips of the keyboard.
 
 import { z } from 'zod';
+import type { Claim } from './module.ts';
 
 const LABEL = /^(?!-)[A-Za-z0-9-]{1,63}(?<!-)$/;
 /** A link-local address of IPv6 may name its interface (RFC 4007 §11): `fe80::1%eth0`. */
@@ -22,3 +23,28 @@ export function isListenAddress(text: string): boolean {
 export const listenAddressSchema = z.string().refine(isListenAddress, {
   error: 'must be an IP address such as 127.0.0.1, 0.0.0.0 or ::, or the name of a host',
 });
+
+/** For `claims`: the port at `path`, on the address. */
+export function listenClaim(path: Claim['path'], { address, port }: { address: string; port: number }): Claim {
+  const where = address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
+  const message = (owner: string): string => `${where} is taken by ${owner}; choose another port`;
+  return { path, key: `TCP port ${port}`, address, message };
+}
+
+/**
+ * The address of a listener that must not leave the machine, where others listen on `address`: several gateways of one machine
+ * stand on addresses of their own in 127.0.0.0/8.
+ */
+export function loopbackOf(address: string): string {
+  return address === '::1' || address.startsWith('127.') ? address : '127.0.0.1';
+}
+
+/** Whether listeners on one port are in each other's way. Names of hosts are not looked up. */
+export function isSameListenAddress(left: string, right: string): boolean {
+  return left === right || covers(left, right) || covers(right, left);
+}
+
+/** `::` takes IPv4 as well. */
+function covers(all: string, address: string): boolean {
+  return all === '::' || (all === '0.0.0.0' && z.ipv4().safeParse(address).success);
+}

@@ -20,7 +20,7 @@ export interface AdapterDefinition<Schema extends z.ZodObject = z.ZodObject> {
   readonly config: Schema;
   /** Faults that a schema cannot express (two points of one name, …): path below the adapter and sentence. */
   readonly check?: (config: z.output<Schema>, site: SiteFacts) => readonly ConfigFault[];
-  /** What it has for itself while it runs, and no other adapter may have: a serial port. Takes settings without a fault. */
+  /** What it has for itself while it runs, and no other part may have: a serial port, a TCP port. Takes settings without a fault. */
   readonly claims?: (config: z.output<Schema>) => readonly Claim[];
   /** Whether it has work besides the devices that are configured: it runs then although all of those are simulated. */
   readonly servesOthers?: (config: z.output<Schema>) => boolean;
@@ -52,6 +52,8 @@ export interface UpstreamDefinition<Schema extends z.ZodObject = z.ZodObject> {
   readonly type: string;
   readonly config: Schema;
   readonly check?: (config: z.output<Schema>) => readonly ConfigFault[];
+  /** As those of an adapter. */
+  readonly claims?: (config: z.output<Schema>) => readonly Claim[];
   readonly load: () => Promise<(config: z.output<Schema>, context: EndpointContext) => UpstreamTransport>;
 }
 
@@ -70,13 +72,15 @@ export interface ConfigFault {
   readonly message: string;
 }
 
-/** One thing that one adapter alone can have. */
+/** One thing that one part of the configuration alone can have. */
 export interface Claim {
-  /** Where it stands, below the adapter. */
+  /** Where it stands, below the adapter or other part. */
   readonly path: ConfigFault['path'];
   /** The same for the same thing, whatever the module. */
   readonly key: string;
-  /** What to tell when `owner`, another adapter, has it. */
+  /** Of a TCP port: on which address. Others may have the port on other addresses. */
+  readonly address?: string;
+  /** What to tell when `owner`, such as `adapters.meters`, has it. */
   readonly message: (owner: string) => string;
 }
 

@@ -10,6 +10,7 @@ import type { Duplex } from 'node:stream';
 import { createServer as createTlsServer, TLSSocket, type Server as TlsServer, type TlsOptions } from 'node:tls';
 import { errorText, GatewayError } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
+import { loopbackOf } from '../core/listen-address.ts';
 import type { HealthReport } from '../core/service.ts';
 import { coalesceWrites } from './coalesce.ts';
 import { createHandshakeGate } from './handshake-gate.ts';
@@ -251,11 +252,6 @@ class ListeningDoors implements HubDoorsService {
   #refused(reason: string, fields: Readonly<Record<string, unknown>>): void {
     this.#options.reportRefusal(reason, fields);
   }
-}
-
-/** Several gateways of one machine stand on addresses of their own in 127.0.0.0/8. */
-function loopbackOf(address: string): string {
-  return address === '::1' || address.startsWith('127.') ? address : '127.0.0.1';
 }
 
 function tlsOptions(certificates: readonly ServerCertificate[]): TlsOptions {

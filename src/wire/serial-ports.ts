@@ -59,7 +59,7 @@ export function usbPortClaim(path: Claim['path'], { vendorId, productId, ...sele
 }
 
 function portIsTaken(owner: string): string {
-  return `the serial port is already used by adapters.${owner}; one port has one adapter: put all devices of the line there.`;
+  return `the serial port is already used by ${owner}; one port has one adapter: put all devices of the line there.`;
 }
 
 function deviceFile(path: string): string {

@@ -1,4 +1,4 @@
-// Two adapters of the real modules that want one serial port.
+// Parts of the real modules that want one serial port, or one TCP port.
 
 import { symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -64,5 +64,51 @@ it('is none where they are two ports, or one adapter leaves it alone', () => {
     [meter(port, 'a', replay), meter(port, 'b')],
   ] as const) {
     expect(faults(first, second), `${first}\n${second}`).toEqual([]);
+  }
+});
+
+const broker = (listeners: string, more = '') =>
+  `{ type: mqtt, allow_plaintext: true, anonymous: all, presets: [shelly], ${listeners}${more} }`;
+
+function siteFaults(text: string): string[] {
+  const result = loadConfigText(`gateway: { id: g }\n${text}`, { catalogue, file: 'site.yaml', env: {} });
+  return result.ok ? [] : result.faults.map(formatFault);
+}
+
+it('is a fault of two listeners, whichever parts they are of', () => {
+  const one = broker('listen: { port: 1883 }');
+  expect(faults(one, broker('listen: { port: 1883, address: 0.0.0.0 }'))).toEqual([
+    'site.yaml:4: adapters.two.listen.port: 0.0.0.0:1883 is taken by adapters.one; choose another port.',
+  ]);
+  expect(faults(one, broker('listen_ws: { port: 1883, address: "::" }'))).toEqual([
+    'site.yaml:4: adapters.two.listen_ws.port: [::]:1883 is taken by adapters.one; choose another port.',
+  ]);
+  expect(faults(broker('listen: {}', ', simulate: true'), one)).toHaveLength(1);
+  expect(faults('{ type: simulator }', broker('listen: { port: 5020 }'))).toHaveLength(1);
+  expect(siteFaults(`adapters:\n  one: ${broker('listen: { port: 1884 }, listen_ws: { port: 1884 }')}\n`)).toEqual([
+    'site.yaml:3: adapters.one.listen_ws.port: 127.0.0.1:1884 is taken by adapters.one; choose another port.',
+  ]);
+  expect(siteFaults(`adapters:\n  one: ${broker('listen: { port: 8080 }')}\n`)).toEqual([
+    'site.yaml:3: adapters.one.listen.port: 127.0.0.1:8080 is taken by web; choose another port.',
+  ]);
+  expect(siteFaults('upstream:\n  type: local\n  listen: { port: 8080 }\n')).toEqual([
+    'site.yaml:4: upstream.listen.port: 127.0.0.1:8080 is taken by web; choose another port.',
+  ]);
+  expect(siteFaults('web: { port: 443 }\nhub: { enabled: true, amqp_port: 5671 }\n')).toEqual([
+    'site.yaml:3: hub.amqp_port: 127.0.0.1:5671 is taken by hub; choose another port.',
+    'site.yaml:3: hub.https_port: 127.0.0.1:443 is taken by web; choose another port.',
+  ]);
+});
+
+it('is none of listeners that are not in the way of each other', () => {
+  for (const text of [
+    `adapters:\n  one: ${broker('listen: { address: 127.0.0.2 }')}\n  two: ${broker('listen: {}')}\n`,
+    `adapters:\n  one: ${broker('listen: { address: "::1" }')}\n  two: ${broker('listen: { address: 0.0.0.0 }')}\n`,
+    `adapters:\n  one: ${broker('listen: { port: 8080 }')}\nweb: { enabled: false }\n`,
+    `adapters:\n  one: ${broker('listen: { port: 8883 }')}\nhub: { enabled: false }\n`,
+    'hub: { enabled: true, address: 127.0.0.2, amqp_port: 8080 }\n',
+    'web: { address: 192.168.7.1 }\nhub: { enabled: true, address: 192.168.7.1, amqp_port: 8080 }\n',
+  ]) {
+    expect(siteFaults(text), text).toEqual([]);
   }
 });
