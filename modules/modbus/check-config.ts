@@ -1,6 +1,6 @@
 // Faults of the configuration that its schema cannot express. Each says what is wrong and what is allowed.
 
-import { checkDeviceShape, type Claim, type ConfigFault, serialPortClaim } from '#sdk';
+import { checkDeviceShape, type Claim, type ConfigFault, isCrossed, serialPortClaim } from '#sdk';
 import { ADDRESS_MAX, isBitTable, isWritableTable, parseRegister, type RegisterAddress } from './address.ts';
 import type { PointConfig, PointType } from './config-point.ts';
 import type { TransportConfig } from './config-transport.ts';
@@ -180,7 +180,7 @@ function checkNumberFields(point: PointConfig, type: PointType, report: Report):
     else if (point.enum !== undefined) report([field], 'not with enum: its values are texts.');
   }
   if (point.scale === 0) report(['scale'], 'must not be 0.');
-  if (point.min !== undefined && point.max !== undefined && point.min > point.max) {
+  if (isCrossed(point)) {
     report(['min'], `must not be above max (${point.max}).`);
   }
   if (point.enum === undefined) return;

@@ -1,7 +1,7 @@
 // Configuration of one point: where its value stands, how it is read, what is reported of it.
 
 import { z } from 'zod';
-import { isGatewayError, pointShapeFields, unitField, writeFields } from '#sdk';
+import { isGatewayError, limitSchema, pointShapeFields, unitField, writeFields } from '#sdk';
 import { parseRegister } from './address.ts';
 import { BYTE_ORDER_PATTERN } from './byte-order.ts';
 import { READ_REGISTERS_MAX } from './pdu.ts';
@@ -119,13 +119,15 @@ export const pointSchema = z
           'Raw values by which the device says that there is no value: quality `bad:sentinel`. Bit patterns of signed types may be given as unsigned; integers beyond 2^53 in quotes.',
         examples: [[0x8000], ['0xFFFFFFFFFFFFFFFF']],
       }),
-    min: z.number().optional().meta({
+    min: limitSchema.optional().meta({
       title: 'Smallest value',
-      description: 'Below it the quality is `bad:out_of_range`, and a write is refused. After scaling.',
+      description:
+        'Below it the quality is `bad:out_of_range`, and a write is refused. After scaling. Integers beyond 2^53-1 stand in quotes.',
     }),
-    max: z.number().optional().meta({
+    max: limitSchema.optional().meta({
       title: 'Largest value',
-      description: 'Above it the quality is `bad:out_of_range`, and a write is refused. After scaling.',
+      description:
+        'Above it the quality is `bad:out_of_range`, and a write is refused. After scaling. Integers beyond 2^53-1 stand in quotes.',
     }),
     writable: z
       .boolean()

@@ -233,8 +233,8 @@ function valueKind({ type, config }: CompiledPoint): ValueKind {
   if (type === 'string') return { kind: 'text' };
   if (config.enum !== undefined) return { kind: 'text', texts: Object.values(config.enum) };
   const bounds = {
-    ...(config.min === undefined ? {} : { min: config.min }),
-    ...(config.max === undefined ? {} : { max: config.max }),
+    ...(config.min === undefined ? {} : { min: Number(config.min) }),
+    ...(config.max === undefined ? {} : { max: Number(config.max) }),
   };
   if (integerRange(type) === undefined || config.scale_register !== undefined)
     return { kind: 'number', decimals: config.decimals ?? 2, ...bounds };

@@ -1,7 +1,7 @@
 // From a value that somebody wants written to what goes into the device. A value that the point cannot hold exactly is
 // refused with what is allowed: commands move machines, so nothing is clipped or rounded in silence.
 
-import { GatewayError, type PointValue } from '#sdk';
+import { exactNumberOf, GatewayError, type PointValue } from '#sdk';
 import { isBitTable, parseRegister } from './address.ts';
 import type { PointConfig, PointType } from './config-point.ts';
 import { integerRange, integerScaler, narrow } from './values-number.ts';
@@ -81,7 +81,7 @@ function rawEnum(names: Readonly<Record<string, string>>, refuse: Refuse): (valu
 }
 
 function rawNumber(config: PointConfig, type: NumberType, refuse: Refuse): (value: PointValue) => RawNumber {
-  const { min, max } = config;
+  const [min, max] = [exactNumberOf(config.min), exactNumberOf(config.max)];
   const range = integerRange(type);
   const unscale = range === undefined ? floatUnscaler(config, type, refuse) : integerUnscaler(config, range, refuse);
   return (value) => {
@@ -119,8 +119,9 @@ function integerUnscaler(
   const { scale = 1, offset = 0 } = config;
   const scaled = integerScaler({ scale, offset, decimals: undefined });
   const ends = [scaled(range.min), scaled(range.max)].sort((a, b) => (a < b ? -1 : 1));
-  const first = config.min === undefined || config.min < Number(ends[0]) ? ends[0] : config.min;
-  const last = config.max === undefined || config.max > Number(ends[1]) ? ends[1] : config.max;
+  const [min, max] = [exactNumberOf(config.min), exactNumberOf(config.max)];
+  const first = min === undefined || min < Number(ends[0]) ? ends[0] : min;
+  const last = max === undefined || max > Number(ends[1]) ? ends[1] : max;
   const allowed = `it takes ${first} to ${last} in steps of ${Math.abs(scale)}`;
   return (wanted) => {
     const raw = unscaleInteger(wanted, scale, offset);

@@ -1,7 +1,7 @@
 // One point, made ready once: where it lies, how its readings are made from an answer and its writes from a value.
 
 import assert from 'node:assert';
-import { GOOD, type PointValue, type Quality, type Reading } from '#sdk';
+import { exactNumberOf, GOOD, type PointValue, type Quality, type Reading } from '#sdk';
 import { isBitTable, parseRegister, registerText, type RegisterTable } from './address.ts';
 import type { PointConfig, PointType } from './config-point.ts';
 import { type EncodedWrite, encoderFor } from './values-encode.ts';
@@ -218,7 +218,8 @@ function enumFinish(names: Readonly<Record<string, string>>, make: MakeReading):
 }
 
 function scaledFinish(config: PointConfig, type: NumberType, make: MakeReading): Finish<RawNumber> {
-  const { scale = 1, offset = 0, decimals, min, max } = config;
+  const { scale = 1, offset = 0, decimals } = config;
+  const [min, max] = [exactNumberOf(config.min), exactNumberOf(config.max)];
   const isPlain = scale === 1 && offset === 0 && decimals === undefined;
   const scaling = { scale, offset, decimals };
   const isInteger = integerRange(type) !== undefined;

@@ -129,7 +129,7 @@ function checkPoint(
   if (write === undefined) {
     if (!found.has(name))
       report(path, `decoding gives no point of this name; there are ${[...found].join(', ') || 'none'}.`);
-    if (point.min !== undefined && point.max !== undefined && point.min > point.max) {
+    if (isCrossed(point)) {
       report([...path, 'min'], `must not be above max (${point.max}).`);
     }
     return;

@@ -6,6 +6,7 @@ import {
   adapterShapeFields,
   captureFields,
   deviceShapeFields,
+  limitSchema,
   PATTERN_MAX_CHARS,
   pointShapeFields,
   scaleFields,
@@ -123,13 +124,15 @@ const pointSchema = z
     ...pointShapeFields,
     ...scaleFields,
     unit: unitField,
-    min: z.number().optional().meta({
+    min: limitSchema.optional().meta({
       title: 'Smallest value',
-      description: 'Below it the quality is `bad:out_of_range`, and a write is refused. After scaling.',
+      description:
+        'Below it the quality is `bad:out_of_range`, and a write is refused. After scaling. Integers beyond 2^53-1 stand in quotes.',
     }),
-    max: z.number().optional().meta({
+    max: limitSchema.optional().meta({
       title: 'Largest value',
-      description: 'Above it the quality is `bad:out_of_range`, and a write is refused. After scaling.',
+      description:
+        'Above it the quality is `bad:out_of_range`, and a write is refused. After scaling. Integers beyond 2^53-1 stand in quotes.',
     }),
     write: writeSchema.optional(),
   })

@@ -1,6 +1,7 @@
 // One point of a device: from what decoding found to a reading, and from a value to what a template takes.
 
 import {
+  exactNumberOf,
   GatewayError,
   GOOD,
   scaled,
@@ -45,8 +46,9 @@ export function createPoint({ name, address, config, decode, scale }: PointOptio
   const isScaled = scaling.scale !== undefined || scaling.offset !== undefined;
   const unit = config?.unit === undefined ? {} : { unit: config.unit };
   const bad = (reason: string): Reading => ({ point: name, quality: { level: 'bad', reason }, ...unit });
+  const [min, max] = [exactNumberOf(config?.min), exactNumberOf(config?.max)];
   const isInside = (value: number | bigint): boolean =>
-    value >= (config?.min ?? Number.NEGATIVE_INFINITY) && value <= (config?.max ?? Number.POSITIVE_INFINITY);
+    value >= (min ?? Number.NEGATIVE_INFINITY) && value <= (max ?? Number.POSITIVE_INFINITY);
   return {
     name,
     info: {
@@ -75,12 +77,12 @@ export function createPoint({ name, address, config, decode, scale }: PointOptio
         throw refused(name, `${String(value)} is none of ${Object.keys(choices).join(', ')}`);
       }
       if (typeof value === 'number' || typeof value === 'bigint') {
-        if (!isInside(value)) throw refused(name, `${value} is outside ${config?.min ?? '…'} to ${config?.max ?? '…'}`);
+        if (!isInside(value)) throw refused(name, `${value} is outside ${min ?? '…'} to ${max ?? '…'}`);
         if (typeof value === 'number') return unscaled(value, scaling);
         if (isScaled) throw refused(name, `${value} is too large for a scaled point`);
         return value;
       }
-      const isNumeric = [config?.min, config?.max, scaling.scale, scaling.offset].some((field) => field !== undefined);
+      const isNumeric = [min, max, scaling.scale, scaling.offset].some((field) => field !== undefined);
       if (isNumeric) throw refused(name, 'it takes a number');
       return value;
     },

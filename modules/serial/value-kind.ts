@@ -69,7 +69,10 @@ function typedKind(type: ValueType, point: PointConfig | undefined): ValueKind {
 
 function numeric(isWhole: boolean, point: PointConfig | undefined, fieldScale: number | undefined): ValueKind {
   const { min, max, decimals, offset, scale = fieldScale } = point ?? {};
-  const bounds = { ...(min === undefined ? {} : { min }), ...(max === undefined ? {} : { max }) };
+  const bounds = {
+    ...(min === undefined ? {} : { min: Number(min) }),
+    ...(max === undefined ? {} : { max: Number(max) }),
+  };
   const staysWhole = isWhole && Number.isInteger(scale ?? 1) && Number.isInteger(offset ?? 0);
   if (staysWhole) return { kind: 'integer', ...bounds };
   return { kind: 'number', ...bounds, ...(decimals === undefined ? {} : { decimals }) };

@@ -5,6 +5,7 @@ import type { ConfigFault } from './module.ts';
 import { windowOutputs } from './shape.ts';
 import { LIMITS } from './limits.ts';
 import type { AdapterShapeConfig, DeviceShapeConfig, PointShapeConfig } from './shape-fields.ts';
+import { isCrossed } from './write-rules.ts';
 
 export interface ShapeCheckOptions {
   readonly device: DeviceShapeConfig;
@@ -78,7 +79,7 @@ function checkPoint(
     report(['heartbeat_secs'], 'only with deadband or `report: on_change`: without one every reading is reported.');
   }
   const { clamp, window } = point;
-  if (clamp?.min !== undefined && clamp.max !== undefined && clamp.min > clamp.max) {
+  if (clamp !== undefined && isCrossed(clamp)) {
     report(['clamp', 'min'], `must not be above max (${clamp.max}).`);
   }
   if (window === undefined) return;

@@ -9,6 +9,7 @@ import { z } from 'zod';
 import { LIMITS } from './limits.ts';
 import { MESSAGE_MAX_BYTES } from './message.ts';
 import { BODY_FORMATS, WINDOW_FUNCTIONS } from './shape.ts';
+import { limitSchema } from './write-rules.ts';
 
 /** Names of points. */
 export const POINT_NAME_PATTERN = /^(?!__proto__$)[\p{L}\p{N}_][\p{L}\p{N}_.:%()-]{0,127}$/u;
@@ -56,10 +57,14 @@ const windowSchema = z
 
 const clampSchema = z
   .strictObject({
-    min: z.number().optional().meta({ title: 'Smallest value' }),
-    max: z.number().optional().meta({ title: 'Largest value' }),
+    min: limitSchema.optional().meta({ title: 'Smallest value' }),
+    max: limitSchema.optional().meta({ title: 'Largest value' }),
   })
-  .meta({ title: 'Clamp', description: 'Numbers beyond are set to the nearest bound; the quality stays as it is.' });
+  .meta({
+    title: 'Clamp',
+    description:
+      'Numbers beyond are set to the nearest bound; the quality stays as it is. Integers beyond 2^53-1 stand in quotes.',
+  });
 
 /** What may be said of one point and, as a default, of all points of a device or an adapter. */
 const reportFields = {

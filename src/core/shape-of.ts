@@ -10,6 +10,7 @@ import type {
   PointShapeConfig,
 } from './shape-fields.ts';
 import type { MessageShape, PointShape } from './shape.ts';
+import { exactNumberOf } from './write-rules.ts';
 
 export interface ShapedDeviceOptions {
   readonly deviceId: DeviceId;
@@ -45,12 +46,12 @@ export function shapedDevice({ deviceId, points, pointConfig, device, adapter }:
 }
 
 export function pointShape(config: PointShapeConfig & Partial<Pick<ComputedConfig, 'expression'>>): PointShape {
-  const { window } = config;
+  const { clamp, window } = config;
   return {
     scale: config.scale,
     offset: config.offset,
     decimals: config.decimals,
-    clamp: config.clamp,
+    clamp: clamp && { min: exactNumberOf(clamp.min), max: exactNumberOf(clamp.max) },
     expression: config.expression,
     window:
       window === undefined

@@ -4,6 +4,8 @@
 //   -> window -> report by exception, deadband, heartbeat -> rate limit
 //   -> rename -> body format -> packing                                             what leaves the gateway
 
+import type { Limit } from './write-rules.ts';
+
 /** `json`, `senml` (RFC 8428, JSON) or `cbor` (RFC 8949, the fields of `json`). */
 export const BODY_FORMATS = ['json', 'senml', 'cbor'] as const;
 export type BodyFormat = (typeof BODY_FORMATS)[number];
@@ -35,7 +37,7 @@ export interface PointShape {
   readonly offset?: number | undefined;
   readonly decimals?: number | undefined;
   /** Numbers beyond are set to the nearest bound; the quality stays. */
-  readonly clamp?: { readonly min?: number | undefined; readonly max?: number | undefined } | undefined;
+  readonly clamp?: { readonly min?: Limit | undefined; readonly max?: Limit | undefined } | undefined;
   /** Makes the point a computed one: over other points of its device (`expression.ts`). */
   readonly expression?: string | undefined;
   readonly window?: WindowShape | undefined;

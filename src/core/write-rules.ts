@@ -28,7 +28,8 @@ const exactNumber = z
     error: 'must stand in quotes, because a number beyond 2^53-1 is rounded',
   });
 
-const limitSchema = z.union([exactNumber, z.string().regex(INTEGER_TEXT, { error: 'must be a number' })], {
+/** A bound that is exact; `exactNumberOf` gives it. */
+export const limitSchema = z.union([exactNumber, z.string().regex(INTEGER_TEXT, { error: 'must be a number' })], {
   error: 'must be a number; an integer beyond 2^53-1 stands in quotes',
 });
 

@@ -2,6 +2,7 @@
 
 import type { Quality, Reading } from '../core/reading.ts';
 import type { PointShape } from '../core/shape.ts';
+import type { Limit } from '../core/write-rules.ts';
 
 const NOT_A_NUMBER: Quality = Object.freeze({ level: 'bad', reason: 'not_a_number' });
 const DECIMALS_MAX = 15;
@@ -13,8 +14,8 @@ export function valueSteps(shape: PointShape): ((reading: Reading) => Reading) |
   if (!isScaled && clamp === undefined) return undefined;
   // 2301 × 0.1 is 230.1 and not 230.10000000000002.
   const ofIntegers = Math.min(Math.max(decimalsOf(scale), decimalsOf(offset)), DECIMALS_MAX);
-  const low = clamp?.min ?? Number.NEGATIVE_INFINITY;
-  const high = clamp?.max ?? Number.POSITIVE_INFINITY;
+  const low: Limit = clamp?.min ?? Number.NEGATIVE_INFINITY;
+  const high: Limit = clamp?.max ?? Number.POSITIVE_INFINITY;
 
   function scaled(value: number | bigint): number | bigint {
     if (!isScaled) return value;

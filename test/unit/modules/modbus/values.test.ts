@@ -130,6 +130,20 @@ describe('values that are none', () => {
     expect(read({ type, sentinels: [sentinel] }, other)[1]).toBe('good');
   });
 
+  it('compares with bounds beyond 2^53 exactly, and takes none that YAML has rounded', () => {
+    const fields = { type: 'uint64', min: '9007199254740993', max: '9007199254740995' };
+    const last = (low: number): [PointValue | undefined, string] => read(fields, [0x20, 0, 0, low]);
+    expect([0, 1, 3, 4].map(last)).toEqual([
+      [undefined, 'bad:out_of_range'],
+      [9_007_199_254_740_993n, 'good'],
+      [9_007_199_254_740_995n, 'good'],
+      [undefined, 'bad:out_of_range'],
+    ]);
+    expect(write(fields, 9_007_199_254_740_995n)).toEqual([0x20, 0, 0, 3]);
+    expect(() => write(fields, 9_007_199_254_740_996n)).toThrow(/9007199254740993 to 9007199254740995/);
+    expect(() => point({ type: 'uint64', max: Number(9_007_199_254_740_995n) })).toThrow(/must stand in quotes/);
+  });
+
   it('compares sentinels before scaling, and the range after', () => {
     const fields = { type: 'int16', scale: 0.1, sentinels: [2000], min: -40, max: 125 };
     expect(read(fields, [2000])).toEqual([undefined, 'bad:sentinel']);
