@@ -186,8 +186,7 @@ export const hubSchema = z
     authorities: authoritiesSchema.default([]).meta({
       title: 'Authorities of devices',
       description:
-        'Certificates (PEM) of those who sign the certificates of devices that authenticate by `certificateAuthority`. The sessions by one that is taken away end, and no others.',
-      examples: [['!file pki/devices-ca.pem']],
+        'Certificates (PEM, usually by `!file PATH`) of those who sign the certificates of devices that authenticate by `certificateAuthority`. The sessions by one that is taken away end, and no others.',
       apply: 'live',
     }),
     auto_register: z.boolean().default(true).meta({

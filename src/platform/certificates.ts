@@ -26,9 +26,8 @@ export function authoritiesFault(pem: string): string | undefined {
 /** Why a server cannot use a certificate, the first of its text, with a key; undefined when it can. */
 export function pairFault(certificatePem: string, keyPem: string): string | undefined {
   try {
-    const [certificate] = certificatesIn(certificatePem);
-    if (certificate === undefined) return 'must hold a certificate (-----BEGIN CERTIFICATE-----)';
-    return certificate.checkPrivateKey(createPrivateKey(keyPem)) ? undefined : 'does not belong to the key beside it';
+    const fits = new X509Certificate(certificatePem).checkPrivateKey(createPrivateKey(keyPem));
+    return fits ? undefined : 'does not belong to the key beside it';
   } catch (error) {
     return `cannot be read, or its key cannot (${errorText(error)})`;
   }

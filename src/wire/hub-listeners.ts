@@ -7,7 +7,13 @@ import type { IncomingMessage, RequestListener } from 'node:http';
 import { createServer as createHttpsServer, type Server as HttpsServer } from 'node:https';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { createServer as createTlsServer, TLSSocket, type Server as TlsServer, type TlsOptions } from 'node:tls';
+import {
+  createSecureContext,
+  createServer as createTlsServer,
+  TLSSocket,
+  type Server as TlsServer,
+  type TlsOptions,
+} from 'node:tls';
 import { errorText, GatewayError } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import { loopbackOf } from '../core/listen-address.ts';
@@ -176,6 +182,8 @@ class ListeningDoors implements HubDoorsService {
   replaceCertificates(certificates: readonly ServerCertificate[]): void {
     const tls = tlsOptions(certificates);
     secured(() => {
+      // Also where no client has come yet, whom a door would be secured for.
+      createSecureContext(tls);
       for (const server of this.#secured.values()) server.setSecureContext(tls);
     });
     this.#certificates = certificates;

@@ -311,6 +311,12 @@ describe('the doors', () => {
     for (const socket of [before, after]) socket.destroy();
   });
 
+  it('refuse certificates that cannot be used also while nobody has come', async () => {
+    const { doors } = await rig({ areCertificatesProven: true });
+    expect(() => doors.replaceCertificates([{ certificate: 'x', key: 'y' }])).toThrow(expect.objectContaining({ code: 'GW_TLS' }));
+    expect(await echoed(await tls(portOf(doors, 'mqtts')), 'ok')).toBe('ok');
+  });
+
   it('let in no more than their rate, and everybody in the end', async () => {
     const { doors, taken } = await rig({ maxHandshakesPerSec: 20 });
     const port = portOf(doors, 'mqtts');
