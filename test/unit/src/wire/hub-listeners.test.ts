@@ -313,7 +313,9 @@ describe('the doors', () => {
 
   it('refuse certificates that cannot be used also while nobody has come', async () => {
     const { doors } = await rig({ areCertificatesProven: true });
-    expect(() => doors.replaceCertificates([{ certificate: 'x', key: 'y' }])).toThrow(expect.objectContaining({ code: 'GW_TLS' }));
+    expect(() => doors.replaceCertificates([{ certificate: 'x', key: 'y' }])).toThrow(
+      expect.objectContaining({ code: 'GW_TLS' }),
+    );
     expect(await echoed(await tls(portOf(doors, 'mqtts')), 'ok')).toBe('ok');
   });
 
