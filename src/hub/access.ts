@@ -50,6 +50,8 @@ export interface AccessOptions {
   readonly sealer: Sealer;
   readonly brake: Brake;
   readonly clock: Clock;
+  /** A client was let in. Must not throw. */
+  readonly onPassed?: (request: LoginRequest, principal: Principal) => void;
   /** A client was refused. Must not throw. */
   readonly onRefused?: (request: LoginRequest, reason: string) => void;
 }
@@ -61,7 +63,15 @@ export interface HubAccess extends Access {
 
 const CRYPTO = { hmacSha256, sameBytes };
 
-export function createAccess({ hubOf, secretsOf, sealer, brake, clock, onRefused }: AccessOptions): HubAccess {
+export function createAccess({
+  hubOf,
+  secretsOf,
+  sealer,
+  brake,
+  clock,
+  onPassed,
+  onRefused,
+}: AccessOptions): HubAccess {
   /** The device too, where it is a module. @throws GatewayError GW_IOTHUB DeviceNotFound, ModuleNotFound. */
   async function known(store: HubStore, ref: IdentityRef): Promise<IdentityRecord> {
     const record = await store.identity(ref);
@@ -218,6 +228,7 @@ export function createAccess({ hubOf, secretsOf, sealer, brake, clock, onRefused
           ? bySas(request, credential.token, info)
           : byCertificate(request, credential.chain, info));
         brake.passed(remoteAddress, who);
+        onPassed?.(request, principal);
         return principal;
       } catch (error) {
         const { httpStatus, name } = iotHubErrorOf(error);

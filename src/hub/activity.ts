@@ -27,6 +27,8 @@ export interface Activity {
   presence(hubId: string, ref: IdentityRef): Presence;
   /** Any sign of life without a session: HTTPS. */
   touch(hubId: string, ref: IdentityRef): void;
+  /** The identity is a new one: what is known was of an earlier one. */
+  forget(hubId: string, ref: IdentityRef): void;
   /** Writes what waits. */
   flush(): Promise<void>;
   stop(): void;
@@ -39,12 +41,15 @@ export function createActivity(options: {
 }): Activity {
   const { sessions, storeOf, clock } = options;
   const waiting = new Map<string, Change>();
+  /** Without a session; written with the next sweep, as a device may send every second. */
+  const touched = new Map<string, Change>();
   let cancel: (() => void) | undefined;
   let sweptAtMs = clock.monotonicMs();
   let isStopped = false;
 
   function note(hubId: string, ref: IdentityRef, what: Omit<Change, 'hubId' | 'ref'>): void {
-    const key = `${hubId}/${refText(ref)}`;
+    const key = keyOf(hubId, ref);
+    touched.delete(key);
     const known = waiting.get(key);
     if (known !== undefined) Object.assign(known, what);
     else if (waiting.size < LIMITS.hub_waiting_activity) waiting.set(key, { hubId, ref, ...what });
@@ -52,7 +57,7 @@ export function createActivity(options: {
   }
 
   function arm(): void {
-    if (cancel !== undefined || isStopped || (waiting.size === 0 && sessions.count === 0)) return;
+    if (cancel !== undefined || isStopped || waiting.size + touched.size + sessions.count === 0) return;
     cancel = clock.after(FLUSH_MS, () => {
       cancel = undefined;
       if (clock.monotonicMs() - sweptAtMs >= SWEEP_MS) {
@@ -60,11 +65,16 @@ export function createActivity(options: {
         for (const { hubId, ref, lastActivityMs } of sessions.takeActive()) {
           if (ref !== undefined) note(hubId, ref, { activityMs: lastActivityMs });
         }
+        noteTouched();
       }
       void writeSome()
         .catch(() => {})
         .finally(arm);
     });
+  }
+
+  function noteTouched(): void {
+    for (const { hubId, ref, activityMs } of touched.values()) note(hubId, ref, { activityMs });
   }
 
   async function writeSome(): Promise<void> {
@@ -95,14 +105,27 @@ export function createActivity(options: {
   return {
     presence(hubId, ref) {
       const live = sessions.presence(hubId, ref);
-      const change = waiting.get(`${hubId}/${refText(ref)}`);
-      if (live.isConnected || change === undefined) return live;
-      return { isConnected: false, connectionChangedMs: change.connectionChangedMs, activityMs: change.activityMs };
+      const key = keyOf(hubId, ref);
+      const change = waiting.get(key);
+      const activityMs = touched.get(key)?.activityMs ?? change?.activityMs;
+      if (live.isConnected || activityMs === undefined) return live;
+      return { isConnected: false, connectionChangedMs: change?.connectionChangedMs, activityMs };
     },
     touch(hubId, ref) {
-      note(hubId, ref, { activityMs: clock.wallMs() });
+      const key = keyOf(hubId, ref);
+      const known = touched.get(key);
+      const activityMs = clock.wallMs();
+      if (known !== undefined) known.activityMs = activityMs;
+      else if (touched.size < LIMITS.hub_waiting_activity) touched.set(key, { hubId, ref, activityMs });
+      arm();
+    },
+    forget(hubId, ref) {
+      const key = keyOf(hubId, ref);
+      waiting.delete(key);
+      touched.delete(key);
     },
     async flush() {
+      noteTouched();
       while (waiting.size > 0) await writeSome();
     },
     stop() {
@@ -110,4 +133,8 @@ export function createActivity(options: {
       cancel?.();
     },
   };
+}
+
+function keyOf(hubId: string, ref: IdentityRef): string {
+  return `${hubId}/${refText(ref)}`;
 }

@@ -124,6 +124,10 @@ export function createHub(options: HubOptions): HubService {
     sealer,
     brake,
     clock,
+    onPassed({ protocol }, { hubId, identity }) {
+      // The only sign of life over HTTPS: elsewhere there is a session.
+      if (protocol === 'https' && identity !== undefined) activity.touch(hubId, identity);
+    },
     onRefused: ({ protocol }: LoginRequest, reason) =>
       telemetry.emit('hub_login_refused', { key: reason, protocol, reason }),
   });
@@ -193,6 +197,7 @@ export function createHub(options: HubOptions): HubService {
       return sessions.connectedDevices(hubId) + ofAdapters;
     },
     async onChanged({ hubId, ref, kind }) {
+      if (kind === 'created') activity.forget(hubId, ref);
       if (kind !== 'updated' && ref.moduleId === undefined) gatewayDevices?.identityChanged(hubId, ref.deviceId, kind);
       if (kind !== 'created') await sessions.recheckDevice(hubId, ref.deviceId);
     },

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { HUB, hubRig, refusalOf, type HubRig } from '../../../support/hub.ts';
+import { HOST, HUB, hubRig, refusalOf, type HubRig } from '../../../support/hub.ts';
 import { waitFor } from '../../../support/wait.ts';
 
 let rig: HubRig;
@@ -33,6 +33,29 @@ describe('sessions', () => {
     await rig.hub.stop();
     const reopened = await hubRig({ state: rig.state, clock: rig.clock });
     expect(await reopened.hub.identities.device(HUB, 'd1')).toEqual(gone);
+  });
+
+  it('remembers when a device was heard over HTTPS, where there is no session', async () => {
+    const credential = { kind: 'sas', token: await rig.token(d1) } as const;
+    const request = { hostName: HOST, remoteAddress: '::1', protocol: 'https', credential, claimed: d1 } as const;
+    const activity = async (): Promise<number> =>
+      Date.parse((await rig.hub.identities.device(HUB, 'd1')).lastActivityTime) - rig.clock.wallMs();
+    await rig.hub.access.login(request);
+    expect(await activity()).toBe(0);
+    rig.clock.advance(400_000);
+    expect(await activity()).toBe(-400_000);
+    await rig.hub.access.login(request);
+    expect(await activity()).toBe(0);
+    expect(await rig.hub.identities.device(HUB, 'd1')).toMatchObject({ connectionState: 'Disconnected' });
+    await rig.hub.stop();
+    rig = await hubRig({ state: rig.state, clock: rig.clock });
+    expect(await activity()).toBe(0);
+    const back = { ...request, credential: { kind: 'sas', token: await rig.token(d1) } } as const;
+    await rig.hub.access.login(back);
+    await rig.hub.identities.deleteDevice(HUB, 'd1', '*');
+    const anew = await rig.hub.identities.putDevice(HUB, d1, undefined);
+    expect(anew.lastActivityTime).toBe('0001-01-01T00:00:00Z');
+    expect((await rig.hub.identities.device(HUB, 'd1')).lastActivityTime).toBe('0001-01-01T00:00:00Z');
   });
 
   it('lets the last one win, whatever its protocol, and spares modules', async () => {
