@@ -52,14 +52,17 @@ export interface AccessOptions {
   readonly clock: Clock;
   /** A client was let in. Must not throw. */
   readonly onPassed?: (request: LoginRequest, principal: Principal) => void;
-  /** A client was refused. Must not throw. */
-  readonly onRefused?: (request: LoginRequest, reason: string) => void;
+  /** A client was refused. `who` is what it says it is, unproved, at most NAME_CHARS of it. Must not throw. */
+  readonly onRefused?: (request: LoginRequest, who: string, reason: string) => void;
 }
 
 export interface HubAccess extends Access {
   /** Why a principal may no longer be in; undefined: it may. @throws GatewayError as the store. */
   endReason(principal: Principal): Promise<EndReason | undefined>;
 }
+
+/** A device and its module, each at its longest, with room for a policy's host. */
+const NAME_CHARS = 300;
 
 const CRYPTO = { hmacSha256, sameBytes };
 
@@ -234,7 +237,7 @@ export function createAccess({
         const { httpStatus, name } = iotHubErrorOf(error);
         // A store that is away is nobody's wrong guess.
         if (httpStatus >= 500 || httpStatus === 429) throw error;
-        onRefused?.(request, name);
+        onRefused?.(request, namedIn(request).slice(0, NAME_CHARS), name);
         if (await brake.refused(remoteAddress, who)) throw error;
         throw iotHubError('ThrottlingException', 'Too many log-ins with wrong credentials; try again later.');
       }

@@ -2,7 +2,7 @@
 // as `Hub` (core/hub/hub.ts); the gateway starts and stops them.
 
 import type { Clock } from '../core/clock.ts';
-import type { LoginRequest, Principal } from '../core/hub/access.ts';
+import type { Principal } from '../core/hub/access.ts';
 import type { Hub, HubInfo } from '../core/hub/hub.ts';
 import type { IdentityRef } from '../core/hub/identity.ts';
 import type { Events, TelemetryIntake } from '../core/hub/messaging.ts';
@@ -128,8 +128,8 @@ export function createHub(options: HubOptions): HubService {
       // The only sign of life over HTTPS: elsewhere there is a session.
       if (protocol === 'https' && identity !== undefined) activity.touch(hubId, identity);
     },
-    onRefused: ({ protocol }: LoginRequest, reason) =>
-      telemetry.emit('hub_login_refused', { key: reason, protocol, reason }),
+    onRefused: ({ protocol, remoteAddress }, identity, reason) =>
+      telemetry.emit('hub_login_refused', { key: reason, protocol, reason, identity, remoteAddress }),
   });
   const endReason = (principal: Principal): Promise<EndReason | undefined> => access.endReason(principal);
   const wills = createWills({

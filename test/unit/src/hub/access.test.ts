@@ -152,6 +152,26 @@ describe('access', () => {
     expect(again.hub.access.policies(HUB)).toEqual(rig.hub.access.policies(HUB));
   });
 
+  it('tells who was refused, from where and why, and nothing secret', async () => {
+    const told: unknown[] = [];
+    const telemetry = { emit: (name: string, fields?: object) => void told.push({ name, ...fields }) };
+    const again = await hubRig({ state: rig.state, clock: rig.clock, telemetry });
+    const wrong = forged(await rig.token(d1));
+    const long = { deviceId: 'x'.repeat(60_000) };
+    for (const more of [{ claimed: d1 }, {}, { claimed: { policy: 'nope' } }, { claimed: long }]) {
+      await refusalOf(again.hub.access.login(request(wrong, { remoteAddress: '192.0.2.7', ...more })));
+    }
+    const line = { name: 'hub_login_refused', protocol: 'amqp', remoteAddress: '192.0.2.7' };
+    const reason = 'IotHubUnauthorizedAccess';
+    expect(told).toMatchObject([
+      { ...line, reason, identity: 'd1' },
+      { ...line, reason, identity: `${HOST}%2Fdevices%2Fd1` },
+      { ...line, reason, identity: 'policy nope' },
+      { ...line, identity: 'x'.repeat(300) },
+    ]);
+    expect(JSON.stringify(told)).not.toContain('sig=');
+  });
+
   it('answers guesses later and later, and lets the right key in all the same', async () => {
     const wrong = forged(await rig.token(d1));
     for (let count = 0; count < 4; count += 1) await refusalOf(login(wrong, { claimed: d1 }));
