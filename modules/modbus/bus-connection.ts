@@ -20,6 +20,7 @@ import { ModbusClient } from './client.ts';
 import { disconnectedFault } from './faults.ts';
 import type { FrameLog } from './frame-log.ts';
 import type { Framer } from './framer.ts';
+import type { FrameSender } from './late-answers.ts';
 
 export interface BusConnectionOptions {
   readonly opener: LinkOpener;
@@ -38,6 +39,8 @@ export interface BusConnectionOptions {
    */
   readonly onConnected: (isSamePeer: boolean) => void;
   readonly onDisconnected: (error: GatewayError) => void;
+  /** As in `ClientOptions`. */
+  readonly onUnasked: (sender: FrameSender) => void;
 }
 
 export type BusState = 'stopped' | 'connecting' | 'connected' | 'disconnected';
@@ -164,13 +167,13 @@ export class BusConnection {
   }
 
   async #connect(isSamePeer: boolean): Promise<ModbusClient | undefined> {
-    const { opener, createFramer, clock, frameLog, connectDelayMs, log } = this.#options;
+    const { opener, createFramer, clock, frameLog, connectDelayMs, log, onUnasked } = this.#options;
     const { signal } = this.#stop;
     if (this.#error === undefined) this.#hope();
     if (this.#state !== 'disconnected') this.#state = 'connecting';
     let client: ModbusClient | undefined;
     try {
-      client = await ModbusClient.open({ opener, framer: createFramer(), clock, frameLog }, signal);
+      client = await ModbusClient.open({ opener, framer: createFramer(), clock, frameLog, onUnasked }, signal);
       if (connectDelayMs > 0) await clock.sleep(connectDelayMs, signal);
       throwIfAborted(signal);
     } catch (error) {

@@ -13,7 +13,7 @@ import type { ExchangeOptions, ModbusClient } from './client.ts';
 import { LateAnswers } from './late-answers.ts';
 import { BROADCAST_UNIT, type ModbusRequest } from './pdu.ts';
 
-export interface BusOptions extends BusConnectionOptions {
+export interface BusOptions extends Omit<BusConnectionOptions, 'onUnasked'> {
   /** Whether answers carry the id of their request (Modbus TCP). */
   readonly hasTransactionIds: boolean;
   /** Least silence before a request. */
@@ -65,6 +65,7 @@ export class Bus {
         this.#failWaiting(this.#connection.disconnectedFault());
         options.onDisconnected(error);
       },
+      onUnasked: (sender) => this.#lateAnswers.heard(sender, options.clock.monotonicMs()),
     });
   }
 
@@ -84,6 +85,12 @@ export class Bus {
   /** Whether unit id 0 is a device like any other, as over Modbus TCP, and not a broadcast that nobody answers. */
   get answersBroadcast(): boolean {
     return this.#options.hasTransactionIds;
+  }
+
+  /** Whether nothing was heard since one was asked that was dead: a gateway on the way may still wait for that one. */
+  get isSilentAfterProbe(): boolean {
+    const { client } = this.#connection;
+    return client !== undefined && client.silences > 0 && client.isAfterProbe;
   }
 
   /** Monotonic ms of its last sign of life: now, unless an exchange or a wait should have ended by then. */
@@ -180,13 +187,16 @@ export class Bus {
   #choose(nowMs: number): { job: WaitingJob; readyMs: number } {
     let best: WaitingJob | undefined;
     let bestReadyMs = 0;
+    let bestYields = false;
     for (const job of this.#waiting) {
-      const readyMs = Math.max(this.#lateAnswers.readyMs(job.unitId, job.request), nowMs);
-      const isBetter =
-        best === undefined || readyMs < bestReadyMs || (readyMs === bestReadyMs && goesBefore(job, best));
-      if (!isBetter) continue;
+      const readyMs = Math.max(this.#lateAnswers.readyMs(job.unitId, job.request, nowMs), nowMs);
+      const yields = this.#lateAnswers.yields(job.unitId, nowMs);
+      const isSooner = readyMs < bestReadyMs || (readyMs === bestReadyMs && !yields && bestYields);
+      const isEqual = readyMs === bestReadyMs && yields === bestYields;
+      if (best !== undefined && !isSooner && !(isEqual && goesBefore(job, best))) continue;
       best = job;
       bestReadyMs = readyMs;
+      bestYields = yields;
     }
     if (best === undefined) throw new GatewayError('GW_INTERNAL', 'No job waits for the bus.');
     return { job: best, readyMs: bestReadyMs };
@@ -202,7 +212,7 @@ export class Bus {
         this.#extraGapMs = turnaroundMs;
       } else {
         const data = await client.exchange(unitId, request, timeoutMs, job);
-        if (!hasTransactionIds) this.#lateAnswers.answered(unitId, request, nowMs, clock.monotonicMs());
+        if (!hasTransactionIds) this.#lateAnswers.answered(unitId, request, timeoutMs, nowMs, clock.monotonicMs());
         job.resolve(data);
       }
     } catch (error) {
@@ -210,7 +220,7 @@ export class Bus {
       if (!hasTransactionIds && !isGatewayError(error, 'GW_DISCONNECTED')) {
         if (endMs - nowMs >= timeoutMs - TIMER_TOLERANCE_MS) {
           this.#lateAnswers.unanswered(unitId, request, timeoutMs, nowMs, endMs);
-        } else this.#lateAnswers.answered(unitId, request, nowMs, endMs);
+        } else this.#lateAnswers.answered(unitId, request, timeoutMs, nowMs, endMs);
       }
       job.reject(error);
     } finally {

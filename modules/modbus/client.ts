@@ -6,6 +6,7 @@ import { Codec } from './codec.ts';
 import { disconnectedFault, timeoutFault } from './faults.ts';
 import type { FrameLog } from './frame-log.ts';
 import type { Framer } from './framer.ts';
+import type { FrameSender } from './late-answers.ts';
 import { answerBytes, type ModbusRequest } from './pdu.ts';
 
 export interface ClientOptions {
@@ -13,6 +14,8 @@ export interface ClientOptions {
   readonly framer: Framer;
   readonly clock: Clock;
   readonly frameLog: FrameLog;
+  /** Told of a frame that comes while nothing is asked. */
+  readonly onUnasked: (sender: FrameSender) => void;
 }
 
 /** What else is to be known of an exchange. */
@@ -187,6 +190,10 @@ export class ModbusClient {
     this.#pending?.capture?.record('rx', bytes);
     this.#lastActivityMs = Math.max(this.#lastActivityMs, nowMs);
     this.#heardSinceRequest = true;
+    if (this.#pending === undefined) {
+      const sender = this.#framer.senderOf(bytes);
+      if (sender !== undefined) this.#options.onUnasked(sender);
+    }
     // Also what comes too late shows that the connection lives.
     this.#silences = 0;
     let answer: Buffer | undefined;

@@ -178,7 +178,7 @@ export class ModbusDevice {
       return data;
     } catch (error) {
       outcome = reasonOf(error);
-      this.#judge(error, outcome);
+      this.#judge(error, outcome, options.isProbe === true);
       throw error;
     } finally {
       if (sentMs !== undefined) {
@@ -193,7 +193,7 @@ export class ModbusDevice {
   }
 
   /** What a fault says of the device: exceptions are answers; silence and garbage are not; lost connections say nothing. */
-  #judge(error: unknown, reason: string): void {
+  #judge(error: unknown, reason: string, isProbe: boolean): void {
     const exception = exceptionOf(error);
     if (exception !== undefined && !GATEWAY_EXCEPTIONS.has(exception)) {
       this.#breaker.answered();
@@ -203,6 +203,7 @@ export class ModbusDevice {
       exception !== undefined || isGatewayError(error, 'GW_TIMEOUT') || isGatewayError(error, 'GW_MODBUS_FRAME');
     if (!isSilence) return;
     this.#silence = reason;
+    if (isGatewayError(error, 'GW_TIMEOUT') && !isProbe && this.bus.isSilentAfterProbe) return;
     this.#breaker.silent(this.#context.clock.monotonicMs());
   }
 }

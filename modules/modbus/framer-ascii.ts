@@ -3,6 +3,7 @@
 import { crc16, lrc } from './crc.ts';
 import { type FrameReason, frameFault } from './faults.ts';
 import { type Framer, joined, NO_BYTES } from './framer.ts';
+import type { FrameSender } from './late-answers.ts';
 import type { ModbusRequest } from './pdu.ts';
 
 const COLON = 0x3a;
@@ -52,6 +53,13 @@ export class AsciiFramer implements Framer {
       this.#seen = 'oversized';
     }
     return undefined;
+  }
+
+  senderOf(bytes: Buffer): FrameSender | undefined {
+    const [unitId, functionCode] = Buffer.from(bytes.toString('latin1', 1, 5), 'hex');
+    return bytes[0] !== COLON || unitId === undefined || functionCode === undefined
+      ? undefined
+      : { unitId, functionCode };
   }
 
   giveUp(): FrameReason | 'timeout' {

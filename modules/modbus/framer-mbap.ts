@@ -63,6 +63,11 @@ export class MbapFramer implements Framer {
     return withCrc(answer);
   }
 
+  // Transaction ids tell late answers apart.
+  senderOf(): undefined {
+    return undefined;
+  }
+
   giveUp(): FrameReason | 'timeout' {
     this.#unitId = undefined;
     if (this.#rest.length === 0) return this.#seen;

@@ -5,6 +5,7 @@
 import { crcHolds } from './crc.ts';
 import { type FrameReason, frameFault } from './faults.ts';
 import { type Framer, joined, NO_BYTES } from './framer.ts';
+import type { FrameSender } from './late-answers.ts';
 import { answerBytes, type ModbusRequest } from './pdu.ts';
 
 const EXCEPTION_BYTES = 5;
@@ -114,6 +115,13 @@ export class RtuFramer implements Framer {
     if (this.#rest.length <= MAX_BUFFER_BYTES) return;
     this.#finish();
     throw frameFault('oversized');
+  }
+
+  senderOf(bytes: Buffer): FrameSender | undefined {
+    const [unitId, functionCode] = bytes;
+    return bytes.length < EXCEPTION_BYTES || unitId === undefined || functionCode === undefined
+      ? undefined
+      : { unitId, functionCode };
   }
 
   #leftover(): FrameReason | 'timeout' {

@@ -2,6 +2,7 @@
 // sees bytes and knows neither sockets nor time.
 
 import type { FrameReason } from './faults.ts';
+import type { FrameSender } from './late-answers.ts';
 import type { ModbusRequest } from './pdu.ts';
 
 export interface Framer {
@@ -17,6 +18,8 @@ export interface Framer {
   receive(bytes: Buffer): Buffer | undefined;
   /** Ends the exchange without an answer; why none was found in what arrived. */
   giveUp(): FrameReason | 'timeout';
+  /** Whose frame begins with these bytes, where none was asked for; undefined when they say nothing of it. */
+  senderOf(bytes: Buffer): FrameSender | undefined;
   /** True when the place in the byte stream is lost, so that the connection has to be made anew. */
   readonly lost: boolean;
 }

@@ -2,83 +2,129 @@
 // function are all that a read's answer repeats of its request.
 //
 // Invariants
-// - A unit that did not answer is left alone for as long again, so that a little lateness ends in the silence.
-// - Its answer is owed for some time after that. Only the same read may be asked for meanwhile: whichever answer comes, it
-//   holds what was asked for.
-// - An answer that comes while one is owed may be the late one. The newest request is owed its answer then, for as long as
-//   the oldest may have taken, and nothing of that function is asked for until it can no longer come.
+// - While an answer is owed, only the same request may go out: whichever answer comes, it is to that. It comes after what
+//   others have waiting, as the unit may be dead.
+// - An answer that comes then may be the late one, and the newest request's is owed instead. It is taken for its own where
+//   it came as fast as the unit usually answers, and the unit was never late: a frame was lost. A silence of one timeout
+//   shows whether that was right.
+// - A unit that was late, because an answer came when nobody asked any more, or came oddly slowly to a repeated request, is
+//   asked for nothing else of that function until what it owes has come, or can no longer come.
 
+import { isDeepStrictEqual } from 'node:util';
 import type { ModbusRequest } from './pdu.ts';
+
+/** Who sent a frame that nobody asked for. */
+export interface FrameSender {
+  readonly unitId: number;
+  readonly functionCode: number;
+}
 
 interface OwedAnswer {
   readonly request: ModbusRequest;
+  readonly timeoutMs: number;
   readonly sentMs: number;
-  readonly untilMs: number;
-  /** Whether it may have been taken for an older one's: then not even the same read is told from it. */
+  /** When it counts as lost, in a unit that was never late. */
+  readonly lostMs: number;
+  /** It may have been taken for an older one's: then not even the same request is told from it. */
   readonly isShifted: boolean;
 }
 
 /** An answer that is later than so many timeouts is not told from the next one. */
 const LATEST_TIMEOUTS = 5;
-/** What the next late answer may take longer than the last one did. */
-const MARGIN = 1.25;
+/** So long a unit counts as late after it was. */
+const LATE_MS = 600_000;
+/** How much slower than ever an answer may come that is taken for the request's own. */
+const USUAL_FACTOR = 2;
+const USUAL_MARGIN_MS = 20;
+/** Share of the slowest answer that is left after each answer, so that one stall is forgotten. */
+const USUAL_FADING = 0.99;
 /** Of one unit and function; with one more the oldest goes. */
 const OWED_MAX = 8;
 
+/** All times are monotonic ms. Nothing here has more entries than there are unit ids and functions. */
 export class LateAnswers {
-  /** By unit id: at most 256. Monotonic ms. */
-  readonly #aloneUntilMs = new Map<number, number>();
   /** By unit id and function code. */
   readonly #owed = new Map<number, readonly OwedAnswer[]>();
+  /** Of units that were late. */
+  readonly #lateUntilMs = new Map<number, number>();
+  /** The slowest answer of late. */
+  readonly #usualMs = new Map<number, number>();
+  readonly #aloneUntilMs = new Map<number, number>();
 
-  /** Monotonic ms from which on the request may be sent: in the past when it may be now. */
-  readyMs(unitId: number, request: ModbusRequest): number {
-    let readyMs = this.#aloneUntilMs.get(unitId) ?? 0;
-    for (const owed of this.#owed.get(keyOf(unitId, request)) ?? []) {
-      if (owed.isShifted || !isSameRead(owed.request, request)) readyMs = Math.max(readyMs, owed.untilMs);
+  /** From when on the request may be sent: in the past when it may be now. */
+  readyMs(unitId: number, request: ModbusRequest, nowMs: number): number {
+    const isLate = this.#isLate(unitId, nowMs);
+    let readyMs = isLate ? (this.#aloneUntilMs.get(unitId) ?? 0) : 0;
+    for (const owed of this.#owed.get(keyOf(unitId, request.functionCode)) ?? []) {
+      if (owed.isShifted || !isDeepStrictEqual(owed.request, request)) {
+        readyMs = Math.max(readyMs, endOf(owed, isLate));
+      }
     }
     return readyMs;
   }
 
-  /** The request had no answer in its time. Both monotonic ms. */
-  unanswered(unitId: number, request: ModbusRequest, timeoutMs: number, sentMs: number, endMs: number): void {
-    this.#aloneUntilMs.set(unitId, endMs + timeoutMs);
-    const untilMs = sentMs + LATEST_TIMEOUTS * timeoutMs;
-    const owed = [...this.#stillOwed(unitId, request, endMs), { request, sentMs, untilMs, isShifted: false }];
-    this.#owed.set(keyOf(unitId, request), owed.slice(-OWED_MAX));
+  /** Whether others go first: the unit did not answer only just now. */
+  yields(unitId: number, nowMs: number): boolean {
+    return (this.#aloneUntilMs.get(unitId) ?? 0) > nowMs;
   }
 
-  /** The request was answered, by its own answer or a late one. Both monotonic ms. */
-  answered(unitId: number, request: ModbusRequest, sentMs: number, endMs: number): void {
-    const key = keyOf(unitId, request);
-    if (!this.#owed.has(key)) return;
-    const [oldest, ...others] = this.#stillOwed(unitId, request, endMs);
-    if (oldest === undefined) {
+  /** The request had no answer in its time. */
+  unanswered(unitId: number, request: ModbusRequest, timeoutMs: number, sentMs: number, endMs: number): void {
+    const lostMs = endMs + timeoutMs;
+    this.#aloneUntilMs.set(unitId, lostMs);
+    const owed = [
+      ...this.#stillOwed(unitId, request.functionCode, endMs),
+      { request, timeoutMs, sentMs, lostMs, isShifted: false },
+    ];
+    this.#owed.set(keyOf(unitId, request.functionCode), owed.slice(-OWED_MAX));
+  }
+
+  /** The request was answered, by its own answer or a late one. */
+  answered(unitId: number, request: ModbusRequest, timeoutMs: number, sentMs: number, endMs: number): void {
+    const key = keyOf(unitId, request.functionCode);
+    const isLate = this.#isLate(unitId, endMs);
+    // What had counted as lost when this was sent is lost.
+    const owed = (this.#owed.get(key) ?? []).filter((one) => endOf(one, isLate) > sentMs);
+    const tookMs = endMs - sentMs;
+    const usualMs = this.#usualMs.get(unitId);
+    if (owed.length === 0) {
       this.#owed.delete(key);
+      this.#usualMs.set(unitId, Math.max(tookMs, (usualMs ?? 0) * USUAL_FADING));
       return;
     }
-    const latenessMs = (endMs - oldest.sentMs) * MARGIN;
-    this.#owed.set(
-      key,
-      [...others, { request, sentMs }].map((owed) => ({
-        request: owed.request,
-        sentMs: owed.sentMs,
-        untilMs: owed.sentMs + latenessMs,
-        isShifted: true,
-      })),
-    );
+    const isUsual = usualMs !== undefined && tookMs <= usualMs * USUAL_FACTOR + USUAL_MARGIN_MS;
+    const newest = { request, timeoutMs, sentMs, lostMs: endMs + timeoutMs, isShifted: true };
+    if (isUsual && !isLate) {
+      // Units answer in order: what was owed before this one is lost.
+      this.#owed.set(key, [newest]);
+      return;
+    }
+    this.#lateUntilMs.set(unitId, endMs + LATE_MS);
+    this.#owed.set(key, [...owed.slice(1).map((one) => ({ ...one, isShifted: true })), newest]);
   }
 
-  #stillOwed(unitId: number, request: ModbusRequest, nowMs: number): readonly OwedAnswer[] {
-    return (this.#owed.get(keyOf(unitId, request)) ?? []).filter(({ untilMs }) => untilMs > nowMs);
+  /** A frame came that nobody waited for. */
+  heard({ unitId, functionCode }: FrameSender, nowMs: number): void {
+    const owed = this.#stillOwed(unitId, functionCode, nowMs);
+    if (owed.length === 0) return;
+    this.#lateUntilMs.set(unitId, nowMs + LATE_MS);
+    this.#owed.set(keyOf(unitId, functionCode), owed.slice(1));
+  }
+
+  #isLate(unitId: number, nowMs: number): boolean {
+    return (this.#lateUntilMs.get(unitId) ?? 0) > nowMs;
+  }
+
+  #stillOwed(unitId: number, functionCode: number, nowMs: number): readonly OwedAnswer[] {
+    // Also what counts as lost is remembered as long as it may come: it may show that the unit is late.
+    return (this.#owed.get(keyOf(unitId, functionCode)) ?? []).filter((owed) => endOf(owed, true) > nowMs);
   }
 }
 
-function keyOf(unitId: number, { functionCode }: ModbusRequest): number {
-  return (unitId << 8) | functionCode;
+function endOf({ sentMs, timeoutMs, lostMs }: OwedAnswer, isLate: boolean): number {
+  return isLate ? Math.max(lostMs, sentMs + LATEST_TIMEOUTS * timeoutMs) : lostMs;
 }
 
-function isSameRead(left: ModbusRequest, right: ModbusRequest): boolean {
-  if (!('quantity' in left) || !('quantity' in right)) return false;
-  return left.address === right.address && left.quantity === right.quantity;
+function keyOf(unitId: number, functionCode: number): number {
+  return (unitId << 8) | (functionCode & 0x7f);
 }

@@ -25,6 +25,8 @@ const FLOAT_KINDS: Partial<Record<PointType, FloatKind>> = {
 };
 /** Of scaling there and back in doubles. */
 const SCALING_ERROR = 2 ** -50;
+/** The part of a value that may be lost beside an offset. */
+const LOST_BESIDE_OFFSET = 1e-3;
 
 /** @returns the raw integer whose scaled value was wanted; undefined when it lies between two. */
 export function unscaleInteger(wanted: RawNumber, scale: number, offset: number): bigint | undefined {
@@ -46,16 +48,22 @@ export function unscaleInteger(wanted: RawNumber, scale: number, offset: number)
 export function unscaleFloat(wanted: RawNumber, type: PointType, scale: number, offset: number): number | undefined {
   const { held, error, max } = FLOAT_KINDS[type] ?? FLOAT64;
   if (typeof wanted === 'bigint' && BigInt(Number(wanted)) !== wanted) return undefined;
+  const whole =
+    typeof wanted === 'bigint' || Number.isSafeInteger(wanted) ? unscaleInteger(wanted, scale, offset) : undefined;
+  if (whole !== undefined) {
+    const raw = Number(whole);
+    return BigInt(raw) === whole && Math.abs(raw) <= max && held(raw) === raw ? raw : undefined;
+  }
   const value = Number(wanted);
   const isScaled = scale !== 1 || offset !== 0;
   const exact = (value - offset) / scale;
   if (!(Math.abs(exact) <= max)) return undefined;
   const raw = held(exact);
   const off = Math.abs(raw * scale + offset - value);
-  const isExact = typeof wanted === 'bigint' || Number.isSafeInteger(wanted);
-  if (isExact && !isScaled) return off === 0 ? raw : undefined;
   const parts = error + (isScaled ? SCALING_ERROR : 0);
-  return off <= parts * Math.max(Math.abs(value), isScaled ? Math.abs(offset) : 0) ? raw : undefined;
+  const isNear = off <= parts * Math.max(Math.abs(value), isScaled ? Math.abs(offset) : 0);
+  // Beside a large offset nothing may be left of a small value.
+  return isNear && (value === 0 || off <= Math.abs(value) * LOST_BESIDE_OFFSET) ? raw : undefined;
 }
 
 /** The largest number of a float type. */

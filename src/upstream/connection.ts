@@ -34,7 +34,7 @@ const REFUSED_CEILING_MS = 300_000;
 const PROVEN_MS = 60_000;
 /** One that ended sooner was cut short. */
 const SHORT_LIVED_MS = 2000;
-/** After so many of these, with no proven one since, somebody is taken to be in the way. */
+/** After so many of these in a row somebody is taken to be in the way. */
 const SHORT_LIVED_MAX = 5;
 const CONTESTED = 'It ends soon after each start: another client may have the same client id.';
 
@@ -91,7 +91,7 @@ export class Connection {
   #connectsTotal = 0;
   #nextAttemptAtMs: number | undefined;
   #lostAtMs: number | undefined;
-  /** Connections cut short since one was proven. */
+  /** Connections in a row that were cut short. */
   #shortLived = 0;
 
   constructor(options: ConnectionOptions) {
@@ -245,8 +245,7 @@ export class Connection {
     this.#lostAtMs = clock.monotonicMs();
     if (signal.aborted) return ending;
     const livedMs = this.#lostAtMs - connectedAtMs;
-    if (livedMs >= PROVEN_MS) this.#shortLived = 0;
-    else if (livedMs < SHORT_LIVED_MS) this.#shortLived += 1;
+    this.#shortLived = livedMs < SHORT_LIVED_MS ? this.#shortLived + 1 : 0;
     const isContested = this.#shortLived > SHORT_LIVED_MAX;
     if (isContested) ending = { ...ending, reason: `${ending.reason} ${CONTESTED}` };
     this.#ending = ending;

@@ -5,55 +5,100 @@ import type { ModbusRequest } from '../../../../modules/modbus/pdu.ts';
 const LOW: ModbusRequest = { functionCode: 3, address: 10, quantity: 1 };
 const HIGH: ModbusRequest = { functionCode: 3, address: 500, quantity: 1 };
 const INPUT: ModbusRequest = { functionCode: 4, address: 10, quantity: 1 };
+const WRITE: ModbusRequest = { functionCode: 6, address: 10, value: 1 };
 const TIMEOUT_MS = 1000;
+const UNIT = 1;
 
 describe('what a unit may be asked while answers are owed', () => {
   let late: LateAnswers;
+  /** Two exchanges of 30 ms a long time ago, so that it is known how fast the unit is. */
   beforeEach(() => {
     late = new LateAnswers();
+    answered(LOW, -60_000, 30);
+    answered(HIGH, -50_000, 30);
   });
+
+  function answered(request: ModbusRequest, sentMs: number, tookMs: number): void {
+    late.answered(UNIT, request, TIMEOUT_MS, sentMs, sentMs + tookMs);
+  }
+
+  function unanswered(request: ModbusRequest, sentMs: number): void {
+    late.unanswered(UNIT, request, TIMEOUT_MS, sentMs, sentMs + TIMEOUT_MS);
+  }
+
+  const readyMs = (request: ModbusRequest, nowMs: number): number =>
+    Math.max(late.readyMs(UNIT, request, nowMs), nowMs);
 
   it('is anything, of a unit that answers', () => {
-    late.answered(1, LOW, 0, 20);
-    expect(late.readyMs(1, HIGH)).toBe(0);
+    expect(readyMs(HIGH, 0)).toBe(0);
   });
 
-  it('is nothing for a timeout, then the same read or another function, and of another unit anything', () => {
-    late.unanswered(1, LOW, TIMEOUT_MS, 0, 1000);
-    expect(late.readyMs(1, LOW)).toBe(2000);
-    expect(late.readyMs(1, INPUT)).toBe(2000);
-    expect(late.readyMs(1, HIGH)).toBe(5000);
-    expect(late.readyMs(1, { functionCode: 3, address: 10, quantity: 2 })).toBe(5000);
-    expect(late.readyMs(2, HIGH)).toBe(0);
+  it('is the same request or another function at once, behind others, and the rest after a timeout', () => {
+    unanswered(LOW, 0);
+    expect([readyMs(LOW, 1000), readyMs(INPUT, 1000), readyMs(HIGH, 1000)]).toEqual([1000, 1000, 2000]);
+    expect(readyMs({ ...LOW, quantity: 2 }, 1000)).toBe(2000);
+    expect([late.yields(UNIT, 1999), late.yields(UNIT, 2000)]).toEqual([true, false]);
+    expect(late.readyMs(2, HIGH, 1000)).toBe(0);
   });
 
-  it('is never the same write', () => {
-    const write: ModbusRequest = { functionCode: 6, address: 10, value: 1 };
-    late.unanswered(1, write, TIMEOUT_MS, 0, 1000);
-    expect(late.readyMs(1, write)).toBe(5000);
+  it('is the same write at once, and no other', () => {
+    unanswered(WRITE, 0);
+    expect(readyMs(WRITE, 1000)).toBe(1000);
+    expect(readyMs({ ...WRITE, value: 2 }, 1000)).toBe(2000);
   });
 
-  it('is nothing of that function for as long as the answer that came may have taken', () => {
-    late.unanswered(1, LOW, TIMEOUT_MS, 0, 1000);
-    late.answered(1, LOW, 2000, 2400);
-    expect(late.readyMs(1, LOW)).toBe(5000);
-    expect(late.readyMs(1, HIGH)).toBe(5000);
-    expect(late.readyMs(1, INPUT)).toBe(2000);
-    // The silence shows that nothing is owed any more.
-    late.answered(1, HIGH, 5000, 5020);
-    expect(late.readyMs(1, LOW)).toBe(2000);
+  it('is anything again a timeout after the same request was answered as fast as ever: a frame was lost', () => {
+    unanswered(LOW, 0);
+    answered(LOW, 1000, 30);
+    expect([readyMs(HIGH, 1030), readyMs(LOW, 1030), readyMs(INPUT, 1030)]).toEqual([2030, 2030, 1030]);
+    // Which is not doubted again.
+    answered(HIGH, 2030, 30);
+    expect(readyMs(LOW, 2060)).toBe(2060);
   });
 
-  it('waits for every answer that is owed', () => {
-    late.unanswered(1, LOW, TIMEOUT_MS, 0, 1000);
-    late.unanswered(1, LOW, TIMEOUT_MS, 2000, 3000);
-    late.answered(1, LOW, 4000, 4400);
-    expect(late.readyMs(1, HIGH)).toBe(4000 + 4400 * 1.25);
+  it.each(['that came oddly slowly to the repeated request', 'of a unit that was never heard before'])(
+    'is nothing for five timeouts after an answer %s',
+    (what) => {
+      if (what.includes('never')) late = new LateAnswers();
+      unanswered(LOW, 0);
+      answered(LOW, 1000, 600);
+      expect([readyMs(HIGH, 1600), readyMs(LOW, 1600)]).toEqual([6000, 6000]);
+      // Or until what is owed has come.
+      late.heard({ unitId: UNIT, functionCode: 3 }, 4200);
+      expect(readyMs(HIGH, 4200)).toBe(4200);
+    },
+  );
+
+  it('waits in a unit that was late, also with the same request, and for every answer that is owed', () => {
+    unanswered(LOW, 0);
+    late.heard({ unitId: UNIT, functionCode: 3 }, 1100);
+    expect(readyMs(LOW, 1100)).toBe(2000);
+    unanswered(LOW, 10_000);
+    unanswered(LOW, 12_000);
+    expect(readyMs(HIGH, 13_000)).toBe(17_000);
+    answered(LOW, 14_000, 400);
+    late.heard({ unitId: UNIT, functionCode: 3 }, 15_000);
+    expect(readyMs(HIGH, 15_000)).toBe(19_000);
+    late.heard({ unitId: UNIT, functionCode: 3 }, 16_000);
+    expect(readyMs(HIGH, 16_000)).toBe(16_000);
   });
 
-  it('forgets what is too old to come', () => {
-    late.unanswered(1, LOW, TIMEOUT_MS, 0, 1000);
-    late.answered(1, LOW, 60_000, 60_020);
-    expect(late.readyMs(1, HIGH)).toBe(2000);
+  it('hears frames of exceptions, and none of units that owe nothing', () => {
+    unanswered(LOW, 0);
+    late.heard({ unitId: 2, functionCode: 3 }, 1100);
+    late.heard({ unitId: UNIT, functionCode: 4 }, 1100);
+    expect(readyMs(LOW, 1100)).toBe(1100);
+    late.heard({ unitId: UNIT, functionCode: 0x83 }, 1100);
+    expect([readyMs(LOW, 1100), readyMs(HIGH, 1100)]).toEqual([2000, 2000]);
+  });
+
+  it('forgets what is too old to come, and a unit that was late long ago', () => {
+    unanswered(LOW, 0);
+    answered(LOW, 60_000, 30);
+    expect(readyMs(HIGH, 60_030)).toBe(60_030);
+    unanswered(LOW, 100_000);
+    late.heard({ unitId: UNIT, functionCode: 3 }, 101_500);
+    unanswered(LOW, 800_000);
+    expect(readyMs(LOW, 801_000)).toBe(801_000);
   });
 });
