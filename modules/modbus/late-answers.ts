@@ -82,9 +82,7 @@ export class LateAnswers {
   /** The request was answered, by its own answer or a late one. */
   answered(unitId: number, request: ModbusRequest, timeoutMs: number, sentMs: number, endMs: number): void {
     const key = keyOf(unitId, request.functionCode);
-    const isLate = this.#isLate(unitId, endMs);
-    // What had counted as lost when this was sent is lost.
-    const owed = (this.#owed.get(key) ?? []).filter((one) => endOf(one, isLate) > sentMs);
+    const owed = (this.#owed.get(key) ?? []).filter((one) => endOf(one, true) > sentMs);
     const tookMs = endMs - sentMs;
     const usualMs = this.#usualMs.get(unitId);
     if (owed.length === 0) {
@@ -92,14 +90,15 @@ export class LateAnswers {
       this.#usualMs.set(unitId, Math.max(tookMs, (usualMs ?? 0) * USUAL_FADING));
       return;
     }
-    const isUsual = usualMs !== undefined && tookMs <= usualMs * USUAL_FACTOR + USUAL_MARGIN_MS;
     const newest = { request, timeoutMs, sentMs, lostMs: endMs + timeoutMs, isShifted: true };
-    if (isUsual && !isLate) {
-      // Units answer in order: what was owed before this one is lost.
-      this.#owed.set(key, [newest]);
+    const isUsual = usualMs !== undefined && tookMs <= usualMs * USUAL_FACTOR + USUAL_MARGIN_MS;
+    if (isUsual && !this.#isLate(unitId, endMs)) {
+      // Units answer in order: what was owed before this one is lost. What counted as lost already leaves no doubt.
+      if (owed.some(({ lostMs }) => lostMs > sentMs)) this.#owed.set(key, [newest]);
+      else this.#owed.delete(key);
       return;
     }
-    this.#lateUntilMs.set(unitId, endMs + LATE_MS);
+    if (usualMs !== undefined) this.#lateUntilMs.set(unitId, endMs + LATE_MS);
     this.#owed.set(key, [...owed.slice(1).map((one) => ({ ...one, isShifted: true })), newest]);
   }
 
@@ -111,8 +110,9 @@ export class LateAnswers {
     this.#owed.set(keyOf(unitId, functionCode), owed.slice(1));
   }
 
+  /** One that was never heard in time is not known to be on time. */
   #isLate(unitId: number, nowMs: number): boolean {
-    return (this.#lateUntilMs.get(unitId) ?? 0) > nowMs;
+    return !this.#usualMs.has(unitId) || (this.#lateUntilMs.get(unitId) ?? 0) > nowMs;
   }
 
   #stillOwed(unitId: number, functionCode: number, nowMs: number): readonly OwedAnswer[] {

@@ -12,6 +12,7 @@ import { createServiceManager } from '../platform/systemd.ts';
 import { gatewayFiles, usageError, type Command, type CommandContext, type GatewayFiles } from './command.ts';
 import { greeting } from './greeting.ts';
 import { createLineWriter } from './line-writer.ts';
+import { writeAsynchronously } from './write-text.ts';
 
 const LAST_WORDS_MS = 2000;
 const SETTLE_MS = 2000;
@@ -57,6 +58,7 @@ async function run(
   const format = values['log-format'] ?? (process.stdout.isTTY ? 'lines' : 'json');
   if (format !== 'lines' && format !== 'json') throw usageError('--log-format takes lines or json.');
 
+  writeAsynchronously(process.stdout, process.stderr);
   const lines = createLineWriter({
     out,
     onLost: (count) => log.warn({ lines: count }, 'Lines of the log were lost, because whoever reads it stood still.'),

@@ -19,3 +19,16 @@ export function writeText(stream: Writable, text: string): void | Promise<void> 
 export async function flushed(...streams: readonly Writable[]): Promise<void> {
   await Promise.all(streams.map((stream) => new Promise<void>((resolve) => void stream.write('', () => resolve()))));
 }
+
+/** What Node does not show of a stream on a terminal. */
+interface StreamOfTerminal {
+  readonly _handle?: { readonly setBlocking?: (isBlocking: boolean) => void };
+}
+
+/**
+ * Node writes to a terminal synchronously (nodejs.org/api/process.html, "A note on process I/O"): one on hold would stop all
+ * of the process. From now on it waits as a pipe does.
+ */
+export function writeAsynchronously(...streams: readonly NodeJS.WriteStream[]): void {
+  for (const stream of streams) if (stream.isTTY) (stream as StreamOfTerminal)._handle?.setBlocking?.(false);
+}

@@ -1,8 +1,8 @@
-// The whole daemon with a log that nobody reads: a pipe that is held open and full.
+// The whole daemon with a log that nobody reads: a pipe that is held open and full, and a terminal on hold.
 
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, openSync, readSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { connectControl } from '../../src/admin/control-client.ts';
@@ -27,43 +27,70 @@ afterEach(async () => {
   directory.remove();
 });
 
+/** Fills the log: each edit has a fault that takes a line. */
+async function fill(running: ChildProcess, config: string, socket: string, bytes: number): Promise<void> {
+  const isReady = async (): Promise<boolean> =>
+    connectControl(socket)
+      .then((control) => control.health())
+      .then(
+        ({ ready }) => ready,
+        () => false,
+      );
+  await waitFor(isReady, { timeoutMs: 30_000, what: 'the gateway' });
+  const control = await connectControl(socket);
+  for (let edit = 0; edit < bytes / 4096; edit += 1) {
+    const key = `${edit}${'x'.repeat(4096)}`;
+    writeFileSync(config, `gateway: { ${key}: 1 }\n`);
+    running.kill('SIGHUP');
+    await waitFor(async () => JSON.stringify(await control.health()).includes(`${edit}xxx`), {
+      what: 'a look at the edit',
+    });
+  }
+}
+
 describe('a log that nobody reads', () => {
+  let config: string;
+  let command: string[];
+  let socket: string;
+  beforeEach(() => {
+    config = directory.file('fieldpost.yaml');
+    const data = directory.file('data');
+    writeFileSync(config, 'web: { enabled: false }\n');
+    command = [MAIN, 'run', '--config', config, '--data', data];
+    socket = join(data, 'control.sock');
+  });
+
   it('neither holds the gateway up nor keeps it from ending', async () => {
     const pipe = directory.file('pipe');
     await run('mkfifo', [pipe]);
     // Open for reading too, so that it is full and not broken.
     const descriptor = openSync(pipe, 'r+');
-    const config = directory.file('fieldpost.yaml');
-    const data = directory.file('data');
-    writeFileSync(config, 'web: { enabled: false }\n');
-    const running = spawn(process.execPath, [MAIN, 'run', '--config', config, '--data', data], {
-      stdio: ['ignore', descriptor, 'ignore'],
-    });
+    const running = spawn(process.execPath, command, { stdio: ['ignore', descriptor, 'ignore'] });
     daemon = running;
-    const socket = join(data, 'control.sock');
-    const isReady = async (): Promise<boolean> =>
-      connectControl(socket)
-        .then((control) => control.health())
-        .then(
-          ({ ready }) => ready,
-          () => false,
-        );
-    await waitFor(isReady, { timeoutMs: 30_000, what: 'the gateway' });
-    const control = await connectControl(socket);
-    // Each edit has a fault that fills a line of the log.
-    for (let edit = 0; edit < 2 * (PIPE_BYTES / 4096); edit += 1) {
-      const key = `${edit}${'x'.repeat(4096)}`;
-      writeFileSync(config, `gateway: { ${key}: 1 }\n`);
-      running.kill('SIGHUP');
-      await waitFor(async () => JSON.stringify(await control.health()).includes(`${edit}xxx`), {
-        what: 'a look at the edit',
-      });
-    }
+    await fill(running, config, socket, 2 * PIPE_BYTES);
     running.kill('SIGTERM');
     const [code] = (await once(running, 'exit')) as [number | null];
     expect(code).toBe(0);
     const left = Buffer.alloc(2 * PIPE_BYTES);
     expect(readSync(descriptor, left)).toBeGreaterThan(PIPE_BYTES / 2);
     closeSync(descriptor);
+  });
+
+  it('does neither on a terminal', async () => {
+    const link = directory.file('tty');
+    // Nobody reads the other end.
+    const holder = spawn('socat', [`pty,rawer,link=${link}`, `exec:sleep 1000`], { stdio: 'ignore' });
+    await waitFor(() => existsSync(link), { what: 'the terminal' });
+    holder.kill('SIGSTOP');
+    const terminal = openSync(link, 'r+');
+    const running = spawn(process.execPath, command, { stdio: ['ignore', terminal, 'ignore'] });
+    daemon = running;
+    await fill(running, config, socket, 2 * PIPE_BYTES);
+    running.kill('SIGTERM');
+    const [code] = (await once(running, 'exit')) as [number | null];
+    expect(code).toBe(0);
+    closeSync(terminal);
+    holder.kill('SIGKILL');
+    await once(holder, 'exit');
   });
 });
