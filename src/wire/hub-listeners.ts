@@ -69,6 +69,8 @@ class ListeningDoors implements HubDoorsService {
   /** Protocols that are served once their first client has come. */
   readonly #expected = new Map<DoorProtocol, () => Promise<void>>();
   readonly #opened = new Set<HubDoorName>();
+  /** What cancels the wait for the next word of a peer; at most one for each of the sockets. */
+  readonly #silent = new Map<string, () => void>();
   #onRequest: RequestListener | undefined;
 
   constructor(options: HubDoorsOptions) {
@@ -84,7 +86,11 @@ class ListeningDoors implements HubDoorsService {
       if (options.areCertificatesProven !== true) this.#securedBy(name);
       this.#doors.set(
         name,
-        this.#door(name, options.address, (socket) => this.#securedBy(name).emit('connection', socket)),
+        this.#door(name, options.address, (socket) => {
+          const server = this.#securedBy(name);
+          this.#expectWord(name, socket);
+          server.emit('connection', socket);
+        }),
       );
     }
     if (options.ports.amqp !== undefined) {
@@ -104,6 +110,10 @@ class ListeningDoors implements HubDoorsService {
       if (name === 'https') return this.#httpsServer(tls);
       return createTlsServer(tls, (socket) => this.#handSocket(name === 'mqtts' ? 'mqtt' : 'amqp', socket));
     });
+    server.on('secureConnection', (socket: TLSSocket) => {
+      this.#heardFrom(socket);
+      if (name === 'https') this.#expectWord(name, socket);
+    });
     server.on('tlsClientError', (error, socket) => {
       this.#refused('tls_handshake', { door: name, remoteAddress: socket.remoteAddress, error: errorText(error) });
     });
@@ -120,10 +130,40 @@ class ListeningDoors implements HubDoorsService {
         requestTimeout: REQUEST_MS,
         connectionsCheckingInterval: 5000,
       },
-      (request, response) => this.#whenServed('https', () => this.#handRequest(request, response)),
+      (request, response) => {
+        this.#heardFrom(request.socket);
+        this.#whenServed('https', () => this.#handRequest(request, response));
+      },
     );
-    server.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
+    server.on('upgrade', (request, socket, head) => {
+      this.#heardFrom(request.socket);
+      this.#upgrade(request, socket, head);
+    });
     return server;
+  }
+
+  /**
+   * Ends a peer that says nothing: Node waits for ever for the first byte, of the handshake and of the first request, on a
+   * socket that was accepted by another server.
+   */
+  #expectWord(name: HubDoorName, socket: Socket): void {
+    const key = peerKey(socket);
+    const cancel = this.#options.clock.after(HANDSHAKE_MS, () => {
+      this.#silent.delete(key);
+      this.#refused('silent', { door: name, remoteAddress: socket.remoteAddress });
+      socket.destroy();
+    });
+    this.#silent.set(key, cancel);
+    socket.once('close', () => {
+      if (this.#silent.get(key) === cancel) this.#silent.delete(key);
+      cancel();
+    });
+  }
+
+  #heardFrom(socket: Socket): void {
+    const key = peerKey(socket);
+    this.#silent.get(key)?.();
+    this.#silent.delete(key);
   }
 
   #door(name: HubDoorName, address: string, enter: (socket: Socket) => void): HubDoor {
@@ -260,6 +300,11 @@ class ListeningDoors implements HubDoorsService {
   #refused(reason: string, fields: Readonly<Record<string, unknown>>): void {
     this.#options.reportRefusal(reason, fields);
   }
+}
+
+/** The same for a socket and for TLS on it. */
+function peerKey({ remoteAddress, remotePort, localPort }: Socket): string {
+  return `${remoteAddress} ${remotePort} ${localPort}`;
 }
 
 function tlsOptions(certificates: readonly ServerCertificate[]): TlsOptions {

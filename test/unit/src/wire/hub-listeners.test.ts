@@ -365,3 +365,55 @@ describe('the doors', () => {
     expect(doors.counts().waiting).toBe(0);
   });
 });
+
+describe('a peer that says nothing', () => {
+  it.each(['mqtts', 'amqps', 'https'] as const)('is ended at the door of %s', async (door) => {
+    const clock = new ManualClock();
+    const { doors, refused } = await rig({ clock });
+    const socket = connectTcp({ host: ADDRESS, port: portOf(doors, door) });
+    const ended = once(socket, 'close');
+    socket.on('error', () => {});
+    await waitFor(() => doors.counts().connections === 1);
+    // Past the gate, which lets it in at its rate.
+    await waitFor(() => {
+      clock.advance(1000);
+      return refused.includes('silent');
+    });
+    await ended;
+    await waitFor(() => doors.counts().connections === 0);
+  });
+
+  it('is ended after TLS too, where it asks for nothing over HTTPS', async () => {
+    const clock = new ManualClock();
+    const { doors, refused } = await rig({ clock });
+    const socket = connectTls({ host: ADDRESS, port: portOf(doors, 'https'), ca, servername: 'hub.local' });
+    socket.on('error', () => {});
+    const ended = once(socket, 'close');
+    await waitFor(() => {
+      clock.advance(10);
+      return socket.authorized;
+    });
+    await waitFor(() => {
+      clock.advance(1000);
+      return refused.includes('silent');
+    });
+    await ended;
+  });
+
+  it('stays once it has said something', async () => {
+    const clock = new ManualClock();
+    const { doors, taken, refused } = await rig({ clock });
+    const socket = connectTls({ host: ADDRESS, port: portOf(doors, 'mqtts'), ca, servername: 'hub.local' });
+    socket.on('error', () => {});
+    await waitFor(() => {
+      clock.advance(10);
+      return taken.length === 1;
+    });
+    clock.advance(100_000);
+    socket.write('still here');
+    const [echoed] = (await once(socket, 'data')) as [Buffer];
+    expect(echoed.toString()).toBe('still here');
+    expect(refused).toEqual([]);
+    socket.destroy();
+  });
+});
