@@ -30,7 +30,7 @@ interface OwedAnswer {
 }
 
 /** An answer that is later than so many timeouts is not told from the next one. */
-const LATEST_TIMEOUTS = 5;
+const LATEST_TIMEOUTS = 10;
 /** So long a unit counts as late after it was. */
 const LATE_MS = 600_000;
 /** How much slower than ever an answer may come that is taken for the request's own. */

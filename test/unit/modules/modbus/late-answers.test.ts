@@ -57,12 +57,12 @@ describe('what a unit may be asked while answers are owed', () => {
   });
 
   it.each(['that came oddly slowly to the repeated request', 'of a unit that was never heard before'])(
-    'is nothing for five timeouts after an answer %s',
+    'is nothing for ten timeouts after an answer %s',
     (what) => {
       if (what.includes('never')) late = new LateAnswers();
       unanswered(LOW, 0);
       answered(LOW, 1000, 600);
-      expect([readyMs(HIGH, 1600), readyMs(LOW, 1600)]).toEqual([6000, 6000]);
+      expect([readyMs(HIGH, 1600), readyMs(LOW, 1600)]).toEqual([11_000, 11_000]);
       // Or until what is owed has come.
       late.heard({ unitId: UNIT, functionCode: 3 }, 4200);
       expect(readyMs(HIGH, 4200)).toBe(4200);
@@ -75,10 +75,10 @@ describe('what a unit may be asked while answers are owed', () => {
     expect(readyMs(LOW, 1100)).toBe(2000);
     unanswered(LOW, 10_000);
     unanswered(LOW, 12_000);
-    expect(readyMs(HIGH, 13_000)).toBe(17_000);
+    expect(readyMs(HIGH, 13_000)).toBe(22_000);
     answered(LOW, 14_000, 400);
     late.heard({ unitId: UNIT, functionCode: 3 }, 15_000);
-    expect(readyMs(HIGH, 15_000)).toBe(19_000);
+    expect(readyMs(HIGH, 15_000)).toBe(24_000);
     late.heard({ unitId: UNIT, functionCode: 3 }, 16_000);
     expect(readyMs(HIGH, 16_000)).toBe(16_000);
   });
