@@ -4,6 +4,7 @@ import { z } from 'zod';
 import {
   iotHubError,
   iotHubErrorName,
+  isIdentityId,
   QUOTAS,
   type Hub,
   type IdentityRef,
@@ -95,8 +96,7 @@ async function query(hub: Hub, { hubId, body, header, reply }: Call): Promise<re
     );
   }
   const limit = pageOf(header('x-ms-max-item-count'));
-  const continuation = header('x-ms-continuation');
-  const afterId = continuation === undefined ? undefined : Buffer.from(continuation, 'base64url').toString('utf8');
+  const afterId = idOf(header('x-ms-continuation'));
   const found = await hub.identities.devices(hubId, { limit: limit + 1, ...(afterId !== undefined && { afterId }) });
   const page = found.slice(0, limit);
   reply.header('x-ms-item-type', 'Twin');
@@ -106,6 +106,14 @@ async function query(hub: Hub, { hubId, body, header, reply }: Call): Promise<re
   }
   const twins = await Promise.all(page.map(({ deviceId }) => twinOf(hub, hubId, { deviceId })));
   return twins.filter((twin) => twin !== undefined);
+}
+
+/** The device after which a page goes on. @throws GatewayError GW_IOTHUB ArgumentInvalid. */
+function idOf(continuation: string | undefined): string | undefined {
+  if (continuation === undefined) return undefined;
+  const id = Buffer.from(continuation, 'base64url').toString('utf8');
+  if (isIdentityId(id)) return id;
+  throw iotHubError('ArgumentInvalid', 'x-ms-continuation is not what an earlier page of this query gave.');
 }
 
 /** Undefined where the device was deleted meanwhile. */

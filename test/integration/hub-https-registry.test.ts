@@ -1,7 +1,9 @@
 // The registry, twins and methods of the local hub through the published `azure-iothub`, which sends them over HTTPS.
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { HTTPS_PORT, startHubDaemon, type HubDaemon } from '../support/hub-daemon.ts';
+import { sasToken } from '../support/amqp-client.ts';
+import { curl } from '../support/curl.ts';
+import { HTTPS_PORT, HUB_HOST_NAME, startHubDaemon, type HubDaemon } from '../support/hub-daemon.ts';
 import { startBackEnd, type SdkChild } from '../support/sdk-child.ts';
 import { createTempDir, type TempDir } from '../support/temp-dir.ts';
 
@@ -198,6 +200,19 @@ describe('azure-iothub over HTTPS', () => {
     await expect(backEnd.call('query', "SELECT * FROM devices WHERE tags.a = 'b'")).rejects.toMatchObject({
       name: 'ArgumentError',
     });
+    const head = [
+      `Authorization: ${sasToken(HUB_HOST_NAME, daemon.ownerKey, 3600, 'iothubowner')}`,
+      'Content-Type: application/json',
+      'x-ms-continuation: bogus',
+    ];
+    const args = ['--request', 'POST', ...head.flatMap((line) => ['--header', line]), '--data-binary', '@-'];
+    const strange = await curl(
+      daemon,
+      '/devices/query?api-version=2021-04-12',
+      args,
+      '{"query":"SELECT * FROM devices"}',
+    );
+    expect(strange).toMatchObject({ status: 400, body: expect.stringContaining('x-ms-continuation') as string });
   });
 
   it('says of a method why it could not be called', async () => {
