@@ -29,8 +29,7 @@ function policyToken(name: string, resource = HOST, form: 'base64' | 'text' = 'b
 
 const login = (token: string, more: Partial<LoginRequest> = {}) => rig.hub.access.login(request(token, more));
 
-/** With another signature, whatever it begins with. */
-// A sign of Base64 that is escaped goes as a whole: else the signature has another length.
+/** With another signature of the same length: a sign of Base64 that is escaped goes as a whole. */
 const forged = (token: string): string =>
   token.replace(/sig=(%..|.)/, (_, first) => `sig=${first === 'A' ? 'B' : 'A'}`);
 
