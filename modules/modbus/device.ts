@@ -203,7 +203,10 @@ export class ModbusDevice {
       exception !== undefined || isGatewayError(error, 'GW_TIMEOUT') || isGatewayError(error, 'GW_MODBUS_FRAME');
     if (!isSilence) return;
     this.#silence = reason;
-    if (isGatewayError(error, 'GW_TIMEOUT') && !isProbe && this.bus.isSilentAfterProbe) return;
+    // A gateway to a serial line answers late, and one after the other: what it makes wait is not dead.
+    const isBehindOthers =
+      reason === 'transaction_id' || (isGatewayError(error, 'GW_TIMEOUT') && this.bus.isSilentAfterProbe);
+    if (isBehindOthers && !isProbe) return;
     this.#breaker.silent(this.#context.clock.monotonicMs());
   }
 }
