@@ -59,6 +59,22 @@ interface Device {
   send(...packets: readonly Buffer[]): Promise<void>;
 }
 
+/** A store that takes nothing while it is told so. */
+function refusingStore(refuses: boolean) {
+  const messages: Message[] = [];
+  const store = {
+    refuses,
+    messages,
+    fields: {
+      publishMessages: (added: readonly Message[]): Promise<void> =>
+        store.refuses
+          ? Promise.reject(new GatewayError('GW_OUTBOX_BUSY', 'busy'))
+          : Promise.resolve(void messages.push(...added)),
+    },
+  };
+  return store;
+}
+
 async function connectDevice(
   { port }: Rig,
   clientId: string,
@@ -273,17 +289,8 @@ describe('a message of QoS 2', () => {
   });
 
   it('is taken when it comes again after it could not be stored', async () => {
-    let refuse = true;
-    const stored: Message[] = [];
-    const rig = await startBroker(
-      {},
-      {
-        publishMessages: (added) =>
-          refuse
-            ? Promise.reject(new GatewayError('GW_OUTBOX_BUSY', 'busy'))
-            : Promise.resolve(void stored.push(...added)),
-      },
-    );
+    const store = refusingStore(true);
+    const rig = await startBroker({}, store.fields);
     const session = generate({
       cmd: 'connect',
       protocolId: 'MQTT',
@@ -299,11 +306,11 @@ describe('a message of QoS 2', () => {
       socket.write(session);
       await waitFor(() => heard.length === 4, { what: 'the CONNACK' });
       socket.write(exact(7, dup));
-      if (refuse) await once(socket, 'close');
+      if (store.refuses) await once(socket, 'close');
       else await waitFor(() => heard.length === 8, { what: 'the PUBREC' });
-      refuse = false;
+      store.refuses = false;
     }
-    expect(bodies(stored)).toEqual(['a 6d37']);
+    expect(bodies(store.messages)).toEqual(['a 6d37']);
   });
 });
 
@@ -362,29 +369,20 @@ describe('the end of a connection', () => {
   });
 
   it('comes a second after a message that could not be stored, and nothing is acknowledged after it', async () => {
-    let refuse = false;
-    const stored: Message[] = [];
-    const rig = await startBroker(
-      {},
-      {
-        publishMessages: (added) =>
-          refuse
-            ? Promise.reject(new GatewayError('GW_OUTBOX_BUSY', 'busy'))
-            : Promise.resolve(void stored.push(...added)),
-      },
-    );
+    const store = refusingStore(false);
+    const rig = await startBroker({}, store.fields);
     const device = await connectDevice(rig, 'd');
     await device.send(publish(1));
     await waitFor(() => device.acknowledged.length === 1, { everyMs: 1, what: 'the first PUBACK' });
-    refuse = true;
+    store.refuses = true;
     await device.send(Buffer.concat([publish(2), publish(3)]));
     await waitFor(() => rig.refusals.length === 2, { what: 'two refusals' });
-    refuse = false;
+    store.refuses = false;
     await device.send(publish(4));
     await device.closed;
     expect(device.acknowledged).toEqual([1]);
     expect(rig.refusals).toEqual(['outbox_busy', 'outbox_busy']);
-    expect(stored).toHaveLength(1);
+    expect(store.messages).toHaveLength(1);
   });
 
   it('does not come for want of other packets: publishes count for the keep-alive time', async () => {

@@ -21,6 +21,17 @@ async function localRig(settings: { commands?: boolean } = {}) {
   return { port, rig, url: `mqtt://${ADDRESS}:${port}` };
 }
 
+/** With a client that notes the topics of all that is handed on. */
+async function watchedRig() {
+  const { port, rig, url } = await localRig({ commands: true });
+  await waitFor(() => rig.runner.status().state === 'connected');
+  const topics: string[] = [];
+  const client = await mqtt.connectAsync(url, { reconnectPeriod: 0 });
+  client.on('message', (name) => void topics.push(name));
+  await client.subscribeAsync('#');
+  return { port, rig, client, topics };
+}
+
 const field = (content: string | Buffer): Buffer => {
   const bytes = Buffer.from(content as string);
   return Buffer.concat([Buffer.from([bytes.length >> 8, bytes.length & 0xff]), bytes]);
@@ -77,13 +88,8 @@ describe('the local broker', () => {
     ['a filter for a topic', 'fieldpost/gateway-1/+/command/write'],
     ['a topic of too many levels', `fieldpost/gateway-1/a/command/${'write/'.repeat(40)}`],
   ])('hands on no publish and no will with %s, and ends who sends it', { timeout: 10_000 }, async (_what, topic) => {
-    const { port, rig, url } = await localRig({ commands: true });
+    const { port, rig, client, topics } = await watchedRig();
     await using _rig = rig;
-    await waitFor(() => rig.runner.status().state === 'connected');
-    const topics: string[] = [];
-    const client = await mqtt.connectAsync(url, { reconnectPeriod: 0 });
-    client.on('message', (name) => void topics.push(name));
-    await client.subscribeAsync('#');
     for (const packets of [[connectPacket(), publishPacket(topic)], [connectPacket(topic)]]) {
       const socket = connectTcp(port, ADDRESS);
       socket.on('error', () => {});
@@ -100,13 +106,8 @@ describe('the local broker', () => {
   });
 
   it('takes no will for a command', async () => {
-    const { port, rig, url } = await localRig({ commands: true });
+    const { port, rig, client, topics } = await watchedRig();
     await using _rig = rig;
-    await waitFor(() => rig.runner.status().state === 'connected');
-    const topics: string[] = [];
-    const client = await mqtt.connectAsync(url, { reconnectPeriod: 0 });
-    client.on('message', (name) => void topics.push(name));
-    await client.subscribeAsync('#');
     const socket = connectTcp(port, ADDRESS);
     socket.on('error', () => {});
     socket.write(connectPacket('fieldpost/gateway-1/pump/command/write'));
