@@ -36,6 +36,8 @@ const LATE_MS = 600_000;
 /** How much slower than ever an answer may come that is taken for the request's own. */
 const USUAL_FACTOR = 2;
 const USUAL_MARGIN_MS = 20;
+/** How much quicker than its timeout a unit must be for its quickness to mean anything. */
+const QUICK_FACTOR = 4;
 /** Share of the slowest answer that is left after each answer, so that one stall is forgotten. */
 const USUAL_FADING = 0.99;
 /** Of one unit and function; with one more the oldest goes. */
@@ -91,7 +93,9 @@ export class LateAnswers {
       return;
     }
     const newest = { request, timeoutMs, sentMs, lostMs: endMs + timeoutMs, isShifted: true };
-    const isUsual = usualMs !== undefined && tookMs <= usualMs * USUAL_FACTOR + USUAL_MARGIN_MS;
+    // One that is slow at times says nothing by a quick answer.
+    const isQuick = usualMs !== undefined && usualMs * QUICK_FACTOR <= timeoutMs;
+    const isUsual = isQuick && tookMs <= usualMs * USUAL_FACTOR + USUAL_MARGIN_MS;
     if (isUsual && !this.#isLate(unitId, endMs)) {
       // Units answer in order: what was owed before this one is lost. What counted as lost already leaves no doubt.
       if (owed.some(({ lostMs }) => lostMs > sentMs)) this.#owed.set(key, [newest]);

@@ -69,6 +69,13 @@ describe('what a unit may be asked while answers are owed', () => {
     },
   );
 
+  it('doubts a quick answer of a unit that is slow at times', () => {
+    answered(LOW, -10_000, 700);
+    unanswered(LOW, 0);
+    answered(LOW, 1000, 30);
+    expect(readyMs(HIGH, 1030)).toBe(11_000);
+  });
+
   it('waits in a unit that was late, also with the same request, and for every answer that is owed', () => {
     unanswered(LOW, 0);
     late.heard({ unitId: UNIT, functionCode: 3 }, 1100);
