@@ -128,8 +128,7 @@ describe.each(['mqtt', 'mqtt-ws'] as const)('azure-iot-device over %s', (transpo
     await device.call('close');
     for (const body of ['first', 'second']) await backEnd.call('sendCommand', 'd1', { body });
     expect(await waiting()).toBe(2);
-    await device.call('open', deviceConnectionString('d1', KEY), transport);
-    await device.call('onCommands', 'complete');
+    await device.call('reopen');
     expect(await device.nextEvent('command')).toMatchObject({ body: 'first' });
     expect(await device.nextEvent('command')).toMatchObject({ body: 'second' });
     await expect.poll(waiting).toBe(0);

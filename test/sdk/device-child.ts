@@ -106,6 +106,8 @@ serveCalls({
     await made.open();
   },
   close: async () => void (await opened().close()),
+  /** The same client, with what listens on it: a message of a kept session may come before anything else is asked for. */
+  reopen: async () => void (await opened().open()),
   /** Gives up at the first failure, instead of the SDK's four minutes of attempts. */
   neverRetry: () => opened().setRetryPolicy({ shouldRetry: () => false, nextRetryTimeout: () => 0 }),
   setOptions: async (options: object) => void (await opened().setOptions(options)),
