@@ -1,6 +1,7 @@
 // The mark of an orderly shutdown: a small file beside the store with its tail and the sizes and checksums of its files,
 // so that the next open can tell "as we left it" from "damaged since" without reading the whole log.
 
+import { existsSync } from 'node:fs';
 import { open, readdir, readFile, stat, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { crc32 } from 'node:zlib';
@@ -14,6 +15,8 @@ const UNREAD = 0;
 
 interface CleanMark {
   readonly tail: number;
+  /** Absent from marks of earlier releases, and of the state store. */
+  readonly head?: number;
   readonly files: Readonly<Record<string, readonly [bytes: number, crc: number]>>;
 }
 
@@ -21,7 +24,14 @@ interface CleanMark {
 export type Shutdown =
   | { readonly kind: 'clean'; readonly tail: number }
   /** Orderly, but its files are not those that were left; `file` is one of them, a table if any is. */
-  | { readonly kind: 'changed'; readonly tail: number; readonly file: string; readonly table: boolean }
+  | {
+      readonly kind: 'changed';
+      readonly tail: number;
+      /** Everything below was done with. */
+      readonly head: number;
+      readonly file: string;
+      readonly table: boolean;
+    }
   | { readonly kind: 'unclean' };
 
 function markPath(directory: string): string {
@@ -66,8 +76,9 @@ async function checksum(path: string): Promise<number> {
   }
 }
 
-export async function writeCleanMark(directory: string, tail: number): Promise<void> {
-  const mark: CleanMark = { tail, files: await fingerprint(directory) };
+/** @param head the oldest that anybody still wants; everything below is done with. */
+export async function writeCleanMark(directory: string, tail: number, head = 0): Promise<void> {
+  const mark: CleanMark = { tail, head, files: await fingerprint(directory) };
   await writeFileAtomic(markPath(directory), JSON.stringify(mark));
 }
 
@@ -77,7 +88,8 @@ export async function readCleanMark(directory: string): Promise<Shutdown> {
   let files;
   try {
     mark = JSON.parse(await readFile(markPath(directory), 'utf8')) as CleanMark;
-    files = await fingerprint(directory);
+    // Removed as a whole: then all of its files are missing.
+    files = existsSync(directory) ? await fingerprint(directory) : {};
   } catch {
     return { kind: 'unclean' };
   }
@@ -86,7 +98,7 @@ export async function readCleanMark(directory: string): Promise<Shutdown> {
   );
   const file = changed.find(isTable) ?? changed[0];
   if (file === undefined) return { kind: 'clean', tail: mark.tail };
-  return { kind: 'changed', tail: mark.tail, file, table: isTable(file) };
+  return { kind: 'changed', tail: mark.tail, head: mark.head ?? 0, file, table: isTable(file) };
 }
 
 function differs(left: readonly [number, number] | undefined, found: readonly [number, number] | undefined): boolean {

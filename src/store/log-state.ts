@@ -172,6 +172,13 @@ export function keptHead(state: LogState): Pick<HeadChunk, 'first' | 'logBytes'>
   return kept;
 }
 
+/** The oldest that a queue still wants or a stream keeps. */
+export function wantedHead(state: LogState): number {
+  let head = headOffset(state);
+  for (const { oldest } of state.streams.values()) head = Math.min(head, oldest?.first ?? head);
+  return head;
+}
+
 /** Bytes of chunks that a queue wants or a stream keeps. */
 export function keptBytes(state: LogState): number {
   return state.logBytes - keptHead(state).logBytes;

@@ -67,7 +67,7 @@ export async function openOutbox(options: OutboxOpenOptions): Promise<Outbox> {
   wasOpen = true;
   for (let attempt = 1; ; attempt += 1) {
     const started = await start(options, opened, space, open);
-    if ('core' in started) return new LogOutbox(started.core, (tail) => writeCleanMark(directory, tail));
+    if ('core' in started) return new LogOutbox(started.core, (tail, head) => writeCleanMark(directory, tail, head));
     // LevelDB compacts from the moment it is open: what it comes across shows in the first write only.
     const { failure } = started;
     const damaged = await isDamage({ directory, isDiskFull: noRoom, thorough: attempt > 1 }, failure);

@@ -42,7 +42,7 @@ import { decodeIdentity, decodeRecord } from './chunk-decoder.ts';
 import type { CommitBatch } from './commit-batch.ts';
 import { metaKey } from './keys.ts';
 import type { LogCore } from './log-core.ts';
-import { headOffset, liveBytes } from './log-state.ts';
+import { headOffset, liveBytes, wantedHead } from './log-state.ts';
 import { Quarantine } from './quarantine.ts';
 import { QueueState } from './queue-state.ts';
 import { configureStreams, LogStream } from './stream.ts';
@@ -61,11 +61,11 @@ export class LogOutbox implements Outbox {
   readonly #streams = new Map<StreamName, LogStream>();
   /** The last append found no room. */
   #refuses = false;
-  readonly #markClean: (tail: number) => Promise<void>;
+  readonly #markClean: (tail: number, head: number) => Promise<void>;
   #closing: Promise<void> | undefined;
 
   /** `markClean` records an orderly shutdown once the store is closed. */
-  constructor(core: LogCore, markClean: (tail: number) => Promise<void>) {
+  constructor(core: LogCore, markClean: (tail: number, head: number) => Promise<void>) {
     this.#core = core;
     this.#quarantine = new Quarantine(core);
     this.#markClean = markClean;
@@ -307,7 +307,8 @@ export class LogOutbox implements Outbox {
   }
 
   close(): Promise<void> {
-    this.#closing ??= this.#core.close(() => this.#markClean(this.#core.state.tail));
+    const { state } = this.#core;
+    this.#closing ??= this.#core.close(() => this.#markClean(state.tail, wantedHead(state)));
     return this.#closing;
   }
 }

@@ -8,7 +8,7 @@ import { decodeChunk } from './chunk-decoder.ts';
 import type { Shutdown } from './clean-mark.ts';
 import { isEarlier, readEpoch, readFormat, writeIdentity } from './identity.ts';
 import { logFrom, metaKey, parseLogKey, RECORD } from './keys.ts';
-import { emptyState, headOffset, keptHead, type LogState } from './log-state.ts';
+import { emptyState, headOffset, keptHead, wantedHead, type LogState } from './log-state.ts';
 import { QueueState } from './queue-state.ts';
 import { replay, replayChunks, type Gap, type ReplayReport } from './replay.ts';
 import type { Reopening } from './reopening.ts';
@@ -83,12 +83,14 @@ async function read(options: RecoveryOptions, level: LevelHandle, shutdown: Shut
   for (const stream of streams ?? []) state.streams.set(stream.name, new StreamState(stream));
   let replayed = await replay(level, state);
   const lostQueues = replayed.checkpointsRead === 0 && (replayed.chunksRead > 0 || shutdown.kind !== 'unclean');
-  if (lostQueues) replayed = await beginAtOldest(options, level, state);
+  // Where not even a message is left, the mark knows best what was done with.
+  const oldest = replayed.chunksRead === 0 && shutdown.kind === 'changed' ? shutdown.head : 0;
+  if (lostQueues) replayed = await beginAtOldest(options, level, state, oldest);
   state.shelf = new ShelfClock(options.clock, replayed.lastShelf, options.maxAgeSecs);
   if (format === undefined || isEarlier(format)) await writeIdentity(level, state.epoch);
   for (const stream of state.streams.values()) stream.settleNumbers(state.tail);
   const gaps = [...replayed.gaps];
-  const head = Math.min(headOffset(state), keptHead(state).first);
+  const head = wantedHead(state);
   const verifyFrom = verifiedFrom(state, shutdown);
   if (verifyFrom !== undefined) gaps.push(...(await verify(level, verifyFrom, replayed.from)));
   const wanted = gaps.map(({ from, to }) => ({ from: Math.max(from, head), to })).filter(({ from, to }) => from < to);
@@ -105,10 +107,7 @@ async function read(options: RecoveryOptions, level: LevelHandle, shutdown: Shut
 function verifiedFrom(state: LogState, shutdown: Shutdown): number | undefined {
   if (shutdown.kind === 'clean' || (shutdown.kind === 'changed' && shutdown.table)) return undefined;
   const kept = keptHead(state);
-  for (const { first, logBytes } of [
-    { first: Math.min(headOffset(state), kept.first), logBytes: kept.logBytes },
-    state.head,
-  ]) {
+  for (const { first, logBytes } of [{ first: wantedHead(state), logBytes: kept.logBytes }, state.head]) {
     if (shutdown.kind === 'changed' || state.logBytes - logBytes <= VERIFY_BYTES) return first;
   }
   return undefined;
@@ -130,9 +129,14 @@ function gapSize(gaps: readonly Gap[]): number {
 }
 
 /** Without any checkpoint nobody knows what was delivered: better all of it again than some of it never. */
-async function beginAtOldest(options: RecoveryOptions, level: LevelHandle, state: LogState): Promise<ReplayReport> {
+async function beginAtOldest(
+  options: RecoveryOptions,
+  level: LevelHandle,
+  state: LogState,
+  oldest: number,
+): Promise<ReplayReport> {
   const cleared = unseal(await level.get(metaKey('cleared'))) as { to: number; logBytes: number } | undefined;
-  const first = cleared?.to ?? 0;
+  const first = cleared?.to ?? oldest;
   for (const definition of options.queues) {
     state.queues.set(definition.name, QueueState.create(state.nextQueueId, definition, first));
     state.nextQueueId += 1;
@@ -172,7 +176,8 @@ async function openSalvaged(
   options: RecoveryOptions,
   { swept, copiedTo, reason, shutdown }: Salvaged<Swept>,
 ): Promise<OpenedLog> {
-  const loaded = await load(options, { kind: 'changed', tail: 0, file: '', table: false });
+  const head = shutdown.kind === 'changed' ? shutdown.head : 0;
+  const loaded = await load(options, { kind: 'changed', tail: 0, head, file: '', table: false });
   const { level, state, replayed } = loaded;
   const gaps = [...loaded.gaps];
   const known = shutdown.kind === 'unclean' ? state.tail : Math.max(state.tail, shutdown.tail);

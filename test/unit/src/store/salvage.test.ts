@@ -1,6 +1,6 @@
-// What only the mark of the orderly shutdown knows, a loss at the end of the log, over a salvage that a crash cuts off.
+// What only the mark of the orderly shutdown knows: a loss at the end of the log, or of all of it.
 
-import { readdirSync, truncateSync } from 'node:fs';
+import { readdirSync, rmSync, truncateSync } from 'node:fs';
 import { cp } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
@@ -47,4 +47,28 @@ it('tells a loss at the end of the log also after a crash before any write of th
   expect(after.events).not.toContainEqual(expect.objectContaining({ kind: 'salvaged' }));
   expect(lost(after.events)).toBe(0);
   await after.outbox.close();
+});
+
+it('tells what is lost with the whole log, and nothing of what was delivered', async () => {
+  using directory = createTempDir('salvage');
+  const path = directory.file('data', 'log');
+  const { outbox: before } = await openTestOutbox(path);
+  for (let number = 1; number <= 10; number += 1) await before.append([entry(`${number}`)]);
+  const queue = before.queue('$upstream');
+  const taken = await queue.take('live', { maxMessages: 4, maxBytes: 1e6 });
+  await queue.settle(taken.map(({ offset }) => ({ offset, outcome: 'accepted' })));
+  await before.close();
+  rmSync(path, { recursive: true });
+
+  const { outbox, events } = await openTestOutbox(path);
+  expect(events).toContainEqual(
+    expect.objectContaining({ kind: 'salvaged', report: expect.objectContaining({ messagesLost: 6 }) as unknown }),
+  );
+  expect(lost(events)).toBe(6);
+  await outbox.append([entry('new')]);
+  expect(await held(outbox)).toContain('new');
+  await outbox.close();
+  const again = await openTestOutbox(path);
+  expect(lost(again.events)).toBe(0);
+  await again.outbox.close();
 });
