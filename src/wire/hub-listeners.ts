@@ -31,6 +31,7 @@ import type {
   ServerCertificate,
 } from './hub-doors.ts';
 import { createWebSockets, offeredProtocol, streamOf, webSocketPath } from './hub-web-sockets.ts';
+import { createSilentPeers, type SilentPeers } from './silent-peers.ts';
 
 /** From the first byte of TCP to the end of the handshake; Azure's own limit is not known. */
 const HANDSHAKE_MS = 30_000;
@@ -69,8 +70,7 @@ class ListeningDoors implements HubDoorsService {
   /** Protocols that are served once their first client has come. */
   readonly #expected = new Map<DoorProtocol, () => Promise<void>>();
   readonly #opened = new Set<HubDoorName>();
-  /** What cancels the wait for the next word of a peer; at most one for each of the sockets. */
-  readonly #silent = new Map<string, () => void>();
+  readonly #silent: SilentPeers;
   #onRequest: RequestListener | undefined;
 
   constructor(options: HubDoorsOptions) {
@@ -82,6 +82,7 @@ class ListeningDoors implements HubDoorsService {
       clock: options.clock,
     });
     this.#certificates = options.certificates;
+    this.#silent = createSilentPeers(options.clock, HANDSHAKE_MS);
     for (const name of TLS_DOORS) {
       if (options.areCertificatesProven !== true) this.#securedBy(name);
       this.#doors.set(
@@ -111,7 +112,7 @@ class ListeningDoors implements HubDoorsService {
       return createTlsServer(tls, (socket) => this.#handSocket(name === 'mqtts' ? 'mqtt' : 'amqp', socket));
     });
     server.on('secureConnection', (socket: TLSSocket) => {
-      this.#heardFrom(socket);
+      this.#silent.heardFrom(socket);
       if (name === 'https') this.#expectWord(name, socket);
     });
     server.on('tlsClientError', (error, socket) => {
@@ -131,39 +132,19 @@ class ListeningDoors implements HubDoorsService {
         connectionsCheckingInterval: 5000,
       },
       (request, response) => {
-        this.#heardFrom(request.socket);
+        this.#silent.heardFrom(request.socket);
         this.#whenServed('https', () => this.#handRequest(request, response));
       },
     );
     server.on('upgrade', (request, socket, head) => {
-      this.#heardFrom(request.socket);
+      this.#silent.heardFrom(request.socket);
       this.#upgrade(request, socket, head);
     });
     return server;
   }
 
-  /**
-   * Ends a peer that says nothing: Node waits for ever for the first byte, of the handshake and of the first request, on a
-   * socket that was accepted by another server.
-   */
-  #expectWord(name: HubDoorName, socket: Socket): void {
-    const key = peerKey(socket);
-    const cancel = this.#options.clock.after(HANDSHAKE_MS, () => {
-      this.#silent.delete(key);
-      this.#refused('silent', { door: name, remoteAddress: socket.remoteAddress });
-      socket.destroy();
-    });
-    this.#silent.set(key, cancel);
-    socket.once('close', () => {
-      if (this.#silent.get(key) === cancel) this.#silent.delete(key);
-      cancel();
-    });
-  }
-
-  #heardFrom(socket: Socket): void {
-    const key = peerKey(socket);
-    this.#silent.get(key)?.();
-    this.#silent.delete(key);
+  #expectWord(door: HubDoorName, socket: Socket): void {
+    this.#silent.expectWord(socket, () => this.#refused('silent', { door, remoteAddress: socket.remoteAddress }));
   }
 
   #door(name: HubDoorName, address: string, enter: (socket: Socket) => void): HubDoor {
@@ -300,11 +281,6 @@ class ListeningDoors implements HubDoorsService {
   #refused(reason: string, fields: Readonly<Record<string, unknown>>): void {
     this.#options.reportRefusal(reason, fields);
   }
-}
-
-/** The same for a socket and for TLS on it. */
-function peerKey({ remoteAddress, remotePort, localPort }: Socket): string {
-  return `${remoteAddress} ${remotePort} ${localPort}`;
 }
 
 function tlsOptions(certificates: readonly ServerCertificate[]): TlsOptions {
