@@ -17,7 +17,7 @@ import { isoTime } from '../core/time.ts';
 import type { LoadedConfig } from './config.ts';
 import { readConfigFile, writeConfigFile } from './config-file.ts';
 import { type ConfigChange, diffConfig } from './diff.ts';
-import { formatFault } from './fault.ts';
+import { formatFault, pathText, type LocatedFault } from './fault.ts';
 import { type Failure, type Generation, GenerationStore, textHash } from './generation-store.ts';
 import { configInvalidError, loadConfigText, type LoadOptions, type LoadResult } from './load.ts';
 import { ModuleCatalogue } from './schema.ts';
@@ -202,7 +202,7 @@ export class ConfigStore {
       throw new GatewayError('GW_USAGE', 'The time of a trial must be a number of seconds above 0.');
     }
     this.#refuseConflict(base, before.generation.number);
-    const result = this.check(text);
+    const result = this.#checkEdit(text, before);
     if (!result.ok) {
       const { configPath } = this.#options;
       const named = result.faults.map((fault) =>
@@ -253,9 +253,9 @@ export class ConfigStore {
     // A text that was taken back and could not be replaced in the file is not a wish to run it.
     const isSameText = textHash(text) === generation.sha256;
     if (!isSameText && this.#generations.takenBack(textHash(text)) !== undefined) return undefined;
-    const result = this.check(text);
+    const result = this.#checkEdit(text, before);
     if (isSameText && result.ok && before.loaded.partFaults.length > 0) {
-      // The secrets are there again: it is what ran before they were gone.
+      // As far as the secrets are there again, it is what ran before they were gone.
       return this.#change(before, { ...before, loaded: result.loaded, faults: [] });
     }
     if (isSameText && result.ok && !this.#meansOther(before, result.loaded)) {
@@ -265,8 +265,6 @@ export class ConfigStore {
     }
     if (!result.ok) {
       const faults = result.faults.map(formatFault);
-      // Still without its secrets: the file is what runs all the same.
-      if (isSameText && before.loaded.partFaults.length > 0) return { ...before, faults, changes: [] };
       if (!this.#isKnown(text)) {
         await this.#add(text, 'file', generation.number, 'failed', { cause: 'invalid', reason: faults.join('\n') });
       }
@@ -293,7 +291,8 @@ export class ConfigStore {
     }
     if (generation.base === 0) throw conflict(`Generation ${number} is the first; there is nothing to go back to.`);
     const text = await this.#generations.text(generation.base);
-    const result = await this.#checkGeneration(generation.base);
+    // Without a secret that is gone meanwhile its part does not run, but the rest of what was good does.
+    const result = await this.#checkGeneration(generation.base, true);
     if (!result.ok) throw configInvalidError(result.faults);
     const cause = generation.state === 'trial' ? 'unconfirmed' : 'reverted';
     await this.#generations.setState(number, 'failed', { cause, reason });
@@ -329,7 +328,7 @@ export class ConfigStore {
     this.#generations.setRunning(running.generation.number);
     for (const warning of running.loaded.warnings)
       this.#options.log.warn({ warning }, 'The configuration has a warning.');
-    for (const fault of running.loaded.partFaults)
+    for (const fault of running.loaded.partFaults.map(formatFault))
       this.#options.log.error({ fault }, 'A part does not run, because a secret of it cannot be read; the rest does.');
     return running;
   }
@@ -373,6 +372,15 @@ export class ConfigStore {
     );
   }
 
+  /** Secrets that what runs is without already are no fault of an edit; others are. */
+  #checkEdit(text: string, { loaded: { partFaults } }: RunningConfig): LoadResult {
+    const result = this.check(text);
+    if (result.ok || partFaults.length === 0) return result;
+    const kept = this.#check(text, this.#options.configPath, { keepsUnresolved: true });
+    const known = new Set(partFaults.map(faultText));
+    return kept.ok && kept.loaded.partFaults.every((fault) => known.has(faultText(fault))) ? kept : result;
+  }
+
   /** @throws GatewayError GW_NOT_FOUND, GW_CONFIG_IO. */
   async #checkGeneration(number: number, keepsUnresolved = false): Promise<LoadResult> {
     const text = await this.#generations.text(number);
@@ -399,6 +407,11 @@ export class ConfigStore {
     this.#last = result.catch(() => {});
     return result;
   }
+}
+
+/** The same wherever it stands. */
+function faultText({ path, message }: LocatedFault): string {
+  return `${pathText(path)}: ${message}`;
 }
 
 function conflict(message: string): GatewayError {

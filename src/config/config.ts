@@ -3,6 +3,7 @@
 import type { DeviceId } from '../core/device.ts';
 import type { QueueName, OutboxSettings } from '../core/outbox.ts';
 import type { MessageShape } from '../core/shape.ts';
+import type { LocatedFault } from './fault.ts';
 import type { HubConfig } from './hub-schema.ts';
 import type { SecretSet } from './secrets.ts';
 import type { ProfileTexts } from './profiles.ts';
@@ -78,7 +79,7 @@ export interface LoadedConfig {
   /** Sentences about what is allowed but not wise, as `file:line: path: message`. */
   readonly warnings: readonly string[];
   /** Faults of the parts that cannot run, because their secrets cannot be read; see `LoadOptions.keepsUnresolved`. */
-  readonly partFaults: readonly string[];
+  readonly partFaults: readonly LocatedFault[];
   readonly secrets: SecretSet;
   /** All fields by the file's names, defaults included, secrets in place; for comparing, never for showing. */
   readonly values: Readonly<Record<string, unknown>>;

@@ -115,7 +115,7 @@ export function loadConfigText(text: string, options: LoadOptions): LoadResult {
     ...idleEndpoints(config),
   ];
   const warnings = locate(unwise, document, options.file).map(formatFault);
-  const partFaults = sortFaults(unresolved.faults).map(formatFault);
+  const partFaults = sortFaults(unresolved.faults);
   const own = { ownProfiles: profiles.own, secrets: document.secrets, values: complete };
   return { ok: true, loaded: { config, text, warnings, partFaults, ...own, ...migrated } };
 }

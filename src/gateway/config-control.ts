@@ -54,6 +54,7 @@ export function createConfigControl(options: ConfigControlOptions): ConfigContro
       return change();
     });
     last = done.catch(() => {});
+    void last.then(armRecovery);
     return done;
   }
 
@@ -99,15 +100,14 @@ export function createConfigControl(options: ConfigControlOptions): ConfigContro
 
   /** A secret may come late: a mount, a credential. */
   function armRecovery(): void {
+    cancelRecovery();
     if (isStopping || store.current().loaded.partFaults.length === 0) return;
     cancelRecovery = clock.after(RECOVERY_MS, () => {
-      oneAtATime(recover)
-        .catch((error: unknown) => {
-          if (isStopping) return;
-          const { number } = store.current().generation;
-          telemetry.emit('config_not_applied', { generation: number, error: errorText(error) });
-        })
-        .finally(armRecovery);
+      oneAtATime(recover).catch((error: unknown) => {
+        if (isStopping) return;
+        const { number } = store.current().generation;
+        telemetry.emit('config_not_applied', { generation: number, error: errorText(error) });
+      });
     });
   }
 
@@ -186,7 +186,7 @@ function configView(store: ConfigStore, { configPath, clock }: ConfigControlOpti
     state: generation.state,
     path: configPath,
     degraded: faults.length + loaded.partFaults.length > 0,
-    faults: [...faults, ...loaded.partFaults],
+    faults: [...faults, ...loaded.partFaults.map(formatFault)],
     ...(trial === undefined ? {} : { trialEndsAt: isoTime(clock.wallMs() + trial.remainingMs) }),
   };
 }

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { modbus } from '../../../../modules/modbus/index.ts';
 import { ConfigStore, type ConfigStoreOptions } from '../../../../src/config/config-store.ts';
+import { formatFault } from '../../../../src/config/fault.ts';
 import { LIMITS } from '../../../../src/core/limits.ts';
 import { parseDeviceId } from '../../../../src/core/device.ts';
 import { fakeModules, HandClock, ListLogger } from './fake-modules.ts';
@@ -154,7 +155,7 @@ endpoints: { other: { type: broker, url: 'tls://y', max_bytes: 2097152 } }
     const store = await started({ env: without });
     const { generation, loaded, faults } = store.current();
     expect([generation.number, generation.state, faults]).toEqual([2, 'healthy', []]);
-    expect(loaded.partFaults).toEqual([
+    expect(loaded.partFaults.map(formatFault)).toEqual([
       expect.stringMatching(/fieldpost\.yaml:4: upstream\.password: !env KEY: the environment has no variable KEY/),
       expect.stringMatching(/fieldpost\.yaml:4: upstream\.url: !env URL/),
     ]);
@@ -165,8 +166,8 @@ endpoints: { other: { type: broker, url: 'tls://y', max_bytes: 2097152 } }
     expect(loaded.config.endpoints).toMatchObject([{ name: 'other', maxBytes: 2097152 }]);
     expect(loaded.config.endpoints[0]).not.toHaveProperty('fault');
     expect(log.lines.join('\n')).toContain('A part does not run, because a secret of it cannot be read');
-    // Told again when somebody asks, and what runs goes on.
-    expect((await store.reload())?.faults).toHaveLength(2);
+    // What runs goes on when somebody asks.
+    expect(await store.reload()).toMatchObject({ changes: [], faults: [], loaded: { partFaults: { length: 2 } } });
     expect(await store.recover()).toBeUndefined();
     Object.assign(without, env);
     const recovered = await store.recover();
@@ -185,7 +186,7 @@ endpoints: { other: { type: broker, url: 'tls://y', max_bytes: 2097152 } }
     await started({ env });
     await writeFile(configPath, BROKEN);
     const broken = await started();
-    expect(broken.current()).toMatchObject({ generation: { number: 1 }, loaded: { partFaults: [expect.any(String)] } });
+    expect(broken.current()).toMatchObject({ generation: { number: 1 }, loaded: { partFaults: [expect.anything()] } });
     expect(broken.current().faults[0]).toContain('gateway.idd');
     await writeFile(configPath, text);
     const without: Record<string, string> = {};
@@ -194,6 +195,37 @@ endpoints: { other: { type: broker, url: 'tls://y', max_bytes: 2097152 } }
     Object.assign(without, env);
     expect(await store.reload()).toMatchObject({ faults: [], generation: { number: 1 } });
     expect(store.current().loaded.partFaults).toEqual([]);
+  });
+
+  it('takes edits while a secret is missing that ran before, but none that need another one', async () => {
+    const env: Record<string, string> = { KEY: 'key' };
+    const text = (id: string, password: string): string =>
+      `gateway: { id: ${id} }\nupstream: { type: broker, url: 'tls://x', password: !env ${password} }\n`;
+    await writeFile(configPath, text('a', 'KEY'));
+    await started({ env });
+    const store = await started({ env: {} });
+    expect(store.current().loaded.partFaults).toHaveLength(1);
+    const { generation } = await store.propose(text('b', 'KEY'), { actor: 'ui', base: 1 });
+    await store.markHealthy(generation.number);
+    expect([idOf(store), store.current().loaded.partFaults]).toEqual(['b', [expect.anything()]]);
+    await writeFile(configPath, `# by hand\n\n${text('c', 'KEY')}`);
+    expect(await store.reload()).toMatchObject({ faults: [], generation: { number: 3 } });
+    await store.markHealthy(3);
+    expect(idOf(store)).toBe('c');
+    await expect(store.propose(text('d', 'OTHER'), { actor: 'ui', base: 3 })).rejects.toMatchObject({
+      details: { faults: [expect.stringContaining('!env OTHER')] },
+    });
+    expect((await started({ env: {} })).current().loaded.config.gatewayId).toBe('c');
+  });
+
+  it('takes a trial back although a secret of what ran before is gone', async () => {
+    const env: Record<string, string> = { KEY: 'key' };
+    await writeFile(configPath, `upstream: { type: broker, url: 'tls://x', password: !env KEY }\n`);
+    const store = await started({ env });
+    const { generation } = await store.propose(named('trial'), { actor: 'ui', base: 1, trialSecs: 60 });
+    delete env['KEY'];
+    const reverted = await store.revert(generation.number);
+    expect(reverted).toMatchObject({ generation: { number: 1 }, loaded: { partFaults: [expect.anything()] } });
   });
 
   it('does not start a text that never ran with its secrets, nor one with a secret outside of the parts', async () => {
