@@ -39,6 +39,7 @@ export const RUNTIME_FLAGS: readonly string[] = [
   '--max-semi-space-size=8',
   '--heap-growing-percent=100',
   '--no-incremental-marking-task',
+  '--no-allocation-site-pretenuring',
 ];
 export const RUNTIME_ENVIRONMENT = { MALLOC_ARENA_MAX: '1', MALLOC_TRIM_THRESHOLD_: '131072' } as const;
 
