@@ -37,5 +37,7 @@ export default defineConfig({
       },
     ],
     maxWorkers: 2,
+    // A bound for what never comes; one second is less than a busy machine may take.
+    expect: { poll: { timeout: 10_000 } },
   },
 });

@@ -8,10 +8,12 @@ import { appendNumbered, drain, numberOf, openTestOutbox } from '../support/outb
 const [directory = '', mode = '', ...numbers] = process.argv.slice(2);
 const settings = mode === 'serve' ? (JSON.parse(numbers[0] ?? '{}') as Record<string, never>) : {};
 
+let commits = 0;
 const outbox = await openTestOutbox(directory, {
   settings,
   onEvent: (event) => {
-    if (event.kind !== 'committed') report({ event });
+    if (event.kind === 'committed') commits += 1;
+    else report({ event });
   },
 });
 
@@ -37,9 +39,10 @@ if (mode === 'fill') {
 async function obey(command: { append?: number; bytes?: number; drain?: boolean; close?: boolean; stats?: boolean }) {
   if (command.append !== undefined) {
     const startedAtMs = performance.now();
+    const before = commits;
     try {
       await appendNumbered(outbox, 'a', command.append, 1, command.bytes ?? 1000);
-      report({ answer: command.append, ms: performance.now() - startedAtMs });
+      report({ answer: command.append, ms: performance.now() - startedAtMs, commits: commits - before });
     } catch (error) {
       report({ answer: command.append, code: isGatewayError(error) ? error.code : String(error) });
     }

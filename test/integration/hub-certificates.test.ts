@@ -12,7 +12,6 @@ import { createTempDir } from '../support/temp-dir.ts';
 import { waitFor } from '../support/wait.ts';
 
 const ADDRESS = '127.0.115.1';
-const CUT_MS = 1500;
 const KEY = Buffer.alloc(32, 9).toString('base64');
 
 it('an authority of devices and own certificates of the hub are followed live', async () => {
@@ -79,10 +78,9 @@ it('an authority of devices and own certificates of the hub are followed live', 
     expect(device.events.filter(({ event }) => event === 'disconnect')).toEqual([]);
   }
 
-  const removedMs = performance.now();
   configure(own);
-  await Promise.all([overMqtt, overAmqp].map((device) => device.nextEvent('disconnect', () => true, CUT_MS)));
-  expect(performance.now() - removedMs).toBeLessThan(CUT_MS);
+  // Nothing else would end them for as long as the certificates are valid.
+  await Promise.all([overMqtt, overAmqp].map((device) => device.nextEvent('disconnect')));
   await byKey.call('send', { body: 'not concerned' });
   expect(byKey.events.filter(({ event }) => event === 'disconnect')).toEqual([]);
   directory.remove();

@@ -157,7 +157,7 @@ describe('a fault over AMQP', () => {
     await device.call('open', deviceConnectionString('refused', KEY), 'amqp');
     await device.call('neverRetry');
     await device.call('send', { body: 'before' });
-    const properties = faultProperties(type, { AzIoTHub_FaultOperationDurationInSecs: '2' });
+    const properties = faultProperties(type, { AzIoTHub_FaultOperationDurationInSecs: '5' });
     const refused = async (): Promise<string> =>
       device.call('send', { body: 'x' }).then(
         () => 'taken',
@@ -165,7 +165,7 @@ describe('a fault over AMQP', () => {
       );
     await expect(device.call('send', { body: '', properties })).rejects.toMatchObject({ name });
     expect(await refused()).toBe(name);
-    await waitFor(async () => (await refused()) === 'taken', { timeoutMs: 5000, everyMs: 200 });
+    await waitFor(async () => (await refused()) === 'taken', { everyMs: 200, timeoutMs: 20_000 });
     expect(device.events.map(({ event }) => event)).toEqual(['connect']);
   });
 });

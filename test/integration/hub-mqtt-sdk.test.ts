@@ -150,10 +150,9 @@ describe.each(['mqtt', 'mqtt-ws'] as const)('azure-iot-device over %s', (transpo
     await using third = startDevice({ hub: daemon });
     await third.call('open', deviceConnectionString('d3', KEY), transport);
     await third.call('neverRetry');
-    const startedMs = performance.now();
     await registry('update', { deviceId: 'd3', status: 'disabled' });
+    // Its token would have let it stay for an hour.
     await third.nextEvent('disconnect');
-    expect(performance.now() - startedMs).toBeLessThan(1500);
   });
 
   it('renews its token on a new connection, and the hub ends the one whose token is over', async () => {

@@ -171,12 +171,14 @@ describe('a scan over TCP', () => {
     const port = await freePort(HOST);
     await servePymodbus('tcp', HOST, String(port));
     const stop = new AbortController();
-    const scanning = scan({ host: HOST, port, unit_ids: '100-247', timeout_ms: 5000 }, { signal: stop.signal });
+    const timeoutMs = 10_000;
+    const scanning = scan({ host: HOST, port, unit_ids: '100-247', timeout_ms: timeoutMs }, { signal: stop.signal });
     scanning.catch(() => {});
     stop.abort();
     const sinceMs = performance.now();
     await expect(scanning).rejects.toMatchObject({ code: 'GW_ABORTED' });
-    expect(performance.now() - sinceMs).toBeLessThan(1000);
+    // Before even the first of them could have been given up.
+    expect(performance.now() - sinceMs).toBeLessThan(timeoutMs);
   });
 });
 

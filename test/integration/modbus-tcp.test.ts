@@ -87,12 +87,14 @@ describe('a peer that floods', () => {
 });
 
 describe('polls', () => {
-  it('reads at once and then every period', async () => {
-    const startMs = performance.now();
-    start(meter());
+  it('reads at once, however long the period is', async () => {
+    start(meter({ poll_interval_ms: 3_600_000 }));
     await waitFor(() => recording.value('meter', 'voltage') === 7);
-    expect(performance.now() - startMs).toBeLessThan(500);
     expect(recording.state('meter')).toBe('good');
+  });
+
+  it('reads every period', async () => {
+    start(meter());
     await waitFor(() => recording.polls.length >= 10);
     expect(recording.exchanges.every(({ outcome }) => outcome === 'ok')).toBe(true);
     expect(recording.polls.every(({ latenessMs }) => latenessMs >= 0)).toBe(true);
@@ -102,10 +104,14 @@ describe('polls', () => {
     start(
       meter({ points: { slow: { register: 'holding:1', poll_interval_ms: 400 }, fast: { register: 'holding:2' } } }),
     );
-    await waitFor(() => recording.batches.filter(({ readings }) => readings[0]?.point === 'fast').length >= 12);
-    const slow = recording.batches.filter(({ readings }) => readings[0]?.point === 'slow').length;
-    expect(slow).toBeGreaterThanOrEqual(1);
-    expect(slow).toBeLessThanOrEqual(4);
+    const messages = (point: string) => recording.batches.filter(({ readings }) => readings[0]?.point === point).length;
+    await waitFor(() => messages('fast') >= 12 && messages('slow') >= 2);
+    // Those that a busy machine missed too.
+    const periods = (lengthMs: number): number =>
+      recording.polls
+        .filter(({ periodMs }) => periodMs === lengthMs)
+        .reduce((sum, { missedPolls }) => sum + 1 + missedPolls, 0);
+    expect(periods(400)).toBeLessThanOrEqual(periods(50) / 8 + 2);
     expect(recording.batches.every(({ readings }) => readings.length === 1)).toBe(true);
   });
 
@@ -230,7 +236,6 @@ describe('a device that fails', () => {
     await waitFor(() => recording.batches.length === 2);
     const secondMs = recording.batches[1]?.time.monotonicMs ?? 0;
     expect(secondMs - firstMs).toBeGreaterThanOrEqual(1000);
-    expect(secondMs - firstMs).toBeLessThan(1500);
     expect(recording.states.filter(({ state }) => state === 'offline')).toHaveLength(1);
   });
 
@@ -240,7 +245,7 @@ describe('a device that fails', () => {
     start(meter({ poll_interval_ms: 3_600_000, circuit_breaker: breaker }));
     await waitFor(() => recording.state('meter') === 'offline');
     server.answer = addresses;
-    await waitFor(() => recording.state('meter') === 'good', { timeoutMs: 2000 });
+    await waitFor(() => recording.state('meter') === 'good');
     // Back in its long period.
     const before = server.requests.length;
     const startMs = performance.now();
@@ -254,14 +259,13 @@ describe('a device that fails', () => {
     const dead = { unit_id: 9, poll_interval_ms: 50, points: POINT, circuit_breaker: { probe_interval_min_ms: 400 } };
     start({ healthy, dead }, { timeout_ms: 100, retries: 1 });
     await waitFor(() => recording.state('dead') === 'offline' && recording.state('healthy') === 'good');
-    const before = recording.polls.length;
-    const startMs = performance.now();
-    await waitFor(() => performance.now() - startMs > 1500);
-    const polls = recording.polls.slice(before).filter(({ deviceId }) => deviceId === 'healthy');
-    // 30 periods; each probe of the dead one, at most four in that time, takes 100 ms, that is two periods.
-    expect(polls.length).toBeGreaterThanOrEqual(20);
-    const probes = server.requests.filter(({ unitId, atMs }) => unitId === 9 && atMs > startMs).length;
-    expect(probes).toBeLessThanOrEqual(4);
+    const polls = (): number => recording.polls.filter(({ deviceId }) => deviceId === 'healthy').length;
+    const probes = (): number => server.requests.filter(({ unitId }) => unitId === 9).length;
+    const [pollsBefore, probesBefore] = [polls(), probes()];
+    await waitFor(() => probes() >= probesBefore + 3);
+    // Two seconds at least go by between the first and the third, that is more than thirty polls; if it were polled like any
+    // other there would be ten at most.
+    expect(polls() - pollsBefore).toBeGreaterThanOrEqual(16);
     server.answer = addresses;
     await waitFor(() => recording.state('dead') === 'good');
   });
@@ -333,15 +337,13 @@ describe('connections', () => {
   });
 
   it('comes back at once when the server was restarted', async () => {
-    start(meter());
+    start(meter({ poll_interval_ms: 3_600_000 }));
     await waitFor(() => recording.quality('meter', 'voltage') === 'good');
     const { port } = server;
     await server.close();
     await waitFor(() => recording.quality('meter', 'voltage') === 'bad:disconnected');
     server = await serve(HOST, port);
-    const backMs = performance.now();
     await waitFor(() => recording.quality('meter', 'voltage') === 'good');
-    expect(performance.now() - backMs).toBeLessThan(3000);
   });
 
   it('says at once that the server is gone, however far the next poll is', async () => {
@@ -349,10 +351,10 @@ describe('connections', () => {
     await waitFor(() => recording.state('meter') === 'good');
     const { port } = server;
     await server.close();
-    await waitFor(() => recording.quality('meter', 'voltage') === 'bad:disconnected', { timeoutMs: 3000 });
+    await waitFor(() => recording.quality('meter', 'voltage') === 'bad:disconnected');
     expect(recording.state('meter')).toBe('offline');
     server = await serve(HOST, port);
-    await waitFor(() => recording.state('meter') === 'good', { timeoutMs: 5000 });
+    await waitFor(() => recording.state('meter') === 'good');
   });
 
   it('does not lose a poll to a connection that ends between two', async () => {
@@ -439,11 +441,13 @@ describe('connections', () => {
 
   it('gives a sign of life while it waits as long as it may', async () => {
     server.answer = () => undefined;
-    const running = start(meter(), { timeout_ms: 700, retries: 0 });
+    const running = start(meter(), { timeout_ms: 20_000, retries: 0 });
     await waitFor(() => server.requests.length === 1);
-    const sentMs = performance.now();
-    await waitFor(() => performance.now() - sentMs > 400);
-    expect(new SystemClock().monotonicMs() - (running.lastProgressMs?.() ?? 0)).toBeLessThan(200);
+    const sentMs = new SystemClock().monotonicMs();
+    // More than one sign, while the one request waits.
+    await waitFor(() => (running.lastProgressMs?.() ?? 0) > sentMs + 400);
+    expect(server.requests).toHaveLength(1);
+    expect(recording.exchanges).toEqual([]);
   });
 
   it('gives devices with hosts of their own connections of their own', async () => {
@@ -637,12 +641,12 @@ describe('writes', () => {
     start(writable({ register: 'holding:3' }));
     await waitFor(() => recording.state('meter') === 'offline');
     await waitFor(() => recording.exchanges.length >= 3);
-    const startMs = performance.now();
     const failure = await adapter
       ?.write?.({ deviceId: 'meter' as never, point: 'point', value: 1 }, NEVER)
       .catch((error: unknown) => error);
     expect(isGatewayError(failure, 'GW_DEVICE_OFFLINE')).toBe(true);
-    expect(performance.now() - startMs).toBeLessThan(200);
+    // It was not even asked.
+    expect(server.requests.filter(({ functionCode }) => functionCode === 6)).toEqual([]);
   });
 
   it('is ended by its signal while it waits', async () => {

@@ -155,16 +155,16 @@ describe.each(KINDS)('a damaged %s store', (kind) => {
       const history: History = { kind, root, end, random };
       const rehearsal = directory.directory(name, 'rehearsal', 'data');
       cpSync(root, rehearsal, { recursive: true });
-      const openMs = await life({ ...history, root: rehearsal, end: 'kill' }, 20_000);
-      expect(openMs).toBeDefined();
+      let openMs = (await life({ ...history, root: rehearsal, end: 'kill' }, 20_000)) ?? 20_000;
       let interrupted = 0;
-      for (let lives = 0; lives < KILLS; lives += 1) {
-        const ended = await life(history, random() * (openMs ?? 0));
+      for (let lives = 0; lives < KILLS || interrupted === 0; lives += 1) {
+        const ended = await life(history, random() * openMs);
         if (ended === undefined) interrupted += 1;
+        // The machine was busier at the rehearsal.
+        else openMs = Math.min(openMs, ended);
         const now = bytesBelow(root);
         for (const [hash, file] of found) expect(now.has(hash), `${file} after ${lives + 1} lives`).toBe(true);
       }
-      expect(interrupted).toBeGreaterThan(0);
       expect(await content(kind, join(root, kind))).toEqual(expected);
       const kept = readdirSync(root).filter((each) => each.includes('.damaged-'));
       expect(kept.length).toBeGreaterThan(0);

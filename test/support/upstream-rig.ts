@@ -90,6 +90,26 @@ export const hastyClock: Clock = {
   after: (ms, callback) => clock.after(ms, callback),
 };
 
+/** The system's clock, which keeps how long each wait was to be. */
+export function clockOfWaits(): { readonly clock: Clock; readonly waitsMs: readonly number[] } {
+  const waitsMs: number[] = [];
+  const sleep = (ms: number, signal?: AbortSignal): Promise<void> => {
+    waitsMs.push(ms);
+    return clock.sleep(ms, signal);
+  };
+  return { clock: { ...hastyClock, sleep }, waitsMs };
+}
+
+/** The system's clock, on which no wait ends before `go` is called: shows whether anything waits at all. */
+export function heldClock(): { readonly clock: Clock; readonly go: () => void } {
+  const gone = Promise.withResolvers<void>();
+  const sleep = async (ms: number, signal?: AbortSignal): Promise<void> => {
+    await Promise.race([gone.promise, clock.sleep(3_600_000, signal)]);
+    await hastyClock.sleep(ms, signal);
+  };
+  return { clock: { ...hastyClock, sleep }, go: () => gone.resolve() };
+}
+
 export function startRig(
   endpoint: Endpoint,
   order: 'live_first' | 'strict' = 'live_first',
