@@ -81,10 +81,13 @@ export class BrokerStore {
     try {
       const kept = JSON.parse(Buffer.from(value).toString()) as {
         username?: string;
-        subscriptions: Record<string, 0 | 1>;
+        subscriptions: Record<string, 0 | 1 | 2>;
       };
       const session = this.#newSession(clientId, kept.username);
-      for (const [topic, qos] of Object.entries(kept.subscriptions)) this.#subscribe(clientId, session, { topic, qos });
+      for (const [topic, qos] of Object.entries(kept.subscriptions)) {
+        // Earlier releases kept QoS 2, and delivered QoS 1.
+        this.#subscribe(clientId, session, { topic, qos: qos === 0 ? 0 : 1 });
+      }
     } catch {
       this.#refused('unreadable_state', { clientId });
     }
@@ -224,8 +227,14 @@ export class BrokerStore {
     if (changes.length > 0) await this.#state.write(changes);
   }
 
+  /** As they are to be sent to a subscriber that is back. */
   queueOf(clientId: string): readonly KeptPacket[] {
-    return [...(this.#sessions.get(clientId)?.queue.values() ?? [])].map(({ packet }) => packet);
+    return [...(this.#sessions.get(clientId)?.queue.values() ?? [])].map(({ packet }) => ({
+      ...packet,
+      // It was subscribed before they came (MQTT 3.1.1, 3.3.1-9); one with an identifier was sent before (3.3.1-1).
+      retain: false,
+      dup: packet.messageId !== undefined,
+    }));
   }
 
   /** Notes under which packet identifier a message was sent; false when the message does not wait. */

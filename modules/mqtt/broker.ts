@@ -1,7 +1,7 @@
 // The broker for leaf devices: who may connect, publish and subscribe, and what is stored before it is acknowledged.
 
 import type { EventEmitter } from 'node:events';
-import type { AuthenticateError, Client, PublishPacket, Subscription } from 'aedes';
+import type { AedesPublishPacket, AuthenticateError, Client, PublishPacket, Subscription } from 'aedes';
 import {
   abortable,
   coalesceWrites,
@@ -23,7 +23,7 @@ import type { MqttConfig } from './config.ts';
 import { ClientInput } from './client-input.ts';
 import type { Devices } from './devices.ts';
 import type { Publish } from './dialect.ts';
-import { FieldAedes, hasEnded, heard, isAtWork, isVersionError, willOf } from './field-aedes.ts';
+import { askAtMostQos1, FieldAedes, hasEnded, heard, isAtWork, isVersionError, willOf } from './field-aedes.ts';
 import { guardOutput } from './guarded-output.ts';
 import { IncomingPackets } from './incoming-packets.ts';
 import { refusalReason, type Intake } from './intake.ts';
@@ -32,6 +32,7 @@ import { createPersistence } from './persistence.ts';
 import { PublishLane } from './publish-lane.ts';
 import { TokenBucket } from './rate-limit.ts';
 import { Refusal } from './refusal.ts';
+import { Subscriptions } from './subscriptions.ts';
 
 /** From the TCP connection to CONNECT. */
 const CONNECT_MS = 10_000;
@@ -68,6 +69,7 @@ interface Connection {
   readonly remoteAddress: string;
   /** Of PUBACK and PUBREC, as far as the library gives them. */
   readonly answers: AnswerOrder;
+  readonly subscriptions: Subscriptions;
   principal: Principal | undefined;
   lane: PublishLane | undefined;
 }
@@ -93,11 +95,7 @@ export class Broker {
     this.#store = new BrokerStore(options.state, (reason, fields) => context.reportRefusal(reason, fields));
     const aedes = new FieldAedes(
       {
-        persistence: createPersistence(
-          this.#store,
-          this.#incoming,
-          (clientId) => this.#principalOf(this.#clients.get(clientId))?.username,
-        ),
+        persistence: createPersistence(this.#store, this.#incoming, ({ conn }) => this.#connections.get(conn)),
         connectTimeout: CONNECT_MS,
         maxClientsIdLength: CLIENT_ID_MAX_BYTES,
         maxTopicLevels: TOPIC_MAX_LEVELS,
@@ -118,6 +116,7 @@ export class Broker {
         },
         authorizePublish: (client, packet, done) => this.#takePublish(client, packet, done),
         authorizeSubscribe: (client, subscription, done) => done(null, this.#grant(client, subscription)),
+        authorizeForward: (client, packet) => this.#limitRetained(client, packet),
       },
       {
         kept: (topic) => this.#store.subscribersOf(topic).length > 0,
@@ -127,6 +126,7 @@ export class Broker {
     this.#aedes = aedes;
     aedes.on('client', (client) => this.#clients.set(client.id, client));
     aedes.on('clientDisconnect', (client) => this.#gone(client));
+    aedes.on('unsubscribe', (filters, client) => this.#connections.get(client.conn)?.subscriptions.remove(filters));
     const onError = (client: Client, error: Error): void => this.#tellError(client, error);
     aedes.on('clientError', onError);
     aedes.on('connectionError', onError);
@@ -214,8 +214,13 @@ export class Broker {
       destroy();
       return;
     }
-    const answers = new AnswerOrder();
-    const connection: Connection = { remoteAddress, answers, principal: undefined, lane: undefined };
+    const connection: Connection = {
+      remoteAddress,
+      answers: new AnswerOrder(),
+      subscriptions: new Subscriptions(),
+      principal: undefined,
+      lane: undefined,
+    };
     this.#connections.set(stream, connection);
     const lane = new PublishLane({
       isQuiet: this.#quietTopics(),
@@ -250,6 +255,7 @@ export class Broker {
     coalesceWrites(stream);
     const client = this.#aedes.handle(stream);
     refuseBadStrings(client, () => new Refusal('bad_string'));
+    askAtMostQos1(client);
     input.start(() => isAtWork(client));
   }
 
@@ -414,20 +420,19 @@ export class Broker {
   }
 
   #grant(client: Client, subscription: Subscription): Subscription | null {
-    const refused = this.#subscribeFault(client, subscription);
-    if (refused === undefined) return { ...subscription, qos: subscription.qos === 0 ? 0 : 1 };
+    const connection = this.#connections.get(client.conn);
+    if (connection === undefined) return null;
+    const refused = connection.subscriptions.add(subscription.topic, subscription.qos === 0 ? 0 : 1);
+    if (refused === undefined) return subscription;
     this.#refuse(refused, { client: client.id, topic: subscription.topic });
     // SUBACK 0x80 (MQTT 3.1.1, 3.9.3).
     return null;
   }
 
-  #subscribeFault(client: Client, { topic }: Subscription): string | undefined {
-    if (topic.startsWith('$')) return 'reserved_topic';
-    const { subscriptions } = client as Client & { readonly subscriptions: Readonly<Record<string, unknown>> };
-    if (subscriptions[topic] !== undefined) return undefined;
-    return Object.keys(subscriptions).length >= LIMITS.mqtt_subscriptions_per_client
-      ? 'too_many_subscriptions'
-      : undefined;
+  /** The library sends what is retained with the QoS that it was published with, unless the filter is the topic itself. */
+  #limitRetained(client: Client, packet: AedesPublishPacket): AedesPublishPacket {
+    if (!packet.retain || packet.qos === 0) return packet;
+    return { ...packet, qos: this.#connections.get(client.conn)?.subscriptions.qosOf(packet.topic) ?? 0 };
   }
 
   /** Their clients were connected when the last run ended without a stop; a server that closes publishes the wills. */

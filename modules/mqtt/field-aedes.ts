@@ -1,5 +1,6 @@
-// The broker library with two changes. Messages are stored, kept for absent subscribers and passed on before their
-// acknowledgement, where the library acknowledges first; and what nobody subscribes to takes no way through the library.
+// The broker library with three changes. Messages are stored, kept for absent subscribers and passed on before their
+// acknowledgement, where the library acknowledges first; what nobody subscribes to takes no way through the library; and
+// subscribers, retained messages and what is kept know QoS 1 at most.
 
 import { Aedes, type AedesOptions, type AedesPublishPacket, type Client, type PublishPacket } from 'aedes';
 import { FilterTrie } from './filter-trie.ts';
@@ -44,14 +45,20 @@ export class FieldAedes extends Aedes {
   /** Passes a client's message on, ahead of its acknowledgement. */
   publishFirst(packet: PublishPacket, client: Client | null, done: Done): void {
     this.#published.add(packet);
-    (super.publish as unknown as LibraryPublish).call(this, packet, client, done);
+    this.#pass(packet, client, done);
   }
 
   override publish(packet: PublishPacket, ...rest: unknown[]): void {
     const done = rest.at(-1) as Done;
     const client = rest.length > 1 ? (rest[0] as Client | null) : null;
     if (this.#published.has(packet) || !this.concerns(packet)) done(null);
-    else (super.publish as unknown as LibraryPublish).call(this, packet, client, done);
+    else this.#pass(packet, client, done);
+  }
+
+  #pass(packet: PublishPacket, client: Client | null, done: Done): void {
+    // The library compares with what a subscriber was granted only where its filter is the topic itself.
+    const passed: PublishPacket = packet.qos === 2 ? { ...packet, qos: 1 } : packet;
+    (super.publish as unknown as LibraryPublish).call(this, passed, client, done);
   }
 
   override subscribe(topic: string, deliver: Deliver, callback: () => void): void {
@@ -65,10 +72,27 @@ export class FieldAedes extends Aedes {
   }
 }
 
+/**
+ * From now on a SUBSCRIBE with QoS 2 is one with QoS 1, so that SUBACK and the session say what is delivered (MQTT 3.1.1,
+ * 3.8.4-5): for both the library takes the QoS that the packet asks for, whatever `authorizeSubscribe` grants.
+ */
+export function askAtMostQos1(client: Client): void {
+  (client as Client & ClientState)._parser.prependListener('packet', ({ cmd, subscriptions }) => {
+    if (cmd !== 'subscribe') return;
+    for (const subscription of subscriptions ?? []) subscription.qos = Math.min(subscription.qos, 1);
+  });
+}
+
 /** What the library keeps of a client and gives no other access to (aedes 1.2, lib/client.js). */
 interface ClientState {
   readonly _keepaliveTimer: NodeJS.Timeout | null;
   readonly _parsingBatch: number;
+  readonly _parser: {
+    prependListener(
+      event: 'packet',
+      listener: (packet: { readonly cmd: string; readonly subscriptions?: { qos: number }[] }) => void,
+    ): void;
+  };
   /** Of the CONNECT that is being looked at. */
   readonly _will?: { readonly topic: string } | null;
 }

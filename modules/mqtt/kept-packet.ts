@@ -38,7 +38,8 @@ export function decodePacket(bytes: Uint8Array): KeptPacket | undefined {
       cmd: 'publish',
       dup: false,
       topic: facts.topic,
-      qos: facts.qos,
+      // Earlier releases kept QoS 2, which no subscriber is sent.
+      qos: facts.qos === 0 ? 0 : 1,
       retain: facts.retain === true,
       payload,
     };

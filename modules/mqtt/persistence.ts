@@ -10,8 +10,17 @@ interface ClientRef {
   readonly id: string;
 }
 
-/** The username of a client, which owns its session. */
-export type UsernameOf = (clientId: string) => string | undefined;
+interface ConnectedClient extends ClientRef {
+  readonly conn: object;
+}
+
+/** Of a client that is connected. */
+export interface ConnectionFacts {
+  /** The user is the owner of the session. */
+  readonly principal: { readonly username: string | undefined } | undefined;
+  /** Those granted. */
+  readonly subscriptions: { has(filter: string): boolean };
+}
 
 /** The methods that `aedes` 1.2 calls (its `persistence` option). */
 export interface Persistence {
@@ -19,7 +28,11 @@ export interface Persistence {
   readonly [method: string]: unknown;
 }
 
-export function createPersistence(store: BrokerStore, incoming: IncomingPackets, usernameOf: UsernameOf): Persistence {
+export function createPersistence(
+  store: BrokerStore,
+  incoming: IncomingPackets,
+  connectionOf: (client: ConnectedClient) => ConnectionFacts | undefined,
+): Persistence {
   return {
     // The broker wants an async function here.
     setup: async () => {
@@ -29,8 +42,12 @@ export function createPersistence(store: BrokerStore, incoming: IncomingPackets,
     createRetainedStreamCombi: (filters: readonly string[]) => Readable.from(store.retainedFor(filters)),
     createRetainedStream: (filter: string) => Readable.from(store.retainedFor([filter])),
 
-    addSubscriptions: (client: ClientRef, subscriptions: readonly KeptSubscription[]) =>
-      store.addSubscriptions(client.id, usernameOf(client.id), subscriptions),
+    // Called for each one granted, with all that the SUBSCRIBE asks for: the refused ones and those not yet judged too.
+    addSubscriptions: (client: ConnectedClient, asked: readonly KeptSubscription[]) => {
+      const { principal, subscriptions } = connectionOf(client) ?? {};
+      const granted = asked.filter(({ topic }) => subscriptions?.has(topic) === true);
+      return store.addSubscriptions(client.id, principal?.username, granted);
+    },
     removeSubscriptions: (client: ClientRef, topics: readonly string[]) => store.removeSubscriptions(client.id, topics),
     subscriptionsByClient: (client: ClientRef) => Promise.resolve(store.subscriptionsOf(client.id)),
     subscriptionsByTopic: (topic: string) => Promise.resolve(store.subscribersOf(topic)),
