@@ -8,6 +8,10 @@ export interface Scaling {
 }
 
 const DECIMALS_MAX = 15;
+/** Significant digits of a raw value: as few as will do, because division leaves noise behind them. */
+const RAW_DIGITS = [13, 14, 15] as const;
+/** How far, in parts of a value, calculating in doubles may leave it beside the decimals meant. */
+const NOISE = 2 ** -50;
 
 /** The value of a raw one. */
 export function scaled(raw: number, { scale, offset, decimals }: Scaling): number {
@@ -16,10 +20,15 @@ export function scaled(raw: number, { scale, offset, decimals }: Scaling): numbe
   return round(raw * (scale ?? 1) + (offset ?? 0), decimals ?? exact);
 }
 
-/** The raw value; the inverse of `scaled`. */
+/** The raw value; the inverse of `scaled`. Where no decimal is (a third), the nearest double. */
 export function unscaled(value: number, { scale, offset }: Scaling): number {
   if (scale === undefined && offset === undefined) return value;
-  return Number(((value - (offset ?? 0)) / (scale ?? 1)).toPrecision(DECIMALS_MAX - 2));
+  const raw = (value - (offset ?? 0)) / (scale ?? 1);
+  for (const digits of RAW_DIGITS) {
+    const decimal = Number(raw.toPrecision(digits));
+    if (Math.abs(scaled(decimal, { scale, offset }) - value) <= Math.abs(value) * NOISE) return decimal;
+  }
+  return raw;
 }
 
 function round(value: number, decimals: number): number {
