@@ -126,12 +126,10 @@ function checkPoint(
   const { report } = context;
   const path = ['points', name];
   const { write } = point;
+  if (isCrossed(point)) report([...path, 'min'], `must not be above max (${point.max}).`);
   if (write === undefined) {
     if (!found.has(name))
       report(path, `decoding gives no point of this name; there are ${[...found].join(', ') || 'none'}.`);
-    if (isCrossed(point)) {
-      report([...path, 'min'], `must not be above max (${point.max}).`);
-    }
     return;
   }
   if (isCrossed(write)) {
@@ -140,6 +138,10 @@ function checkPoint(
   const template = checkTemplate(write.template, [...path, 'write', 'template'], { ...context, needsValue: undefined });
   if (template?.hasValue === false && write.values === undefined && found.has(name)) {
     report([...path, 'write', 'template'], 'has no {value}.');
+  }
+  for (const [choice, text] of Object.entries(write.values ?? {})) {
+    const bytes = template?.render({ value: text });
+    if (typeof bytes === 'string') report([...path, 'write', 'values', choice], `cannot be written: ${bytes}`);
   }
   for (const field of ['response', 'refusal'] as const) checkPattern(write[field], [...path, 'write', field], report);
   if (write.refusal !== undefined && write.response === undefined) {

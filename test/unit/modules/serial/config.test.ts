@@ -26,6 +26,18 @@ describe('the check', () => {
       { decode: DECODE, points: { v: { write: { template: '{value}', min: 2, max: 1 } } } },
     ],
     [
+      'devices.d.points.v.min: must not be above max (1)',
+      { decode: DECODE, points: { v: { min: 10, max: 1, write: { template: '{value}' } } } },
+    ],
+    [
+      'devices.d.points.v.write.values.true: cannot be written: only printable ASCII',
+      { decode: DECODE, points: { v: { write: { template: 'A{value}', values: { true: 'a\rB=1', false: 'b' } } } } },
+    ],
+    [
+      'devices.d.points.v.write.values.on: cannot be written: RUN does not fit',
+      { decode: DECODE, points: { v: { write: { template: '{value:d}', values: { on: 'RUN' } } } } },
+    ],
+    [
       'devices.d.decode: gives the point "v"',
       {
         requests: [
