@@ -59,7 +59,7 @@ export class PointWriter {
     if (point === undefined) throw new GatewayError('GW_NOT_FOUND', `Device "${deviceId}" has no point "${name}".`);
     const { write } = point;
     if (write === undefined) throw notWritable(deviceId, name);
-    const bytes = this.#encode(point, write, value);
+    const { bytes, filledWidth } = this.#encode(point, write, value);
     const offline = offlineReason();
     if (offline !== undefined) throw new GatewayError('GW_DEVICE_OFFLINE', `"${deviceId}" is offline: ${offline}`);
     if (waiting.count >= LIMITS.bus_waiting_writes) {
@@ -68,7 +68,7 @@ export class PointWriter {
     }
     waiting.count += 1;
     const done = this.#last
-      .then(() => this.#perform({ point, write, bytes, value, signal }))
+      .then(() => this.#perform({ point, write, bytes, wanted: { value, write, filledWidth }, signal }))
       .finally(() => {
         waiting.count -= 1;
       });
@@ -76,7 +76,11 @@ export class PointWriter {
     return abortable(done, signal);
   }
 
-  #encode(point: Point, write: WriteConfig, value: PointValue): Buffer {
+  #encode(
+    point: Point,
+    write: WriteConfig,
+    value: PointValue,
+  ): { readonly bytes: Buffer; readonly filledWidth: number } {
     const { plan, marks } = this.#options;
     const raw = point.raw(value);
     const template = parseTemplate(write.template);
@@ -87,17 +91,17 @@ export class PointWriter {
     }
     const bytes = plan.render(template, raw);
     if (typeof bytes === 'string') throw refused(point.name, bytes.replace(/\.$/, ''));
-    return bytes;
+    return { bytes, filledWidth: template.filledWidth };
   }
 
   async #perform(job: {
     readonly point: Point;
     readonly write: WriteConfig;
     readonly bytes: Buffer;
-    readonly value: PointValue;
+    readonly wanted: Wanted;
     readonly signal: AbortSignal;
   }): Promise<WriteResult> {
-    const { point, write, bytes, value, signal } = job;
+    const { point, write, bytes, wanted, signal } = job;
     const { clock, polled } = this.#options;
     const answer = await this.#send(bytes, write.response !== undefined, signal);
     if (answer !== undefined) checkAnswer(point, write, answer);
@@ -107,11 +111,11 @@ export class PointWriter {
     }
     if (write.settle_ms > 0) await clock.sleep(write.settle_ms, signal);
     let reading = await this.#readBack(source, point, signal);
-    if (!holds(reading, value, write)) {
+    if (!holds(reading, wanted)) {
       await clock.sleep(SECOND_LOOK_MS, signal);
       reading = await this.#readBack(source, point, signal);
     }
-    if (holds(reading, value, write)) {
+    if (holds(reading, wanted)) {
       return { ...(reading.value === undefined ? {} : { readBack: reading.value }), quality: GOOD };
     }
     const held = reading.quality.level === 'good' ? String(reading.value) : reading.quality.reason;
@@ -176,13 +180,22 @@ function matches(pattern: string, text: string): boolean {
   return typeof compiled !== 'string' && compiled.test(text);
 }
 
+interface Wanted {
+  readonly value: PointValue;
+  readonly write: WriteConfig;
+  readonly filledWidth: number;
+}
+
 /** Whether a reading is the value that was written. */
-function holds({ value: held, quality }: Reading, value: PointValue, write: WriteConfig): boolean {
+function holds({ value: held, quality }: Reading, { value, write, filledWidth }: Wanted): boolean {
   if (quality.level !== 'good' || held === undefined) return false;
   if (typeof value === 'number' && typeof held === 'number') {
     return Math.abs(held - value) <= Math.max(write.tolerance, Math.abs(value) * 1e-9);
   }
-  if (held === value || String(held) === String(value)) return true;
+  // The blanks that filled the field are ours, whether the device keeps them or not.
+  if (held === value || String(held).padEnd(filledWidth) === String(value).padEnd(filledWidth)) return true;
   // A value with a text of its own may read as that text.
-  return write.values !== undefined && write.values[String(value)] === String(held);
+  return (
+    write.values !== undefined && write.values[String(value)]?.padEnd(filledWidth) === String(held).padEnd(filledWidth)
+  );
 }

@@ -14,6 +14,7 @@ import {
 } from '#sdk';
 import type { PointConfig, WriteConfig } from './config.ts';
 import type { DecodeConfig } from './config-decode.ts';
+import { parseValue } from './decode-value.ts';
 import type { Decoded } from './decoded.ts';
 import { valueKind } from './value-kind.ts';
 
@@ -47,8 +48,21 @@ export function createPoint({ name, address, config, decode, scale }: PointOptio
   const unit = config?.unit === undefined ? {} : { unit: config.unit };
   const bad = (reason: string): Reading => ({ point: name, quality: { level: 'bad', reason }, ...unit });
   const [min, max] = [exactNumberOf(config?.min), exactNumberOf(config?.max)];
+  const isBounded = min !== undefined || max !== undefined;
   const isInside = (value: number | bigint): boolean =>
     value >= (min ?? Number.NEGATIVE_INFINITY) && value <= (max ?? Number.POSITIVE_INFINITY);
+  const rawNumber = (value: PointValue): number | bigint => {
+    // Integers beyond 2^53 come as decimal text from JSON.
+    const number = typeof value === 'number' ? value : exactNumberOf(value);
+    if (number === undefined || Number.isNaN(number)) throw refused(name, 'it takes a number');
+    if (!isInside(number)) throw refused(name, `${number} is outside ${min ?? '…'} to ${max ?? '…'}`);
+    if (values?.kind === 'integer' && typeof number === 'number' && !Number.isInteger(number)) {
+      throw refused(name, `${number} is not a whole number`);
+    }
+    if (typeof number === 'number') return unscaled(number, scaling);
+    if (isScaled) throw refused(name, `${number} is too large for a scaled point`);
+    return number;
+  };
   return {
     name,
     info: {
@@ -76,14 +90,10 @@ export function createPoint({ name, address, config, decode, scale }: PointOptio
         if (chosen !== undefined) return chosen;
         throw refused(name, `${String(value)} is none of ${Object.keys(choices).join(', ')}`);
       }
-      if (typeof value === 'number' || typeof value === 'bigint') {
-        if (!isInside(value)) throw refused(name, `${value} is outside ${min ?? '…'} to ${max ?? '…'}`);
-        if (typeof value === 'number') return unscaled(value, scaling);
-        if (isScaled) throw refused(name, `${value} is too large for a scaled point`);
-        return value;
+      if (values?.kind === 'number' || values?.kind === 'integer' || isBounded || isScaled) return rawNumber(value);
+      if (values?.kind === 'boolean' && 'bad' in parseValue(String(value), 'boolean', '.')) {
+        throw refused(name, 'it takes true or false');
       }
-      const isNumeric = [min, max, scaling.scale, scaling.offset].some((field) => field !== undefined);
-      if (isNumeric) throw refused(name, 'it takes a number');
       return value;
     },
   };

@@ -7,6 +7,7 @@
 import type { PointValue } from '#sdk';
 import type { BytesConfig } from './bytes.ts';
 import { checksumBytes, type ChecksumSettings } from './checksum.ts';
+import { filledWidth, type Format, formatValue, parseFormat } from './format-value.ts';
 
 type Part =
   | { readonly kind: 'bytes'; readonly bytes: Buffer }
@@ -14,23 +15,12 @@ type Part =
   | { readonly kind: 'checksum' }
   | { readonly kind: 'value'; readonly format: Format };
 
-type Format =
-  | { readonly kind: 'plain' }
-  | {
-      readonly kind: 'text';
-      readonly zero: boolean;
-      readonly width: number;
-      readonly decimals: number;
-      readonly conversion: string;
-    }
-  | { readonly kind: 'binary'; readonly type: BinaryType; readonly isLittle: boolean };
-
-type BinaryType = 'int8' | 'uint8' | 'int16' | 'uint16' | 'int32' | 'uint32' | 'float32' | 'float64';
-
 export interface Template {
   readonly hasValue: boolean;
   readonly hasAddress: boolean;
   readonly hasChecksum: boolean;
+  /** Characters that a written text is filled up to with blanks behind it; 0: it is sent as it is. */
+  readonly filledWidth: number;
   /** The bytes to send, or why the value cannot be written so. */
   render(fields: TemplateFields): Buffer | string;
 }
@@ -42,12 +32,6 @@ export interface TemplateFields {
 }
 
 const TOKEN_PATTERN = /\{\{|\}\}|\{([^{}]*)\}|[{}]/g;
-const TEXT_FORMAT_PATTERN = /^(0?)(\d{0,2})(?:\.(\d{1,2}))?([dfsxX])$/;
-const BINARY_FORMAT_PATTERN = /^(int8|uint8|int16|uint16|int32|uint32|float32|float64)(le)?$/;
-/** What a written text may have: nothing that could end a frame and begin another one. */
-const SAFE_TEXT_PATTERN = /^[\u0020-\u007e]{0,256}$/;
-
-const INTEGER_BYTES: Readonly<Record<string, number>> = { int8: 1, uint8: 1, int16: 2, uint16: 2, int32: 4, uint32: 4 };
 
 /** The template, or what is wrong with it. */
 export function parseTemplate(config: BytesConfig): Template | string {
@@ -77,6 +61,7 @@ export function parseTemplate(config: BytesConfig): Template | string {
     hasValue: has('value'),
     hasAddress: has('address'),
     hasChecksum: has('checksum'),
+    filledWidth: Math.max(0, ...parts.map((part) => (part.kind === 'value' ? filledWidth(part.format) : 0))),
     render: (fields) => render(parts, fields),
   };
 }
@@ -94,21 +79,6 @@ function parseToken(token: string, name: string | undefined, isHex: boolean): Pa
   return format === undefined
     ? `{${name}} has no known format; formats are d, 06.2f, 04X, s, or uint16, float32le and so on.`
     : { kind: 'value', format };
-}
-
-function parseFormat(text: string): Format | undefined {
-  const binary = BINARY_FORMAT_PATTERN.exec(text);
-  if (binary !== null) return { kind: 'binary', type: binary[1] as BinaryType, isLittle: binary[2] !== undefined };
-  const printf = TEXT_FORMAT_PATTERN.exec(text);
-  if (printf === null) return undefined;
-  const [, zero = '', width = '', decimals, conversion = 's'] = printf;
-  return {
-    kind: 'text',
-    zero: zero !== '',
-    width: Number(width),
-    decimals: decimals === undefined ? 6 : Number(decimals),
-    conversion,
-  };
 }
 
 function render(parts: readonly Part[], { address, value, checksum }: TemplateFields): Buffer | string {
@@ -143,68 +113,4 @@ function requestChecksum(settings: ChecksumSettings, bytes: Buffer): Buffer {
   const dollar = Math.max(bytes.indexOf('$'), bytes.indexOf('!'));
   const star = bytes.lastIndexOf('*');
   return checksumBytes({ ...settings, encoding: 'hex' }, bytes.subarray(dollar + 1, star < 0 ? bytes.length : star));
-}
-
-/** The bytes of a value, or why there are none. */
-function formatValue(value: PointValue, format: Format): Buffer | string {
-  if (value instanceof Uint8Array) return 'bytes cannot be written here.';
-  if (format.kind === 'binary') return formatBinary(value, format);
-  const text = format.kind === 'plain' ? plainText(value) : formatText(value, format);
-  if (text === undefined) return `${String(value)} does not fit the format of the template.`;
-  return SAFE_TEXT_PATTERN.test(text)
-    ? Buffer.from(text, 'latin1')
-    : 'only printable ASCII of at most 256 characters may be written.';
-}
-
-function plainText(value: PointValue): string {
-  return typeof value === 'boolean' ? (value ? '1' : '0') : String(value);
-}
-
-function formatText(value: PointValue, format: Extract<Format, { kind: 'text' }>): string | undefined {
-  const { zero, width, decimals, conversion } = format;
-  if (conversion === 's') return plainText(value).padEnd(width);
-  const number = typeof value === 'boolean' ? Number(value) : value;
-  if (typeof number !== 'number' && typeof number !== 'bigint') return undefined;
-  let digits: string;
-  if (conversion === 'f') {
-    // Decimals that the format has no room for would change the value silently.
-    digits = Number(number).toFixed(decimals);
-    if (typeof number === 'number' && Math.abs(Number(digits) - number) > Math.abs(number) * 1e-9) return undefined;
-  } else {
-    if (!isWhole(number) || (conversion !== 'd' && number < 0)) return undefined;
-    digits = conversion === 'd' ? number.toString() : number.toString(16);
-    if (conversion === 'X') digits = digits.toUpperCase();
-  }
-  const padded = zero ? zeroPadded(digits, width) : digits.padStart(width);
-  // A field of fixed width that overflows would shift what follows.
-  return width > 0 && padded.length > width ? undefined : padded;
-}
-
-function zeroPadded(digits: string, width: number): string {
-  return digits.startsWith('-') ? `-${digits.slice(1).padStart(width - 1, '0')}` : digits.padStart(width, '0');
-}
-
-function isWhole(number: number | bigint): boolean {
-  return typeof number === 'bigint' || Number.isSafeInteger(number);
-}
-
-function formatBinary(value: PointValue, { type, isLittle }: Extract<Format, { kind: 'binary' }>): Buffer | string {
-  const number = typeof value === 'boolean' ? Number(value) : value;
-  if (typeof number !== 'number' && typeof number !== 'bigint') return `${String(value)} is not a number.`;
-  if (type === 'float32' || type === 'float64') {
-    const bytes = Buffer.alloc(type === 'float32' ? 4 : 8);
-    if (type === 'float32') bytes.writeFloatBE(Number(number));
-    else bytes.writeDoubleBE(Number(number));
-    return isLittle ? bytes.reverse() : bytes;
-  }
-  const width = INTEGER_BYTES[type] ?? 1;
-  const isSigned = !type.startsWith('u');
-  const min = isSigned ? -(2 ** (width * 8 - 1)) : 0;
-  const max = 2 ** (width * 8 - (isSigned ? 1 : 0)) - 1;
-  if (!isWhole(number) || number < min || number > max)
-    return `${String(number)} is not a whole number of ${min} to ${max}.`;
-  const bytes = Buffer.alloc(width);
-  if (isSigned) bytes.writeIntBE(Number(number), 0, width);
-  else bytes.writeUIntBE(Number(number), 0, width);
-  return isLittle ? bytes.reverse() : bytes;
 }

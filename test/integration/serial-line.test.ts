@@ -111,6 +111,29 @@ describe('a polled instrument', () => {
     expect(instrument.requests.filter((request) => request === 'L000.00')).toEqual([]);
   });
 
+  it('confirms a text by what is read back, with the blanks that filled its field or without them', async () => {
+    let kept = '';
+    const answer = (request: string): string => {
+      if (request.startsWith('N=')) kept = request.slice('N='.length);
+      return request === 'N?' ? `N ${kept}\r\n` : '';
+    };
+    await using instrument = await SerialInstrument.open({ path: line.far, answer });
+    const adapter = await start({
+      devices: {
+        scale: {
+          ...SCALE,
+          request: 'N?\r\n',
+          decode: { kind: 'regex', pattern: '^N (?<name>.*)$' },
+          points: { name: { write: { template: 'N={value:8s}\r\n' } } },
+        },
+      },
+    });
+    await waitFor(() => recording.state('scale') === 'good');
+    await expect(write(adapter, 'name', 'a')).resolves.toEqual({ readBack: 'a       ', quality: { level: 'good' } });
+    expect(instrument.requests).toContain('N=a       ');
+    await expect(write(adapter, 'name', 'a b c d e')).rejects.toMatchObject({ code: 'GW_WRITE_REFUSED' });
+  });
+
   it('does not take what it says to a write without `response` for the answer to the next one', async () => {
     // It refuses the one, and takes the other.
     await using _instrument = await SerialInstrument.open({

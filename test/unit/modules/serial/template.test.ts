@@ -21,12 +21,30 @@ describe('templates', () => {
     ['{value:04X}', 255, '00FF'],
     ['{value:s}', 'RUN', 'RUN'],
     ['{value:d}', 2n ** 60n, String(2n ** 60n)],
+    ['{value}', 1e21, '1000000000000000000000'],
+    ['{value}', -1.5e-7, '-0.00000015'],
+    ['{value:.2f}', 1e22, '10000000000000000000000.00'],
+    ['{value:.2f}', 9_007_199_254_740_993n, '9007199254740993.00'],
+    ['{value:.0f}', -3, '-3'],
+    ['{value:.2f}', 0.1 + 0.2, '0.30'],
+    ['{value:08.3f}', -0.005, '-000.005'],
+    ['{value:x}', 2n ** 60n, '1000000000000000'],
+    ['{value:8s}', 'a', 'a       '],
+    ['{value:4s}', true, '1   '],
     ['#{address}{checksum}', 0, '#0724'],
   ])('%j with %s', (template, value, expected) => {
     expect(render(template, value)).toBe(expected);
   });
 
-  it.each<[string, number | string]>([
+  it.each<[string, number | string | bigint]>([
+    ['{value:8s}', 'abcdefghijkl'],
+    ['{value:.0f}', 123_456_789.1],
+    ['{value:.6f}', 123_456_789.123_456_78],
+    ['{value:.2f}', 1e-7],
+    ['{value:d}', 1e-7],
+    ['{value}', Number.POSITIVE_INFINITY],
+    ['{value}', Number.NaN],
+    ['{value}', 1e300],
     ['{value:06.2f}', 1234.5],
     ['{value:06.2f}', 1.005_5],
     ['{value:d}', 1.5],
@@ -44,6 +62,29 @@ describe('templates', () => {
     );
     expect(render({ hex: '{value:uint8}' }, 256)).toMatch(/^refused: 256 is not/);
     expect(render({ hex: '{value:uint8}' }, 'x')).toMatch(/^refused/);
+  });
+
+  it.each<[string, number | bigint, string]>([
+    ['float32', 230.1, '4366199a'],
+    ['float32', 16_777_216, '4b800000'],
+    ['float32', 3.402_823_466_385_288_6e38, '7f7fffff'],
+    ['float64', 9_007_199_254_740_992n, '4340000000000000'],
+    ['float64le', 0.1, '9a9999999999b93f'],
+  ])('writes %s %s', (format, value, expected) => {
+    expect(Buffer.from(render({ hex: `{value:${format}}` }, value), 'latin1').toString('hex')).toBe(expected);
+  });
+
+  it.each<[string, number | bigint]>([
+    ['float32', 1e39],
+    ['float32', -1e39],
+    ['float32', 1e-50],
+    ['float32', 16_777_217],
+    ['float32', 2n ** 60n + 1n],
+    ['float64', 9_007_199_254_740_993n],
+    ['float64', Number.POSITIVE_INFINITY],
+    ['int32', 2n ** 31n],
+  ])('%s refuses %s', (format, value) => {
+    expect(render({ hex: `{value:${format}}` }, value)).toMatch(/^refused/);
   });
 
   it.each(['{', '}', '{speed}', '{value:z}'])('%s is no template', (template) => {
