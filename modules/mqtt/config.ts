@@ -123,7 +123,8 @@ const pointSchema = z
     }),
     type: z.enum(['any', 'number', 'integer', 'boolean', 'string']).default('any').meta({
       title: 'Type',
-      description: '`any` takes what JSON says; the others convert, or tell the point as bad.',
+      description:
+        '`any` takes what JSON says; the others convert, or tell the point as bad, and refuse to be written otherwise.',
     }),
     unit: z.string().max(32).optional().meta({ title: 'Unit', description: 'Sent and shown with the value.' }),
     writable: z.boolean().default(false).meta({

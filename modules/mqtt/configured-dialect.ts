@@ -226,7 +226,7 @@ function planWrite(
     readonly confirmedBy: WritePlan['confirmedBy'];
   },
 ): WritePlan {
-  const raw = isScaled(config) ? rawValue(value, { device, point, config }) : value;
+  const raw = rawValue(value, { device, point, config });
   const payload = command.payload
     .replaceAll('{point}', () => point)
     .replaceAll('{value}', () => jsonOf(raw))
@@ -239,15 +239,28 @@ function planWrite(
   };
 }
 
-/** @throws GatewayError GW_WRITE_REFUSED. */
+const TAKEN = { number: 'a number', integer: 'a whole number', boolean: 'true or false' } as const;
+
+/** What the device is sent for a value; words for true and false go as they are. @throws GatewayError GW_WRITE_REFUSED. */
 function rawValue(
   value: PointValue,
   { device, point, config }: { readonly device: string; readonly point: string; readonly config: PointConfig },
-): number {
-  const raw = typeof value === 'number' ? unscaled(value, config) : undefined;
-  if (raw === undefined || (config.type === 'integer' && !Number.isInteger(raw))) {
-    const wanted = raw === undefined ? 'a number' : `a multiple of ${config.scale ?? 1} beside its offset`;
-    throw new GatewayError('GW_WRITE_REFUSED', `"${point}" of "${device}" takes ${wanted}.`);
+): PointValue {
+  const { type } = config;
+  const refused = (wanted: string): GatewayError =>
+    new GatewayError('GW_WRITE_REFUSED', `"${point}" of "${device}" takes ${wanted}.`);
+  if (!isScaled(config)) {
+    const isNumeric = type === 'number' || type === 'integer';
+    if (!isNumeric && type !== 'boolean') return value;
+    const typed = pointValue(value, type);
+    if (typed === undefined) throw refused(TAKEN[type]);
+    return isNumeric ? typed : value;
+  }
+  const scaledValue = pointValue(value, 'number');
+  if (typeof scaledValue !== 'number') throw refused(TAKEN.number);
+  const raw = unscaled(scaledValue, config);
+  if (type === 'integer' && !Number.isInteger(raw)) {
+    throw refused(`a multiple of ${config.scale ?? 1} beside its offset`);
   }
   return raw;
 }

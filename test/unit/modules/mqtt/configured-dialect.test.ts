@@ -1,6 +1,7 @@
 import { expect, it } from 'vitest';
 import { mqttConfig } from '../../../../modules/mqtt/config.ts';
 import { createConfiguredDialect } from '../../../../modules/mqtt/configured-dialect.ts';
+import type { PointValue } from '../../../../src/core/reading.ts';
 
 function readings(points: object, payload: string): Record<string, unknown> {
   const config = mqttConfig.parse({ topics: [{ topic: 'pumps/{device_id}/state', points }] });
@@ -13,6 +14,40 @@ function readings(points: object, payload: string): Record<string, unknown> {
     ]),
   );
 }
+
+function written(point: object, value: PointValue): string {
+  const config = mqttConfig.parse({
+    topics: [{ topic: 'pumps/{device_id}/state', points: { v: { pointer: '/v', writable: true, ...point } } }],
+    command: { topic: 'pumps/{device_id}/set', payload: '{value}' },
+  });
+  const plan = createConfiguredDialect(config).planWrite('p', 'v', value);
+  return Buffer.from(plan?.publish[0]?.payload ?? []).toString();
+}
+
+it.each<[object, PointValue]>([
+  [{ type: 'number' }, 'abc'],
+  [{ type: 'number' }, true],
+  [{ type: 'integer' }, 1.5],
+  [{ type: 'boolean' }, 'maybe'],
+  [{ type: 'boolean' }, 2],
+  [{ type: 'number', scale: 0.1 }, 'abc'],
+  [{ type: 'integer', scale: 0.1 }, 0.25],
+])('sends no value of another type: %j, %s', (point, value) => {
+  expect(() => written(point, value)).toThrow(expect.objectContaining({ code: 'GW_WRITE_REFUSED' }));
+});
+
+it.each<[object, PointValue, string]>([
+  [{ type: 'number' }, 1.5, '1.5'],
+  // Integers beyond 2^53-1 come as texts.
+  [{ type: 'integer' }, '9007199254740993', '9007199254740993'],
+  [{ type: 'boolean' }, false, 'false'],
+  [{ type: 'boolean' }, 'OFF', '"OFF"'],
+  [{ type: 'string' }, 5, '5'],
+  [{ type: 'any' }, 'abc', '"abc"'],
+  [{ type: 'integer', scale: 0.1 }, 0.3, '3'],
+])('sends a value of the type: %j, %s', (point, value, payload) => {
+  expect(written(point, value)).toBe(payload);
+});
 
 it.each(['any', 'number', 'integer'])('takes integers beyond 2^53-1 as they are, or as bad: type %s', (type) => {
   const points = { big: { pointer: '/big', type }, low: { pointer: '/low', type }, huge: { pointer: '/huge', type } };
