@@ -90,7 +90,7 @@ class ListeningDoors implements HubDoorsService {
         this.#door(name, options.address, (socket) => {
           const server = this.#securedBy(name);
           this.#expectWord(name, socket);
-          server.emit('connection', socket);
+          whenSpoken(socket, () => server.emit('connection', socket));
         }),
       );
     }
@@ -281,6 +281,19 @@ class ListeningDoors implements HubDoorsService {
   #refused(reason: string, fields: Readonly<Record<string, unknown>>): void {
     this.#options.reportRefusal(reason, fields);
   }
+}
+
+/**
+ * Calls back once the first bytes are there, which stay in the socket. Node's TLS takes bytes that it finds in a socket into a
+ * buffer as long as they are, and then goes on with one of 16 KB; what it reads itself it puts into one of 64 KB, and keeps that
+ * to the end of the connection. Who says nothing costs no TLS at all.
+ */
+function whenSpoken(socket: Socket, use: () => void): void {
+  socket.once('readable', () => {
+    // Without a byte it is the end.
+    if (socket.readableLength > 0) use();
+    else socket.destroy();
+  });
 }
 
 function tlsOptions(certificates: readonly ServerCertificate[]): TlsOptions {
