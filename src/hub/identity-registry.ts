@@ -42,6 +42,7 @@ import {
   type DeviceInput,
 } from './identity-rules.ts';
 import { commandsPrefix, expiryKey, sessionKey, twinKey } from './keys.ts';
+import { rememberOpened } from './opened-secrets.ts';
 import { newTwin, type TwinRecord } from './twin-record.ts';
 import type { HubTwins } from './twins.ts';
 
@@ -79,6 +80,7 @@ const TICKS_PER_MS = 10_000;
 export function createIdentityRegistry(options: IdentityRegistryOptions): HubRegistry {
   const { storeOf, twins, presence, connectedDevices, onChanged, onUnreadable, sealer, newKey, clock, random } =
     options;
+  const listSealer = rememberOpened(sealer, LIMITS.hub_opened_secrets);
   const sealOf = (hubId: string, ref: IdentityRef) => identitySeal(sealer, hubId, ref);
   const drawing = ({ hubId }: HubStore, ref: IdentityRef) => ({ sealer: sealOf(hubId, ref), newKey });
 
@@ -327,7 +329,7 @@ export function createIdentityRegistry(options: IdentityRegistryOptions): HubReg
 
   /** For a list: it goes on, without the keys of the one that cannot be opened. */
   function lenientSealOf(hubId: string, ref: IdentityRef): IdentitySeal {
-    const strict = sealOf(hubId, ref);
+    const strict = identitySeal(listSealer, hubId, ref);
     return {
       seal: (secret) => strict.seal(secret),
       unseal(sealed) {
