@@ -22,6 +22,9 @@ const syncDescriptor = promisify(fsync);
 /** No key of ours begins with it. */
 const BEHIND_ALL = Buffer.from([0xff]);
 
+/** Fetched together, within the bytes of `highWaterMarkBytes`. */
+const ENTRIES_AT_ONCE = 256;
+
 /** A directory changed this shortly before it was looked at may change again within the same tick of its clock. */
 const RACY_DIRECTORY_MS = 50;
 
@@ -188,7 +191,12 @@ class ClassicHandle implements LevelHandle {
   async *entries(range: LevelRange): AsyncIterable<LevelEntry> {
     const iterator = this.#db.iterator({ ...range, highWaterMarkBytes: 64 * 1024 });
     try {
-      for await (const [key, value] of iterator) yield { key, value: toBuffer(value) };
+      for (;;) {
+        // One promise for many entries, not one for each.
+        const entries = await iterator.nextv(ENTRIES_AT_ONCE);
+        if (entries.length === 0) return;
+        for (const [key, value] of entries) yield { key, value: toBuffer(value) };
+      }
     } finally {
       await iterator.close();
     }
