@@ -10,6 +10,7 @@
 import { GatewayError, isGatewayError } from '#sdk';
 import { BusConnection, type BusConnectionOptions, type BusState } from './bus-connection.ts';
 import type { ExchangeOptions, ModbusClient } from './client.ts';
+import { frameFault } from './faults.ts';
 import { LateAnswers } from './late-answers.ts';
 import { BROADCAST_UNIT, type ModbusRequest } from './pdu.ts';
 
@@ -212,8 +213,10 @@ export class Bus {
         this.#extraGapMs = turnaroundMs;
       } else {
         const data = await client.exchange(unitId, request, timeoutMs, job);
-        if (!hasTransactionIds) this.#lateAnswers.answered(unitId, request, timeoutMs, nowMs, clock.monotonicMs());
-        job.resolve(data);
+        const isOwn =
+          hasTransactionIds || this.#lateAnswers.answered(unitId, request, timeoutMs, nowMs, clock.monotonicMs());
+        if (isOwn) job.resolve(data);
+        else job.reject(frameFault('late_answer'));
       }
     } catch (error) {
       const endMs = clock.monotonicMs();

@@ -38,6 +38,8 @@ export interface DeviceRequest {
 
 /** Exceptions by which a gateway on the way says that the device behind it did not answer (section 7). */
 const GATEWAY_EXCEPTIONS: ReadonlySet<number> = new Set([10, 11]);
+/** An answer came, and the unit is only late. */
+const LATE_REASONS: ReadonlySet<string> = new Set(['transaction_id', 'late_answer']);
 /** Server device busy: the client shall ask again when the device is free (section 7). */
 const BUSY_EXCEPTION = 6;
 const BUSY_PAUSE_MS = 200;
@@ -205,7 +207,7 @@ export class ModbusDevice {
     this.#silence = reason;
     // A gateway to a serial line answers late, and one after the other: what it makes wait is not dead.
     const isBehindOthers =
-      reason === 'transaction_id' || (isGatewayError(error, 'GW_TIMEOUT') && this.bus.isSilentAfterProbe);
+      LATE_REASONS.has(reason) || (isGatewayError(error, 'GW_TIMEOUT') && this.bus.isSilentAfterProbe);
     if (isBehindOthers && !isProbe) return;
     this.#breaker.silent(this.#context.clock.monotonicMs());
   }

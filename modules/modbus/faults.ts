@@ -15,6 +15,7 @@ export type FrameReason =
   | 'protocol_id'
   | 'function'
   | 'echo'
+  | 'late_answer'
   | 'garbled';
 
 const FRAME_TEXT: Readonly<Record<FrameReason, string>> = {
@@ -28,6 +29,8 @@ const FRAME_TEXT: Readonly<Record<FrameReason, string>> = {
   protocol_id: 'the answer is not Modbus TCP (protocol id or length): check host, port and transport kind',
   function: 'the answer has another function code',
   echo: 'the answer does not repeat the address and value that were written',
+  late_answer:
+    'it may be the late answer to an earlier request: set timeout_ms above what the line and its converters take',
   garbled: 'the answer is not a Modbus frame: check baud rate, parity and transport kind',
 };
 

@@ -5,10 +5,11 @@
 // - While an answer is owed, only the same request may go out: whichever answer comes, it is to that. It comes after what
 //   others have waiting, as the unit may be dead.
 // - An answer that comes then may be the late one, and the newest request's is owed instead. It is taken for its own where
-//   it came as fast as the unit usually answers, and the unit was never late: a frame was lost. A silence of one timeout
-//   shows whether that was right.
-// - A unit that was late, because an answer came when nobody asked any more, or came oddly slowly to a repeated request, is
-//   asked for nothing else of that function until what it owes has come, or can no longer come.
+//   it took as long as the unit's answers always take, and the unit was never late: a frame was lost. A silence of one
+//   timeout shows whether that was right.
+// - Where it came oddly, or the unit is known to be late, it is asked for nothing else of that function until what it owes
+//   has come, or can no longer come. Only an answer that comes when nobody asks any more makes a unit known to be late.
+// - What comes oddly to another request than the one that is owed is nobody's, and is not taken.
 
 import { isDeepStrictEqual } from 'node:util';
 import type { ModbusRequest } from './pdu.ts';
@@ -19,27 +20,37 @@ export interface FrameSender {
   readonly functionCode: number;
 }
 
+interface Latency {
+  readonly minMs: number;
+  readonly maxMs: number;
+}
+
 interface OwedAnswer {
   readonly request: ModbusRequest;
   readonly timeoutMs: number;
   readonly sentMs: number;
-  /** When it counts as lost, in a unit that was never late. */
+  /** When it counts as lost, where there is no doubt. */
   readonly lostMs: number;
+  readonly isDoubtful: boolean;
   /** It may have been taken for an older one's: then not even the same request is told from it. */
   readonly isShifted: boolean;
 }
 
+/** Writes whose answer repeats what they say, and is compared with it. */
+const ECHOED: ReadonlySet<number> = new Set([5, 6, 15, 16, 22]);
 /** An answer that is later than so many timeouts is not told from the next one. */
 const LATEST_TIMEOUTS = 10;
 /** So long a unit counts as late after it was. */
 const LATE_MS = 600_000;
-/** How much slower than ever an answer may come that is taken for the request's own. */
-const USUAL_FACTOR = 2;
-const USUAL_MARGIN_MS = 20;
-/** How much quicker than its timeout a unit must be for its quickness to mean anything. */
-const QUICK_FACTOR = 4;
-/** Share of the slowest answer that is left after each answer, so that one stall is forgotten. */
-const USUAL_FADING = 0.99;
+/** How much slower than the slowest, or quicker than the quickest, an answer may come that is taken for the request's own. */
+const USUAL_MARGIN_MS = 50;
+/** No more of a timeout than one part in so many: what is usual must be rare by chance. */
+const MARGIN_PARTS = 20;
+const USUAL_PARTS = 4;
+/** Of the way to the others an odd latency is forgotten with each answer. */
+const USUAL_FADING = 0.03;
+/** A unit that has begun to be late by a constant answers the repeated request exactly one timeout after the first. */
+const SILENCE_MARGIN_MS = 100;
 /** Of one unit and function; with one more the oldest goes. */
 const OWED_MAX = 8;
 
@@ -49,8 +60,8 @@ export class LateAnswers {
   readonly #owed = new Map<number, readonly OwedAnswer[]>();
   /** Of units that were late. */
   readonly #lateUntilMs = new Map<number, number>();
-  /** The slowest answer of late. */
-  readonly #usualMs = new Map<number, number>();
+  /** What its answers take. */
+  readonly #usual = new Map<number, Latency>();
   readonly #aloneUntilMs = new Map<number, number>();
 
   /** From when on the request may be sent: in the past when it may be now. */
@@ -59,7 +70,7 @@ export class LateAnswers {
     let readyMs = isLate ? (this.#aloneUntilMs.get(unitId) ?? 0) : 0;
     for (const owed of this.#owed.get(keyOf(unitId, request.functionCode)) ?? []) {
       if (owed.isShifted || !isDeepStrictEqual(owed.request, request)) {
-        readyMs = Math.max(readyMs, endOf(owed, isLate));
+        readyMs = Math.max(readyMs, endOf(owed, isLate || owed.isDoubtful));
       }
     }
     return readyMs;
@@ -76,34 +87,37 @@ export class LateAnswers {
     this.#aloneUntilMs.set(unitId, lostMs);
     const owed = [
       ...this.#stillOwed(unitId, request.functionCode, endMs),
-      { request, timeoutMs, sentMs, lostMs, isShifted: false },
+      { request, timeoutMs, sentMs, lostMs, isDoubtful: false, isShifted: false },
     ];
     this.#owed.set(keyOf(unitId, request.functionCode), owed.slice(-OWED_MAX));
   }
 
-  /** The request was answered, by its own answer or a late one. */
-  answered(unitId: number, request: ModbusRequest, timeoutMs: number, sentMs: number, endMs: number): void {
+  /**
+   * The request was answered, by its own answer or a late one.
+   * @returns false when the answer may be to another request: it must not be taken.
+   */
+  answered(unitId: number, request: ModbusRequest, timeoutMs: number, sentMs: number, endMs: number): boolean {
     const key = keyOf(unitId, request.functionCode);
     const owed = (this.#owed.get(key) ?? []).filter((one) => endOf(one, true) > sentMs);
     const tookMs = endMs - sentMs;
-    const usualMs = this.#usualMs.get(unitId);
+    const usual = this.#usual.get(unitId);
     if (owed.length === 0) {
       this.#owed.delete(key);
-      this.#usualMs.set(unitId, Math.max(tookMs, (usualMs ?? 0) * USUAL_FADING));
-      return;
+      this.#usual.set(unitId, usual === undefined ? { minMs: tookMs, maxMs: tookMs } : faded(usual, tookMs));
+      return true;
     }
-    const newest = { request, timeoutMs, sentMs, lostMs: endMs + timeoutMs, isShifted: true };
-    // One that is slow at times says nothing by a quick answer.
-    const isQuick = usualMs !== undefined && usualMs * QUICK_FACTOR <= timeoutMs;
-    const isUsual = isQuick && tookMs <= usualMs * USUAL_FACTOR + USUAL_MARGIN_MS;
+    const newest = { request, timeoutMs, sentMs, lostMs: endMs + timeoutMs + SILENCE_MARGIN_MS, isShifted: true };
+    const isUsual = usual !== undefined && isWithin(usual, tookMs, timeoutMs);
     if (isUsual && !this.#isLate(unitId, endMs)) {
       // Units answer in order: what was owed before this one is lost. What counted as lost already leaves no doubt.
-      if (owed.some(({ lostMs }) => lostMs > sentMs)) this.#owed.set(key, [newest]);
-      else this.#owed.delete(key);
-      return;
+      const isLost = owed.every((one) => !one.isDoubtful && one.lostMs <= sentMs);
+      if (isLost) this.#owed.delete(key);
+      else this.#owed.set(key, [{ ...newest, isDoubtful: false }]);
+      return true;
     }
-    if (usualMs !== undefined) this.#lateUntilMs.set(unitId, endMs + LATE_MS);
-    this.#owed.set(key, [...owed.slice(1).map((one) => ({ ...one, isShifted: true })), newest]);
+    const others = owed.slice(1).map((one) => ({ ...one, isDoubtful: true, isShifted: true }));
+    this.#owed.set(key, [...others, { ...newest, isDoubtful: true }]);
+    return ECHOED.has(request.functionCode) || owed.every((one) => isDeepStrictEqual(one.request, request));
   }
 
   /** A frame came that nobody waited for. */
@@ -116,7 +130,7 @@ export class LateAnswers {
 
   /** One that was never heard in time is not known to be on time. */
   #isLate(unitId: number, nowMs: number): boolean {
-    return !this.#usualMs.has(unitId) || (this.#lateUntilMs.get(unitId) ?? 0) > nowMs;
+    return !this.#usual.has(unitId) || (this.#lateUntilMs.get(unitId) ?? 0) > nowMs;
   }
 
   #stillOwed(unitId: number, functionCode: number, nowMs: number): readonly OwedAnswer[] {
@@ -127,6 +141,21 @@ export class LateAnswers {
 
 function endOf({ sentMs, timeoutMs, lostMs }: OwedAnswer, isLate: boolean): number {
   return isLate ? Math.max(lostMs, sentMs + LATEST_TIMEOUTS * timeoutMs) : lostMs;
+}
+
+/** An odd one counts for a while only. */
+function faded({ minMs, maxMs }: Latency, tookMs: number): Latency {
+  return {
+    minMs: Math.min(tookMs, minMs + (tookMs - minMs) * USUAL_FADING),
+    maxMs: Math.max(tookMs, maxMs - (maxMs - tookMs) * USUAL_FADING),
+  };
+}
+
+/** Of a unit whose latency is anything, no latency says anything. */
+function isWithin({ minMs, maxMs }: Latency, tookMs: number, timeoutMs: number): boolean {
+  const marginMs = Math.min(USUAL_MARGIN_MS, timeoutMs / MARGIN_PARTS);
+  const isNarrow = (maxMs - minMs + 2 * marginMs) * USUAL_PARTS <= timeoutMs;
+  return isNarrow && tookMs >= minMs - marginMs && tookMs <= maxMs + marginMs;
 }
 
 function keyOf(unitId: number, functionCode: number): number {

@@ -18,8 +18,8 @@ describe('what a unit may be asked while answers are owed', () => {
     answered(HIGH, -50_000, 30);
   });
 
-  function answered(request: ModbusRequest, sentMs: number, tookMs: number): void {
-    late.answered(UNIT, request, TIMEOUT_MS, sentMs, sentMs + tookMs);
+  function answered(request: ModbusRequest, sentMs: number, tookMs: number): boolean {
+    return late.answered(UNIT, request, TIMEOUT_MS, sentMs, sentMs + tookMs);
   }
 
   function unanswered(request: ModbusRequest, sentMs: number): void {
@@ -50,10 +50,10 @@ describe('what a unit may be asked while answers are owed', () => {
   it('is anything again a timeout after the same request was answered as fast as ever: a frame was lost', () => {
     unanswered(LOW, 0);
     answered(LOW, 1000, 30);
-    expect([readyMs(HIGH, 1030), readyMs(LOW, 1030), readyMs(INPUT, 1030)]).toEqual([2030, 2030, 1030]);
+    expect([readyMs(HIGH, 1030), readyMs(LOW, 1030), readyMs(INPUT, 1030)]).toEqual([2130, 2130, 1030]);
     // Which is not doubted again.
-    answered(HIGH, 2030, 30);
-    expect(readyMs(LOW, 2060)).toBe(2060);
+    expect(answered(HIGH, 2130, 30)).toBe(true);
+    expect(readyMs(LOW, 2160)).toBe(2160);
   });
 
   it.each(['that came oddly slowly to the repeated request', 'of a unit that was never heard before'])(
@@ -61,7 +61,7 @@ describe('what a unit may be asked while answers are owed', () => {
     (what) => {
       if (what.includes('never')) late = new LateAnswers();
       unanswered(LOW, 0);
-      answered(LOW, 1000, 600);
+      expect(answered(LOW, 1000, 600)).toBe(true);
       expect([readyMs(HIGH, 1600), readyMs(LOW, 1600)]).toEqual([11_000, 11_000]);
       // Or until what is owed has come.
       late.heard({ unitId: UNIT, functionCode: 3 }, 4200);
@@ -74,6 +74,37 @@ describe('what a unit may be asked while answers are owed', () => {
     unanswered(LOW, 0);
     answered(LOW, 1000, 30);
     expect(readyMs(HIGH, 1030)).toBe(11_000);
+  });
+
+  it('learns nothing of one odd answer that nothing came after', () => {
+    unanswered(LOW, 0);
+    answered(LOW, 1000, 600);
+    answered(HIGH, 11_000, 30);
+    unanswered(LOW, 20_000);
+    answered(LOW, 21_000, 30);
+    expect(readyMs(HIGH, 21_030)).toBe(22_130);
+  });
+
+  it('takes a lost frame for that in a unit that is always slow', () => {
+    late = new LateAnswers();
+    for (let sentMs = -40_000; sentMs < -10_000; sentMs += 1000) answered(LOW, sentMs, 350 - (sentMs % 3000) / 100);
+    unanswered(LOW, 0);
+    answered(LOW, 1000, 340);
+    expect(readyMs(HIGH, 1340)).toBe(2440);
+  });
+
+  it('takes an odd answer for no other request than the one that is owed', () => {
+    unanswered(LOW, 0);
+    expect(answered(HIGH, 2000, 400)).toBe(false);
+    // Which is owed itself now.
+    expect(readyMs(LOW, 2400)).toBe(12_000);
+    late.heard({ unitId: UNIT, functionCode: 3 }, 2430);
+    expect(answered(LOW, 2430, 30)).toBe(true);
+    unanswered(LOW, 700_000);
+    expect(answered(HIGH, 702_000, 30)).toBe(true);
+    // The answer to a write says itself what it is to.
+    unanswered(WRITE, 800_000);
+    expect(answered({ ...WRITE, value: 2 }, 802_000, 400)).toBe(true);
   });
 
   it('waits in a unit that was late, also with the same request, and for every answer that is owed', () => {
