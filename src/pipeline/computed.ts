@@ -17,25 +17,35 @@ interface ComputedPoint {
 }
 
 export interface Computed {
+  /** Of each input the last reading. */
+  readonly last: ReadonlyMap<string, Reading>;
   /** Remembers the readings; gives those of the computed points that they touch. */
   update(readings: readonly Reading[]): readonly Reading[];
 }
 
-/** Undefined when the device has none. Those with faults, which the configuration's check refuses, stay `bad:expression`. */
-export function createComputed({ points }: DeviceInfo): Computed | undefined {
+/**
+ * Undefined when the device has none. Those with faults, which the configuration's check refuses, stay `bad:expression`; a
+ * point that the device has not shown yet has no value yet.
+ * @param known what was read before: of the inputs it is the last reading until there is a newer one
+ */
+export function createComputed(
+  { points }: DeviceInfo,
+  known: Iterable<readonly [string, Reading]> = [],
+): Computed | undefined {
   const expressions = new Map<string, string>();
   for (const { name, shape } of points) if (shape?.expression !== undefined) expressions.set(name, shape.expression);
   if (expressions.size === 0) return undefined;
   const infos = new Map(points.map((info) => [info.name, info]));
-  const { sorted, faults } = computedOrder(expressions, (name) => infos.has(name) && !expressions.has(name));
+  const { sorted, faults } = computedOrder(expressions, (name) => !expressions.has(name));
   const computed = sorted.map(({ name, expression }): ComputedPoint => {
     const info = infos.get(name);
     return { name, expression, unit: info?.unit, steps: valueSteps(info?.shape ?? {}) };
   });
   const inputs = new Set(computed.flatMap(({ expression }) => expression.inputs));
-  const last = new Map<string, Reading>();
+  const last = new Map([...known].filter(([name]) => inputs.has(name)));
 
   return {
+    last,
     update(readings) {
       const touched = new Set<string>();
       for (const reading of readings) {

@@ -1,7 +1,7 @@
 // From what an adapter read to what is worth a message, in the order that core/shape.ts names. State is kept for the
 // configured points only (`LIMITS.points`); nothing here waits for anything: who calls asks again for what is due.
 
-import type { DeviceInfo } from '../core/adapter.ts';
+import type { DeviceInfo, PointInfo } from '../core/adapter.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { Reading, ReadingBatch } from '../core/reading.ts';
 import type { MessageShape, PointShape } from '../core/shape.ts';
@@ -21,6 +21,7 @@ interface PointState {
 }
 
 interface DeviceState {
+  readonly info: DeviceInfo;
   readonly points: Map<string, PointState>;
   /** Of the points that are not named. */
   readonly defaults: PointShape;
@@ -183,9 +184,10 @@ function deviceState(info: DeviceInfo, before: DeviceState | undefined): DeviceS
     points.set(name, pointState(name, shape, before?.points.get(name)));
   const all = [pointState('', defaults), ...points.values()];
   return {
+    info,
     points,
     defaults,
-    computed: createComputed(info),
+    computed: createComputed(info, before && stillValid(before, info)),
     hasSteps: all.some(({ steps }) => steps !== undefined),
     hasTracks: all.some(({ track }) => track !== undefined),
     canWait: all.some(({ track }) => track?.canWait === true),
@@ -194,8 +196,25 @@ function deviceState(info: DeviceInfo, before: DeviceState | undefined): DeviceS
   };
 }
 
+/** The last readings of what is the same point still: a device that shows one more keeps the values of the others. */
+function stillValid({ info: before, computed }: DeviceState, after: DeviceInfo): (readonly [string, Reading])[] {
+  if (computed === undefined || computed.last.size === 0) return [];
+  const [old, now] = [before, after].map(({ points }) => new Map(points.map((info) => [info.name, sourceKey(info)])));
+  return [...computed.last].filter(([name]) => old?.get(name) === now?.get(name));
+}
+
+/** Where the values of a point come from and what is made of them. */
+function sourceKey({ address, shape }: PointInfo): string {
+  return textOf([address, shape]);
+}
+
+/** Bounds may be bigint, which JSON does not know. */
+function textOf(value: unknown): string {
+  return JSON.stringify(value, (_key, part: unknown) => (typeof part === 'bigint' ? `${part}n` : part));
+}
+
 function pointState(name: string, shape: PointShape, before?: PointState): PointState {
-  const key = JSON.stringify(shape);
+  const key = textOf(shape);
   if (before?.key === key) return before;
   return {
     key,
