@@ -13,7 +13,7 @@ import {
   definitionOf,
 } from './describe.ts';
 import { nearest } from './nearest.ts';
-import { redactUrls, type SecretSet } from './secrets.ts';
+import { redactMeantUrl, type SecretSet } from './secrets.ts';
 
 export interface Explained {
   readonly path: ConfigPath;
@@ -171,7 +171,7 @@ function describe(value: unknown, path: ConfigPath, context: ExplainContext): st
   if (isRecord(value)) return 'a map of keys';
   if (typeof value === 'string') {
     if (hidden) return 'a text';
-    const text = redactUrls(value);
+    const text = redactMeantUrl(value);
     return JSON.stringify(text.length > QUOTED_CHARS ? `${text.slice(0, QUOTED_CHARS)}…` : text);
   }
   const shown = typeof value === 'number' || typeof value === 'bigint' || typeof value === 'boolean';

@@ -118,7 +118,13 @@ export class SecretSet {
   }
 }
 
-/** `mqtts://user:secret@host` becomes `mqtts://user:***@host`. */
+/** `mqtts://user:secret@host` becomes `mqtts://user:***@host`, up to the last @: a password may hold what a URL forbids. */
 export function redactUrls(text: string): string {
-  return text.replace(/([a-z][a-z0-9+.-]*:\/\/[^\s:/@]*):[^\s/@]+@/gi, '$1:***@');
+  return text.replace(/([a-z][a-z0-9+.-]{0,20}:\/\/[^\s:/@]*):[^\s"]+@/gi, '$1:***@');
+}
+
+/** The same for a text that may be meant as a URL: the scheme may be missing. */
+export function redactMeantUrl(text: string): string {
+  const redacted = redactUrls(text);
+  return redacted === text ? text.replace(/^([^\s:/@]*):\S+@/, '$1:***@') : redacted;
 }
