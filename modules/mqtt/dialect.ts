@@ -26,6 +26,8 @@ export interface Told {
   readonly readings?: readonly Reading[];
   /** When the device says it measured, in ms since 1970 UTC. */
   readonly wallMs?: number;
+  /** The readings are from before what the device has told already. */
+  readonly isHistorical?: true;
   /** Forward the payload as it is. */
   readonly forward?: { readonly contentType?: string };
   /** What came on a response topic. */

@@ -6,6 +6,7 @@ import {
   LIMITS,
   type AdapterContext,
   type Clock,
+  type DeviceId,
   type Message,
   type PointInfo,
   type PointValue,
@@ -20,6 +21,9 @@ import { rememberTopics } from './topic-template.ts';
 
 const NO_PROPERTIES = Object.freeze({});
 const NO_POINTS: readonly PointInfo[] = [];
+/** How far the clock of a device may be ahead of ours, and its latest time where ours is not known: the year 2100. */
+const AHEAD_MS = 24 * 3_600_000;
+const LATEST_MS = Date.UTC(2100, 0);
 
 /** Hears of values and answers, to confirm writes. */
 export interface Witness {
@@ -97,14 +101,26 @@ export function createIntake(options: IntakeOptions): Intake {
     time: receivedAt(),
   });
 
-  const storeReadings = async (device: Device, { readings = [], wallMs }: Told): Promise<void> => {
-    const time = context.clock.now();
+  /** The time that the device says, unless it cannot be: by its own clock, so whatever ours is found to be corrects nothing. */
+  const measuredAt = (deviceId: DeviceId, wallMs: number | undefined): Timestamp => {
+    const now = context.clock.now();
+    if (wallMs === undefined) return now;
+    if (wallMs <= (now.clock === 'synced' ? now.wallMs + AHEAD_MS : LATEST_MS))
+      return { ...now, wallMs, clock: 'synced' };
+    context.reportRefusal('bad_time', { device: deviceId });
+    return now;
+  };
+
+  const storeReadings = async (device: Device, { readings = [], wallMs, isHistorical }: Told): Promise<void> => {
     const batch: ReadingBatch = {
       deviceId: device.deviceId,
-      time: wallMs === undefined ? time : { ...time, wallMs },
+      time: measuredAt(device.deviceId, wallMs),
       readings: readings.slice(0, LIMITS.mqtt_device_points),
+      ...(isHistorical === true && { isHistorical }),
     };
     await context.storeReadings(batch);
+    // What was true once confirms no write.
+    if (isHistorical === true) return;
     for (const { point, value } of batch.readings) witness.reading(device.deviceId, point, value);
   };
 

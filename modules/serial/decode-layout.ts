@@ -1,5 +1,6 @@
 // Binary frames: values at their places, by bytes and bits.
 
+import { shortestFloat32 } from '#sdk';
 import type { LayoutField, DecodeConfig } from './config-decode.ts';
 import type { Decoded, Decoder } from './decoded.ts';
 import { whole } from './decode-value.ts';
@@ -56,7 +57,7 @@ function readField(frame: Buffer, field: LayoutField): Decoded {
     case 'bcd':
       return readBcd(bytes);
     case 'float32':
-      return finite(shortest(bytes.readFloatBE(0)));
+      return finite(shortestFloat32(bytes.readFloatBE(0)));
     case 'float64':
       return finite(bytes.readDoubleBE(0));
     case 'bool':
@@ -94,15 +95,6 @@ function textOf(bytes: Buffer): string {
   const text = bytes.toString('latin1');
   const end = text.indexOf('\0');
   return (end < 0 ? text : text.slice(0, end)).trim();
-}
-
-/** The shortest decimal that is the same 32-bit number: 230.1, not 230.10000610351562. */
-function shortest(value: number): number {
-  for (let digits = 6; digits <= 9; digits += 1) {
-    const candidate = Number(value.toPrecision(digits));
-    if (Math.fround(candidate) === value) return candidate;
-  }
-  return value;
 }
 
 function finite(value: number): Decoded {

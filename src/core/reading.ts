@@ -35,4 +35,6 @@ export interface ReadingBatch {
   readonly deviceId: DeviceId;
   readonly time: Timestamp;
   readonly readings: readonly Reading[];
+  /** From before what was told already: stored as it is, scaled and renamed, and no point's present value. */
+  readonly isHistorical?: true;
 }

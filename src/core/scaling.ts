@@ -42,3 +42,12 @@ function decimalsOf(value: number): number {
   const fraction = mantissa.split('.')[1]?.length ?? 0;
   return Math.max(0, fraction - Number(exponent));
 }
+
+/** The shortest decimal that is the same 32-bit float: 230.1, not 230.10000610351562. Takes what a float holds, NaN too. */
+export function shortestFloat32(value: number): number {
+  for (let digits = 6; digits <= 9; digits += 1) {
+    const candidate = Number(value.toPrecision(digits));
+    if (Math.fround(candidate) === value) return candidate;
+  }
+  return value;
+}

@@ -196,7 +196,7 @@ export class AdapterSupervisor {
       ready: (signal) => ingress.ready(signal),
       storeReadings(batch, signal) {
         const shaped = transform.shape(batch);
-        points.update(shaped);
+        if (shaped.isHistorical !== true) points.update(shaped);
         return ingress.storeReadings(shaped, signal);
       },
       addDevice(device) {

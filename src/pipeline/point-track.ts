@@ -53,8 +53,13 @@ export class PointTrack {
     } else if (this.#moving !== undefined) {
       for (const result of this.#moving.add(reading, time)) this.#judge(result, time, out, suppressed);
     } else {
-      this.#judge(reading.point === this.#name ? reading : { ...reading, point: this.#name }, time, out, suppressed);
+      this.#judge(this.named(reading), time, out, suppressed);
     }
+  }
+
+  /** The reading under its name in messages. */
+  named(reading: Reading): Reading {
+    return reading.point === this.#name ? reading : { ...reading, point: this.#name };
   }
 
   /** What waited and is due by `nowMs`; everything that waits at infinity. */

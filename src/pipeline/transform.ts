@@ -45,9 +45,12 @@ export interface Transform {
   /** Takes the shape of a device and its points. A point whose shape stays the same keeps what it knows. */
   setDevice(device: DeviceInfo): void;
   removeDevice(deviceId: string): void;
-  /** The batch as people see it: scaled, clamped, with computed points. */
+  /** The batch as people see it: scaled, clamped, with computed points (not of what is historical). */
   shape(batch: ReadingBatch): ReadingBatch;
-  /** Of a shaped batch what has to be reported now, under the names of messages; undefined when that is nothing. */
+  /**
+   * Of a shaped batch what has to be reported now, under the names of messages; undefined when that is nothing. What is
+   * historical is reported as it is: windows, deadbands and rates go by what is new.
+   */
   report(batch: ReadingBatch): ReadingBatch | undefined;
   /** What waited in windows and rate limits and is due by `nowMs`; all of it at infinity. */
   due(nowMs: number): readonly LateBatch[];
@@ -136,7 +139,8 @@ export function createTransform(options: TransformOptions = {}): Transform {
             return state?.steps === undefined ? reading : state.steps(reading);
           })
         : batch.readings;
-      const computed = device.computed?.update(readings) ?? [];
+      // Computed points are made of the last readings, which these are not.
+      const computed = batch.isHistorical === true ? [] : (device.computed?.update(readings) ?? []);
       return { ...batch, readings: computed.length === 0 ? readings : [...readings, ...computed] };
     },
     report(batch) {
@@ -147,6 +151,7 @@ export function createTransform(options: TransformOptions = {}): Transform {
       for (const reading of batch.readings) {
         const state = device.points.get(reading.point) ?? unnamed(device, reading.point);
         if (state?.track === undefined) out.push(reading);
+        else if (batch.isHistorical === true) out.push(state.track.named(reading));
         else state.track.take(reading, batch.time, out, suppressed);
       }
       tell(suppressed);

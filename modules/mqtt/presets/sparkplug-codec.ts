@@ -6,7 +6,7 @@ import { createRequire } from 'node:module';
 import type * as Library from 'sparkplug-payload';
 import type * as Proto from 'sparkplug-payload/lib/sparkplugPayloadProto.js';
 import type { TypeStr } from 'sparkplug-payload/lib/sparkplugbpayload.js';
-import type { PointValue } from '#sdk';
+import { shortestFloat32, type PointValue } from '#sdk';
 
 /** Data types (Sparkplug 3.0, 6.4.16). */
 const DATATYPE = { Int8: 1, Int16: 2, Int32: 3, Int64: 4, UInt64: 8, Float: 9, DateTime: 13 } as const;
@@ -46,10 +46,12 @@ export interface Metric {
   readonly alias: bigint | undefined;
   readonly datatype: number | undefined;
   readonly wallMs: number | undefined;
+  /** Measured before what was sent already, and kept since. */
+  readonly isHistorical: boolean;
   /** Of `Engineering Units`, where the birth tells it. */
   readonly unit: string | undefined;
   readonly isNull: boolean;
-  /** By its data type, or by that of the birth; undefined for data sets, templates and the like. */
+  /** By its data type, or by that of the birth, NaN and infinity included; undefined for data sets, templates and the like. */
   readonly value: (datatype: number | undefined) => PointValue | undefined;
 }
 
@@ -112,7 +114,8 @@ function metricOf(raw: RawMetric): Metric {
     name: Object.hasOwn(raw, 'name') && raw.name !== null && raw.name !== '' ? raw.name : undefined,
     alias: Object.hasOwn(raw, 'alias') ? bigOf(raw.alias) : undefined,
     datatype: datatype === 0 ? undefined : datatype,
-    wallMs: numberOf(raw.timestamp),
+    wallMs: Object.hasOwn(raw, 'timestamp') ? numberOf(raw.timestamp) : undefined,
+    isHistorical: raw.isHistorical === true,
     unit: units < 0 ? undefined : (raw.properties?.values?.[units]?.stringValue ?? undefined),
     isNull: raw.isNull === true,
     value: (known) => valueOf(raw, datatype === 0 ? known : datatype),
@@ -123,8 +126,8 @@ function valueOf(raw: RawMetric, datatype: number | undefined): PointValue | und
   if (datatype !== undefined && !SCALARS.has(datatype)) return undefined;
   if (Object.hasOwn(raw, 'booleanValue')) return raw.booleanValue ?? undefined;
   if (Object.hasOwn(raw, 'stringValue')) return raw.stringValue ?? undefined;
-  if (Object.hasOwn(raw, 'floatValue')) return finite(raw.floatValue);
-  if (Object.hasOwn(raw, 'doubleValue')) return finite(raw.doubleValue);
+  if (Object.hasOwn(raw, 'floatValue')) return shortestFloat32(raw.floatValue ?? Number.NaN);
+  if (Object.hasOwn(raw, 'doubleValue')) return raw.doubleValue ?? Number.NaN;
   if (Object.hasOwn(raw, 'bytesValue')) return raw.bytesValue ?? undefined;
   if (Object.hasOwn(raw, 'intValue')) return signed(BigInt(raw.intValue ?? 0), datatype);
   if (Object.hasOwn(raw, 'longValue')) return signed(bigOf(raw.longValue) ?? 0n, datatype);
@@ -137,10 +140,6 @@ function signed(value: bigint, datatype: number | undefined): PointValue {
   const number = bits === undefined ? BigInt.asUintN(64, value) : BigInt.asIntN(bits, value);
   const safe = number <= BigInt(Number.MAX_SAFE_INTEGER) && number >= BigInt(Number.MIN_SAFE_INTEGER);
   return safe ? Number(number) : number;
-}
-
-function finite(value: number | null | undefined): number | undefined {
-  return typeof value === 'number' && Number.isFinite(value) ? value : undefined;
 }
 
 function bigOf(value: number | WideInteger | null | undefined): bigint | undefined {

@@ -2,35 +2,28 @@
 // `spBv1.0/GROUP/NDATA/NODE[/DEVICE]`. Births tell names, aliases, types and units; data without a birth asks for a rebirth.
 // The device id is `GROUP.NODE` for an edge node and `GROUP.NODE.DEVICE` for a device behind it.
 
-import { GatewayError, LIMITS, type Clock, type PointInfo, type PointValue, type Reading } from '#sdk';
+import { GatewayError, LIMITS, type Clock, type PointInfo, type PointValue } from '#sdk';
 import type { Arrival, Dialect, Publish, Told, Understood, WritePlan } from '../dialect.ts';
+import { datatypeName, decodeSparkplug, encodeSparkplug, type SparkplugPayload } from './sparkplug-codec.ts';
 import {
-  datatypeName,
-  decodeSparkplug,
-  encodeSparkplug,
-  type Metric,
-  type SparkplugPayload,
-} from './sparkplug-codec.ts';
+  BIRTH_DEATH,
+  birthReadings,
+  dataReadings,
+  type KnownMetric,
+  type KnownMetrics,
+  type TimedReadings,
+} from './sparkplug-readings.ts';
 import { compileTopic } from '../topic-template.ts';
 
 const NODE = compileTopic('spBv1.0/{group}/{type}/{node}');
 const DEVICE = compileTopic('spBv1.0/{group}/{type}/{node}/{device}');
 const REBIRTH = 'Node Control/Rebirth';
-const BIRTH_DEATH = 'bdSeq';
 const CONFIRM_MS = 5000;
 /** Data messages of a node without a birth that pass between two requests for one. */
 const REBIRTH_EVERY = 16;
 
-interface KnownMetric {
-  readonly name: string;
-  readonly datatype: number | undefined;
-  readonly unit: string | undefined;
-}
-
 /** What the last birth of a node or device told. */
-interface Birth {
-  readonly byName: Map<string, KnownMetric>;
-  readonly byAlias: Map<bigint, KnownMetric>;
+interface Birth extends KnownMetrics {
   readonly points: readonly PointInfo[];
 }
 
@@ -73,15 +66,14 @@ export function createSparkplug(clock: Pick<Clock, 'wallMs'>): Dialect {
       case 'NBIRTH':
         node.births.clear();
         node.bdSeq = bdSeqOf(decoded);
-        return { told: [birth(node, address, decoded)] };
+        return { told: birth(node, address, decoded) };
       case 'DBIRTH':
-        return { told: [birth(node, address, decoded)] };
+        return { told: birth(node, address, decoded) };
       case 'NDATA':
       case 'DDATA':
         return replayed ? { told: [] } : data(node, address, decoded, clock.wallMs());
       case 'DDEATH':
-        node.births.delete(device);
-        return { told: [{ device, online: false }] };
+        return deviceDeath(node, address, decoded, clock.wallMs());
       case 'NDEATH':
         return { told: death(node, address, decoded) };
       default:
@@ -151,7 +143,7 @@ function bdSeqOf({ metrics }: SparkplugPayload): bigint | number | undefined {
   return typeof value === 'number' || typeof value === 'bigint' ? value : undefined;
 }
 
-function birth(node: Node, address: Address, payload: SparkplugPayload): Told {
+function birth(node: Node, address: Address, payload: SparkplugPayload): readonly Told[] {
   const device = idOf(address);
   const byName = new Map<string, KnownMetric>();
   const byAlias = new Map<bigint, KnownMetric>();
@@ -168,31 +160,49 @@ function birth(node: Node, address: Address, payload: SparkplugPayload): Told {
   node.births.set(device, known);
   node.unborn = 0;
   if (payload.seq !== undefined) node.nextSeq = (payload.seq + 1) % 256;
-  return { device, online: true, points, readings: readingsOf(payload.metrics, known), ...wall(payload) };
+  return tell({ device, online: true, points }, birthReadings(payload, known));
+}
+
+/** What is told of a device, with readings of several times. */
+function tell(told: Told, [first, ...others]: readonly TimedReadings[]): readonly Told[] {
+  return [{ ...told, ...first }, ...others.map((readings) => ({ device: told.device, ...readings }))];
 }
 
 /** Without its birth, or with a hole in the numbering, nothing is known for sure: the node is asked for its births. */
 function data(node: Node, address: Address, payload: SparkplugPayload, nowMs: number): Understood {
   const device = idOf(address);
   const known = node.births.get(device);
-  const inOrder = payload.seq === undefined || node.nextSeq === undefined || payload.seq === node.nextSeq;
-  if (payload.seq !== undefined) node.nextSeq = (payload.seq + 1) % 256;
-  const told: Told[] =
-    known === undefined
-      ? [{ device, fault: 'no_birth' }]
-      : [
-          {
-            device,
-            online: true,
-            readings: readingsOf(payload.metrics, known),
-            ...wall(payload),
-            ...(!inOrder && { fault: 'sequence' }),
-          },
-        ];
-  if (known !== undefined && inOrder) return { told };
+  const inOrder = isNext(node, payload);
+  if (known === undefined) return { told: [{ device, fault: 'no_birth' }], ask: askForBirths(node, address, nowMs) };
+  const readings = dataReadings(payload, known);
+  if (inOrder) return { told: tell({ device, online: true }, readings) };
+  return {
+    told: tell({ device, online: true, fault: 'sequence' }, readings),
+    ask: askForBirths(node, address, nowMs),
+  };
+}
+
+/** Has its number among the messages of the node (tck-id-payloads-ddeath-seq). */
+function deviceDeath(node: Node, address: Address, payload: SparkplugPayload, nowMs: number): Understood {
+  const device = idOf(address);
+  node.births.delete(device);
+  if (isNext(node, payload)) return { told: [{ device, online: false }] };
+  return { told: [{ device, online: false, fault: 'sequence' }], ask: askForBirths(node, address, nowMs) };
+}
+
+/** Whether no message of the node is missing before this one; the next one has to follow it. */
+function isNext(node: Node, { seq }: SparkplugPayload): boolean {
+  if (seq === undefined) return true;
+  const isExpected = node.nextSeq === undefined || seq === node.nextSeq;
+  node.nextSeq = (seq + 1) % 256;
+  return isExpected;
+}
+
+/** Not for every message: a node that does not understand is not asked without end. */
+function askForBirths(node: Node, address: Address, nowMs: number): readonly Publish[] {
   const asks = node.unborn % REBIRTH_EVERY === 0;
   node.unborn += 1;
-  return { told, ask: asks ? [rebirth(address, nowMs)] : [] };
+  return asks ? [rebirth(address, nowMs)] : [];
 }
 
 /** NCMD with `Node Control/Rebirth` true (6.4.23). */
@@ -212,24 +222,6 @@ function death(node: Node, address: Address, payload: SparkplugPayload): Told[] 
   node.nextSeq = undefined;
   const own = idOf({ ...address, device: undefined });
   return [...new Set([own, ...gone])].map((device) => ({ device, online: false }));
-}
-
-function readingsOf(metrics: readonly Metric[], known: Birth): readonly Reading[] {
-  return metrics.flatMap((metric): Reading[] => {
-    const { name, datatype, unit } =
-      (metric.name === undefined ? undefined : known.byName.get(metric.name)) ??
-      (metric.alias === undefined ? undefined : known.byAlias.get(metric.alias)) ??
-      metric;
-    if (name === undefined || name === BIRTH_DEATH || name.startsWith('Node Control/')) return [];
-    const unitPart = unit === undefined ? {} : { unit };
-    if (metric.isNull) return [{ point: name, quality: { level: 'bad', reason: 'null' }, ...unitPart }];
-    const value = metric.value(datatype);
-    return value === undefined ? [] : [{ point: name, value, quality: { level: 'good' }, ...unitPart }];
-  });
-}
-
-function wall({ wallMs }: SparkplugPayload): { readonly wallMs?: number } {
-  return wallMs === undefined || wallMs < 1e12 ? {} : { wallMs };
 }
 
 /** Integers by data type (6.4.16), DateTime with them: ms since 1970. */

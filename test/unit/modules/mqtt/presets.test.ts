@@ -322,6 +322,87 @@ describe('sparkplug', () => {
     }
   });
 
+  it('tells what was measured at several times by these times, the newest last', () => {
+    const at = (ms: number, value: number, fields: object = {}) => {
+      return { alias: 7, type: 'Float', value, timestamp: NOW_MS + ms, ...fields };
+    };
+    const kept = { isHistorical: true };
+    const payload = bytes({
+      timestamp: NOW_MS,
+      seq: 1,
+      metrics: [
+        at(-1000, 23.5),
+        { alias: 8, type: 'Int16', value: 4, timestamp: NOW_MS - 2000, ...kept },
+        at(-2000, 1.5, kept),
+        at(-3000, 2.5, kept),
+        // The same time once more, as nodes with a coarse clock have it.
+        at(-3000, 3.5, kept),
+        { alias: 9, type: 'Boolean', value: false },
+      ],
+    });
+    const heard = hear(born(), 'spBv1.0/plant/NDATA/edge-1', payload);
+    const lines = (heard?.told ?? []).map((one) => [
+      (one.wallMs ?? 0) - NOW_MS,
+      one.isHistorical ?? false,
+      values(one),
+    ]);
+    expect(lines).toEqual([
+      [-3000, true, { 'Temperature °C': 2.5 }],
+      [-3000, true, { 'Temperature °C': 3.5 }],
+      [-2000, true, { Count: 4, 'Temperature °C': 1.5 }],
+      [-1000, false, { 'Temperature °C': 23.5 }],
+      [0, false, { Relay: false }],
+    ]);
+    expect(heard?.told.map(({ online }) => online)).toEqual([true, undefined, undefined, undefined, undefined]);
+  });
+
+  it('takes a birth for the present, whenever its values last changed', () => {
+    const metrics = [1, 2].map((day) => ({
+      name: `m${day}`,
+      type: 'Int32',
+      value: day,
+      timestamp: NOW_MS - day * 86_400_000,
+    }));
+    const told = hear(
+      preset('sparkplug'),
+      'spBv1.0/plant/NBIRTH/edge-1',
+      bytes({ timestamp: NOW_MS, seq: 0, metrics }),
+    )?.told;
+    expect(told).toHaveLength(1);
+    expect([told?.[0]?.wallMs, values(told?.[0] ?? { device: '' })]).toEqual([NOW_MS, { m1: 1, m2: 2 }]);
+  });
+
+  it('counts the death of a device in the numbering', () => {
+    const dialect = born();
+    const say = (type: string, path: string, seq: number, metrics: object[] = []) =>
+      hear(dialect, `spBv1.0/plant/${type}/edge-1${path}`, bytes({ seq, metrics }));
+    say('DBIRTH', '/pump', 1, [{ name: 'Flow', type: 'Double', value: 1 }]);
+    expect(say('DDEATH', '/pump', 2)).toEqual({ told: [{ device: 'plant.edge-1.pump', online: false }] });
+    expect(say('NDATA', '', 3)?.ask).toBeUndefined();
+    // 4 is missing.
+    const heard = say('DDEATH', '/pump', 5);
+    expect(heard?.told).toEqual([{ device: 'plant.edge-1.pump', online: false, fault: 'sequence' }]);
+    expect(heard?.ask?.map(({ topic }) => topic)).toEqual(['spBv1.0/plant/NCMD/edge-1']);
+  });
+
+  it('gives floats in the digits that they hold, and says when a value is no number', () => {
+    const payload = bytes({
+      seq: 1,
+      metrics: [230.1, 16_777_216, Number.NaN, Number.NEGATIVE_INFINITY].map((value) => ({
+        alias: 7,
+        type: 'Float',
+        value,
+      })),
+    });
+    const heard = hear(born(), 'spBv1.0/plant/NDATA/edge-1', payload)?.told ?? [];
+    expect(heard.map(({ readings }) => readings?.[0]?.value ?? readings?.[0]?.quality)).toEqual([
+      230.1,
+      16_777_216,
+      { level: 'bad', reason: 'not_a_number' },
+      { level: 'bad', reason: 'not_a_number' },
+    ]);
+  });
+
   it('takes a node and its devices for gone at its death, but not at the will of an earlier connection', () => {
     const dialect = born();
     hear(
@@ -367,7 +448,7 @@ describe('sparkplug', () => {
     ['UInt32', [0, 4_294_967_295], [-1, 4_294_967_300]],
     ['UInt64', [0, 18_446_744_073_709_551_615n, '9007199254740993'], [-1, 2n ** 64n]],
     ['DateTime', [NOW_MS], [-1]],
-    ['Float', [0.5, -3.402_823_466_385_288_6e38], [1e300, '0.5']],
+    ['Float', [0.5, -3.402_823_5e38], [1e300, '0.5']],
     ['Double', [1e300], [Number.POSITIVE_INFINITY, true]],
     ['String', ['on'], [1, false]],
   ])('writes what an %s holds, as it is, and refuses the rest', (type, good, bad) => {

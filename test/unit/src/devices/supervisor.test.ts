@@ -184,6 +184,11 @@ describe('adapter supervisor and dispatcher', () => {
     expect(points.point(meter, 'voltage')?.value).toBe(230);
     expect(registry.get(meter)).toMatchObject({ adapterId: 'bus-1', state: 'good' });
     await waitFor(() => outbox.stats().messages === 1);
+    // What was true once is stored, and is no present value.
+    const readings = [{ point: 'voltage', value: 110, quality: GOOD }];
+    await context.storeReadings({ deviceId: meter, time: timestamp(), readings, isHistorical: true });
+    expect(points.point(meter, 'voltage')?.value).toBe(230);
+    expect(outbox.stats().messages).toBe(2);
   });
 
   it('forgets devices with their adapter, but not when a new plan of it follows', async () => {

@@ -72,4 +72,35 @@ describe('transform', () => {
     expect(report(0, readings)).toEqual(['voltage', 'energy']);
     expect(report(1, readings)).toEqual(['voltage']);
   });
+
+  it('reports what is historical as it is, and is not moved by it', () => {
+    const transform = createTransform();
+    const point = { address: 'x', writable: false };
+    transform.setDevice({
+      deviceId,
+      points: [
+        { name: 'flow', ...point, shape: { scale: 10, deadband: 1, rename: 'Flow' } },
+        { name: 'pressure', ...point, shape: { window: { mode: 'tumbling', samples: 2, functions: ['mean'] } } },
+        { name: 'double', ...point, shape: { expression: 'flow * 2' } },
+      ],
+    });
+    const report = (flow: number, fields: { isHistorical?: true } = {}) => {
+      const readings: Reading[] = ['flow', 'pressure'].map((name) => ({ point: name, value: flow, quality: GOOD }));
+      const reported = transform.report(transform.shape({ deviceId, time: timestamp(), readings, ...fields }));
+      return reported?.readings.map(({ point: name, value }) => [name, value]);
+    };
+    expect(report(1)).toEqual([
+      ['Flow', 10],
+      ['double', 20],
+    ]);
+    expect(report(7, { isHistorical: true })).toEqual([
+      ['Flow', 70],
+      ['pressure', 7],
+    ]);
+    // The deadband and the window go on from the first.
+    expect(report(1)).toEqual([
+      ['pressure', 1],
+      ['double', 20],
+    ]);
+  });
 });
