@@ -161,11 +161,16 @@ async function twoHops(context: BenchContext): Promise<readonly BenchRow[]> {
   ]);
   context.progress(`gateway ${mine.map(whole).join(' ')} /s, bridge ${other.map(whole).join(' ')} /s`);
   const rate = Math.floor(Math.min(median(mine), median(other)) / 2);
-  // One stall of the machine, or the compiling of what half the load runs for the first time, is 1 % of a round: no figure
-  // rests on one round. The disk is asked beside each, since what else uses it comes and goes.
+  const myLatency = (): Promise<number> => latencyP99(target, ours, { rate, secs });
+  const otherLatency = (): Promise<number> => latencyP99(bridged, theirs, { rate, secs });
+  // Batches are small at half the load, for which a runtime that compiles while running compiles anew: as with the full
+  // load, both are warm before it counts.
+  await interleave(1, [myLatency, otherLatency]);
+  // One stall of the machine of 30 ms is 1 % of a round: no figure rests on one. The disk is asked beside each round, since
+  // what else uses it comes and goes.
   const [myP99 = [], otherP99 = [], syncs = []] = await interleave(3, [
-    () => latencyP99(target, ours, { rate, secs }),
-    () => latencyP99(bridged, theirs, { rate, secs }),
+    myLatency,
+    otherLatency,
     () => Promise.resolve(syncP99(join(context.directory, 'sync'), 500)),
   ]);
   const tenths = (values: readonly number[]): string => values.map((value) => value.toFixed(1)).join(' ');
