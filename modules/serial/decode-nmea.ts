@@ -11,8 +11,10 @@ interface Place {
   readonly kind: NmeaFieldKind;
 }
 
-// $GPGGA,…: two letters of the talker and three of the sentence; $PGRME,…: a maker's own.
-const SENTENCE_PATTERN = /[$!](P[A-Z0-9]{2,8}|[A-Z0-9]{5}),([^*]*)/;
+// $GPGGA,…: two letters of the talker and three of the sentence; $PGRME,…: a maker's own. `$`, `!` and `*` are reserved
+// (NMEA 0183, 5.1): what stands before the last mark is noise or a sentence that was cut off.
+const SENTENCE_PATTERN = /[$!]((P[A-Z0-9]{2,8}|[A-Z0-9]{5}),([^*$!]*))(?:\*(.*))?$/s;
+const TIME_PATTERN = /^([01]\d|2[0-3])([0-5]\d)((?:[0-5]\d|60)(?:\.\d+)?)$/;
 
 export function createNmeaDecoder(config: Extract<DecodeConfig, { kind: 'nmea' }>): Decoder {
   const places = new Map<string, Place[]>();
@@ -34,8 +36,9 @@ export function createNmeaDecoder(config: Extract<DecodeConfig, { kind: 'nmea' }
     decode(frame) {
       const match = SENTENCE_PATTERN.exec(frame.toString('latin1'));
       if (match === null) return { kind: 'fault', reason: 'not_nmea' };
-      const [, name = '', body = ''] = match;
-      if (!checksumHolds(frame)) return { kind: 'fault', reason: 'checksum' };
+      const [, covered = '', name = '', body = '', checksum] = match;
+      if (checksum !== undefined && !checksumHolds(covered, checksum.trimEnd()))
+        return { kind: 'fault', reason: 'checksum' };
       const found = places.get(name) ?? (name.startsWith('P') ? undefined : places.get(name.slice(2)));
       if (found === undefined) return { kind: 'ignored' };
       const fields = [name, ...body.split(',')];
@@ -44,11 +47,9 @@ export function createNmeaDecoder(config: Extract<DecodeConfig, { kind: 'nmea' }
   };
 }
 
-/** A checksum that is there must be right; whether there must be one is the line's `checksum`. */
-function checksumHolds(frame: Buffer): boolean {
-  const match = /[$!]([^*]*)\*([0-9A-Fa-f]{2})\s*$/.exec(frame.toString('latin1'));
-  if (match === null) return true;
-  const [, covered = '', digits = ''] = match;
+/** A checksum that is there must be right, and whole; whether there must be one is the line's `checksum`. */
+function checksumHolds(covered: string, digits: string): boolean {
+  if (!/^[0-9A-Fa-f]{2}$/.test(digits)) return false;
   return Buffer.from(covered, 'latin1').reduce((total, byte) => total ^ byte, 0) === Number.parseInt(digits, 16);
 }
 
@@ -61,7 +62,7 @@ function readPlace({ index, kind }: Place, fields: readonly string[]): Decoded {
     case 'longitude':
       return degrees(text, fields[index + 1], LONGITUDE);
     case 'time': {
-      const match = /^(\d{2})(\d{2})(\d{2}(?:\.\d+)?)$/.exec(text);
+      const match = TIME_PATTERN.exec(text);
       return match === null ? { bad: 'not_a_time' } : { value: `${match[1]}:${match[2]}:${match[3]}` };
     }
     case 'valid':

@@ -82,6 +82,12 @@ it('NMEA 0183', () => {
   expect(decode(config, '$PASHR,1,2,T,3,-4.5')).toEqual({ pitch: -4.5 });
   expect(decode(config, '$GPGGA,,,,,,0,,,,M,,M,,*66')).toMatchObject({ latitude: 'bad:missing', fix_quality: 0 });
   expect(decode(config, '$GPGGA,,,,,,0,,,,M,,M,,*67')).toBe('checksum');
+  expect(decode(config, '$GPGGA,,,,,,0,,,,M,,M,,*6')).toBe('checksum');
+  expect(decode(config, '$GPGGA,,,,,,0,,,,M,,M,,*')).toBe('checksum');
+  expect(decode(config, '!$GPGGA,,,,,,0,,,,M,,M,,*66')).toMatchObject({ fix_quality: 0 });
+  expect(decode(config, '$GPGGA,1235$GPGGA,,,,,,0,,,,M,,M,,*66\r\n')).toMatchObject({ fix_quality: 0 });
+  expect(decode(config, '$GPGGA,246099.99')).toMatchObject({ utc_time: 'bad:not_a_time' });
+  expect(decode(config, '$GPGGA,235960.5')).toMatchObject({ utc_time: '23:59:60.5' });
   expect(decode(config, '$GPZDA,1')).toBe('ignored');
   expect(decode(config, 'hello')).toBe('not_nmea');
 });
