@@ -106,11 +106,12 @@ export function checkFrame(settings: ChecksumSettings, frame: Buffer): CheckedFr
 
 const STAR = 0x2a;
 
-/** NMEA 0183: exclusive or of what stands between `$` or `!` and `*`, then two hexadecimal digits. */
+/** NMEA 0183: exclusive or of what stands between `$` or `!` and `*`, then two hexadecimal digits. Noise may stand before. */
 function checkNmea(frame: Buffer): CheckedFrame | undefined {
   const star = frame.lastIndexOf(STAR);
-  const dollar = Math.max(frame.indexOf('$'), frame.indexOf('!'));
-  if (dollar < 0 || star < dollar) return undefined;
+  if (star < 0) return undefined;
+  const dollar = Math.max(frame.lastIndexOf('$', star), frame.lastIndexOf('!', star));
+  if (dollar < 0) return undefined;
   const digits = frame.toString('latin1', star + 1).trimEnd();
   if (!/^[0-9A-Fa-f]{2}$/.test(digits)) return undefined;
   return Number.parseInt(digits, 16) === xor(frame.subarray(dollar + 1, star)) ? { payloadEnd: star } : undefined;

@@ -24,9 +24,20 @@ export interface Step {
   readonly take: number;
   readonly fault?: FrameFault;
   /** A candidate: all its bytes, which the checksum is made of, and where its payload stands in them. */
-  readonly frame?: { readonly bytes: Buffer; readonly payloadStart: number; readonly payloadEnd: number };
-  /** When the checksum of the candidate is wrong, only one byte is taken and the search goes on in the middle of it. */
-  readonly slides?: boolean;
+  readonly frame?: Candidate;
+  /** When the checksum of the candidate is wrong, only so many bytes are taken and the search goes on in the middle of it. */
+  readonly slideBytes?: number;
+}
+
+export interface Candidate {
+  readonly bytes: Buffer;
+  readonly payloadStart: number;
+  readonly payloadEnd: number;
+  /**
+   * Where in the bytes the frame may begin as well, the last place first: of those with a sound checksum the shortest is the
+   * frame, because an even number of equal bytes before it is nothing to an exclusive or.
+   */
+  readonly laterStarts?: readonly number[];
 }
 
 /** One kind of framing. */
@@ -100,24 +111,29 @@ export class Framer {
   #do(step: Step): void {
     const { checksum, sink } = this.#options;
     if (step.frame === undefined) {
+      const isTold = this.#quietBytes >= step.take;
       this.#take(step.take);
-      if (step.fault !== undefined) this.#tell(step.fault, step.take);
+      if (step.fault !== undefined && !(isTold && step.fault === 'garbage')) this.#tell(step.fault, step.take);
       return;
     }
-    const { bytes, payloadStart, payloadEnd } = step.frame;
-    const checked = checksum === undefined ? { payloadEnd } : checkFrame(checksum, bytes);
-    if (checked === undefined) {
-      this.#take(step.slides === true ? 1 : step.take);
-      if (this.#quietBytes > 0) return;
-      if (step.slides === true) this.#quietBytes = bytes.length - 1;
-      sink.onFault('checksum', bytes.length);
+    const { bytes, payloadStart, payloadEnd, laterStarts = [] } = step.frame;
+    for (const start of [...laterStarts, 0]) {
+      const candidate = bytes.subarray(start);
+      const checked = checksum === undefined ? { payloadEnd } : checkFrame(checksum, candidate);
+      if (checked === undefined) continue;
+      if (start > 0 && this.#quietBytes === 0) this.#tell('truncated', start);
+      this.#take(step.take);
+      this.#quietBytes = 0;
+      this.#isInGarbage = false;
+      const end = Math.max(payloadStart, Math.min(payloadEnd - start, checked.payloadEnd));
+      sink.onFrame(Buffer.from(candidate.subarray(payloadStart, end)));
       return;
     }
-    this.#take(step.take);
-    this.#quietBytes = 0;
-    this.#isInGarbage = false;
-    const end = Math.max(payloadStart, Math.min(payloadEnd, checked.payloadEnd));
-    sink.onFrame(Buffer.from(bytes.subarray(payloadStart, end)));
+    const { slideBytes } = step;
+    this.#take(slideBytes ?? step.take);
+    if (this.#quietBytes > 0) return;
+    if (slideBytes !== undefined) this.#quietBytes = bytes.length - slideBytes;
+    sink.onFault('checksum', bytes.length);
   }
 
   #take(count: number): void {

@@ -119,7 +119,7 @@ function fixedLengthScanner(config: ConfigOf<'fixed_length'>, hasChecksum: boole
       const garbage = garbageBefore(bytes, start);
       if (garbage !== undefined) return garbage;
       if (bytes.length < length) return undefined;
-      return { ...whole(bytes, length, length), slides: hasChecksum && length <= SLIDE_MAX_BYTES };
+      return { ...whole(bytes, length, length), ...(hasChecksum && length <= SLIDE_MAX_BYTES && { slideBytes: 1 }) };
     },
   };
 }
@@ -138,7 +138,7 @@ function lengthFieldScanner(config: ConfigOf<'length_field'>): FrameScanner {
       if (total > maxBytes) return { take: 1, fault: 'oversized' };
       if (total < headerEnd) return { take: 1, fault: 'garbled' };
       if (bytes.length < total) return undefined;
-      return { ...whole(bytes, total, total), slides: total <= SLIDE_MAX_BYTES };
+      return { ...whole(bytes, total, total), ...(total <= SLIDE_MAX_BYTES && { slideBytes: 1 }) };
     },
   };
 }
@@ -165,11 +165,29 @@ function startStopScanner(config: ConfigOf<'start_stop'>, hasChecksum: boolean):
       return {
         // One mark may end a frame and begin the next.
         take: isOneMark && trailer === 0 ? end : total,
-        frame: { bytes: bytes.subarray(0, total), payloadStart: start.length, payloadEnd: end },
-        slides: hasChecksum && total <= SLIDE_MAX_BYTES,
+        frame: {
+          bytes: bytes.subarray(0, total),
+          payloadStart: start.length,
+          payloadEnd: end,
+          ...(hasChecksum && !isOneMark && { laterStarts: laterStarts(bytes, start, end) }),
+        },
+        // All frames that could end with this stop are looked at.
+        ...(hasChecksum && { slideBytes: end }),
       };
     },
   };
+}
+
+/** Where else a frame that ends with the mark at `end` may begin, the last place first. */
+function laterStarts(bytes: Buffer, start: Buffer, end: number): number[] {
+  const found: number[] = [];
+  const first = Math.max(1, end - SLIDE_MAX_BYTES);
+  for (let at = end - start.length; at >= first; at -= 1) {
+    at = bytes.lastIndexOf(start, at);
+    if (at < first) break;
+    found.push(at);
+  }
+  return found;
 }
 
 /** Frames that are told apart by silence alone. */

@@ -74,6 +74,36 @@ describe('framing', () => {
     expect(faults).toEqual(['checksum', 'checksum', 'checksum']);
   });
 
+  it('takes no noise before a sentence of NMEA 0183 for a part of it', () => {
+    const { framer, frames, faults } = framerFor({ kind: 'readline' }, { kind: 'nmea' });
+    framer.push(bytes('!$A,1*5C\r\n$$A,1*5C\r\n$A,2$A,1*5C\r\n'));
+    expect(frames).toEqual(['!$A,1', '$$A,1', '$A,2$A,1']);
+    expect(faults).toEqual([]);
+  });
+
+  it.each([1, 2, 30, 1500])('finds a sound frame behind %i start marks, however the bytes are cut', (count) => {
+    const sound = bytes('\x024.5\x03');
+    const frame = Buffer.concat([sound, Buffer.of(sound.reduce((total, byte) => total ^ byte, 0))]);
+    const stream = Buffer.concat([frame, Buffer.alloc(count, 0x02), frame, frame]);
+    const framing = { kind: 'start_stop', start: '\x02', stop: '\x03', trailer_bytes: 1, max_frame_bytes: 4096 };
+    for (const size of [1, stream.length]) {
+      const { framer, frames, faults } = framerFor(framing, { kind: 'xor8' });
+      for (let at = 0; at < stream.length; at += size) framer.push(stream.subarray(at, at + size));
+      expect(frames).toEqual(['4.5', '4.5', '4.5']);
+      expect(faults).toEqual(['truncated']);
+    }
+  });
+
+  it('takes start marks within a frame for its own where only so its checksum holds', () => {
+    const framing = { kind: 'start_stop', start: '\x02', stop: '\x03', trailer_bytes: 1 };
+    const inner = bytes('\x02a\x02b\x03');
+    const frame = Buffer.concat([inner, Buffer.of(inner.reduce((total, byte) => total ^ byte, 0))]);
+    const { framer, frames, faults } = framerFor(framing, { kind: 'xor8' });
+    framer.push(Buffer.concat([frame, bytes('\x02wrong\x03!'), frame]));
+    expect(frames).toEqual(['a\x02b', 'a\x02b']);
+    expect(faults).toEqual(['checksum']);
+  });
+
   it('takes a checksum behind the stop mark', () => {
     const xor = [...bytes('01PV3\x03')].reduce((total, byte) => total ^ byte, 0);
     const { framer, frames } = framerFor(
