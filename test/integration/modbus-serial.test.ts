@@ -152,12 +152,14 @@ describe.each<Kind>(['rtu', 'ascii'])('%s against a server that misbehaves', (ki
   });
 
   it('never takes an answer that comes late for the next one', async () => {
-    // Two requests that only their address tells apart; every other answer comes after its time limit of 200 ms.
+    // Two requests that only their address tells apart; every other answer comes after its time limit. Long enough that what
+    // a busy machine adds does not make an answer later than a unit's first one may be.
+    const limitMs = 500;
     const server = await serveFar(kind);
     let count = 0;
     server.behave(() => {
       count += 1;
-      return count % 2 === 0 ? { kind: 'delay', ms: 215 + ((count * 13) % 80) } : undefined;
+      return count % 2 === 0 ? { kind: 'delay', ms: limitMs + 15 + ((count * 13) % 80) } : undefined;
     });
     const points = { low: POINTS.low, high: POINTS.high };
     const other = { unit_id: 2, poll_interval_ms: 60, points, circuit_breaker: { failures: 100 } };
@@ -166,8 +168,9 @@ describe.each<Kind>(['rtu', 'ascii'])('%s against a server that misbehaves', (ki
       0,
       Array.from({ length: 1000 }, (_, index) => 5000 + index),
     );
-    start(kind, { ...meter({ points, circuit_breaker: { failures: 100 } }), other });
-    await waitFor(() => count >= 40, { timeoutMs: 30_000 });
+    const bus = { timeout_ms: limitMs, retries: 0 };
+    start(kind, { ...meter({ points, circuit_breaker: { failures: 100 } }), other }, bus);
+    await waitFor(() => count >= 30, { timeoutMs: 40_000 });
     const values = (device: string, point: string): unknown[] =>
       recording.batches
         .filter(({ deviceId }) => deviceId === device)
@@ -199,12 +202,12 @@ describe.each<Kind>(['rtu', 'ascii'])('%s against a server that misbehaves', (ki
     start(kind, { ...meter(), dead }, { timeout_ms: 100, retries: 1 });
     await waitFor(() => recording.state('dead') === 'offline' && recording.state(METER) === 'good');
     const polls = (): number => recording.polls.filter(({ deviceId }) => deviceId === METER).length;
-    const probes = (): number => server.requests.filter(({ unitId }) => unitId === 9).length;
-    const [pollsBefore, probesBefore] = [polls(), probes()];
-    await waitFor(() => probes() >= probesBefore + 3);
-    // Two seconds at least go by between the first and the third, that is more than thirty polls; if it were polled like any
-    // other there would be ten at most.
-    expect(polls() - pollsBefore).toBeGreaterThanOrEqual(16);
+    const probes = (): number[] => server.requests.filter(({ unitId }) => unitId === 9).map(({ atMs }) => atMs);
+    const [pollsBefore, probesBefore] = [polls(), probes().length];
+    await waitFor(() => probes().length >= probesBefore + 3 && polls() >= pollsBefore + 16, { timeoutMs: 20_000 });
+    // Each costs a timeout, and ten times that lies between two; polled like any other it would be asked thrice in 600 ms.
+    const [firstMs = 0, , thirdMs = 0] = probes().slice(probesBefore);
+    expect(thirdMs - firstMs).toBeGreaterThanOrEqual(1500);
   });
 });
 

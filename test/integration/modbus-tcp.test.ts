@@ -260,12 +260,12 @@ describe('a device that fails', () => {
     start({ healthy, dead }, { timeout_ms: 100, retries: 1 });
     await waitFor(() => recording.state('dead') === 'offline' && recording.state('healthy') === 'good');
     const polls = (): number => recording.polls.filter(({ deviceId }) => deviceId === 'healthy').length;
-    const probes = (): number => server.requests.filter(({ unitId }) => unitId === 9).length;
-    const [pollsBefore, probesBefore] = [polls(), probes()];
-    await waitFor(() => probes() >= probesBefore + 3);
-    // Two seconds at least go by between the first and the third, that is more than thirty polls; if it were polled like any
-    // other there would be ten at most.
-    expect(polls() - pollsBefore).toBeGreaterThanOrEqual(16);
+    const probes = (): number[] => server.requests.filter(({ unitId }) => unitId === 9).map(({ atMs }) => atMs);
+    const [pollsBefore, probesBefore] = [polls(), probes().length];
+    await waitFor(() => probes().length >= probesBefore + 3 && polls() >= pollsBefore + 16, { timeoutMs: 20_000 });
+    // Each costs a timeout, and ten times that lies between two; polled like any other it would be asked thrice in 600 ms.
+    const [firstMs = 0, , thirdMs = 0] = probes().slice(probesBefore);
+    expect(thirdMs - firstMs).toBeGreaterThanOrEqual(1500);
     server.answer = addresses;
     await waitFor(() => recording.state('dead') === 'good');
   });

@@ -2,6 +2,7 @@
 
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { createServer as createTlsServer, type TlsOptions } from 'node:tls';
 import { type DeviceOptions, SimDevice } from './modbus-device.ts';
 import { encodeFrame, type Frame, type Framing, takeFrames } from './modbus-framing.ts';
@@ -60,6 +61,8 @@ export class ModbusServer {
   readonly #framing: Framing;
   readonly #devices = new Map<number, SimDevice>();
   readonly #streams = new Set<Duplex>();
+  /** The last answer of each unit. */
+  readonly #answers = new Map<number, Promise<void>>();
   #server: Server | undefined;
   #rule: Rule = () => undefined;
   #accepts = true;
@@ -165,13 +168,22 @@ export class ModbusServer {
     // A broadcast is obeyed and not answered (MODBUS over Serial Line V1.02, 2.1).
     if (frame.unitId === 0 && this.#framing !== 'mbap') return;
     const charMs = this.#options.charMs ?? 0;
-    const answer = (): void => this.#send(stream, frame, pdu, misbehaviour);
+    const answer = (): void => {
+      const send = (): Promise<void> => this.#send(stream, frame, { pdu, misbehaviour, askedMs: request.atMs });
+      // On a serial line a device takes the next request when it has answered the one before.
+      if (this.#framing === 'mbap') void send();
+      else this.#answers.set(frame.unitId, (this.#answers.get(frame.unitId) ?? Promise.resolve()).then(send));
+    };
     if (charMs === 0) return answer();
     // Address, CRC and the silence of 3.5 characters that ends the request.
     setTimeout(answer, (frame.bytes + pdu.length + 3 + 3.5) * charMs);
   }
 
-  #send(stream: Duplex, frame: Frame, pdu: Buffer, misbehaviour: Misbehaviour | undefined): void {
+  async #send(
+    stream: Duplex,
+    frame: Frame,
+    { pdu, misbehaviour, askedMs }: { pdu: Buffer; misbehaviour: Misbehaviour | undefined; askedMs: number },
+  ): Promise<void> {
     const write = (bytes: Buffer): void => {
       if (stream.writable) stream.write(bytes);
     };
@@ -185,11 +197,13 @@ export class ModbusServer {
       case 'exception':
         return write(encode({ pdu: Buffer.of((frame.pdu[0] ?? 0) | 0x80, misbehaviour.code) }));
       case 'delay':
-        setTimeout(() => write(encode()), misbehaviour.ms);
-        return undefined;
+        await sleep(askedMs + misbehaviour.ms - performance.now());
+        return write(encode());
       case 'dribble':
-        for (const [index, byte] of encode().entries()) {
-          setTimeout(() => write(Buffer.of(byte)), index * misbehaviour.gapMs);
+        // One after the other: timers of different lengths do not keep their order in a process that was held up.
+        for (const byte of encode()) {
+          write(Buffer.of(byte));
+          await sleep(misbehaviour.gapMs);
         }
         return undefined;
       case 'wrong_unit':
