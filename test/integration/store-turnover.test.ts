@@ -92,17 +92,19 @@ describe('a limit that takes the oldest', () => {
       let lowestBytes = freeBytes(device.path);
       const watch = setInterval(() => (lowestBytes = Math.min(lowestBytes, freeBytes(device.path))), 2);
       const until = (): boolean => storedBytes > each.turns * Math.min(each.diskBytes, maxBytes);
+      const startedMs = performance.now();
       const presses = await Promise.all([
         press(outbox, 'small', 200, until),
         press(outbox, 'middling', 1200, until),
         press(outbox, 'large', 20_000, until),
       ]);
       clearInterval(watch);
+      const turnMs = (performance.now() - startedMs) / each.turns;
 
       for (const { codes, refusedForMs } of presses) {
         expect([...codes].filter((code) => code !== 'GW_OUTBOX_BUSY')).toEqual([]);
-        // A moment of a loaded machine.
-        expect(refusedForMs).toBeLessThan(5000);
+        // A moment, measured by what the same machine takes to write the whole store once.
+        expect(refusedForMs).toBeLessThan(turnMs);
       }
       expect(events.filter(({ kind }) => kind === 'write_failed' || kind === 'salvaged')).toEqual([]);
       const { blocks, bsize } = statfsSync(device.path);
