@@ -89,9 +89,12 @@ const FUNCTIONS: ReadonlyMap<string, Called> = new Map<string, Called>([
   ['contains', { least: 2, most: 2, apply: ([whole, part]) => text(whole).includes(text(part)) }],
 ]);
 
+/** Digits below zero round to tens, hundreds, …; a double has no more than 15 behind the point that say anything. */
 function rounded(value: number, digits: number): number {
-  const places = Math.min(Math.max(Math.trunc(digits), 0), 15);
-  return Number(value.toFixed(places));
+  if (!Number.isInteger(digits)) throw MISFIT;
+  if (digits >= 0) return Number(value.toFixed(Math.min(digits, 15)));
+  const step = 10 ** -digits;
+  return Number((value / step).toFixed(0)) * step;
 }
 
 function asNumber(value: Value | undefined): number {

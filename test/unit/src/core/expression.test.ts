@@ -21,6 +21,9 @@ describe('an expression', () => {
     ['point("phase-1.power") + point(\'x y\')', { 'phase-1.power': 1, 'x y': 2 }, 3],
     ['max(a, b, 3)', { a: 1, b: 2 }, 3],
     ['round(a, 2)', { a: 1.23456 }, 1.23],
+    ['round(a, -2)', { a: 1250 }, 1300],
+    ['round(a, -1)', { a: -14 }, -10],
+    ['round(a, 99)', { a: 1.25 }, 1.25],
     ['clamp(a, 0, 100)', { a: 130 }, 100],
     ['bit(status, 40)', { status: 2 ** 40 }, true],
     ['bit(status, 0)', { status: 6 }, false],
@@ -36,6 +39,7 @@ describe('an expression', () => {
   it.each<[string, Record<string, PointValue>]>([
     ['a / b', { a: 1, b: 0 }],
     ['sqrt(a)', { a: -1 }],
+    ['round(a, 0.5)', { a: 1 }],
     ['a + b', { a: 1, b: 'x' }],
     ['a + b', { a: 'x', b: 'y' }],
     ['a == b', { a: 1, b: '1' }],
