@@ -93,8 +93,7 @@ export async function scanDevice(scan: DeviceScan): Promise<ScanFinding> {
       tables.push(await readableRanges(scan, table));
     }
   }
-  const registers = tables.filter(({ table }) => !isBitTable(table)).flatMap(({ blocks }) => blocks);
-  const order = suggestByteOrder(registers);
+  const order = suggestByteOrder(tables.filter(({ table }) => !isBitTable(table)).map(({ blocks }) => blocks));
   const profile = profileFor(identification, scan.profiles) ?? sunspecProfileFor(models, scan.profiles);
   return {
     place: `${line.text}, unit ${unitId}`,

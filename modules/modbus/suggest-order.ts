@@ -22,10 +22,18 @@ export interface OrderSuggestion {
 }
 
 /**
- * The order in which most pairs of registers are ordinary floats; undefined when no order stands out.
- * @param blocks bytes of registers that were read together, from the first address of a range on
+ * The order in which most pairs of registers are ordinary floats; undefined when no order stands out. Tables are judged
+ * together and each by itself: floats in one are not fewer because another one holds settings.
+ * @param tables of each its blocks: bytes of registers that were read together, from the first address of a range on
  */
-export function suggestByteOrder(blocks: readonly Uint8Array[]): OrderSuggestion | undefined {
+export function suggestByteOrder(tables: readonly (readonly Uint8Array[])[]): OrderSuggestion | undefined {
+  const [most] = [tables.flat(), ...tables]
+    .flatMap((blocks) => suggestFor(blocks) ?? [])
+    .sort((a, b) => b.floats - a.floats || a.pairs - b.pairs);
+  return most;
+}
+
+function suggestFor(blocks: readonly Uint8Array[]): OrderSuggestion | undefined {
   const counts = ORDERS.map((order) => {
     const { read } = numberFormat('float32', order, 'low');
     let floats = 0;
