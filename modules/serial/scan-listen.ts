@@ -40,9 +40,13 @@ export async function listenOn(
   return heard.bytes();
 }
 
-/** Of the option `send`, in which `\r` and `\n` stand for the characters. */
+const ESCAPES: Readonly<Record<string, string>> = { r: '\r', n: '\n', t: '\t', '\\': '\\' };
+
+/** Of the option `send`, in which `\r`, `\n`, `\t`, `\xHH` and `\\` stand for the characters. */
 export function textToSend(send: string): string {
-  return send.replaceAll('\\r', '\r').replaceAll('\\n', '\n');
+  return send.replaceAll(/\\(?:x([0-9A-Fa-f]{2})|([rnt\\]))/g, (_, hex: string | undefined, letter: string) =>
+    hex === undefined ? (ESCAPES[letter] ?? '') : String.fromCharCode(Number.parseInt(hex, 16)),
+  );
 }
 
 /** The line that a running adapter has open on a port. */

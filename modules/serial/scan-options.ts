@@ -44,7 +44,10 @@ export const scanOptions = z.strictObject({
     .string()
     .max(256)
     .optional()
-    .meta({ description: 'Text to send first at each baud rate, with \\r and \\n; without it nothing is ever sent.' }),
+    .meta({
+      description:
+        'Text to send first at each baud rate, with \\r, \\n, \\t and \\xHH for bytes, \\\\ for a backslash; without it nothing is ever sent.',
+    }),
   list_only: z.boolean().default(false).meta({ description: 'Opens no port: shows only what is plugged in.' }),
 });
 

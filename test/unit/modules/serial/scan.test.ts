@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { lineFormatText, parseLineFormat } from '../../../../modules/serial/line-format.ts';
 import { scanOptions } from '../../../../modules/serial/scan-options.ts';
+import { textToSend } from '../../../../modules/serial/scan-listen.ts';
 import { isBetter, isText, scoreOf } from '../../../../modules/serial/scan-score.ts';
 
 const TEXT = 'W 12.5 kg\r\nW 12.6 kg\r\n';
@@ -57,4 +58,13 @@ describe('the options of a scan', () => {
     const result = scanOptions.safeParse({ formats });
     expect(result.error?.issues[0]?.message).toBe('must be formats such as 8N1,7E1');
   });
+});
+
+it.each([
+  ['W\\r\\n', 'W\r\n'],
+  ['\\x02W\\x03', '\u0002W\u0003'],
+  ['a\\\\r', 'a\\r'],
+  ['\\xfg\\q', '\\xfg\\q'],
+])('the text to send, %s, may name characters', (send, sent) => {
+  expect(textToSend(send)).toBe(sent);
 });
