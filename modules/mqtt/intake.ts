@@ -10,12 +10,14 @@ import {
   type Message,
   type PointInfo,
   type PointValue,
+  type Reading,
   type ReadingBatch,
   type Timestamp,
 } from '#sdk';
 import type { Carrier, Device, Devices } from './devices.ts';
 import type { Arrival, Dialect, Publish, Told } from './dialect.ts';
 import { createMessageBatch } from './message-batch.ts';
+import { isPointName } from './presets/point-table.ts';
 import { Refusal } from './refusal.ts';
 import { rememberTopics } from './topic-template.ts';
 
@@ -111,11 +113,20 @@ export function createIntake(options: IntakeOptions): Intake {
     return now;
   };
 
+  /** Without those of names too long to be kept, which are counted. */
+  const namedReadings = (deviceId: DeviceId, readings: readonly Reading[]): readonly Reading[] => {
+    if (readings.every(({ point }) => isPointName(point))) return readings;
+    context.reportRefusal('point_name_too_long', { device: deviceId });
+    return readings.filter(({ point }) => isPointName(point));
+  };
+
   const storeReadings = async (device: Device, { readings = [], wallMs, isHistorical }: Told): Promise<void> => {
+    const named = namedReadings(device.deviceId, readings);
+    if (named.length === 0) return;
     const batch: ReadingBatch = {
       deviceId: device.deviceId,
       time: measuredAt(device.deviceId, wallMs),
-      readings: readings.slice(0, LIMITS.mqtt_device_points),
+      readings: named.slice(0, LIMITS.mqtt_device_points),
       ...(isHistorical === true && { isHistorical }),
     };
     await context.storeReadings(batch);

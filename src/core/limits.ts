@@ -92,6 +92,8 @@ export const LIMITS = {
   mqtt_waiting_writes: 256,
   /** Points that one device may show. */
   mqtt_device_points: 1000,
+  /** Characters of the name of such a point. */
+  mqtt_point_name_chars: 256,
   /** Passwords that wait for their slow hash. */
   password_checks_waiting: 256,
   /** Longest frame of a serial line. */

@@ -5,7 +5,7 @@
 import { GatewayError, LIMITS, type PointInfo, type PointValue, type Reading } from '#sdk';
 import type { Dialect, Told, Understood, WritePlan } from '../dialect.ts';
 import { parseText, readingOf, type ValueType } from '../json-value.ts';
-import { PointTable } from './point-table.ts';
+import { isPointName, PointTable } from './point-table.ts';
 
 const BASE = 'homie/';
 const CONFIRM_MS = 5000;
@@ -34,6 +34,7 @@ export function createHomie(): Dialect {
   const propertyOf = (device: string, point: string): Property => properties.get(device)?.get(point) ?? UNKNOWN;
 
   const describe = (device: string, point: string, change: Partial<Property>): readonly PointInfo[] | undefined => {
+    if (!isPointName(point)) return undefined;
     let known = properties.get(device);
     if (known === undefined) {
       if (properties.size >= LIMITS.devices) return undefined;

@@ -2,6 +2,11 @@
 
 import { LIMITS, type PointInfo } from '#sdk';
 
+/** Whether the name that a device gave a point may be kept. */
+export function isPointName(name: string): boolean {
+  return name.length <= LIMITS.mqtt_point_name_chars;
+}
+
 export class PointTable {
   readonly #devices = new Map<string, Map<string, PointInfo>>();
 
@@ -15,6 +20,7 @@ export class PointTable {
     }
     let news = false;
     for (const point of points) {
+      if (!isPointName(point.name)) continue;
       const before = known.get(point.name);
       if (before === undefined && known.size >= LIMITS.mqtt_device_points) continue;
       if (before?.address === point.address && before.unit === point.unit && before.writable === point.writable)

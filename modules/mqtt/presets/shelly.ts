@@ -78,12 +78,10 @@ export function createShelly(): Dialect {
     name: 'shelly',
     filters: ['shellies/#', '+/online', '+/status/+', '+/events/rpc', `${RPC_SOURCE}/rpc`],
     owner: ownerOf,
-    isCommand: (topic) =>
-      topic === TO_ALL ||
-      /^shellies\/[^/]+\/(?:.*\/)?(?:command|set)$/.test(topic) ||
-      (/^[^/]+\/rpc$/.test(topic) && GEN2_ID.test(topic.split('/')[0] ?? '')) ||
-      /^shelly[^/]*-[^/]*\/command(?:\/|$)/.test(topic),
+    isCommand,
     understand(arrival): Understood | undefined {
+      // What others, or we ourselves, tell the device is nothing that it says.
+      if (isCommand(arrival.topic)) return { told: [] };
       const levels = arrival.topic.split('/');
       if (levels[0] === 'shellies') return gen1(levels, arrival.payload, arrival.replayed, told);
       return gen2(levels, arrival.payload, arrival.replayed, told);
@@ -96,6 +94,15 @@ export function createShelly(): Dialect {
         : planGen1(device, point, value);
     },
   };
+}
+
+function isCommand(topic: string): boolean {
+  return (
+    topic === TO_ALL ||
+    /^shellies\/[^/]+\/(?:.*\/)?(?:command|set)$/.test(topic) ||
+    (/^[^/]+\/rpc$/.test(topic) && GEN2_ID.test(topic.split('/')[0] ?? '')) ||
+    /^shelly[^/]*-[^/]*\/command(?:\/|$)/.test(topic)
+  );
 }
 
 function ownerOf(topic: string): string | undefined {

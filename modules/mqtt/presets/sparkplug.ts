@@ -5,6 +5,7 @@
 import { GatewayError, LIMITS, type Clock, type PointInfo, type PointValue } from '#sdk';
 import type { Arrival, Dialect, Publish, Told, Understood, WritePlan } from '../dialect.ts';
 import { datatypeName, decodeSparkplug, encodeSparkplug, type SparkplugPayload } from './sparkplug-codec.ts';
+import { isPointName } from './point-table.ts';
 import {
   BIRTH_DEATH,
   birthReadings,
@@ -47,7 +48,7 @@ export function createSparkplug(clock: Pick<Clock, 'wallMs'>): Dialect {
   const addresses = new Map<string, Address>();
 
   const nodeOf = ({ group, node }: Address): Node | undefined => {
-    const key = `${group}.${node}`;
+    const key = `${group}/${node}`;
     const known = nodes.get(key);
     if (known !== undefined || nodes.size >= LIMITS.devices) return known;
     const fresh: Node = { bdSeq: undefined, nextSeq: undefined, unborn: 0, births: new Map() };
@@ -57,11 +58,14 @@ export function createSparkplug(clock: Pick<Clock, 'wallMs'>): Dialect {
 
   const understand = ({ topic, payload, replayed }: Arrival, address: Address): Understood => {
     const device = idOf(address);
+    // Another one with this id was first: commands for the one must not go to the other.
+    const known = addresses.get(device);
+    if (known !== undefined && !isSame(known, address)) return { told: [{ device, fault: 'ambiguous_id' }] };
     const node = nodeOf(address);
     const decoded = decodeSparkplug(payload);
     if (node === undefined) return { told: [{ device, fault: 'too_many_nodes' }] };
     if (decoded === undefined) return { told: [{ device, fault: 'payload_not_sparkplug' }] };
-    if (addresses.size < LIMITS.devices) addresses.set(device, address);
+    if (known === undefined && addresses.size < LIMITS.devices) addresses.set(device, address);
     switch (address.type) {
       case 'NBIRTH':
         node.births.clear();
@@ -134,6 +138,10 @@ function idOf({ group, node, device }: Pick<Address, 'group' | 'node' | 'device'
     .replaceAll(/\s/g, '_');
 }
 
+function isSame(a: Address, b: Address): boolean {
+  return a.group === b.group && a.node === b.node && a.device === b.device;
+}
+
 function commandTopic({ group, node, device }: Address): string {
   return device === undefined ? `spBv1.0/${group}/NCMD/${node}` : `spBv1.0/${group}/DCMD/${node}/${device}`;
 }
@@ -148,7 +156,7 @@ function birth(node: Node, address: Address, payload: SparkplugPayload): readonl
   const byName = new Map<string, KnownMetric>();
   const byAlias = new Map<bigint, KnownMetric>();
   for (const { name, alias, datatype, unit } of payload.metrics.slice(0, LIMITS.mqtt_device_points)) {
-    if (name === undefined) continue;
+    if (name === undefined || !isPointName(name)) continue;
     const metric: KnownMetric = { name, datatype, unit };
     byName.set(name, metric);
     if (alias !== undefined) byAlias.set(alias, metric);

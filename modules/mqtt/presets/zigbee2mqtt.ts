@@ -24,16 +24,22 @@ interface Exposed {
   readonly off: PointValue | undefined;
 }
 
+/** An entry of `bridge/devices`. */
+type Described = Readonly<Record<string, unknown>> & { readonly friendly_name: string };
+
 export function createZigbee2mqtt(): Dialect {
   const table = new PointTable();
   /** Friendly names by device id. */
   const names = new Map<string, string>();
   const exposes = new Map<string, ReadonlyMap<string, Exposed>>();
 
-  const idOf = (name: string): string => {
-    const id = name.replaceAll(/\s/g, '_').replaceAll('/', '.');
-    if (names.size < NAMES) names.set(id, name);
-    return id;
+  /** What is told of a device under its id, unless another name had that id first: commands for one must not reach the other. */
+  const tellOf = (name: string, tell: (device: string) => Told): Told => {
+    const device = idOf(name);
+    const known = names.get(device);
+    if (known !== undefined && known !== name) return { device, fault: 'ambiguous_id' };
+    if (known === undefined && names.size < NAMES) names.set(device, name);
+    return tell(device);
   };
 
   const state = (device: string, payload: Uint8Array): Told => {
@@ -51,23 +57,31 @@ export function createZigbee2mqtt(): Dialect {
   const learnDevices = (payload: Uint8Array): Told[] => {
     const list = parseJson(payload);
     if (!Array.isArray(list)) return [{ device: BRIDGE, fault: 'payload_not_json' }];
-    return list.flatMap((entry: unknown): Told[] => {
-      if (!isObject(entry) || entry['type'] === 'Coordinator' || typeof entry['friendly_name'] !== 'string') return [];
-      const device = idOf(entry['friendly_name']);
-      const definition = isObject(entry['definition']) ? entry['definition'] : {};
-      const found = new Map<string, Exposed>();
-      collectExposes(definition['exposes'], found);
-      exposes.set(device, found);
-      const points = table.learn(
-        device,
-        [...found].map(([name, { unit, writable }]) => pointInfo(name, unit, writable)),
-      );
-      const identity = {
-        ...textFacts(entry, { ieee_address: 'ieee_address', software_build_id: 'firmware' }),
-        ...textFacts(definition, { vendor: 'vendor', model: 'model' }),
-      };
-      return [{ device, identity, ...(points !== undefined && { points }) }];
-    });
+    const entries = list.filter(
+      (entry): entry is Described => isObject(entry) && typeof entry['friendly_name'] === 'string',
+    );
+    // A device that was renamed gives its id back.
+    const current = new Set(entries.map(({ friendly_name }) => friendly_name));
+    for (const [id, name] of names) if (!current.has(name)) names.delete(id);
+    return entries
+      .filter(({ type }) => type !== 'Coordinator')
+      .map((entry) => tellOf(entry.friendly_name, (device) => describe(device, entry)));
+  };
+
+  const describe = (device: string, entry: Described): Told => {
+    const definition = isObject(entry['definition']) ? entry['definition'] : {};
+    const found = new Map<string, Exposed>();
+    collectExposes(definition['exposes'], found);
+    exposes.set(device, found);
+    const points = table.learn(
+      device,
+      [...found].map(([name, { unit, writable }]) => pointInfo(name, unit, writable)),
+    );
+    const identity = {
+      ...textFacts(entry, { ieee_address: 'ieee_address', software_build_id: 'firmware' }),
+      ...textFacts(definition, { vendor: 'vendor', model: 'model' }),
+    };
+    return { device, identity, ...(points !== undefined && { points }) };
   };
 
   const understand = ({ topic, payload, replayed }: Arrival): Told[] => {
@@ -76,8 +90,9 @@ export function createZigbee2mqtt(): Dialect {
     if (name === 'bridge/state') return [availability(BRIDGE, payload)];
     if (name.startsWith('bridge/')) return [];
     if (/\/(?:set|get)(?:\/.*)?$/.test(name)) return [];
-    if (name.endsWith('/availability')) return [availability(idOf(name.slice(0, -'/availability'.length)), payload)];
-    return replayed ? [{ device: idOf(name) }] : [state(idOf(name), payload)];
+    if (name.endsWith('/availability'))
+      return [tellOf(name.slice(0, -'/availability'.length), (device) => availability(device, payload))];
+    return [tellOf(name, (device) => (replayed ? { device } : state(device, payload)))];
   };
 
   return {
@@ -87,10 +102,7 @@ export function createZigbee2mqtt(): Dialect {
       if (!topic.startsWith(BASE) || topic.length === BASE.length) return undefined;
       const name = topic.slice(BASE.length);
       if (name.startsWith('bridge/')) return BRIDGE;
-      return name
-        .replace(/\/(?:availability|(?:set|get)(?:\/.*)?)$/, '')
-        .replaceAll(/\s/g, '_')
-        .replaceAll('/', '.');
+      return idOf(name.replace(/\/(?:availability|(?:set|get)(?:\/.*)?)$/, ''));
     },
     isCommand: (topic) =>
       topic.startsWith(BASE) && (/\/(?:set|get)(?:\/.*)?$/.test(topic) || topic.startsWith(`${BASE}bridge/request/`)),
@@ -107,6 +119,10 @@ export function createZigbee2mqtt(): Dialect {
       return { publish: [{ topic, payload }], confirmedBy: 'reading', timeoutMs: CONFIRM_MS };
     },
   };
+}
+
+function idOf(name: string): string {
+  return name.replaceAll(/\s/g, '_').replaceAll('/', '.');
 }
 
 /** `online`, or since 1.28 `{"state":"online"}`. */

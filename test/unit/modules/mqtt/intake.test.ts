@@ -78,3 +78,12 @@ it.each(['synced', 'restored'] as const)(
     expect(refusals).toEqual(quality === 'synced' ? ['bad_time', 'bad_time'] : ['bad_time']);
   },
 );
+
+it('keeps no names of points that are too long, and counts them', async () => {
+  const { batches, refusals, say } = setup();
+  const long = 'n'.repeat(257);
+  const metrics = [long, 'Level'].map((name) => ({ name, type: 'Double', value: 1 }));
+  await say('NBIRTH', { seq: 0, metrics });
+  expect(batches.map(({ readings }) => readings.map(({ point }) => point))).toEqual([['Level']]);
+  expect(refusals).toEqual(['point_name_too_long']);
+});

@@ -489,3 +489,49 @@ describe('what is meant for all devices', () => {
     expect(others.filter((topic) => dialect.isCommand(topic))).toEqual([]);
   });
 });
+
+describe('two devices of one id', () => {
+  it('gives the id to the first Zigbee name, until that is gone', () => {
+    const dialect = preset('zigbee2mqtt');
+    const devices = (...names: string[]) =>
+      hear(
+        dialect,
+        'zigbee2mqtt/bridge/devices',
+        JSON.stringify(
+          names.map((name) => ({
+            friendly_name: name,
+            definition: { exposes: [{ property: 'state', access: 7, value_on: 'ON', value_off: 'OFF' }] },
+          })),
+        ),
+      )?.told.map(({ device, fault }) => [device, fault]);
+    expect(devices('Lamp 1', 'Lamp_1')).toEqual([
+      ['Lamp_1', undefined],
+      ['Lamp_1', 'ambiguous_id'],
+    ]);
+    const spoken = told(dialect, 'zigbee2mqtt/Lamp_1', { state: 'ON' });
+    expect(spoken).toEqual({ device: 'Lamp_1', fault: 'ambiguous_id' });
+    expect(sent(dialect, 'Lamp_1', 'state', true)).toEqual(['zigbee2mqtt/Lamp 1/set {"state":"ON"}']);
+    expect(devices('Lamp_1', 'Hall')).toEqual([
+      ['Lamp_1', undefined],
+      ['Hall', undefined],
+    ]);
+    expect(sent(dialect, 'Lamp_1', 'state', true)).toEqual(['zigbee2mqtt/Lamp_1/set {"state":"ON"}']);
+  });
+
+  it('gives the id to the first Sparkplug node or device', () => {
+    const codec = get('spBv1.0');
+    const birth = codec?.encodePayload({ seq: 0, metrics: [{ name: 'Relay', type: 'Boolean', value: true }] });
+    const dialect = preset('sparkplug');
+    const heard = ['spBv1.0/A/DBIRTH/B/C', 'spBv1.0/A.B/NBIRTH/C', 'spBv1.0/A/DBIRTH/B.C/D', 'spBv1.0/A.B/DBIRTH/C/D'];
+    const faults = heard.map((topic) => hear(dialect, topic, birth ?? new Uint8Array())?.told[0]?.fault);
+    expect(faults).toEqual([undefined, 'ambiguous_id', undefined, 'ambiguous_id']);
+    expect(dialect.planWrite('A.B.C', 'Relay', true)?.publish[0]?.topic).toBe('spBv1.0/A/DCMD/B/C');
+  });
+});
+
+it.each(['shellies/shelly1-AA/relay/0/command', 'shellies/command', 'shellyplus1-a8032ab12345/rpc'])(
+  'takes what Shelly devices are told on %s for nothing that they say',
+  (topic) => {
+    expect(hear(preset('shelly'), topic, 'on')?.told).toEqual([]);
+  },
+);
