@@ -1,6 +1,6 @@
 // Searches lines for Modbus devices. Only functions that read are used: 1 to 4 and 43/14.
 
-import { errorText, type GatewayError, isGatewayError, type ScanContext, throwIfAborted } from '#sdk';
+import { errorText, GatewayError, isGatewayError, type ScanContext, throwIfAborted } from '#sdk';
 import { isPresent, leastReads, PRESENCE_FUNCTIONS, scanDevice } from './scan-device.ts';
 import { lentLine, type LinePlan, linePlans, ownLine, PORT_FAULTS, type ScanLine } from './scan-line.ts';
 import type { ScanOptions } from './scan-options.ts';
@@ -36,7 +36,11 @@ class Progress {
   }
 }
 
-/** @throws GatewayError GW_ABORTED. What cannot be opened is told and left out. */
+/**
+ * What cannot be opened is told and left out.
+ * @throws GatewayError GW_ABORTED; where nothing at all could be opened: GW_CONNECT, GW_SERIAL_MISSING, GW_SERIAL_BUSY,
+ * GW_SERIAL_DENIED.
+ */
 export async function scanModbus(options: ScanOptions, context: ScanContext): Promise<void> {
   const plans = linePlans(options);
   const steps = plans.length * options.unit_ids.length;
@@ -48,20 +52,36 @@ export async function scanModbus(options: ScanOptions, context: ScanContext): Pr
   });
   const progress = new Progress(context, steps, stepMs);
   const closed = new Set<string>();
+  let searched = 0;
+  let unopened: GatewayError | undefined;
   for (const plan of plans) {
     throwIfAborted(context.signal);
-    if (closed.has(plan.target)) progress.step(options.unit_ids.length);
-    else if (await scanLine(plan, options, context, progress)) closed.add(plan.target);
+    if (closed.has(plan.target)) {
+      progress.step(options.unit_ids.length);
+      continue;
+    }
+    const { isOver, fault } = await scanLine(plan, options, context, progress);
+    if (isOver) closed.add(plan.target);
+    if (fault === undefined) searched += 1;
+    else unopened = fault;
   }
+  if (searched > 0 || unopened === undefined) return;
+  throw new GatewayError(unopened.code, 'Nothing was searched: no line could be opened.', { cause: unopened });
 }
 
-/** Searches one line. True when its other settings need not be tried: it is lent, absent or held by another program. */
+interface LineResult {
+  /** Its other settings need not be tried: it is lent, absent or held by another program. */
+  readonly isOver: boolean;
+  /** Why nothing was searched. */
+  readonly fault?: GatewayError;
+}
+
 async function scanLine(
   plan: LinePlan,
   options: ScanOptions,
   context: ScanContext,
   progress: Progress,
-): Promise<boolean> {
+): Promise<LineResult> {
   const lent = await lentLine(plan.target, options, context);
   if (lent !== undefined) {
     const text = `${plan.target} is in use by this gateway: searched between its polls, with the settings it has.`;
@@ -80,12 +100,12 @@ async function scanLine(
       asked += 1;
       progress.step(1);
     }
-    return lent !== undefined;
+    return { isOver: lent !== undefined };
   } catch (error) {
     if (!isLineFault(error)) throw error;
     context.report({ kind: 'note', text: `${line.text}: ${errorText(error)}` });
     progress.step(options.unit_ids.length - asked);
-    return PORT_FAULTS.has(error.code);
+    return { isOver: PORT_FAULTS.has(error.code), ...(asked === 0 && { fault: error }) };
   } finally {
     await line.close();
   }

@@ -40,14 +40,10 @@ export const scanOptions = z.strictObject({
       'Data bits, parity, stop bits to try, such as 8N1,7E1,7O1,8E1,8N2. Default: 8N1, which tells 7 bits of text too.',
   }),
   listen_ms: milliseconds.default(1500).meta({ description: 'How long to listen at each of them. Default: 1500.' }),
-  send: z
-    .string()
-    .max(256)
-    .optional()
-    .meta({
-      description:
-        'Text to send first at each baud rate, with \\r, \\n, \\t and \\xHH for bytes, \\\\ for a backslash; without it nothing is ever sent.',
-    }),
+  send: z.string().max(256).optional().meta({
+    description:
+      'Text to send first at each baud rate, with \\r, \\n, \\t and \\xHH for bytes, \\\\ for a backslash; without it nothing is ever sent.',
+  }),
   list_only: z.boolean().default(false).meta({ description: 'Opens no port: shows only what is plugged in.' }),
 });
 

@@ -1,7 +1,14 @@
 // Shows the serial ports of this machine and guesses at which baud rate and in which format somebody speaks. It listens;
 // nothing is sent unless a text to send is given. A port on which the gateway polls is listened to beside its adapter.
 
-import { isGatewayError, listSerialPorts, type ScanContext, type SerialPortInfo, throwIfAborted } from '#sdk';
+import {
+  GatewayError,
+  isGatewayError,
+  listSerialPorts,
+  type ScanContext,
+  type SerialPortInfo,
+  throwIfAborted,
+} from '#sdk';
 import type { LentLine } from './line.ts';
 import { parseLineFormat } from './line-format.ts';
 import { lentLine, type LineSettings, listenBeside, listenOn, textToSend } from './scan-listen.ts';
@@ -18,12 +25,15 @@ interface Heard {
   readonly hasListened: boolean;
   readonly guess?: Guess | undefined;
   /** Why it could not be opened. */
-  readonly fault?: string;
+  readonly fault?: GatewayError;
   /** The adapter that polls there. */
   readonly adapterId?: string;
 }
 
-/** @throws GatewayError GW_ABORTED. A port that cannot be opened is told and left out. */
+/**
+ * A port that cannot be opened is told and left out.
+ * @throws GatewayError GW_ABORTED; for the one that the options name: GW_SERIAL_MISSING, GW_SERIAL_BUSY, GW_SERIAL_DENIED.
+ */
 export async function scanSerial(options: ScanOptions, context: ScanContext): Promise<void> {
   const all = await listSerialPorts();
   const { path } = options;
@@ -50,6 +60,11 @@ export async function scanSerial(options: ScanOptions, context: ScanContext): Pr
         : await hearAdapter(port.path, lent, options, context, progress);
     // A port that only the command line names, and that does not open, is no find.
     if (heard.fault === undefined || port.driver !== undefined) report(port, heard, options, context);
+    else if (path !== undefined) {
+      throw new GatewayError(heard.fault.code, 'Nothing was heard: the port could not be opened.', {
+        cause: heard.fault,
+      });
+    }
   }
 }
 
@@ -79,7 +94,7 @@ async function guessSettings(
     } catch (error) {
       if (!isGatewayError(error) || context.signal.aborted) throw error;
       context.report({ kind: 'note', text: error.message });
-      return best === undefined ? { hasListened: false, fault: error.message } : { hasListened: true, guess: best };
+      return best === undefined ? { hasListened: false, fault: error } : { hasListened: true, guess: best };
     }
   }
   return { hasListened: true, guess: best };

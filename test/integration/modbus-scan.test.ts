@@ -58,9 +58,12 @@ interface Outcome {
 
 async function scan(
   options: Record<string, unknown>,
-  { running = [], signal = NEVER }: { running?: readonly Adapter[]; signal?: AbortSignal } = {},
+  {
+    running = [],
+    signal = NEVER,
+    events = [],
+  }: { running?: readonly Adapter[]; signal?: AbortSignal; events?: ScanEvent[] } = {},
 ): Promise<Outcome> {
-  const events: ScanEvent[] = [];
   const run = createScanRunner({
     modules: [modbus],
     running: () => running,
@@ -162,9 +165,11 @@ describe('a scan over TCP', () => {
 
   it('says that nobody listens there', async () => {
     const port = await freePort(HOST);
-    const { findings, notes } = await scan({ host: HOST, port, unit_ids: '1-247' });
-    expect(findings).toEqual([]);
-    expect(notes).toEqual([expect.stringContaining(`tcp://${HOST}:${port}`)]);
+    const events: ScanEvent[] = [];
+    const scanning = scan({ host: HOST, port, unit_ids: '1-247' }, { events });
+    await expect(scanning).rejects.toMatchObject({ code: 'GW_CONNECT' });
+    const told = events.filter(({ kind }) => kind === 'note' || kind === 'found');
+    expect(told).toEqual([{ kind: 'note', text: expect.stringContaining(`tcp://${HOST}:${port}`) as string }]);
   });
 
   it('ends when it is told to', async () => {
@@ -222,8 +227,11 @@ describe('a scan of a serial port', () => {
     adapter = adapterFor({ transport: { kind: 'rtu', path: line.near, parity: 'none' }, devices }, recording);
     await adapter.start(NEVER);
     await waitFor(() => recording.logs.some(({ sentence }) => sentence === 'The bus is connected.'));
-    const { findings, notes } = await scan({ serial: `${line.near},/dev/absent`, unit_ids: '1', timeout_ms: 100 });
-    expect(findings).toEqual([]);
+    const events: ScanEvent[] = [];
+    const options = { serial: `${line.near},/dev/absent`, unit_ids: '1', timeout_ms: 100 };
+    // Nothing was searched, so that nothing found says nothing.
+    await expect(scan(options, { events })).rejects.toMatchObject({ code: 'GW_SERIAL_MISSING' });
+    const notes = events.flatMap((event) => (event.kind === 'note' ? [event.text] : []));
     expect(notes).toHaveLength(2);
     expect(notes[0]).toMatch(/in use|held|locked/);
     expect(notes[1]).toContain('/dev/absent');

@@ -9,9 +9,8 @@ import { waitFor } from '../support/wait.ts';
 import { NEVER, record } from '../unit/modules/modbus/harness.ts';
 import { serialAdapter } from '../unit/modules/serial/harness.ts';
 
-async function scan(options: object, running: readonly Adapter[] = []): Promise<ScanEvent[]> {
+async function scan(options: object, running: readonly Adapter[] = [], events: ScanEvent[] = []): Promise<ScanEvent[]> {
   const { clock, log } = record().context;
-  const events: ScanEvent[] = [];
   await scanSerial(scanOptions.parse(options), {
     clock,
     log,
@@ -55,7 +54,9 @@ describe('a scan of a serial port', () => {
   it('tells of a port in use, and disturbs nobody', async () => {
     await using line = await serialLine();
     const holder = await openEnd(line.near);
-    const events = await scan({ path: line.near, baud_rates: '9600,19200', listen_ms: 100 });
+    const events: ScanEvent[] = [];
+    const scanned = scan({ path: line.near, baud_rates: '9600,19200', listen_ms: 100 }, [], events);
+    await expect(scanned).rejects.toMatchObject({ code: 'GW_SERIAL_BUSY' });
     expect(events).toContainEqual({ kind: 'note', text: expect.stringContaining('is held by') as string });
     await closeEnd(holder);
   });
