@@ -79,6 +79,9 @@ export async function openOutbox(options: OutboxOpenOptions): Promise<Outbox> {
   }
 }
 
+const CUT_TEXT =
+  'The log of the outbox was cut off: what was being written when the power went, or more, is gone. The epoch is new, so that no message has the id of one that is gone. If this comes again, the disk loses what it says it has stored: replace it.';
+
 /** How often a store is opened that cannot be written then. */
 const START_ATTEMPTS = 3;
 
@@ -129,6 +132,7 @@ async function start(
     return { failure: error instanceof GatewayError ? error.cause : error };
   }
   started = true;
+  if (opened.isCut) options.log?.warn({ directory: options.directory, epoch: state.epoch }, CUT_TEXT);
   if (opened.report !== undefined) options.onEvent?.({ kind: 'salvaged', report: opened.report });
   return { core };
 }

@@ -2,6 +2,7 @@
 // is kept.
 
 import type { QueueDefinition, SalvageReport } from '../core/outbox.ts';
+import { endsWithinRecord } from '../platform/level-log-end.ts';
 import type { LevelHandle, LevelTuning, LevelFactory } from '../platform/level-handle.ts';
 import { openCarefully, type OpeningPlace, type Salvaged } from './careful-opening.ts';
 import { decodeChunk } from './chunk-decoder.ts';
@@ -22,6 +23,8 @@ import { StreamState, type StreamIdentity } from './stream-state.ts';
  * have suffered from the crash; the rest is checked when it is read.
  */
 const VERIFY_BYTES = 64 * 1024 * 1024;
+/** More than LevelDB's log ever holds. */
+const CUT_MESSAGES = 1_000_000;
 
 export interface RecoveryOptions extends OpeningPlace, Reopening {
   readonly tuning: LevelTuning;
@@ -38,6 +41,8 @@ export interface OpenedLog {
   readonly report: SalvageReport | undefined;
   /** Missing offsets that queues still want. */
   readonly gaps: readonly Gap[];
+  /** The end of the log was cut off: what was being written, or more, and nobody knows how much. */
+  readonly isCut: boolean;
 }
 
 interface Loaded {
@@ -53,10 +58,14 @@ interface Loaded {
 export function openLog(options: RecoveryOptions): Promise<OpenedLog> {
   return openCarefully(options, options, {
     async openAsLeft(shutdown) {
+      const isCut = shutdown.kind === 'unclean' && !options.wasOpen && (await endsWithinRecord(options.directory));
       const { level, state, damage } = await load(options, shutdown);
-      if (damage === undefined) return { level, state, report: undefined, gaps: [] };
-      await level.close();
-      return damage;
+      if (damage !== undefined) {
+        await level.close();
+        return damage;
+      }
+      if (isCut) await beginAnew(options, level, state);
+      return { level, state, report: undefined, gaps: [], isCut };
     },
     sweep: (directory) => sweep(options, directory),
     openSalvaged: (salvaged) => openSalvaged(options, salvaged),
@@ -111,6 +120,18 @@ function verifiedFrom(state: LogState, shutdown: Shutdown): number | undefined {
     if (shutdown.kind === 'changed' || state.logBytes - logBytes <= VERIFY_BYTES) return first;
   }
   return undefined;
+}
+
+/** So that no number that may have been given is given to another message. */
+async function beginAnew({ newEpoch }: RecoveryOptions, level: LevelHandle, state: LogState): Promise<void> {
+  for (const stream of state.streams.values()) stream.skip(CUT_MESSAGES);
+  state.epoch = newEpoch();
+  try {
+    await writeIdentity(level, state.epoch);
+  } catch (error) {
+    await level.close().catch(() => {});
+    throw error;
+  }
 }
 
 /** Undefined for a store that is as it should be. */
@@ -197,6 +218,7 @@ async function openSalvaged(
     level,
     state,
     gaps,
+    isCut: false,
     report: {
       store: 'log',
       copiedTo,

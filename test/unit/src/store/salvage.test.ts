@@ -1,6 +1,6 @@
-// What only the mark of the orderly shutdown knows: a loss at the end of the log, or of all of it.
+// What the log itself cannot tell: a loss at its end, or of all of it.
 
-import { readdirSync, rmSync, truncateSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, truncateSync } from 'node:fs';
 import { cp } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
@@ -71,4 +71,40 @@ it('tells what is lost with the whole log, and nothing of what was delivered', a
   const again = await openTestOutbox(path);
   expect(lost(again.events)).toBe(0);
   await again.outbox.close();
+});
+
+it('gives no number again after the end of the log was cut off, however the store was left', async () => {
+  using directory = createTempDir('salvage');
+  const path = directory.file('data', 'log');
+  const { outbox } = await openTestOutbox(path);
+  for (let number = 1; number <= 10; number += 1) await outbox.append([entry(`${number} ${'x'.repeat(1000)}`)]);
+  // What a kill leaves.
+  const killed = directory.file('killed', 'log');
+  const cut = directory.file('cut', 'log');
+  for (const copy of [killed, cut]) await cp(path, copy, { recursive: true });
+  const { epoch } = outbox;
+  const given = new Set((await outbox.browse({ limit: 100 })).map(({ messageId }) => messageId));
+  await outbox.close();
+  const log = join(cut, readdirSync(cut).find((name) => name.endsWith('.log')) ?? '');
+  const written = readFileSync(log).findLastIndex((byte) => byte !== 0) + 1;
+  truncateSync(log, Math.floor(written * 0.6));
+
+  const whole = await openTestOutbox(killed);
+  expect(whole.outbox.epoch).toBe(epoch);
+  expect(await held(whole.outbox)).toHaveLength(10);
+  await whole.outbox.close();
+
+  const { outbox: after } = await openTestOutbox(cut);
+  const before = await after.browse({ limit: 100 });
+  expect(before.length).toBeLessThan(10);
+  expect(new Set(before.map((stored) => stored.epoch))).toEqual(new Set([epoch]));
+  for (let number = 1; number <= 10; number += 1) await after.append([entry('new')]);
+  const added = (await after.browse({ limit: 100 })).slice(before.length);
+  expect(added).toHaveLength(10);
+  expect(added.filter(({ messageId }) => given.has(messageId))).toEqual([]);
+  const second = after.epoch;
+  await after.close();
+  const { outbox: later } = await openTestOutbox(cut);
+  expect(later.epoch).toBe(second);
+  await later.close();
 });
