@@ -8,6 +8,7 @@
 import { isTopicName, LIMITS, type StateChange, type StateSpace } from '#sdk';
 import { FilterTrie } from './filter-trie.ts';
 import { decodePacket, encodePacket, type KeptPacket } from './kept-packet.ts';
+import { Refusal } from './refusal.ts';
 
 /** The longest key of the state store is 512 bytes. */
 const KEY_MAX_BYTES = 480;
@@ -43,13 +44,20 @@ export class BrokerStore {
   readonly #refused: (reason: string, fields?: Readonly<Record<string, unknown>>) => void;
   readonly #retained = new Map<string, KeptPacket>();
   #retainedBytes = 0;
+  /** Those whose client left last stand last. */
   readonly #sessions = new Map<string, Session>();
   readonly #wills = new Map<string, KeptPacket>();
+  readonly #isConnected: (clientId: string) => boolean;
   readonly #offline = new FilterTrie<{ readonly clientId: string; readonly qos: 0 | 1 }>();
 
-  constructor(state: StateSpace, refused: (reason: string, fields?: Readonly<Record<string, unknown>>) => void) {
-    this.#state = state;
-    this.#refused = refused;
+  constructor(options: {
+    readonly state: StateSpace;
+    readonly refused: (reason: string, fields?: Readonly<Record<string, unknown>>) => void;
+    readonly isConnected: (clientId: string) => boolean;
+  }) {
+    this.#state = options.state;
+    this.#refused = options.refused;
+    this.#isConnected = options.isConnected;
   }
 
   /** Reads what was kept. What cannot be read is left out and counted. @throws GatewayError GW_STORE_CLOSED. */
@@ -126,19 +134,49 @@ export class BrokerStore {
 
   // Sessions
 
-  hasSession(clientId: string): boolean {
-    return this.#sessions.has(clientId);
-  }
-
   /** Whether the session is somebody else's. */
   isForeign(clientId: string, username: string | undefined): boolean {
     const session = this.#sessions.get(clientId);
     return session !== undefined && session.username !== username;
   }
 
-  /** Whether a session more may be kept. */
-  get full(): boolean {
-    return this.#sessions.size >= LIMITS.mqtt_sessions;
+  /** Whether the client may have a session. */
+  hasRoomFor(clientId: string): boolean {
+    return (
+      this.#sessions.has(clientId) || this.#sessions.size < LIMITS.mqtt_sessions || this.#leastMissed() !== undefined
+    );
+  }
+
+  /** The client is gone, and its session waits for it from now on. */
+  leave(clientId: string): void {
+    const session = this.#sessions.get(clientId);
+    if (session === undefined) return;
+    this.#sessions.delete(clientId);
+    this.#sessions.set(clientId, session);
+  }
+
+  /** Of the user with the most sessions that of the client which is away longest: nobody fills the table for the others. */
+  #leastMissed(): string | undefined {
+    const counts = new Map<string | undefined, number>();
+    for (const { username } of this.#sessions.values()) counts.set(username, (counts.get(username) ?? 0) + 1);
+    let found: string | undefined;
+    let most = 0;
+    for (const [clientId, { username }] of this.#sessions) {
+      const count = counts.get(username) ?? 0;
+      if (count <= most || this.#isConnected(clientId)) continue;
+      found = clientId;
+      most = count;
+    }
+    return found;
+  }
+
+  /** Ends a session where there is no place for another. @throws Refusal when all are in use. */
+  #makeRoom(): readonly StateChange[] {
+    if (this.#sessions.size < LIMITS.mqtt_sessions) return [];
+    const clientId = this.#leastMissed();
+    if (clientId === undefined) throw new Refusal('too_many_sessions');
+    this.#refused('session_dropped', { client: clientId, username: this.#sessions.get(clientId)?.username });
+    return this.#forget(clientId);
   }
 
   get sessions(): number {
@@ -155,9 +193,10 @@ export class BrokerStore {
     username: string | undefined,
     subscriptions: readonly KeptSubscription[],
   ): Promise<void> {
+    const room = this.#sessions.has(clientId) ? [] : this.#makeRoom();
     const session = this.#sessions.get(clientId) ?? this.#newSession(clientId, username);
     for (const subscription of subscriptions) this.#subscribe(clientId, session, subscription);
-    await this.#state.write([this.#sessionChange(clientId, session)]);
+    await this.#state.write([...room, this.#sessionChange(clientId, session)]);
   }
 
   async removeSubscriptions(clientId: string, topics: readonly string[]): Promise<void> {
@@ -172,16 +211,20 @@ export class BrokerStore {
 
   /** Forgets the session with all that waits for it. */
   async endSession(clientId: string): Promise<void> {
+    if (this.#sessions.has(clientId)) await this.#state.write(this.#forget(clientId));
+  }
+
+  #forget(clientId: string): readonly StateChange[] {
     const session = this.#sessions.get(clientId);
-    if (session === undefined) return;
+    if (session === undefined) return [];
     this.#sessions.delete(clientId);
     for (const [topic, qos] of session.subscriptions) {
       if (qos === 1) this.#offline.remove(topic, (entry) => entry.clientId === clientId);
     }
-    await this.#state.write([
+    return [
       { key: SESSION + encodeURIComponent(clientId) },
       ...[...session.queue.keys()].map((position) => ({ key: queueKey(clientId, position) })),
-    ]);
+    ];
   }
 
   #sessionChange(clientId: string, session: Session): StateChange {

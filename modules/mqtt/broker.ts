@@ -92,7 +92,11 @@ export class Broker {
   constructor(options: BrokerOptions) {
     this.#options = options;
     const { context } = options;
-    this.#store = new BrokerStore(options.state, (reason, fields) => context.reportRefusal(reason, fields));
+    this.#store = new BrokerStore({
+      state: options.state,
+      refused: (reason, fields) => context.reportRefusal(reason, fields),
+      isConnected: (clientId) => this.#clients.has(clientId),
+    });
     const aedes = new FieldAedes(
       {
         persistence: createPersistence(this.#store, this.#incoming, ({ conn }) => this.#connections.get(conn)),
@@ -277,8 +281,6 @@ export class Broker {
     if (Buffer.byteLength(packet.clientId) > CLIENT_ID_MAX_BYTES) return 'client_id_too_long';
     // MQTT 3.1.1, 3.1.3.1: without an id there is no session to keep.
     if (packet.clientId === '' && packet.clean !== true) return 'no_client_id';
-    if (packet.clean !== true && this.#store.full && !this.#store.hasSession(packet.clientId))
-      return 'too_many_sessions';
     // The library publishes a will without looking at its topic.
     return packet.will === undefined || isTopicName(packet.will.topic) ? undefined : 'bad_will_topic';
   }
@@ -307,6 +309,8 @@ export class Broker {
       const will = willOf(client);
       const refused = will === undefined ? undefined : this.#publishFault(principal, will);
       if (refused !== undefined) return this.#refuseLogin(client, refused, NOT_AUTHORIZED);
+      if (!client.clean && !this.#store.hasRoomFor(client.id))
+        return this.#refuseLogin(client, 'too_many_sessions', UNAVAILABLE);
       connection.principal = principal;
       return [null, true];
     } catch (error) {
@@ -322,7 +326,10 @@ export class Broker {
   }
 
   #gone(client: Client): void {
-    if (this.#clients.get(client.id) === client) this.#clients.delete(client.id);
+    if (this.#clients.get(client.id) === client) {
+      this.#clients.delete(client.id);
+      this.#store.leave(client.id);
+    }
     this.#options.devices.leave(client, 'disconnected');
   }
 

@@ -142,6 +142,36 @@ it('delivers retained messages with no more QoS than was granted, whatever the f
   }
 });
 
+it('lets one user with many sessions take no place from another', async () => {
+  const state = memorySpace();
+  const keep = (id: string, username?: string) => ({
+    key: `session/${id}`,
+    value: Buffer.from(JSON.stringify({ username, subscriptions: { 'free/#': 1 } })),
+  });
+  const many = Array.from({ length: LIMITS.mqtt_sessions - 1 }, (_, index) =>
+    keep(`p${String(index).padStart(4, '0')}`),
+  );
+  await state.write([keep('a-scada', 'scada'), ...many]);
+  const rig = await startBroker(state);
+  // Of the anonymous ones these two are not away, or not for long.
+  const { client: first } = await connect(rig, session('p0000'));
+  const { client: second } = await connect(rig, session('p0001'));
+  await second.endAsync();
+  const { client: fresh } = await connect(rig, session('fresh'));
+  await fresh.subscribeAsync('free/fresh', { qos: 1 });
+  const kept = async (id: string) => (await state.get(`session/${id}`)) !== undefined;
+  expect(await Promise.all(['fresh', 'a-scada', 'p0000', 'p0001', 'p0002', 'p0003'].map(kept))).toEqual([
+    true,
+    true,
+    true,
+    true,
+    false,
+    true,
+  ]);
+  expect(rig.refusals).toEqual(['session_dropped']);
+  expect(first.connected).toBe(true);
+});
+
 it('keeps of a session what it granted, and grants no more in one SUBSCRIBE than in many', async () => {
   const rig = await startBroker();
   const { client } = await connect(rig, session('greedy'));
