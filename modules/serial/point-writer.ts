@@ -39,10 +39,14 @@ export interface PointWriterOptions {
 
 /** Devices that take a value over only at the end of their cycle are read a second time. */
 const SECOND_LOOK_MS = 200;
+/** An answer that did not come may come so many time limits later, and look like that to the next write. */
+const OWED_TIMEOUTS = 10;
 
 export class PointWriter {
   readonly #options: PointWriterOptions;
   #last: Promise<unknown> = Promise.resolve();
+  /** Monotonic ms until which the answer to an earlier write may still come. */
+  #owedUntilMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: PointWriterOptions) {
     this.#options = options;
@@ -103,11 +107,13 @@ export class PointWriter {
   }): Promise<WriteResult> {
     const { point, write, bytes, wanted, signal } = job;
     const { clock, polled } = this.#options;
+    // An answer that may be that of an earlier write proves nothing.
+    const isOwed = clock.monotonicMs() < this.#owedUntilMs;
     const answer = await this.#send(bytes, write.response !== undefined, signal);
     if (answer !== undefined) checkAnswer(point, write, answer);
     const source = polled.find((candidate) => candidate.source.decoder.points.has(point.name));
     if (write.verification === 'none' || source === undefined) {
-      return answer === undefined ? UNCONFIRMED : { quality: GOOD };
+      return answer === undefined || isOwed ? UNCONFIRMED : { quality: GOOD };
     }
     if (write.settle_ms > 0) await clock.sleep(write.settle_ms, signal);
     let reading = await this.#readBack(source, point, signal);
@@ -131,7 +137,12 @@ export class PointWriter {
     const { line, plan, clock, timeoutMs } = this.#options;
     const accepts = isAnswered ? plan.accepts : undefined;
     const job = { bytes, accepts, timeoutMs, priority: 'write', dueMs: clock.monotonicMs() } as const;
-    const answer = await this.#online(line.ask(job, signal));
+    const answer = await this.#online(line.ask(job, signal)).catch((error: unknown) => {
+      if (isAnswered && isGatewayError(error, 'GW_TIMEOUT')) {
+        this.#owedUntilMs = clock.monotonicMs() + OWED_TIMEOUTS * timeoutMs;
+      }
+      throw error;
+    });
     return isAnswered ? answer.toString('latin1') : undefined;
   }
 

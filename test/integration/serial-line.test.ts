@@ -157,6 +157,22 @@ describe('a polled instrument', () => {
     expect(limited).toMatchObject({ quality: { level: 'good' } });
   });
 
+  it('does not take the late answer to one write for the confirmation of the next', async () => {
+    await using _instrument = await SerialInstrument.open({
+      path: line.far,
+      answer: (request) => (request === 'L001.00' ? undefined : 'OK\r\n'),
+    });
+    const limit = { write: { template: 'L{value:06.2f}\r\n', response: '^OK' } };
+    const adapter = await start({
+      devices: { scale: { ...SCALE, request: undefined, timeout_ms: 100, points: { weight: {}, limit } } },
+    });
+    await expect(write(adapter, 'limit', 1)).rejects.toMatchObject({ code: 'GW_TIMEOUT' });
+    const unconfirmed = { quality: { level: 'uncertain', reason: 'unconfirmed' } };
+    await expect(write(adapter, 'limit', 2)).resolves.toEqual(unconfirmed);
+    // Ten time limits later nothing is owed any more.
+    await waitFor(async () => (await write(adapter, 'limit', 3))?.quality.level === 'good');
+  });
+
   it('that falls silent is offline, and good again when it answers', async () => {
     await using instrument = await SerialInstrument.open({ path: line.far, answer: scale() });
     await start({ devices: { scale: SCALE } });
