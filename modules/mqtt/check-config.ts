@@ -138,6 +138,11 @@ function brokerFaults(config: MqttConfig): ConfigFault[] {
   if (config.clients.length === 0 && config.anonymous === 'none') {
     faults.push({ path: ['clients'], message: 'is empty and `anonymous` is none: nobody could connect' });
   }
+  const asCommand = config.topics.findIndex(({ topic }) => topic === config.command?.topic);
+  if (asCommand >= 0) {
+    const message = 'is the topic of `command` as well: a device that publishes there would be disconnected';
+    faults.push({ path: ['topics', asCommand, 'topic'], message });
+  }
   const names = new Map<string, number>();
   for (const [index, client] of config.clients.entries()) {
     if (names.has(client.username)) {
