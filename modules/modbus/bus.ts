@@ -11,7 +11,7 @@ import { GatewayError, isGatewayError } from '#sdk';
 import { BusConnection, type BusConnectionOptions, type BusState } from './bus-connection.ts';
 import type { ExchangeOptions, ModbusClient } from './client.ts';
 import { frameFault } from './faults.ts';
-import { LateAnswers } from './late-answers.ts';
+import { LateAnswers, type FrameSender } from './late-answers.ts';
 import { BROADCAST_UNIT, type ModbusRequest } from './pdu.ts';
 
 export interface BusOptions extends Omit<BusConnectionOptions, 'onUnasked'> {
@@ -48,6 +48,8 @@ export class Bus {
   readonly #options: BusOptions;
   readonly #connection: BusConnection;
   readonly #lateAnswers = new LateAnswers();
+  /** Answers that may be to another request, and what fails them; one at most for each unit and function. */
+  readonly #held = new Map<WaitingJob, (error: GatewayError) => void>();
   #waiting: WaitingJob[] = [];
   #isBusy = false;
   #cancelTimer = (): void => {};
@@ -66,7 +68,7 @@ export class Bus {
         this.#failWaiting(this.#connection.disconnectedFault());
         options.onDisconnected(error);
       },
-      onUnasked: (sender) => this.#lateAnswers.heard(sender, options.clock.monotonicMs()),
+      onUnasked: (sender) => this.#heard(sender),
     });
   }
 
@@ -213,10 +215,11 @@ export class Bus {
         this.#extraGapMs = turnaroundMs;
       } else {
         const data = await client.exchange(unitId, request, timeoutMs, job);
-        const isOwn =
-          hasTransactionIds || this.#lateAnswers.answered(unitId, request, timeoutMs, nowMs, clock.monotonicMs());
-        if (isOwn) job.resolve(data);
-        else job.reject(frameFault('late_answer'));
+        const endMs = clock.monotonicMs();
+        const whose = hasTransactionIds ? 'own' : this.#lateAnswers.answered(unitId, request, timeoutMs, nowMs, endMs);
+        if (whose === 'own') job.resolve(data);
+        else if (whose === 'other') job.reject(frameFault('late_answer'));
+        else this.#hold(job, data, this.#lateAnswers.readyMs(unitId, request, endMs) - endMs);
       }
     } catch (error) {
       const endMs = clock.monotonicMs();
@@ -233,10 +236,34 @@ export class Bus {
     }
   }
 
+  /** Gives the answer when nothing has been heard of the unit until then. */
+  #hold(job: WaitingJob, data: Uint8Array, holdMs: number): void {
+    const cancel = this.#options.clock.after(Math.ceil(holdMs), () => {
+      this.#held.delete(job);
+      job.resolve(data);
+    });
+    this.#held.set(job, (error) => {
+      this.#held.delete(job);
+      cancel();
+      job.reject(error);
+    });
+  }
+
+  /** A frame came that nobody waited for. */
+  #heard(sender: FrameSender): void {
+    this.#lateAnswers.heard(sender, this.#options.clock.monotonicMs());
+    for (const [{ unitId, request }, fail] of this.#held) {
+      if (unitId === sender.unitId && request.functionCode === (sender.functionCode & 0x7f)) {
+        fail(frameFault('late_answer'));
+      }
+    }
+  }
+
   #failWaiting(error: GatewayError): void {
     const waiting = this.#waiting;
     this.#waiting = [];
     for (const job of waiting) job.reject(error);
+    for (const fail of this.#held.values()) fail(error);
   }
 }
 

@@ -5,7 +5,7 @@ import type { CaptureWriter, Clock, GatewayError, Link, LinkOpener } from '#sdk'
 import { Codec } from './codec.ts';
 import { disconnectedFault, timeoutFault } from './faults.ts';
 import type { FrameLog } from './frame-log.ts';
-import type { Framer } from './framer.ts';
+import { type Framer, NO_BYTES } from './framer.ts';
 import type { FrameSender } from './late-answers.ts';
 import { answerBytes, type ModbusRequest } from './pdu.ts';
 
@@ -43,6 +43,10 @@ const FLOOD_BYTES = 65_536;
 const FLOOD_WINDOW_MS = 1000;
 /** Characters allowed for an answer whose length is not known beforehand. */
 const UNKNOWN_ANSWER_BYTES = 128;
+/** Enough to tell whose frame it is. */
+const UNASKED_BYTES = 16;
+/** More than lies between the pieces of one frame. */
+const FRAME_GAP_MS = 50;
 const NO_DATA = new Uint8Array(0);
 
 export class ModbusClient {
@@ -57,12 +61,15 @@ export class ModbusClient {
   #pending: PendingExchange | undefined;
   #heardSinceRequest = false;
   #lastActivityMs: number;
+  #lastByteMs = 0;
   #answers = 0;
   #silences = 0;
   #isAfterProbe = false;
   #isFlooded = false;
   #unaskedBytes = 0;
   #unaskedSinceMs = 0;
+  /** The beginning of a frame that nobody asked for; a line gives it in pieces. */
+  #unasked: Buffer = NO_BYTES;
 
   private constructor(options: ClientOptions) {
     this.#options = options;
@@ -151,6 +158,7 @@ export class ModbusClient {
       this.#pending = { ...exchangeOptions, deadlineMs, resolve, reject, cancelTimeout };
       this.#heardSinceRequest = false;
       this.#unaskedBytes = 0;
+      this.#unasked = NO_BYTES;
       exchangeOptions.capture?.record('tx', bytes);
       this.#send(bytes);
     });
@@ -190,10 +198,8 @@ export class ModbusClient {
     this.#pending?.capture?.record('rx', bytes);
     this.#lastActivityMs = Math.max(this.#lastActivityMs, nowMs);
     this.#heardSinceRequest = true;
-    if (this.#pending === undefined) {
-      const sender = this.#framer.senderOf(bytes);
-      if (sender !== undefined) this.#options.onUnasked(sender);
-    }
+    if (this.#pending === undefined) this.#tellUnasked(bytes, nowMs - this.#lastByteMs);
+    this.#lastByteMs = nowMs;
     // Also what comes too late shows that the connection lives.
     this.#silences = 0;
     let answer: Buffer | undefined;
@@ -208,11 +214,23 @@ export class ModbusClient {
     const pending = this.#take();
     if (pending === undefined) return;
     this.#answers += 1;
+    const { surplus } = this.#framer;
+    // Once the answer has been taken.
+    if (surplus.length > 0) clock.after(0, () => this.#tellUnasked(surplus, Number.POSITIVE_INFINITY));
     try {
       pending.resolve(this.#codec.decode(answer));
     } catch (error) {
       pending.reject(error);
     }
+  }
+
+  /** Tells whose frame begins, once as much of it is there. */
+  #tellUnasked(bytes: Buffer, silenceMs: number): void {
+    const known = silenceMs > FRAME_GAP_MS ? NO_BYTES : this.#unasked;
+    const isTold = this.#framer.senderOf(known) !== undefined;
+    this.#unasked = Buffer.concat([known, bytes.subarray(0, UNASKED_BYTES)]).subarray(0, UNASKED_BYTES);
+    const sender = this.#framer.senderOf(this.#unasked);
+    if (sender !== undefined && !isTold) this.#options.onUnasked(sender);
   }
 
   /** Counts what came without being asked for, and closes the connection when it is too much. */

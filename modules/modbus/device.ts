@@ -97,7 +97,9 @@ export class ModbusDevice {
   /** Monotonic ms when it is worth asking a device again that did not answer, if its next poll is later. */
   nextTryMs(nowMs: number): number {
     if (this.bus.state === 'disconnected') return nowMs + this.settings.probeMaxMs;
-    return this.#breaker.isOpen ? Math.max(this.#breaker.nextProbeMs, nowMs) : nowMs + this.settings.probeMinMs;
+    const againMs = nowMs + this.settings.probeMinMs;
+    if (!this.#breaker.isOpen) return againMs;
+    return Math.max(nowMs, this.#breaker.nextProbeMs, this.#probeTurn.freeMs() ?? againMs);
   }
 
   /**

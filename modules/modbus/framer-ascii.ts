@@ -21,6 +21,7 @@ export class AsciiFramer implements Framer {
   #waiting = false;
   #rest: Buffer = NO_BYTES;
   #seen: FrameReason | 'timeout' = 'timeout';
+  surplus: Buffer = NO_BYTES;
   readonly lost = false;
 
   request(unit: Buffer, request: ModbusRequest): Buffer {
@@ -92,6 +93,7 @@ export class AsciiFramer implements Framer {
       if (isWhole) this.#seen = 'function';
       return undefined;
     }
+    this.surplus = this.#rest;
     this.#finish();
     if (!isWhole) throw frameFault('lrc');
     const answer = Buffer.allocUnsafe(end + CRC_BYTES);

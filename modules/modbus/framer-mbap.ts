@@ -64,6 +64,8 @@ export class MbapFramer implements Framer {
   }
 
   // Transaction ids tell late answers apart.
+  readonly surplus = NO_BYTES;
+
   senderOf(): undefined {
     return undefined;
   }

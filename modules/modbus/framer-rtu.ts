@@ -24,6 +24,7 @@ export class RtuFramer implements Framer {
   #answerBytes: number | undefined;
   #waiting = false;
   #rest: Buffer = NO_BYTES;
+  surplus: Buffer = NO_BYTES;
   readonly lost = false;
 
   request(unit: Buffer, request: ModbusRequest): Buffer {
@@ -52,6 +53,7 @@ export class RtuFramer implements Framer {
       }
       if (crcHolds(this.#rest, start, end)) {
         const answer = this.#rest.subarray(start, end);
+        this.surplus = this.#rest.subarray(end);
         this.#finish();
         if (answer[1] === this.#functionCode && end - start !== (this.#answerBytes ?? end - start)) {
           throw frameFault('length');

@@ -16,6 +16,8 @@ export interface Framer {
    * @throws GatewayError GW_MODBUS_FRAME when what arrived can only be a damaged answer.
    */
   receive(bytes: Buffer): Buffer | undefined;
+  /** What came together with the answer, behind it; empty where that says nothing. */
+  readonly surplus: Buffer;
   /** Ends the exchange without an answer; why none was found in what arrived. */
   giveUp(): FrameReason | 'timeout';
   /** Whose frame begins with these bytes, where none was asked for; undefined when they say nothing of it. */

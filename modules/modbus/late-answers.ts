@@ -9,7 +9,8 @@
 //   timeout shows whether that was right.
 // - Where it came oddly, or the unit is known to be late, it is asked for nothing else of that function until what it owes
 //   has come, or can no longer come. Only an answer that comes when nobody asks any more makes a unit known to be late.
-// - What comes oddly to another request than the one that is owed is nobody's, and is not taken.
+// - What comes to another request than the one that is owed is not taken where it came oddly, and else when a silence has
+//   followed: otherwise it was the late one, and its own would come.
 
 import { isDeepStrictEqual } from 'node:util';
 import type { ModbusRequest } from './pdu.ts';
@@ -19,6 +20,8 @@ export interface FrameSender {
   readonly unitId: number;
   readonly functionCode: number;
 }
+
+export type AnswerOf = 'own' | 'unsure' | 'other';
 
 interface Latency {
   readonly minMs: number;
@@ -34,6 +37,8 @@ interface OwedAnswer {
   readonly isDoubtful: boolean;
   /** It may have been taken for an older one's: then not even the same request is told from it. */
   readonly isShifted: boolean;
+  /** A silence until it is lost shows that all came right. */
+  readonly isProven: boolean;
 }
 
 /** Writes whose answer repeats what they say, and is compared with it. */
@@ -49,7 +54,7 @@ const MARGIN_PARTS = 20;
 const USUAL_PARTS = 4;
 /** Of the way to the others an odd latency is forgotten with each answer. */
 const USUAL_FADING = 0.03;
-/** A unit that has begun to be late by a constant answers the repeated request exactly one timeout after the first. */
+/** A unit that has begun to be late by a constant answers the repeated request as long after the first as it was sent. */
 const SILENCE_MARGIN_MS = 100;
 /** Of one unit and function; with one more the oldest goes. */
 const OWED_MAX = 8;
@@ -87,16 +92,16 @@ export class LateAnswers {
     this.#aloneUntilMs.set(unitId, lostMs);
     const owed = [
       ...this.#stillOwed(unitId, request.functionCode, endMs),
-      { request, timeoutMs, sentMs, lostMs, isDoubtful: false, isShifted: false },
+      { request, timeoutMs, sentMs, lostMs, isDoubtful: false, isShifted: false, isProven: false },
     ];
     this.#owed.set(keyOf(unitId, request.functionCode), owed.slice(-OWED_MAX));
   }
 
   /**
-   * The request was answered, by its own answer or a late one.
-   * @returns false when the answer may be to another request: it must not be taken.
+   * The request was answered, by its own answer or a late one. What is `unsure` is its own when nothing is heard until the
+   * request may be sent again; what is `other` must not be taken.
    */
-  answered(unitId: number, request: ModbusRequest, timeoutMs: number, sentMs: number, endMs: number): boolean {
+  answered(unitId: number, request: ModbusRequest, timeoutMs: number, sentMs: number, endMs: number): AnswerOf {
     const key = keyOf(unitId, request.functionCode);
     const owed = (this.#owed.get(key) ?? []).filter((one) => endOf(one, true) > sentMs);
     const tookMs = endMs - sentMs;
@@ -104,20 +109,20 @@ export class LateAnswers {
     if (owed.length === 0) {
       this.#owed.delete(key);
       this.#usual.set(unitId, usual === undefined ? { minMs: tookMs, maxMs: tookMs } : faded(usual, tookMs));
-      return true;
+      return 'own';
     }
-    const newest = { request, timeoutMs, sentMs, lostMs: endMs + timeoutMs + SILENCE_MARGIN_MS, isShifted: true };
+    const isSame = ECHOED.has(request.functionCode) || owed.every((one) => isDeepStrictEqual(one.request, request));
+    const apartMs = Math.max(timeoutMs, ...owed.map((one) => sentMs - one.sentMs));
+    const newest = { request, timeoutMs, sentMs, lostMs: endMs + apartMs + SILENCE_MARGIN_MS };
+    const shifted = { isShifted: true, isDoubtful: true, isProven: false };
     const isUsual = usual !== undefined && isWithin(usual, tookMs, timeoutMs);
     if (isUsual && !this.#isLate(unitId, endMs)) {
-      // Units answer in order: what was owed before this one is lost. What counted as lost already leaves no doubt.
-      const isLost = owed.every((one) => !one.isDoubtful && one.lostMs <= sentMs);
-      if (isLost) this.#owed.delete(key);
-      else this.#owed.set(key, [{ ...newest, isDoubtful: false }]);
-      return true;
+      // Units answer in order: what was owed before this one is lost.
+      this.#owed.set(key, [{ ...newest, isShifted: true, isDoubtful: false, isProven: !isSame }]);
+      return isSame ? 'own' : 'unsure';
     }
-    const others = owed.slice(1).map((one) => ({ ...one, isDoubtful: true, isShifted: true }));
-    this.#owed.set(key, [...others, { ...newest, isDoubtful: true }]);
-    return ECHOED.has(request.functionCode) || owed.every((one) => isDeepStrictEqual(one.request, request));
+    this.#owed.set(key, [...owed.slice(1).map((one) => ({ ...one, ...shifted })), { ...newest, ...shifted }]);
+    return isSame ? 'own' : 'other';
   }
 
   /** A frame came that nobody waited for. */
@@ -139,8 +144,8 @@ export class LateAnswers {
   }
 }
 
-function endOf({ sentMs, timeoutMs, lostMs }: OwedAnswer, isLate: boolean): number {
-  return isLate ? Math.max(lostMs, sentMs + LATEST_TIMEOUTS * timeoutMs) : lostMs;
+function endOf({ sentMs, timeoutMs, lostMs, isProven }: OwedAnswer, isLate: boolean): number {
+  return isLate && !isProven ? Math.max(lostMs, sentMs + LATEST_TIMEOUTS * timeoutMs) : lostMs;
 }
 
 /** An odd one counts for a while only. */

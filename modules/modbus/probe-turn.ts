@@ -15,6 +15,11 @@ export class ProbeTurn {
     this.#intervalMs = intervalMs;
   }
 
+  /** Monotonic ms when it is worth asking for the turn; undefined while another has it. */
+  freeMs(): number | undefined {
+    return this.#holder === undefined ? this.#nextMs : undefined;
+  }
+
   /** Takes the turn; false while another has it, or the allowance is spent. */
   take(holder: object, nowMs: number): boolean {
     if (this.#holder !== undefined || nowMs < this.#nextMs) return false;

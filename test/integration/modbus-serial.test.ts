@@ -196,6 +196,28 @@ describe.each<Kind>(['rtu', 'ascii'])('%s against a server that misbehaves', (ki
     expect(new Set(good('high'))).toEqual(new Set([500]));
   });
 
+  it('never takes an answer for the next one after the line stood still for more than three timeouts', async () => {
+    const server = await serveFar(kind);
+    let stallEndMs: number | undefined;
+    server.behave(({ address }) => {
+      const nowMs = performance.now();
+      if (address === 500 && recording.batches.length >= 4) stallEndMs ??= nowMs + 1750;
+      const ms = (stallEndMs ?? nowMs) - nowMs;
+      return ms > 0 ? { kind: 'delay', ms } : undefined;
+    });
+    const points = { low: POINTS.low, high: POINTS.high };
+    start(kind, meter({ points, circuit_breaker: { failures: 100 } }), { timeout_ms: 500, retries: 1 });
+    const good = (point: string): unknown[] =>
+      recording.batches.flatMap(({ readings }) =>
+        readings.filter((reading) => reading.point === point && reading.value !== undefined).map(({ value }) => value),
+      );
+    await waitFor(() => stallEndMs !== undefined && performance.now() > stallEndMs);
+    const before = good('low').length;
+    await waitFor(() => good('low').length >= before + 4, { timeoutMs: 30_000 });
+    expect(new Set(good('low'))).toEqual(new Set([10]));
+    expect(new Set(good('high'))).toEqual(new Set([500]));
+  });
+
   it('leaves a dead unit its own time only', async () => {
     const server = await serveFar(kind);
     const dead = { unit_id: 9, poll_interval_ms: 60, points: POINTS, circuit_breaker: { probe_interval_min_ms: 500 } };

@@ -270,6 +270,26 @@ describe('a device that fails', () => {
     await waitFor(() => recording.state('dead') === 'good');
   });
 
+  it('is left in peace between its probes, with others that are dead as well', async () => {
+    server.answer = (request) => (request.unitId < 9 ? addresses(request) : undefined);
+    let timers = 0;
+    const clock = new SystemClock();
+    const after = clock.after.bind(clock);
+    clock.after = (ms, callback) => {
+      timers += 1;
+      return after(ms, callback);
+    };
+    recording = record({ clock });
+    const dead = { poll_interval_ms: 1000, points: POINT, circuit_breaker: { failures: 1, probe_interval_min_ms: 100 } };
+    start({ a: { ...dead, unit_id: 9 }, b: { ...dead, unit_id: 10 }, c: { ...dead, unit_id: 11 } }, { timeout_ms: 100 });
+    await waitFor(() => ['a', 'b', 'c'].every((device) => recording.state(device) === 'offline'));
+    const probes = (): number => server.requests.length;
+    const [timersBefore, probesBefore] = [timers, probes()];
+    await waitFor(() => probes() >= probesBefore + 3, { timeoutMs: 20_000 });
+    // Each device looks for its turn a few times a second; one that was due and not served asked a thousand times.
+    expect(timers - timersBefore).toBeLessThan(200);
+  });
+
   it('is asked again within the poll, as often as configured', async () => {
     let count = 0;
     server.answer = (request) => {

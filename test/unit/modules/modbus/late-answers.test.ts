@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { LateAnswers } from '../../../../modules/modbus/late-answers.ts';
+import { LateAnswers, type AnswerOf } from '../../../../modules/modbus/late-answers.ts';
 import type { ModbusRequest } from '../../../../modules/modbus/pdu.ts';
 
 const LOW: ModbusRequest = { functionCode: 3, address: 10, quantity: 1 };
@@ -18,7 +18,7 @@ describe('what a unit may be asked while answers are owed', () => {
     answered(HIGH, -50_000, 30);
   });
 
-  function answered(request: ModbusRequest, sentMs: number, tookMs: number): boolean {
+  function answered(request: ModbusRequest, sentMs: number, tookMs: number): AnswerOf {
     return late.answered(UNIT, request, TIMEOUT_MS, sentMs, sentMs + tookMs);
   }
 
@@ -52,8 +52,11 @@ describe('what a unit may be asked while answers are owed', () => {
     answered(LOW, 1000, 30);
     expect([readyMs(HIGH, 1030), readyMs(LOW, 1030), readyMs(INPUT, 1030)]).toEqual([2130, 2130, 1030]);
     // Which is not doubted again.
-    expect(answered(HIGH, 2130, 30)).toBe(true);
-    expect(readyMs(LOW, 2160)).toBe(2160);
+    expect(answered(HIGH, 2130, 30)).toBe('unsure');
+    // Once it is silent for another timeout.
+    expect(readyMs(LOW, 2160)).toBe(3390);
+    expect(answered(LOW, 3390, 30)).toBe('own');
+    expect(readyMs(HIGH, 3420)).toBe(3420);
   });
 
   it.each(['that came oddly slowly to the repeated request', 'of a unit that was never heard before'])(
@@ -61,7 +64,7 @@ describe('what a unit may be asked while answers are owed', () => {
     (what) => {
       if (what.includes('never')) late = new LateAnswers();
       unanswered(LOW, 0);
-      expect(answered(LOW, 1000, 600)).toBe(true);
+      expect(answered(LOW, 1000, 600)).toBe('own');
       expect([readyMs(HIGH, 1600), readyMs(LOW, 1600)]).toEqual([11_000, 11_000]);
       // Or until what is owed has come.
       late.heard({ unitId: UNIT, functionCode: 3 }, 4200);
@@ -95,16 +98,16 @@ describe('what a unit may be asked while answers are owed', () => {
 
   it('takes an odd answer for no other request than the one that is owed', () => {
     unanswered(LOW, 0);
-    expect(answered(HIGH, 2000, 400)).toBe(false);
+    expect(answered(HIGH, 2000, 400)).toBe('other');
     // Which is owed itself now.
     expect(readyMs(LOW, 2400)).toBe(12_000);
     late.heard({ unitId: UNIT, functionCode: 3 }, 2430);
-    expect(answered(LOW, 2430, 30)).toBe(true);
+    expect(answered(LOW, 2430, 30)).toBe('own');
     unanswered(LOW, 700_000);
-    expect(answered(HIGH, 702_000, 30)).toBe(true);
+    expect(answered(HIGH, 710_000, 30)).toBe('own');
     // The answer to a write says itself what it is to.
     unanswered(WRITE, 800_000);
-    expect(answered({ ...WRITE, value: 2 }, 802_000, 400)).toBe(true);
+    expect(answered({ ...WRITE, value: 2 }, 802_000, 400)).toBe('own');
   });
 
   it('waits in a unit that was late, also with the same request, and for every answer that is owed', () => {
