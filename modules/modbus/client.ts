@@ -43,8 +43,8 @@ const FLOOD_BYTES = 65_536;
 const FLOOD_WINDOW_MS = 1000;
 /** Characters allowed for an answer whose length is not known beforehand. */
 const UNKNOWN_ANSWER_BYTES = 128;
-/** Enough to tell whose frame it is. */
-const UNASKED_BYTES = 16;
+/** More than a frame has; what is longer is none. */
+const UNASKED_MAX_BYTES = 600;
 /** More than lies between the pieces of one frame. */
 const FRAME_GAP_MS = 50;
 const NO_DATA = new Uint8Array(0);
@@ -68,8 +68,9 @@ export class ModbusClient {
   #isFlooded = false;
   #unaskedBytes = 0;
   #unaskedSinceMs = 0;
-  /** The beginning of a frame that nobody asked for; a line gives it in pieces. */
+  /** The beginning of a frame that nobody asked for, as a line gives it in pieces; and whether it was told of. */
   #unasked: Buffer = NO_BYTES;
+  #isTold = false;
 
   private constructor(options: ClientOptions) {
     this.#options = options;
@@ -159,6 +160,7 @@ export class ModbusClient {
       this.#heardSinceRequest = false;
       this.#unaskedBytes = 0;
       this.#unasked = NO_BYTES;
+      this.#isTold = false;
       exchangeOptions.capture?.record('tx', bytes);
       this.#send(bytes);
     });
@@ -224,13 +226,21 @@ export class ModbusClient {
     }
   }
 
-  /** Tells whose frame begins, once as much of it is there. */
+  /** Tells whose frames these are, of each once its beginning is there. */
   #tellUnasked(bytes: Buffer, silenceMs: number): void {
-    const known = silenceMs > FRAME_GAP_MS ? NO_BYTES : this.#unasked;
-    const isTold = this.#framer.senderOf(known) !== undefined;
-    this.#unasked = Buffer.concat([known, bytes.subarray(0, UNASKED_BYTES)]).subarray(0, UNASKED_BYTES);
-    const sender = this.#framer.senderOf(this.#unasked);
-    if (sender !== undefined && !isTold) this.#options.onUnasked(sender);
+    const isAnother = silenceMs > FRAME_GAP_MS;
+    if (isAnother) this.#isTold = false;
+    let rest = isAnother ? bytes : Buffer.concat([this.#unasked, bytes]);
+    for (;;) {
+      const frame = this.#framer.unaskedFrame(rest);
+      if (frame === undefined) break;
+      if (!this.#isTold) this.#options.onUnasked(frame);
+      const { bytes: frameBytes = rest.length } = frame;
+      this.#isTold = frameBytes > rest.length;
+      if (this.#isTold) break;
+      rest = rest.subarray(frameBytes);
+    }
+    this.#unasked = rest.subarray(0, UNASKED_MAX_BYTES);
   }
 
   /** Counts what came without being asked for, and closes the connection when it is too much. */

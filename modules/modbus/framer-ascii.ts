@@ -2,8 +2,7 @@
 
 import { crc16, lrc } from './crc.ts';
 import { type FrameReason, frameFault } from './faults.ts';
-import { type Framer, joined, NO_BYTES } from './framer.ts';
-import type { FrameSender } from './late-answers.ts';
+import { type Framer, joined, NO_BYTES, type UnaskedFrame } from './framer.ts';
 import type { ModbusRequest } from './pdu.ts';
 
 const COLON = 0x3a;
@@ -56,11 +55,11 @@ export class AsciiFramer implements Framer {
     return undefined;
   }
 
-  senderOf(bytes: Buffer): FrameSender | undefined {
+  unaskedFrame(bytes: Buffer): UnaskedFrame | undefined {
     const [unitId, functionCode] = Buffer.from(bytes.toString('latin1', 1, 5), 'hex');
-    return bytes[0] !== COLON || unitId === undefined || functionCode === undefined
-      ? undefined
-      : { unitId, functionCode };
+    if (bytes[0] !== COLON || unitId === undefined || functionCode === undefined) return undefined;
+    const end = bytes.indexOf(LINE_FEED);
+    return { unitId, functionCode, bytes: (end < 0 ? bytes.length : end) + 1 };
   }
 
   giveUp(): FrameReason | 'timeout' {

@@ -66,7 +66,7 @@ export class MbapFramer implements Framer {
   // Transaction ids tell late answers apart.
   readonly surplus = NO_BYTES;
 
-  senderOf(): undefined {
+  unaskedFrame(): undefined {
     return undefined;
   }
 

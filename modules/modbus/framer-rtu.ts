@@ -4,8 +4,7 @@
 
 import { crcHolds } from './crc.ts';
 import { type FrameReason, frameFault } from './faults.ts';
-import { type Framer, joined, NO_BYTES } from './framer.ts';
-import type { FrameSender } from './late-answers.ts';
+import { type Framer, joined, NO_BYTES, type UnaskedFrame } from './framer.ts';
 import { answerBytes, type ModbusRequest } from './pdu.ts';
 
 const EXCEPTION_BYTES = 5;
@@ -17,6 +16,14 @@ const MAX_BUFFER_BYTES = 4 * MAX_FRAME_BYTES;
 const IDENTIFICATION_HEADER_BYTES = 8;
 const IDENTIFICATION_OBJECTS = 7;
 const CRC_BYTES = 2;
+/** Answers to writes, by function code. */
+const ECHO_BYTES: ReadonlyMap<number, number> = new Map([
+  [5, 8],
+  [6, 8],
+  [15, 8],
+  [16, 8],
+  [22, 10],
+]);
 
 export class RtuFramer implements Framer {
   #unitId = 0;
@@ -119,11 +126,12 @@ export class RtuFramer implements Framer {
     throw frameFault('oversized');
   }
 
-  senderOf(bytes: Buffer): FrameSender | undefined {
-    const [unitId, functionCode] = bytes;
-    return bytes.length < EXCEPTION_BYTES || unitId === undefined || functionCode === undefined
-      ? undefined
-      : { unitId, functionCode };
+  unaskedFrame(bytes: Buffer): UnaskedFrame | undefined {
+    const [unitId, functionCode, count] = bytes;
+    if (bytes.length < EXCEPTION_BYTES || unitId === undefined || functionCode === undefined) return undefined;
+    if (functionCode >= 0x80) return { unitId, functionCode, bytes: EXCEPTION_BYTES };
+    const isRead = functionCode <= 4 || functionCode === 23;
+    return { unitId, functionCode, bytes: isRead ? 3 + (count ?? 0) + CRC_BYTES : ECHO_BYTES.get(functionCode) };
   }
 
   #leftover(): FrameReason | 'timeout' {

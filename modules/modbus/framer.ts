@@ -5,6 +5,11 @@ import type { FrameReason } from './faults.ts';
 import type { FrameSender } from './late-answers.ts';
 import type { ModbusRequest } from './pdu.ts';
 
+export interface UnaskedFrame extends FrameSender {
+  /** Of the whole frame; undefined: nobody knows. */
+  readonly bytes: number | undefined;
+}
+
 export interface Framer {
   /**
    * Starts an exchange: the bytes to send for an application data unit. What belongs to earlier exchanges is never
@@ -20,8 +25,8 @@ export interface Framer {
   readonly surplus: Buffer;
   /** Ends the exchange without an answer; why none was found in what arrived. */
   giveUp(): FrameReason | 'timeout';
-  /** Whose frame begins with these bytes, where none was asked for; undefined when they say nothing of it. */
-  senderOf(bytes: Buffer): FrameSender | undefined;
+  /** What frame begins with these bytes, where none was asked for; undefined when they say nothing of it. */
+  unaskedFrame(bytes: Buffer): UnaskedFrame | undefined;
   /** True when the place in the byte stream is lost, so that the connection has to be made anew. */
   readonly lost: boolean;
 }

@@ -21,6 +21,11 @@ export class ManualClock implements Clock {
     return this.#timers.size;
   }
 
+  /** Monotonic ms of the first of them. */
+  get nextDueMs(): number | undefined {
+    return this.waiting === 0 ? undefined : Math.min(...Array.from(this.#timers, ({ dueMs }) => dueMs));
+  }
+
   /** Moves both clocks and runs what becomes due, in order. */
   advance(ms: number): void {
     const endMs = this.#monotonicMs + ms;
