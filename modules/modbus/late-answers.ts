@@ -13,7 +13,8 @@
 //   followed: otherwise it was the late one, and its own would come.
 
 import { isDeepStrictEqual } from 'node:util';
-import type { ModbusRequest } from './pdu.ts';
+import { LIMITS } from '#sdk';
+import { answerBytes, type ModbusRequest } from './pdu.ts';
 
 /** Who sent a frame that nobody asked for. */
 export interface FrameSender {
@@ -59,14 +60,15 @@ const SILENCE_MARGIN_MS = 100;
 /** Of one unit and function; with one more the oldest goes. */
 const OWED_MAX = 8;
 
-/** All times are monotonic ms. Nothing here has more entries than there are unit ids and functions. */
+/** All times are monotonic ms. But for `#usual`, nothing has more entries than there are unit ids and functions. */
 export class LateAnswers {
   /** By unit id and function code. */
   readonly #owed = new Map<number, readonly OwedAnswer[]>();
   /** Of units that were late. */
   readonly #lateUntilMs = new Map<number, number>();
-  /** What its answers take. */
-  readonly #usual = new Map<number, Latency>();
+  readonly #heardUnits = new Set<number>();
+  /** What answers take, by unit, function and quantity: a long one takes its time on the line. The oldest first. */
+  readonly #usual = new Map<string, Latency>();
   readonly #aloneUntilMs = new Map<number, number>();
 
   /** From when on the request may be sent: in the past when it may be now. */
@@ -105,18 +107,23 @@ export class LateAnswers {
     const key = keyOf(unitId, request.functionCode);
     const owed = (this.#owed.get(key) ?? []).filter((one) => endOf(one, true) > sentMs);
     const tookMs = endMs - sentMs;
-    const usual = this.#usual.get(unitId);
+    const shape = shapeOf(unitId, request);
+    const usual = this.#usual.get(shape);
     if (owed.length === 0) {
       this.#owed.delete(key);
-      this.#usual.set(unitId, usual === undefined ? { minMs: tookMs, maxMs: tookMs } : faded(usual, tookMs));
+      this.#heardUnits.add(unitId);
+      this.#learn(shape, usual === undefined ? { minMs: tookMs, maxMs: tookMs } : faded(usual, tookMs));
       return 'own';
     }
     const isSame = ECHOED.has(request.functionCode) || owed.every((one) => isDeepStrictEqual(one.request, request));
-    const apartMs = Math.max(timeoutMs, ...owed.map((one) => sentMs - one.sentMs));
+    const unanswered = owed.filter((one) => !one.isShifted);
+    const apartMs = Math.max(timeoutMs, ...unanswered.map((one) => sentMs - one.sentMs));
     const newest = { request, timeoutMs, sentMs, lostMs: endMs + apartMs + SILENCE_MARGIN_MS };
     const shifted = { isShifted: true, isDoubtful: true, isProven: false };
     const isUsual = usual !== undefined && isWithin(usual, tookMs, timeoutMs);
     if (isUsual && !this.#isLate(unitId, endMs)) {
+      // A silence has shown already that they are lost; whoever asks for something else is still unsure.
+      if (isSame && owed.every((one) => !one.isDoubtful && one.lostMs <= sentMs)) return 'own';
       // Units answer in order: what was owed before this one is lost.
       this.#owed.set(key, [{ ...newest, isShifted: true, isDoubtful: false, isProven: !isSame }]);
       return isSame ? 'own' : 'unsure';
@@ -135,7 +142,15 @@ export class LateAnswers {
 
   /** One that was never heard in time is not known to be on time. */
   #isLate(unitId: number, nowMs: number): boolean {
-    return !this.#usual.has(unitId) || (this.#lateUntilMs.get(unitId) ?? 0) > nowMs;
+    return !this.#heardUnits.has(unitId) || (this.#lateUntilMs.get(unitId) ?? 0) > nowMs;
+  }
+
+  #learn(shape: string, latency: Latency): void {
+    const [oldest] = this.#usual.keys();
+    if (!this.#usual.has(shape) && this.#usual.size >= LIMITS.modbus_latencies && oldest !== undefined) {
+      this.#usual.delete(oldest);
+    }
+    this.#usual.set(shape, latency);
   }
 
   #stillOwed(unitId: number, functionCode: number, nowMs: number): readonly OwedAnswer[] {
@@ -161,6 +176,10 @@ function isWithin({ minMs, maxMs }: Latency, tookMs: number, timeoutMs: number):
   const marginMs = Math.min(USUAL_MARGIN_MS, timeoutMs / MARGIN_PARTS);
   const isNarrow = (maxMs - minMs + 2 * marginMs) * USUAL_PARTS <= timeoutMs;
   return isNarrow && tookMs >= minMs - marginMs && tookMs <= maxMs + marginMs;
+}
+
+function shapeOf(unitId: number, request: ModbusRequest): string {
+  return `${unitId} ${request.functionCode} ${answerBytes(request) ?? 0}`;
 }
 
 function keyOf(unitId: number, functionCode: number): number {

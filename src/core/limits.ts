@@ -98,6 +98,8 @@ export const LIMITS = {
   password_checks_waiting: 256,
   /** Longest frame of a serial line. */
   serial_frame_bytes: 16_384,
+  /** Kinds of requests of one bus whose usual latency is known. */
+  modbus_latencies: 1024,
   /** Frames kept per bus for the frame log. */
   frame_log_frames: 512,
   /** Lines of the log that whoever reads it has not taken; past it lines are lost and counted. */

@@ -80,7 +80,7 @@ export async function openOutbox(options: OutboxOpenOptions): Promise<Outbox> {
 }
 
 const CUT_TEXT =
-  'The log of the outbox was cut off: what was being written when the power went, or more, is gone. The epoch is new, so that no message has the id of one that is gone. If this comes again, the disk loses what it says it has stored: replace it.';
+  'The log of the outbox ends within a record: a large commit was under way when the gateway ended, or its end is gone. The epoch is new, so that no message gets the id of one that may be gone. If this comes with power cuts again and again, the disk may lose what it says it has stored.';
 
 /** How often a store is opened that cannot be written then. */
 const START_ATTEMPTS = 3;

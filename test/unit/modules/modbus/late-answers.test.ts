@@ -54,9 +54,9 @@ describe('what a unit may be asked while answers are owed', () => {
     // Which is not doubted again.
     expect(answered(HIGH, 2130, 30)).toBe('unsure');
     // Once it is silent for another timeout.
-    expect(readyMs(LOW, 2160)).toBe(3390);
-    expect(answered(LOW, 3390, 30)).toBe('own');
-    expect(readyMs(HIGH, 3420)).toBe(3420);
+    expect(readyMs(LOW, 2160)).toBe(3260);
+    expect(answered(LOW, 3260, 30)).toBe('own');
+    expect(readyMs(HIGH, 3290)).toBe(3290);
   });
 
   it.each(['that came oddly slowly to the repeated request', 'of a unit that was never heard before'])(
@@ -77,6 +77,17 @@ describe('what a unit may be asked while answers are owed', () => {
     unanswered(LOW, 0);
     answered(LOW, 1000, 30);
     expect(readyMs(HIGH, 1030)).toBe(11_000);
+  });
+
+  it('is the same request as often as it is due, once a silence has passed', () => {
+    unanswered(LOW, 0);
+    answered(LOW, 1000, 30);
+    for (let sentMs = 2130; sentMs < 9000; sentMs += 200) {
+      expect(readyMs(LOW, sentMs)).toBe(sentMs);
+      expect(answered(LOW, sentMs, 30)).toBe('own');
+    }
+    // Another one is still not sure.
+    expect([readyMs(HIGH, 9000), answered(HIGH, 9000, 30)]).toEqual([9000, 'unsure']);
   });
 
   it('learns nothing of one odd answer that nothing came after', () => {
