@@ -212,6 +212,7 @@ export class ModbusClient {
       this.#closeIfLost(error);
       return;
     }
+    for (const sender of this.#framer.takeForeign()) this.#options.onUnasked(sender);
     if (answer === undefined) return;
     const pending = this.#take();
     if (pending === undefined) return;

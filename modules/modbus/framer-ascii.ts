@@ -3,6 +3,7 @@
 import { crc16, lrc } from './crc.ts';
 import { type FrameReason, frameFault } from './faults.ts';
 import { type Framer, joined, NO_BYTES, type UnaskedFrame } from './framer.ts';
+import type { FrameSender } from './late-answers.ts';
 import type { ModbusRequest } from './pdu.ts';
 
 const COLON = 0x3a;
@@ -21,6 +22,7 @@ export class AsciiFramer implements Framer {
   #rest: Buffer = NO_BYTES;
   #seen: FrameReason | 'timeout' = 'timeout';
   surplus: Buffer = NO_BYTES;
+  #foreign: FrameSender[] = [];
   readonly lost = false;
 
   request(unit: Buffer, request: ModbusRequest): Buffer {
@@ -55,6 +57,12 @@ export class AsciiFramer implements Framer {
     return undefined;
   }
 
+  takeForeign(): readonly FrameSender[] {
+    const foreign = this.#foreign;
+    this.#foreign = [];
+    return foreign;
+  }
+
   unaskedFrame(bytes: Buffer): UnaskedFrame | undefined {
     const [unitId, functionCode] = Buffer.from(bytes.toString('latin1', 1, 5), 'hex');
     if (bytes[0] !== COLON || unitId === undefined || functionCode === undefined) return undefined;
@@ -84,12 +92,13 @@ export class AsciiFramer implements Framer {
     }
     const end = decoded.length - 1;
     const isWhole = lrc(decoded, 0, end) === decoded[end];
-    if (decoded[0] !== this.#unitId) {
-      if (isWhole) this.#seen = 'unit_id';
-      return undefined;
-    }
-    if (((decoded[1] ?? 0) & 0x7f) !== this.#functionCode) {
-      if (isWhole) this.#seen = 'function';
+    const [unitId = 0, functionCode = 0] = decoded;
+    const isOwnUnit = unitId === this.#unitId;
+    if (!isOwnUnit || (functionCode & 0x7f) !== this.#functionCode) {
+      if (isWhole) {
+        this.#seen = isOwnUnit ? 'function' : 'unit_id';
+        this.#foreign.push({ unitId, functionCode });
+      }
       return undefined;
     }
     this.surplus = this.#rest;

@@ -3,6 +3,7 @@
 import { crc16 } from './crc.ts';
 import { type FrameReason, frameFault } from './faults.ts';
 import { type Framer, joined, NO_BYTES } from './framer.ts';
+import type { FrameSender } from './late-answers.ts';
 
 /** Transaction id, protocol id, length. */
 const HEADER_BYTES = 6;
@@ -65,6 +66,10 @@ export class MbapFramer implements Framer {
 
   // Transaction ids tell late answers apart.
   readonly surplus = NO_BYTES;
+
+  takeForeign(): readonly FrameSender[] {
+    return [];
+  }
 
   unaskedFrame(): undefined {
     return undefined;

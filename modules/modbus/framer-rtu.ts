@@ -32,11 +32,14 @@ export class RtuFramer implements Framer {
   #waiting = false;
   #rest: Buffer = NO_BYTES;
   surplus: Buffer = NO_BYTES;
+  #foreign: UnaskedFrame[] = [];
+  #foreignReason: FrameReason | undefined;
   readonly lost = false;
 
   request(unit: Buffer, request: ModbusRequest): Buffer {
     // Without a transaction id nothing but the order tells answers apart: what is left of earlier ones goes.
     this.#rest = NO_BYTES;
+    this.#foreignReason = undefined;
     this.#unitId = unit[0] ?? 0;
     this.#functionCode = request.functionCode;
     this.#answerBytes = answerBytes(request);
@@ -47,6 +50,7 @@ export class RtuFramer implements Framer {
   receive(bytes: Buffer): Buffer | undefined {
     if (!this.#waiting) return undefined;
     this.#rest = joined(this.#rest, bytes);
+    this.#passForeign();
     const last = this.#rest.length - EXCEPTION_BYTES;
     let damaged: FrameReason | undefined;
     for (let start = 0; start <= last; start += 1) {
@@ -80,6 +84,26 @@ export class RtuFramer implements Framer {
     const reason = this.#leftover();
     this.#finish();
     return reason;
+  }
+
+  takeForeign(): readonly UnaskedFrame[] {
+    const foreign = this.#foreign;
+    this.#foreign = [];
+    return foreign;
+  }
+
+  /** Late answers of other units or functions, whole and sound, that come before the one that is waited for. */
+  #passForeign(): void {
+    for (;;) {
+      const frame = this.unaskedFrame(this.#rest);
+      if (frame?.bytes === undefined || frame.bytes > this.#rest.length) return;
+      const isOwnUnit = frame.unitId === this.#unitId;
+      if (isOwnUnit && (frame.functionCode & 0x7f) === this.#functionCode) return;
+      if (!crcHolds(this.#rest, 0, frame.bytes)) return;
+      this.#foreign.push(frame);
+      this.#foreignReason = isOwnUnit ? 'function' : 'unit_id';
+      this.#rest = this.#rest.subarray(frame.bytes);
+    }
   }
 
   /** Where an answer that starts here ends; undefined when none can start here. */
@@ -136,7 +160,7 @@ export class RtuFramer implements Framer {
 
   #leftover(): FrameReason | 'timeout' {
     const { length } = this.#rest;
-    if (length === 0) return 'timeout';
+    if (length === 0) return this.#foreignReason ?? 'timeout';
     if (this.#rest[0] === this.#unitId && ((this.#rest[1] ?? 0) & 0x7f) === this.#functionCode) return 'truncated';
     const otherUnit =
       this.#answerBytes !== undefined && length >= this.#answerBytes && crcHolds(this.#rest, 0, this.#answerBytes);

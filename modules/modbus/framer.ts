@@ -23,6 +23,8 @@ export interface Framer {
   receive(bytes: Buffer): Buffer | undefined;
   /** What came together with the answer, behind it; empty where that says nothing. */
   readonly surplus: Buffer;
+  /** Whose whole frames were passed over meanwhile, and not told yet. */
+  takeForeign(): readonly FrameSender[];
   /** Ends the exchange without an answer; why none was found in what arrived. */
   giveUp(): FrameReason | 'timeout';
   /** What frame begins with these bytes, where none was asked for; undefined when they say nothing of it. */

@@ -123,8 +123,7 @@ export function redactUrls(text: string): string {
   return text.replace(/([a-z][a-z0-9+.-]{0,20}:\/\/[^\s:/@]*):[^\s"]+@/gi, '$1:***@');
 }
 
-/** The same for a text that may be meant as a URL: the scheme may be missing. */
+/** The same for a text that may be meant as a URL, however it is written: from the first colon to the last @. */
 export function redactMeantUrl(text: string): string {
-  const redacted = redactUrls(text);
-  return redacted === text ? text.replace(/^([^\s:/@]*):\S+@/, '$1:***@') : redacted;
+  return text.includes('@') ? text.replace(/^([^@]*?):(?!\/\/)[^]*@/, '$1:***@') : text;
 }
