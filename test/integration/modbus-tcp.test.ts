@@ -280,8 +280,15 @@ describe('a device that fails', () => {
       return after(ms, callback);
     };
     recording = record({ clock });
-    const dead = { poll_interval_ms: 1000, points: POINT, circuit_breaker: { failures: 1, probe_interval_min_ms: 100 } };
-    start({ a: { ...dead, unit_id: 9 }, b: { ...dead, unit_id: 10 }, c: { ...dead, unit_id: 11 } }, { timeout_ms: 100 });
+    const dead = {
+      poll_interval_ms: 1000,
+      points: POINT,
+      circuit_breaker: { failures: 1, probe_interval_min_ms: 100 },
+    };
+    start(
+      { a: { ...dead, unit_id: 9 }, b: { ...dead, unit_id: 10 }, c: { ...dead, unit_id: 11 } },
+      { timeout_ms: 100 },
+    );
     await waitFor(() => ['a', 'b', 'c'].every((device) => recording.state(device) === 'offline'));
     const probes = (): number => server.requests.length;
     const [timersBefore, probesBefore] = [timers, probes()];
