@@ -94,6 +94,7 @@ export class Gateway {
     this.points = createPointCache();
     this.#ingress = new Ingress({ outbox, router, transform, messages: config.messages, clock, telemetry });
     this.#supervisor = new AdapterSupervisor({
+      gatewayId: config.gatewayId,
       ingress: this.#ingress,
       transform,
       registry: this.registry,

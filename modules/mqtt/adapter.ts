@@ -115,7 +115,7 @@ class MqttAdapter implements Adapter {
   }
 
   #createPresets(): Dialect[] {
-    return this.#config.presets.map((name) => createPreset(name, this.#context.clock));
+    return this.#config.presets.map((name) => createPreset(name, this.#context));
   }
 
   devices(): readonly DeviceInfo[] {

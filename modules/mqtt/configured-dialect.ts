@@ -12,7 +12,15 @@ import {
   type ValueKind,
 } from '#sdk';
 import { type CommandConfig, JUDGED_CHARS, type MqttConfig, type PointConfig, type TopicConfig } from './config.ts';
-import type { Arrival, Dialect, Told, Understood, WritePlan } from './dialect.ts';
+import {
+  quoted,
+  type Arrival,
+  type Dialect,
+  type Told,
+  type Understood,
+  type Verdict,
+  type WritePlan,
+} from './dialect.ts';
 import {
   isObject,
   parseJson,
@@ -80,7 +88,7 @@ export function createConfiguredDialect(
     planWrite(device, point, value) {
       const config = writable.get(point);
       if (command === undefined || confirmation === undefined || config === undefined) return undefined;
-      return planWrite(command, { device, point, value, config, confirmedBy: confirmation(config) });
+      return planWrite(command, { device, point, value, config, confirmation: confirmation(config) });
     },
   };
 }
@@ -186,20 +194,23 @@ function responseRoute(topic: string): Route {
   };
 }
 
+type Confirmation = Pick<WritePlan, 'confirmedBy' | 'judge'>;
+
 /** What confirms the write of a point. */
-function confirmationOf(command: CommandConfig): (point: PointConfig) => WritePlan['confirmedBy'] {
-  if (!command.confirm) return () => 'none';
-  if (command.response_topic === undefined) return () => 'reading';
+function confirmationOf(command: CommandConfig): (point: PointConfig) => Confirmation {
+  if (!command.confirm) return () => ({ confirmedBy: 'none' });
+  if (command.response_topic === undefined) return () => ({ confirmedBy: 'reading' });
   const steps = parsePointer(command.response_pointer) ?? [];
   const confirms = tester(command.response);
   const refuses = tester(command.refusal);
-  return (point) => (answer) => {
-    if (refuses?.(answer) === true) return 'refused';
+  const judge = (point: PointConfig, answer: string): Verdict => {
+    if (refuses?.(answer) === true) return { reason: 'refused', said: quoted(answer) };
     if (confirms !== undefined) return confirms(answer) ? 'confirmed' : { value: undefined };
     const document = parseJsonText(answer) ?? answer;
     const value = pointValue(valueAt(document, steps), point.type);
     return { value: value === undefined ? undefined : (toValue(point)?.(value) ?? value) };
   };
+  return (point) => ({ confirmedBy: 'answer', judge: (answer) => judge(point, answer) });
 }
 
 /** Whether a text has the pattern; undefined without one. */
@@ -217,13 +228,13 @@ function planWrite(
     point,
     value,
     config,
-    confirmedBy,
+    confirmation,
   }: {
     readonly device: string;
     readonly point: string;
     readonly value: PointValue;
     readonly config: PointConfig;
-    readonly confirmedBy: WritePlan['confirmedBy'];
+    readonly confirmation: Confirmation;
   },
 ): WritePlan {
   const raw = rawValue(value, { device, point, config });
@@ -234,7 +245,7 @@ function planWrite(
   const topic = fillTopic(command.topic, { device_id: device, point });
   return {
     publish: [{ topic, payload: Buffer.from(payload) }],
-    confirmedBy,
+    ...confirmation,
     timeoutMs: command.timeout_ms,
   };
 }

@@ -47,8 +47,10 @@ export interface Understood {
 /** How a write is sent, and what proves it. */
 export interface WritePlan {
   readonly publish: readonly Publish[];
-  /** `reading`: the value of the point; `none`: nothing does; else what comes on the response topic, as it is judged. */
-  readonly confirmedBy: 'reading' | 'none' | Judge;
+  /** `reading`: the value of the point; `answer`: what comes on the response topic; `none`: nothing does. */
+  readonly confirmedBy: 'reading' | 'answer' | 'none';
+  /** Of answers; beside `reading` it can tell of a refusal, or of a value that the point had already. */
+  readonly judge?: Judge;
   /** Longest wait for that. */
   readonly timeoutMs: number;
 }
@@ -58,9 +60,25 @@ export type Judge = (answer: string) => Verdict;
 
 export type Verdict =
   | 'confirmed'
-  | 'refused'
+  | Denial
   /** The value that the point has now, which proves the write when it is the one written; undefined: nothing of it. */
   | { readonly value: PointValue | undefined };
+
+/** The device will not do it. */
+export interface Denial {
+  /** The device's own code for it, as a word; `refused` when it has none. */
+  readonly reason: string;
+  /** What it said, for people. */
+  readonly said: string;
+}
+
+/** Of an answer, what is told of it. */
+const TOLD_ANSWER_CHARS = 80;
+
+/** The beginning of what a device said. */
+export function quoted(answer: string): string {
+  return JSON.stringify(answer.slice(0, TOLD_ANSWER_CHARS));
+}
 
 export interface Dialect {
   readonly name: string;

@@ -13,13 +13,14 @@ import {
   type WriteResult,
 } from '#sdk';
 import type { Device } from './devices.ts';
-import type { Judge, Publish, WritePlan } from './dialect.ts';
+import { quoted, type Denial, type Judge, type Publish, type WritePlan } from './dialect.ts';
 import type { Witness } from './intake.ts';
 
 interface Waiting {
   readonly deviceId: string;
   readonly point: string;
-  /** What an answer says; undefined: a value of the point is waited for. */
+  readonly confirmedBy: 'reading' | 'answer';
+  /** What an answer says. */
   readonly judge: Judge | undefined;
   /** What was written, which a value proves at once; another one may have been on its way before the write. */
   readonly wanted: PointValue;
@@ -29,9 +30,6 @@ interface Waiting {
   readonly settle: (value: PointValue | undefined) => void;
   readonly fail: (error: GatewayError) => void;
 }
-
-/** Of an answer, what is told of it. */
-const TOLD_ANSWER_CHARS = 80;
 
 export class Writer implements Witness {
   readonly #clock: Clock;
@@ -51,7 +49,7 @@ export class Writer implements Witness {
 
   reading(deviceId: string, point: string, value: PointValue | undefined): void {
     for (const waiting of this.#waiting) {
-      if (waiting.deviceId !== deviceId || waiting.point !== point || waiting.judge !== undefined) continue;
+      if (waiting.deviceId !== deviceId || waiting.point !== point || waiting.confirmedBy !== 'reading') continue;
       if (value !== undefined && isSame(value, waiting.wanted)) waiting.settle(value);
       else waiting.other = value === undefined ? 'no good value' : String(value);
     }
@@ -61,11 +59,10 @@ export class Writer implements Witness {
     for (const waiting of this.#waiting) {
       if (waiting.deviceId !== deviceId || waiting.judge === undefined) continue;
       const verdict = waiting.judge(text);
-      const said = JSON.stringify(text.slice(0, TOLD_ANSWER_CHARS));
       if (verdict === 'confirmed') waiting.settle(undefined);
-      else if (verdict === 'refused') waiting.fail(refused(waiting, said));
+      else if ('reason' in verdict) waiting.fail(refused(waiting, verdict));
       else if (verdict.value !== undefined && isSame(verdict.value, waiting.wanted)) waiting.settle(verdict.value);
-      else waiting.other = said;
+      else if (waiting.confirmedBy === 'answer') waiting.other = quoted(text);
     }
   }
 
@@ -98,7 +95,7 @@ export class Writer implements Witness {
     plan: WritePlan,
     { deviceId, point, value: wanted, signal }: PointWrite & { readonly signal: AbortSignal },
   ): Promise<WriteResult> {
-    const { confirmedBy } = plan;
+    const { confirmedBy, judge } = plan;
     if (confirmedBy === 'none') {
       for (const publish of plan.publish) await this.#publish(publish);
       return UNCONFIRMED;
@@ -110,7 +107,8 @@ export class Writer implements Witness {
       const entry: Waiting = {
         deviceId,
         point,
-        judge: confirmedBy === 'reading' ? undefined : confirmedBy,
+        confirmedBy,
+        judge,
         wanted,
         settle: resolve,
         fail: reject,
@@ -162,9 +160,9 @@ function saysOtherwise({ deviceId, point, timeoutMs }: Unconfirmed, held: string
   );
 }
 
-function refused({ deviceId, point }: Waiting, said: string): GatewayError {
+function refused({ deviceId, point }: Waiting, { reason, said }: Denial): GatewayError {
   return new GatewayError('GW_MQTT_ANSWER', `"${deviceId}" refused the write to "${point}": it answered ${said}.`, {
-    details: { reason: 'refused', answer: said },
+    details: { reason, answer: said },
   });
 }
 

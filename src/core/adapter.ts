@@ -100,6 +100,8 @@ export interface PollTiming {
 export interface AdapterContext {
   /** The name under `adapters:`. */
   readonly adapterId: string;
+  /** The gateway's own device (`gateway.id`), for names that other gateways on one broker must not share. */
+  readonly gatewayId: DeviceId;
   readonly clock: Clock;
   readonly log: Logger;
   /** The data directory; for paths of the configuration that are not absolute. */

@@ -32,6 +32,7 @@ export interface AdapterStatus {
 }
 
 export interface SupervisorOptions {
+  readonly gatewayId: DeviceId;
   readonly ingress: Ingress;
   readonly transform: Transform;
   readonly registry: DeviceRegistry;
@@ -168,6 +169,7 @@ export class AdapterSupervisor {
 
   #context(adapterId: string): AdapterContext {
     const {
+      gatewayId,
       ingress,
       points,
       registry,
@@ -182,6 +184,7 @@ export class AdapterSupervisor {
     } = this.#options;
     return {
       adapterId,
+      gatewayId,
       clock,
       log: log.child({ adapter: adapterId }),
       dataDirectory,

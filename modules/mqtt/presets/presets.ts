@@ -1,6 +1,6 @@
 // The presets by name.
 
-import type { Clock } from '#sdk';
+import type { AdapterContext, Clock } from '#sdk';
 import type { PresetName } from '../config.ts';
 import type { Dialect } from '../dialect.ts';
 import { createHomie } from './homie.ts';
@@ -9,14 +9,19 @@ import { createSparkplug } from './sparkplug.ts';
 import { createTasmota } from './tasmota.ts';
 import { createZigbee2mqtt } from './zigbee2mqtt.ts';
 
-const PRESETS: Readonly<Record<PresetName, (clock: Pick<Clock, 'wallMs'>) => Dialect>> = {
+/** What presets need to know of the adapter. */
+export type PresetContext = Pick<AdapterContext, 'gatewayId' | 'adapterId'> & {
+  readonly clock: Pick<Clock, 'wallMs'>;
+};
+
+const PRESETS: Readonly<Record<PresetName, (context: PresetContext) => Dialect>> = {
   tasmota: createTasmota,
   shelly: createShelly,
   zigbee2mqtt: createZigbee2mqtt,
   homie: createHomie,
-  sparkplug: createSparkplug,
+  sparkplug: ({ clock }) => createSparkplug(clock),
 };
 
-export function createPreset(name: PresetName, clock: Pick<Clock, 'wallMs'>): Dialect {
-  return PRESETS[name](clock);
+export function createPreset(name: PresetName, context: PresetContext): Dialect {
+  return PRESETS[name](context);
 }

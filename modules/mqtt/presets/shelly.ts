@@ -2,18 +2,26 @@
 // topic. Generation 2 and later (https://shelly-api-docs.shelly.cloud/gen2/ComponentsAndServices/Mqtt): `ID/status/…`,
 // `ID/events/rpc` and `ID/rpc`; the topic prefix is the id of the device and begins with `shelly` unless it was changed.
 
-import { GatewayError, type PointInfo, type PointValue, type Reading } from '#sdk';
+import { GatewayError, type AdapterContext, type PointInfo, type PointValue, type Reading } from '#sdk';
 import { jsonOf, textFacts } from '../configured-dialect.ts';
-import type { Dialect, Told, Understood, WritePlan } from '../dialect.ts';
-import { isObject, parseJson, parseText, readingOf, type ValueType } from '../json-value.ts';
+import {
+  quoted,
+  type Arrival,
+  type Dialect,
+  type Told,
+  type Understood,
+  type Verdict,
+  type WritePlan,
+} from '../dialect.ts';
+import { isObject, parseJson, parseJsonText, parseText, readingOf, type ValueType } from '../json-value.ts';
 import { PointTable } from './point-table.ts';
 
 const CONFIRM_MS = 5000;
-/** Gen 2 devices answer requests on `SRC/rpc`; this is our SRC. */
-const RPC_SOURCE = 'fieldpost';
 /** Every device of gen 1 does what comes here. */
 const TO_ALL = 'shellies/command';
 const GEN2_ID = /^shelly[a-z0-9]+-[0-9a-fA-F]+$/;
+/** Second levels of gen 2. */
+const GEN2_KINDS: ReadonlySet<string> = new Set(['online', 'status', 'events', 'rpc', 'command']);
 /** Gen 1 says JSON on `announce` and `info` only. */
 const GEN1_VALUE =
   /^(relay|light|white|color|roller|emeter|input|sensor|ext_temperature|ext_humidity|temperature|temperature_f|overtemperature|voltage|temperature_status|longpush|input_event)(?:\/|$)/;
@@ -67,7 +75,9 @@ const GEN2_SKIPPED: ReadonlySet<string> = new Set([
 const GEN2_COMPONENT =
   /^(?:switch|light|cover|input|pm1|em|em1|emdata|em1data|temperature|humidity|voltmeter|devicepower|illuminance|smoke|flood|rgb|rgbw|cct|thermostat|number|boolean|text|enum):\d+$/;
 
-export function createShelly(): Dialect {
+export function createShelly({ gatewayId, adapterId }: Pick<AdapterContext, 'gatewayId' | 'adapterId'>): Dialect {
+  // Where answers to requests come in, below the device's own topics: nobody else's requests are answered there.
+  const requester = `fieldpost-${gatewayId}.${adapterId}`;
   const table = new PointTable();
   let requestId = 0;
   const told = (device: string, readings: readonly Reading[], extra: Partial<Told> = {}): Told => {
@@ -76,21 +86,22 @@ export function createShelly(): Dialect {
   };
   return {
     name: 'shelly',
-    filters: ['shellies/#', '+/online', '+/status/+', '+/events/rpc', `${RPC_SOURCE}/rpc`],
-    owner: ownerOf,
+    filters: ['shellies/#', '+/online', '+/status/+', '+/events/rpc', `+/${requester}/rpc`],
+    owner: (topic) => ownerOf(topic, requester),
     isCommand,
     understand(arrival): Understood | undefined {
       // What others, or we ourselves, tell the device is nothing that it says.
       if (isCommand(arrival.topic)) return { told: [] };
       const levels = arrival.topic.split('/');
       if (levels[0] === 'shellies') return gen1(levels, arrival.payload, arrival.replayed, told);
+      if (levels[1] === requester) return answer(levels, arrival);
       return gen2(levels, arrival.payload, arrival.replayed, told);
     },
     greetings: () => [{ topic: TO_ALL, payload: Buffer.from('announce') }],
     planWrite(device, point, value): WritePlan | undefined {
       requestId += 1;
       return GEN2_ID.test(device) && !/^(?:relay|light|roller)\//.test(point)
-        ? planGen2(device, point, value, requestId)
+        ? planGen2({ device, point, value }, { id: requestId, src: `${device}/${requester}` })
         : planGen1(device, point, value);
     },
   };
@@ -105,13 +116,11 @@ function isCommand(topic: string): boolean {
   );
 }
 
-function ownerOf(topic: string): string | undefined {
+function ownerOf(topic: string, requester: string): string | undefined {
   const [first = '', second] = topic.split('/');
   if (first === 'shellies') return second === 'command' || second === 'announce' ? undefined : second;
   if (!GEN2_ID.test(first)) return undefined;
-  return second === 'online' || second === 'status' || second === 'events' || second === 'rpc' || second === 'command'
-    ? first
-    : undefined;
+  return second === requester || (second !== undefined && GEN2_KINDS.has(second)) ? first : undefined;
 }
 
 function gen1(
@@ -189,6 +198,13 @@ function gen2(
   };
 }
 
+/** What a device answers to a request of ours. */
+function answer([device = '', , kind]: readonly string[], { payload, replayed }: Arrival): Understood | undefined {
+  if (kind !== 'rpc' || !GEN2_ID.test(device)) return undefined;
+  const text = replayed ? undefined : parseText(payload);
+  return { told: [text === undefined ? { device } : { device, online: true, answer: text }] };
+}
+
 function componentReadings(component: string, status: Readonly<Record<string, unknown>>): readonly Reading[] {
   return GEN2_COMPONENT.test(component) ? objectReadings(status, component, GEN2_UNITS) : [];
 }
@@ -227,19 +243,42 @@ function planGen1(device: string, point: string, value: PointValue): WritePlan |
   return { publish, confirmedBy: 'reading', timeoutMs: CONFIRM_MS };
 }
 
-/** JSON-RPC 2.0 on `ID/rpc`; the change shows in NotifyStatus. */
-function planGen2(device: string, point: string, value: PointValue, id: number): WritePlan | undefined {
+/**
+ * JSON-RPC 2.0 on `ID/rpc`; the change shows in NotifyStatus. The answer comes on `SRC/rpc`, as notifications do, whose
+ * `dst` is `ID/events` (…/gen2/General/RPCProtocol).
+ */
+function planGen2(
+  { device, point, value }: { readonly device: string; readonly point: string; readonly value: PointValue },
+  { id, src }: { readonly id: number; readonly src: string },
+): WritePlan | undefined {
   const [, component, index, name] = GEN2_WRITABLE.exec(point) ?? [];
   if (component === undefined) return undefined;
   const request = gen2Request(component, name ?? '', value);
   if (request === undefined)
     throw wrongValue(device, point, name === 'output' ? 'true or false' : 'a number from 0 to 100');
-  const payload = `{"id":${id},"src":"${RPC_SOURCE}","method":"${request.method}","params":{"id":${index},"${request.field}":${jsonOf(value)}}}`;
+  const payload = `{"id":${id},"src":"${src}","method":"${request.method}","params":{"id":${index},"${request.field}":${jsonOf(value)}}}`;
   return {
     publish: [{ topic: `${device}/rpc`, payload: Buffer.from(payload) }],
     confirmedBy: 'reading',
+    judge: (answer) => judgeAnswer(answer, id),
     timeoutMs: CONFIRM_MS,
   };
+}
+
+const NOTHING_TOLD: Verdict = { value: undefined };
+
+/** `{"id":7,"error":{"code":-103,"message":"…"}}`, or a `result`, which tells nothing but what a switch was before. */
+function judgeAnswer(answer: string, id: number): Verdict {
+  const document = parseJsonText(answer);
+  if (!isObject(document) || document['id'] !== id) return NOTHING_TOLD;
+  const { error, result } = document;
+  if (isObject(error)) {
+    const { code, message } = error;
+    const reason = typeof code === 'number' ? `error_${code}` : 'refused';
+    return { reason, said: quoted(typeof message === 'string' ? message : answer) };
+  }
+  // What it was told already it need not tell again.
+  return isObject(result) && typeof result['was_on'] === 'boolean' ? { value: result['was_on'] } : NOTHING_TOLD;
 }
 
 function gen2Request(

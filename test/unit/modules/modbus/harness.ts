@@ -9,6 +9,7 @@ import type { LogFields, Logger } from '../../../../src/core/log.ts';
 import { qualityText, type ReadingBatch } from '../../../../src/core/reading.ts';
 import { SystemClock } from '../../../../src/platform/clock.ts';
 import { memorySpace } from '../../../support/state.ts';
+import { parseDeviceId } from '../../../../src/core/device.ts';
 
 export const NEVER = new AbortController().signal;
 
@@ -53,6 +54,7 @@ export function record(fields: Partial<AdapterContext> = {}): Recording {
   };
   const context: AdapterContext = {
     adapterId: 'bus-1',
+    gatewayId: parseDeviceId('gateway-1'),
     clock,
     log,
     publishReadings: (batch) => void batches.push(batch),

@@ -115,8 +115,8 @@ it('tells what values its points have', () => {
 });
 
 function judgeOf(plan: WritePlan | undefined): Judge {
-  if (typeof plan?.confirmedBy !== 'function') throw new Error('It is not confirmed by an answer.');
-  return plan.confirmedBy;
+  if (plan?.confirmedBy !== 'answer' || plan.judge === undefined) throw new Error('It is not confirmed by an answer.');
+  return plan.judge;
 }
 
 it('scales values where it decodes them, and turns writes back', () => {

@@ -1,7 +1,7 @@
 // What tests of the MQTT adapter share: a context that records, and an outbox that can be told to refuse.
 
 import type { AdapterContext } from '../../../../src/core/adapter.ts';
-import type { DeviceState } from '../../../../src/core/device.ts';
+import { type DeviceState, parseDeviceId } from '../../../../src/core/device.ts';
 import type { Logger } from '../../../../src/core/log.ts';
 import type { Message } from '../../../../src/core/message.ts';
 import type { ReadingBatch } from '../../../../src/core/reading.ts';
@@ -27,6 +27,7 @@ export function record(fields: Partial<AdapterContext> = {}): Recording {
   const refusals: string[] = [];
   const context: AdapterContext = {
     adapterId: 'field-broker',
+    gatewayId: parseDeviceId('gateway-1'),
     clock: new SystemClock(),
     log: SILENT,
     // No directory, and none can be made there.

@@ -19,7 +19,7 @@ function setup(quality: ClockQuality = 'synced') {
   const heard: unknown[] = [];
   const intake = createIntake({
     context: recording.context,
-    dialects: [createPreset('sparkplug', clock)],
+    dialects: [createPreset('sparkplug', recording.context)],
     devices: new Devices(recording.context, (deviceId, points) => ({ deviceId, points })),
     witness: { reading: (...reading) => void heard.push(reading), answer: () => {} },
     ask: () => {},

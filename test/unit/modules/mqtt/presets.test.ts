@@ -2,14 +2,19 @@
 
 import { describe, expect, it } from 'vitest';
 import type { PresetName } from '../../../../modules/mqtt/config.ts';
+import type { Device } from '../../../../modules/mqtt/devices.ts';
 import type { Dialect, Told } from '../../../../modules/mqtt/dialect.ts';
 import { createPreset } from '../../../../modules/mqtt/presets/presets.ts';
 import { decodeSparkplug } from '../../../../modules/mqtt/presets/sparkplug-codec.ts';
+import { Writer } from '../../../../modules/mqtt/writer.ts';
+import { parseDeviceId } from '../../../../src/core/device.ts';
 import type { PointValue } from '../../../../src/core/reading.ts';
+import { SystemClock } from '../../../../src/platform/clock.ts';
 import { get } from 'sparkplug-payload';
 
 const NOW_MS = 1_800_000_000_000;
-const preset = (name: PresetName): Dialect => createPreset(name, { wallMs: () => NOW_MS });
+const preset = (name: PresetName, gateway = 'gateway-1'): Dialect =>
+  createPreset(name, { clock: { wallMs: () => NOW_MS }, gatewayId: parseDeviceId(gateway), adapterId: 'field' });
 
 function hear(dialect: Dialect, topic: string, payload: string | Uint8Array, replayed = false) {
   const bytes = typeof payload === 'string' ? Buffer.from(payload) : payload;
@@ -166,10 +171,61 @@ describe('shelly', () => {
     const [topic, ...json] = message.split(' ');
     expect(topic).toBe('shellyplus1pm-a8032abe54dc/rpc');
     expect(JSON.parse(json.join(' '))).toMatchObject({
-      src: 'fieldpost',
+      src: 'shellyplus1pm-a8032abe54dc/fieldpost-gateway-1.field',
       method: 'Switch.Set',
       params: { id: 0, on: true },
     });
+  });
+
+  /** What becomes of `switch:0.output` = true when the device answers the request with that. */
+  function writeAnswered(answer: object, from = 'gateway-1') {
+    const deviceId = parseDeviceId('shellyplus1pm-a8032abe54dc');
+    const dialect = preset('shelly');
+    const writer = new Writer(new SystemClock(), ({ payload }) => {
+      const { id } = JSON.parse(Buffer.from(payload).toString()) as { id: number };
+      const topic = `${deviceId}/fieldpost-${from}.field/rpc`;
+      const frame = { id, src: deviceId, dst: `${deviceId}/fieldpost-${from}.field`, ...answer };
+      for (const { answer: text } of hear(dialect, topic, JSON.stringify(frame))?.told ?? [])
+        if (text !== undefined) writer.answer(deviceId, text);
+      writer.reading(deviceId, 'switch:0.apower', 0);
+      return Promise.resolve();
+    });
+    const planWrite: Dialect['planWrite'] = (...args) => {
+      const plan = dialect.planWrite(...args);
+      return plan === undefined ? undefined : { ...plan, timeoutMs: 50 };
+    };
+    const device = { state: 'good', info: { points: [] }, dialect: { planWrite } } as unknown as Device;
+    return writer.write(device, { deviceId, point: 'switch:0.output', value: true }, new AbortController().signal);
+  }
+
+  // https://shelly-api-docs.shelly.cloud/gen2/General/RPCProtocol and …/CommonErrors
+  it('hears that generation 2 refuses, with its code', async () => {
+    const error = { code: -103, message: "Invalid argument 'on'!" };
+    await expect(writeAnswered({ error })).rejects.toMatchObject({
+      code: 'GW_MQTT_ANSWER',
+      message: expect.stringContaining("Invalid argument 'on'!") as string,
+      details: { reason: 'error_-103' },
+    });
+    await expect(writeAnswered({ error: { message: 'No' } })).rejects.toMatchObject({
+      details: { reason: 'refused' },
+    });
+  });
+
+  it('takes no answer for its own that another request or gateway has asked for', async () => {
+    const error = { code: -103, message: 'No' };
+    await expect(writeAnswered({ error, id: 99 })).rejects.toMatchObject({ code: 'GW_TIMEOUT' });
+    await expect(writeAnswered({ error }, 'gateway-2')).rejects.toMatchObject({ code: 'GW_TIMEOUT' });
+    expect(preset('shelly').owner('shellyplus1-a8032ab12345/fieldpost-gateway-1.field/rpc')).toBe(
+      'shellyplus1-a8032ab12345',
+    );
+    expect(preset('shelly', 'gateway-2').owner('shellyplus1-a8032ab12345/fieldpost-gateway-1.field/rpc')).toBe(
+      undefined,
+    );
+  });
+
+  it('knows a switch that was as it is to be, and that a result alone proves nothing', async () => {
+    expect(await writeAnswered({ result: { was_on: true } })).toEqual({ readBack: true, quality: { level: 'good' } });
+    await expect(writeAnswered({ result: { was_on: false } })).rejects.toMatchObject({ code: 'GW_TIMEOUT' });
   });
 });
 

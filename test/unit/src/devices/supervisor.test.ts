@@ -114,6 +114,7 @@ describe('adapter supervisor and dispatcher', () => {
     const points = createPointCache();
     const meters = { exchange: () => {}, poll: () => {} };
     const supervisor = new AdapterSupervisor({
+      gatewayId: parseDeviceId('gateway'),
       ingress,
       transform,
       registry,
