@@ -14,6 +14,7 @@ import type { Dispatcher } from '../devices/dispatcher.ts';
 import { iotHubError, iotHubErrorName } from '../iothub/errors.ts';
 import type { Telemetry } from '../observe/events.ts';
 import type { HubCommands } from './commands.ts';
+import { reportOf, withdrawalOf, type Outcome } from './desired-answers.ts';
 import { fieldCommand, WRITE } from './field-command.ts';
 import { createFieldInbox } from './field-inbox.ts';
 import type { Presence } from './identity-record.ts';
@@ -78,7 +79,7 @@ export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDev
     commands,
     clock,
     telemetry,
-    onWritten: (deviceId, answer) => queue(deviceId, () => reportWritten(deviceId, answer)),
+    onWritten: (deviceId, { values }) => queue(deviceId, () => report(deviceId, values ?? {})),
   });
   let unsubscribe: (() => void) | undefined;
 
@@ -141,25 +142,33 @@ export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDev
     }
     const { desired, reported } = twin;
     const open = Object.entries(desired.value).filter(([name, value]) => reported.value[name] !== value);
-    await applyDesired(deviceId, Object.fromEntries(open));
+    await applyDesired(deviceId, Object.fromEntries(open), desired.version);
   }
 
-  /** Writes what names a point that can be written, and reports what the device says that it holds then. */
-  async function applyDesired(deviceId: DeviceId, patch: JsonObject): Promise<void> {
-    const points = registry.get(deviceId)?.info.points ?? [];
-    const writable = new Set(points.filter(({ writable: is }) => is).map(({ name }) => name));
-    const values = Object.entries(patch).filter(
-      (entry): entry is [string, PointValue & Json] => writable.has(entry[0]) && isScalar(entry[1]),
-    );
-    if (values.length === 0 || !isReachable(registry.get(deviceId)?.state)) return;
-    const answers = await dispatcher.applyDesired(deviceId, Object.fromEntries(values), { actor: DESIRED_ACTOR });
-    const confirmed: Record<string, Json> = {};
-    for (const [point, { status, values: held }] of Object.entries(answers)) {
-      const value = status === 200 ? held?.[point] : undefined;
-      if (value !== undefined) confirmed[point] = value;
+  /** Writes what names a point, and reports what the device says that it holds then, or why it was not written. */
+  async function applyDesired(deviceId: DeviceId, patch: JsonObject, version: number): Promise<void> {
+    const device = registry.get(deviceId);
+    if (device === undefined || !isReachable(device.state)) return;
+    const outcomes: Record<string, Outcome> = {};
+    const values: Record<string, PointValue> = {};
+    for (const [name, value] of Object.entries(patch)) {
+      const point = device.info.points.find((one) => one.name === name);
+      if (point === undefined || value === null) continue;
+      if (!point.writable) outcomes[name] = { status: 400, reason: 'The point cannot be written.' };
+      else if (isScalar(value)) values[name] = value;
+      else outcomes[name] = { status: 400, reason: 'A point takes a number, a boolean or a text.' };
     }
-    if (Object.keys(confirmed).length === 0) return;
-    await twins().report(hubId, { deviceId }, Buffer.from(JSON.stringify(confirmed)));
+    Object.assign(outcomes, await dispatcher.applyDesired(deviceId, values, { actor: DESIRED_ACTOR }));
+    const { desired, reported } = await twins().record(hubId, { deviceId });
+    await report(deviceId, {
+      ...withdrawalOf(desired.value, reported.value),
+      ...reportOf(outcomes, reported.value, version),
+    });
+  }
+
+  async function report(deviceId: DeviceId, patch: Readonly<Record<string, unknown>>): Promise<void> {
+    if (Object.keys(patch).length === 0) return;
+    await twins().report(hubId, { deviceId }, Buffer.from(JSON.stringify(patch)));
   }
 
   async function call(device: RegisteredDevice, { name, payload, caller, responseTimeoutMs }: MethodCall) {
@@ -175,13 +184,8 @@ export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDev
       timeoutMs: responseTimeoutMs,
     });
     if (answer.status === 504) throw iotHubError('GatewayTimeout', answer.reason ?? 'The device did not answer.');
-    if (name === WRITE && answer.status === 200) queue(deviceId, () => reportWritten(deviceId, answer));
+    if (name === WRITE && answer.status === 200) queue(deviceId, () => report(deviceId, answer.values ?? {}));
     return answerOf(answer);
-  }
-
-  async function reportWritten(deviceId: DeviceId, { values }: CommandAnswer): Promise<void> {
-    if (values === undefined || Object.keys(values).length === 0) return;
-    await twins().report(hubId, { deviceId }, Buffer.from(JSON.stringify(values)));
   }
 
   return {
@@ -202,9 +206,10 @@ export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDev
       const device = deviceOf(hub, ref);
       return device === undefined ? undefined : call(device, methodCall);
     },
-    twinChanged({ hubId: hub, ref, by, desired }) {
+    twinChanged({ hubId: hub, ref, by, desired, twin }) {
       const device = by === 'service' && desired !== undefined ? deviceOf(hub, ref) : undefined;
-      if (device !== undefined) queue(device.deviceId, () => applyDesired(device.deviceId, desired ?? {}));
+      if (device === undefined) return;
+      queue(device.deviceId, () => applyDesired(device.deviceId, desired ?? {}, twin.desired.version));
     },
     identityChanged(hub, deviceId, kind) {
       const device = deviceOf(hub, { deviceId });
@@ -228,6 +233,6 @@ function answerOf({ status, ...rest }: CommandAnswer): MethodAnswer {
   return { status, payload: Buffer.from(JSON.stringify(rest)) };
 }
 
-function isScalar(value: Json | undefined): value is number | boolean | string {
+function isScalar(value: Json): value is number | boolean | string {
   return typeof value === 'number' || typeof value === 'boolean' || typeof value === 'string';
 }

@@ -118,7 +118,7 @@ describe('devices of adapters in the hub', () => {
 
   it('follow their desired properties, also those that changed while they were away', async () => {
     registry.report(info.deviceId, 'good');
-    await rig.hub.twins.patch(HUB, meter, { desired: { relay: true, power: 5, unknown: 1, deep: { a: 1 } } }, '*');
+    await rig.hub.twins.patch(HUB, meter, { desired: { relay: true, unknown: 1, deep: { a: 1 } } }, '*');
     await waitFor(async () => (await reported())['relay'] === true);
     expect(asked.map(({ actor }) => actor)).toEqual(['hub:desired']);
     expect(written()).toEqual([{ relay: true }]);
@@ -127,10 +127,36 @@ describe('devices of adapters in the hub', () => {
     registry.report(info.deviceId, 'good');
     await waitFor(async () => (await reported())['level'] === 3);
     expect(written()).toEqual([{ relay: true }, { level: 3 }]);
-    answer = 400;
-    await rig.hub.twins.patch(HUB, meter, { desired: { level: 9 } }, '*');
-    await waitFor(() => written().length === 3);
     expect(await reported()).toEqual({ relay: true, level: 3 });
+  });
+
+  it('report which desired properties were refused, and why, until they are confirmed or desired no more', async () => {
+    registry.report(info.deviceId, 'good');
+    await rig.hub.twins.patch(HUB, meter, { desired: { level: 3 } }, '*');
+    await waitFor(async () => (await reported())['level'] === 3);
+    answer = 400;
+    await rig.hub.twins.patch(HUB, meter, { desired: { level: 9, relay: { on: true }, power: 5 } }, '*');
+    await waitFor(async () => 'power' in (await reported()));
+    const ad = { cannot: 'The point cannot be written.', takes: 'A point takes a number, a boolean or a text.' };
+    expect(await reported()).toEqual({
+      level: { value: 3, ac: 400, av: 3, ad: 'no' },
+      relay: { ac: 400, av: 3, ad: ad.takes },
+      power: { ac: 400, av: 3, ad: ad.cannot },
+    });
+    expect(written()).toEqual([{ level: 3 }, { level: 9 }]);
+    // The value that was confirmed last stays, however often another is refused.
+    await rig.hub.twins.patch(HUB, meter, { desired: { level: 10, relay: null } }, '*');
+    await waitFor(async () => !('relay' in (await reported())));
+    expect((await reported())['level']).toEqual({ value: 3, ac: 400, av: 4, ad: 'no' });
+    answer = 200;
+    await rig.hub.twins.patch(HUB, meter, { desired: { level: 4 } }, '*');
+    await waitFor(async () => (await reported())['level'] === 4);
+    answer = 504;
+    await rig.hub.twins.patch(HUB, meter, { desired: { level: 5 } }, '*');
+    await waitFor(async () => typeof (await reported())['level'] === 'object');
+    await rig.hub.twins.replace(HUB, meter, { desired: {} }, '*');
+    await waitFor(async () => !('power' in (await reported())));
+    expect(await reported()).toEqual({ level: 4 });
   });
 
   describe('take cloud-to-device messages', () => {
