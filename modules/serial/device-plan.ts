@@ -16,6 +16,8 @@ export interface Source {
   readonly request: Buffer | undefined;
   readonly decoder: Decoder;
   readonly accepts: (frame: Buffer) => boolean;
+  /** Whether decoding finds a value in a frame. */
+  readonly understands: (frame: Buffer) => boolean;
   readonly periodMs: number;
   readonly timeoutMs: number;
   readonly points: readonly Point[];
@@ -27,6 +29,8 @@ export interface DevicePlan {
   readonly points: ReadonlyMap<string, Point>;
   /** Whether a frame may be the device's answer to a write. */
   readonly accepts: (frame: Buffer) => boolean;
+  /** Whether `accepts` tells its frames from those of other devices. */
+  readonly isTold: boolean;
   /** The bytes of a template as they go out, or why a value cannot be written so. */
   readonly render: (template: Template, value?: string | number | bigint | boolean | Uint8Array) => Buffer | string;
 }
@@ -80,6 +84,10 @@ export function planDevice(config: DeviceConfig, adapter: SerialConfig): DeviceP
       request,
       decoder,
       accepts: matcher(ask.match ?? config.match),
+      understands(frame) {
+        const decoded = decoder.decode(frame);
+        return decoded.kind === 'values' && [...decoded.values.values()].some((value) => 'value' in value);
+      },
       periodMs: ask.poll_interval_ms ?? config.poll_interval_ms,
       timeoutMs: ask.timeout_ms ?? config.timeout_ms,
       points: own,
@@ -99,7 +107,7 @@ export function planDevice(config: DeviceConfig, adapter: SerialConfig): DeviceP
         createPoint({ name, address: 'write only', config: point, decode: undefined, scale: undefined }),
       );
   }
-  return { sources, points, accepts: matcher(config.match), render };
+  return { sources, points, accepts: matcher(config.match), isTold: config.match !== undefined, render };
 }
 
 function matcher(match: MatchConfig | undefined): (frame: Buffer) => boolean {

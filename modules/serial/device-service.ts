@@ -6,6 +6,7 @@ import {
   type DeviceId,
   type DeviceInfo,
   type DeviceState,
+  GatewayError,
   type PointValue,
   shapedDevice,
   systemRandom,
@@ -15,7 +16,8 @@ import { bytesOf } from './bytes.ts';
 import type { DeviceConfig, SerialConfig } from './config.ts';
 import type { FramingConfig } from './config-framing.ts';
 import { planDevice, type Source } from './device-plan.ts';
-import type { LineListener, SerialLine } from './line.ts';
+import type { SerialLine } from './line.ts';
+import type { LineListener } from './line-listener.ts';
 import { PointWriter } from './point-writer.ts';
 import { PolledSource } from './polled-source.ts';
 import { SourceReport } from './source-report.ts';
@@ -118,7 +120,11 @@ export class DeviceService {
   }
 
   /** @throws GatewayError as `Adapter.write` does. */
-  write(point: string, value: PointValue, signal: AbortSignal): Promise<WriteResult> {
+  async write(point: string, value: PointValue, signal: AbortSignal): Promise<WriteResult> {
+    if (this.#options.line.wire.isReplay) {
+      const words = `"${this.#options.deviceId}" is a capture that is played; nothing can be written to it.`;
+      throw new GatewayError('GW_WRITE_REFUSED', words);
+    }
     return this.#writer.write(point, value, signal);
   }
 

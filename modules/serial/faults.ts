@@ -37,6 +37,12 @@ export function stoppedFault(): GatewayError {
   return new GatewayError('GW_ABORTED', 'The line stops.', { details: { reason: 'stopped' } });
 }
 
+/** A write that ended before its turn on the line had come. */
+export function notSentFault(target: string, cause: unknown): GatewayError {
+  const text = `Nothing was sent: the write was ended before its turn on ${target} had come.`;
+  return new GatewayError('GW_ABORTED', text, { cause, details: { reason: 'not_sent' } });
+}
+
 /** The stable word for anything that an exchange threw. */
 export function reasonOf(error: unknown): string {
   if (!isGatewayError(error)) return 'internal';

@@ -5,37 +5,15 @@
 // - While the port is not open, requests fail at once.
 // - A frame goes to the request under way if it is its answer, else to the first listener that takes it, else it is counted.
 // - After a request without an answer the line is left alone for a moment, so that a late answer is not taken for the next.
+//   A write waits longer for the confirmation that its device owes.
 
 import type { AdapterContext, GatewayError } from '#sdk';
 import { answerFault, disconnectedFault, stoppedFault, timeoutFault } from './faults.ts';
 import { type FrameFault, Framer, type FramerOptions } from './framer.ts';
+import { type CurrentJob, goesBefore, type LineJob, type WaitingJob } from './line-job.ts';
+import type { LineListener, PortListener } from './line-listener.ts';
+import { OwedAnswers } from './owed-answers.ts';
 import type { Wire } from './wire.ts';
-
-export interface LineJob {
-  readonly bytes: Buffer;
-  /** Whether a frame is the answer; undefined: nobody answers. */
-  readonly accepts: ((frame: Buffer) => boolean) | undefined;
-  readonly timeoutMs: number;
-  readonly priority: 'write' | 'read';
-  /** Monotonic ms when it was due. */
-  readonly dueMs: number;
-  /** Told at the moment when the request goes out. */
-  readonly onSent?: (nowMs: number) => void;
-}
-
-/** Whoever takes frames that were not asked for. */
-export interface LineListener {
-  accepts(frame: Buffer): boolean;
-  take(frame: Buffer): void;
-  /** A faulty frame that may have been its own. */
-  fault(reason: FrameFault): void;
-}
-
-/** Whoever wants to know of the port. */
-export interface PortListener {
-  portOpened(): void;
-  portLost(reason: string): void;
-}
 
 /** What a scan gets of a line that an adapter polls on: it may listen, nothing more. */
 export interface LentLine {
@@ -57,17 +35,6 @@ export interface LineOptions {
   readonly askerOf: (request: Buffer) => LineListener | undefined;
 }
 
-interface WaitingJob extends LineJob {
-  readonly resolve: (frame: Buffer) => void;
-  readonly reject: (error: GatewayError) => void;
-}
-
-interface CurrentJob extends WaitingJob {
-  readonly cancelTimer: () => void;
-  /** The fault of what came so far. */
-  fault: FrameFault | undefined;
-}
-
 /** Half the time limit of the request, at most so long: for answers that come late. */
 const LATE_MAX_MS = 500;
 const NOTHING: Buffer = Buffer.alloc(0);
@@ -79,6 +46,7 @@ export class SerialLine {
   readonly #listeners: LineListener[] = [];
   readonly #portListeners: PortListener[] = [];
   readonly #taps = new Set<(bytes: Buffer) => void>();
+  readonly #owed = new OwedAnswers();
   #waiting: WaitingJob[] = [];
   #current: CurrentJob | undefined;
   /** Of a replay: who asked for what comes now. */
@@ -186,14 +154,18 @@ export class SerialLine {
   #pump(): void {
     if (this.#current !== undefined || this.#waiting.length === 0 || !this.wire.isOpen) return;
     const nowMs = this.#nowMs();
-    const startMs = Math.max(this.#lastActivityMs + this.#options.gapMs, this.#settledMs);
+    const freeMs = Math.max(this.#lastActivityMs + this.#options.gapMs, this.#settledMs);
+    const readyMs = (job: LineJob): number =>
+      job.confirmation === undefined ? freeMs : Math.max(freeMs, this.#owed.readyMs(job.confirmation));
+    const startMs = Math.min(...this.#waiting.map(readyMs));
     this.#cancelPump();
     this.#aliveUntilMs = startMs;
     if (startMs > nowMs) {
       this.#cancelPump = this.#options.context.clock.after(Math.ceil(startMs - nowMs), () => this.#pump());
       return;
     }
-    const job = this.#waiting.reduce((best, other) => (goesBefore(other, best) ? other : best));
+    const ready = this.#waiting.filter((job) => readyMs(job) <= nowMs);
+    const job = ready.reduce((best, other) => (goesBefore(other, best) ? other : best));
     this.#waiting.splice(this.#waiting.indexOf(job), 1);
     this.#send(job, nowMs);
   }
@@ -221,6 +193,7 @@ export class SerialLine {
     if (job === undefined) return;
     const fault = job.fault ?? (this.#framer.pendingBytes > 0 ? 'truncated' : undefined);
     this.#leaveAlone(job);
+    this.#noteOwed(job);
     this.wire.suspect();
     this.#end(job).reject(fault === undefined ? timeoutFault(job.timeoutMs) : answerFault(fault));
     this.#pump();
@@ -229,6 +202,10 @@ export class SerialLine {
   /** An answer that comes late is waited out. */
   #leaveAlone({ timeoutMs }: LineJob): void {
     this.#settledMs = this.#nowMs() + Math.min(timeoutMs / 2, LATE_MAX_MS);
+  }
+
+  #noteOwed({ confirmation, timeoutMs }: LineJob): void {
+    if (confirmation !== undefined) this.#owed.owe(confirmation, timeoutMs, this.#nowMs());
   }
 
   #end(job: CurrentJob): WaitingJob {
@@ -249,16 +226,25 @@ export class SerialLine {
 
   #onFrame(frame: Buffer): void {
     const job = this.#current;
-    if (job?.accepts?.(frame) === true) {
+    const isLate = !this.#owed.isEmpty && this.#settles(frame);
+    if (!isLate && job?.accepts?.(frame) === true) {
       this.#end(job).resolve(frame);
       this.#pump();
       return;
     }
+    if (isLate) this.#pump();
     const replayed = this.#replayed;
     const listener =
       replayed?.accepts(frame) === true ? replayed : this.#listeners.find((candidate) => candidate.accepts(frame));
     if (listener !== undefined) listener.take(frame);
     else this.#options.context.reportRefusal('unmatched_frame', { target: this.wire.target, bytes: frame.length });
+  }
+
+  /** Whether a frame is a confirmation that comes late. To a write under way its own device owes nothing. */
+  #settles(frame: Buffer): boolean {
+    const job = this.#current;
+    const isOwn = job?.accepts?.(frame) === true && job.understands?.(frame) !== false;
+    return !isOwn && this.#owed.settle(frame, this.#nowMs());
   }
 
   #onFault(reason: FrameFault, bytes: number): void {
@@ -288,12 +274,10 @@ export class SerialLine {
   #failAll(error: GatewayError): void {
     const waiting = this.#waiting;
     this.#waiting = [];
-    if (this.#current !== undefined) this.#end(this.#current).reject(error);
+    if (this.#current !== undefined) {
+      this.#noteOwed(this.#current);
+      this.#end(this.#current).reject(error);
+    }
     for (const job of waiting) job.reject(error);
   }
-}
-
-function goesBefore(left: LineJob, right: LineJob): boolean {
-  if (left.priority !== right.priority) return left.priority === 'write';
-  return left.dueMs < right.dueMs;
 }

@@ -16,7 +16,7 @@ import {
 } from '#sdk';
 import type { WriteConfig } from './config.ts';
 import type { DevicePlan } from './device-plan.ts';
-import { answerFault } from './faults.ts';
+import { answerFault, notSentFault } from './faults.ts';
 import type { SerialLine } from './line.ts';
 import { type Point, refused } from './point.ts';
 import type { PolledSource } from './polled-source.ts';
@@ -39,14 +39,10 @@ export interface PointWriterOptions {
 
 /** Devices that take a value over only at the end of their cycle are read a second time. */
 const SECOND_LOOK_MS = 200;
-/** An answer that did not come may come so many time limits later, and look like that to the next write. */
-const OWED_TIMEOUTS = 10;
 
 export class PointWriter {
   readonly #options: PointWriterOptions;
   #last: Promise<unknown> = Promise.resolve();
-  /** Monotonic ms until which the answer to an earlier write may still come. */
-  #owedUntilMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: PointWriterOptions) {
     this.#options = options;
@@ -71,13 +67,19 @@ export class PointWriter {
       throw new GatewayError('GW_BUS_BUSY', text);
     }
     waiting.count += 1;
+    let isSent = false;
+    const onSent = (): void => {
+      isSent = true;
+    };
     const done = this.#last
-      .then(() => this.#perform({ point, write, bytes, wanted: { value, write, filledWidth }, signal }))
+      .then(() => this.#perform({ point, write, bytes, wanted: { value, write, filledWidth }, signal, onSent }))
       .finally(() => {
         waiting.count -= 1;
       });
     this.#last = done.catch(() => {});
-    return abortable(done, signal);
+    return abortable(done, signal).catch((error: unknown) => {
+      throw !isSent && isGatewayError(error, 'GW_ABORTED') ? notSentFault(line.wire.target, error) : error;
+    });
   }
 
   #encode(
@@ -98,22 +100,14 @@ export class PointWriter {
     return { bytes, filledWidth: template.filledWidth };
   }
 
-  async #perform(job: {
-    readonly point: Point;
-    readonly write: WriteConfig;
-    readonly bytes: Buffer;
-    readonly wanted: Wanted;
-    readonly signal: AbortSignal;
-  }): Promise<WriteResult> {
-    const { point, write, bytes, wanted, signal } = job;
+  async #perform(job: WriteJob): Promise<WriteResult> {
+    const { point, write, wanted, signal } = job;
     const { clock, polled } = this.#options;
-    // An answer that may be that of an earlier write proves nothing.
-    const isOwed = clock.monotonicMs() < this.#owedUntilMs;
-    const answer = await this.#send(bytes, write.response !== undefined, signal);
+    const answer = await this.#send(job);
     if (answer !== undefined) checkAnswer(point, write, answer);
     const source = polled.find((candidate) => candidate.source.decoder.points.has(point.name));
     if (write.verification === 'none' || source === undefined) {
-      return answer === undefined || isOwed ? UNCONFIRMED : { quality: GOOD };
+      return answer === undefined ? UNCONFIRMED : { quality: GOOD };
     }
     if (write.settle_ms > 0) await clock.sleep(write.settle_ms, signal);
     let reading = await this.#readBack(source, point, signal);
@@ -133,17 +127,23 @@ export class PointWriter {
   }
 
   /** The text of the answer; undefined where none is awaited. */
-  async #send(bytes: Buffer, isAnswered: boolean, signal: AbortSignal): Promise<string | undefined> {
-    const { line, plan, clock, timeoutMs } = this.#options;
-    const accepts = isAnswered ? plan.accepts : undefined;
-    const job = { bytes, accepts, timeoutMs, priority: 'write', dueMs: clock.monotonicMs() } as const;
-    const answer = await this.#online(line.ask(job, signal)).catch((error: unknown) => {
-      if (isAnswered && isGatewayError(error, 'GW_TIMEOUT')) {
-        this.#owedUntilMs = clock.monotonicMs() + OWED_TIMEOUTS * timeoutMs;
-      }
-      throw error;
-    });
-    return isAnswered ? answer.toString('latin1') : undefined;
+  async #send({ write, bytes, signal, onSent }: WriteJob): Promise<string | undefined> {
+    const { deviceId, line, plan, clock, timeoutMs } = this.#options;
+    const { response } = write;
+    const dueMs = clock.monotonicMs();
+    const job = { bytes, timeoutMs, priority: 'write', dueMs, onSent, accepts: undefined } as const;
+    if (response === undefined) {
+      await this.#online(line.ask(job, signal));
+      return undefined;
+    }
+    const { accepts, isTold, sources } = plan;
+    const confirms = (frame: Buffer): boolean =>
+      accepts(frame) &&
+      matches(response, frame.toString('latin1')) &&
+      !sources.some((source) => source.accepts(frame) && source.understands(frame));
+    const confirmation = { deviceId, isTold, confirms };
+    const answer = await this.#online(line.ask({ ...job, accepts, confirmation }, signal));
+    return answer.toString('latin1');
   }
 
   async #readBack(source: PolledSource, point: Point, signal: AbortSignal): Promise<Reading> {
@@ -189,6 +189,15 @@ function checkAnswer(point: Point, write: WriteConfig, answer: string): void {
 function matches(pattern: string, text: string): boolean {
   const compiled = compilePattern(pattern);
   return typeof compiled !== 'string' && compiled.test(text);
+}
+
+interface WriteJob {
+  readonly point: Point;
+  readonly write: WriteConfig;
+  readonly bytes: Buffer;
+  readonly wanted: Wanted;
+  readonly signal: AbortSignal;
+  readonly onSent: () => void;
 }
 
 interface Wanted {

@@ -5,7 +5,9 @@ import type { Decoded } from './decoded.ts';
 import type { Source } from './device-plan.ts';
 import { answerFault, reasonOf } from './faults.ts';
 import type { FrameFault } from './framer.ts';
-import type { LineJob, LineListener, SerialLine } from './line.ts';
+import type { SerialLine } from './line.ts';
+import type { LineJob } from './line-job.ts';
+import type { LineListener } from './line-listener.ts';
 import type { SourceReport } from './source-report.ts';
 
 export interface PolledSourceOptions {
@@ -79,8 +81,8 @@ export class PolledSource implements LineListener {
       options.onSent?.(nowMs);
     };
     try {
-      const { request: bytes, accepts, timeoutMs } = source;
-      const frame = await line.ask({ ...options, bytes, accepts, timeoutMs, onSent }, signal);
+      const { request: bytes, accepts, understands, timeoutMs } = source;
+      const frame = await line.ask({ ...options, bytes, accepts, understands, timeoutMs, onSent }, signal);
       const decoded = source.decoder.decode(frame);
       if (decoded.kind !== 'values') throw answerFault(decoded.kind === 'fault' ? decoded.reason : 'ignored');
       breaker.answered();

@@ -3,7 +3,7 @@
 import type { AdapterContext, DeviceId } from '#sdk';
 import type { Source } from './device-plan.ts';
 import type { FrameFault } from './framer.ts';
-import type { LineListener } from './line.ts';
+import type { LineListener } from './line-listener.ts';
 import type { SourceReport } from './source-report.ts';
 
 export interface StreamSourceOptions {

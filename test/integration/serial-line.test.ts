@@ -157,20 +157,82 @@ describe('a polled instrument', () => {
     expect(limited).toMatchObject({ quality: { level: 'good' } });
   });
 
-  it('does not take the late answer to one write for the confirmation of the next', async () => {
-    await using _instrument = await SerialInstrument.open({
-      path: line.far,
-      answer: (request) => (request === 'L001.00' ? undefined : 'OK\r\n'),
-    });
+  describe('that answers a write late', () => {
     const limit = { write: { template: 'L{value:06.2f}\r\n', response: '^OK' } };
-    const adapter = await start({
-      devices: { scale: { ...SCALE, request: undefined, timeout_ms: 100, points: { weight: {}, limit } } },
+    const LATE = { ...SCALE, timeout_ms: 100, points: { weight: {}, limit } };
+    /** Takes 1 and refuses 9, and answers the first of them when it is told to. */
+    const open = (): Promise<SerialInstrument> => {
+      let isFirst = true;
+      return SerialInstrument.open({
+        path: line.far,
+        answer(request) {
+          if (request === 'W') return 'W 12.5 kg\r\n';
+          if (isFirst) return void (isFirst = false);
+          return request === 'L009.00' ? 'ERR 9\r\n' : 'OK\r\n';
+        },
+      });
+    };
+
+    it('is sent the next one when the answer has come, whose own answer counts', async () => {
+      await using instrument = await open();
+      const adapter = await start({ devices: { scale: LATE } });
+      await waitFor(() => recording.state('scale') === 'good');
+      await expect(write(adapter, 'limit', 1)).rejects.toMatchObject({ code: 'GW_TIMEOUT' });
+      const next = write(adapter, 'limit', 9);
+      const polls = recording.polls.length;
+      // Meanwhile it is polled as ever.
+      await waitFor(() => recording.polls.length > polls + 2);
+      expect(instrument.requests).not.toContain('L009.00');
+      await instrument.say('OK\r\n');
+      await expect(next).rejects.toMatchObject({ code: 'GW_SERIAL_ANSWER', details: { answer: 'ERR 9' } });
+      expect(recording.quality('scale', 'weight')).toBe('good');
     });
-    await expect(write(adapter, 'limit', 1)).rejects.toMatchObject({ code: 'GW_TIMEOUT' });
-    const unconfirmed = { quality: { level: 'uncertain', reason: 'unconfirmed' } };
-    await expect(write(adapter, 'limit', 2)).resolves.toEqual(unconfirmed);
-    // Ten time limits later nothing is owed any more.
-    await waitFor(async () => (await write(adapter, 'limit', 3))?.quality.level === 'good');
+
+    it('with a refusal has the next one wait until it is too old', async () => {
+      await using instrument = await open();
+      const adapter = await start({ devices: { scale: { ...LATE, poll_interval_ms: 60_000 } } });
+      await waitFor(() => recording.state('scale') === 'good');
+      await expect(write(adapter, 'limit', 9)).rejects.toMatchObject({ code: 'GW_TIMEOUT' });
+      const sinceMs = performance.now();
+      const next = write(adapter, 'limit', 1);
+      await instrument.say('ERR 9\r\n');
+      await expect(next).resolves.toEqual({ quality: { level: 'good' } });
+      expect(performance.now() - sinceMs).toBeGreaterThan(9 * LATE.timeout_ms);
+    });
+
+    it('while it is asked for something else: that is answered all the same', async () => {
+      let late = '';
+      await using instrument = await SerialInstrument.open({
+        path: line.far,
+        answer(request) {
+          if (request !== 'W') return late === '' ? void (late = 'OK\r\n') : 'OK\r\n';
+          return `${late}W 12.5 kg\r\n`;
+        },
+      });
+      const adapter = await start({ devices: { scale: { ...LATE, poll_interval_ms: 400 } } });
+      await waitFor(() => recording.state('scale') === 'good');
+      const bad = recording.exchanges.length;
+      await expect(write(adapter, 'limit', 1)).rejects.toMatchObject({ code: 'GW_TIMEOUT' });
+      const sinceMs = performance.now();
+      await expect(write(adapter, 'limit', 2)).resolves.toEqual({ quality: { level: 'good' } });
+      expect(performance.now() - sinceMs).toBeLessThan(9 * LATE.timeout_ms);
+      expect(recording.exchanges.slice(bad).every(({ outcome }) => outcome === 'ok')).toBe(true);
+      expect(instrument.requests).toContain('L002.00');
+    });
+
+    it('is not sent what nobody waits for any more, and that is told', async () => {
+      await using instrument = await open();
+      const adapter = await start({ devices: { scale: LATE } });
+      await waitFor(() => recording.state('scale') === 'good');
+      await expect(write(adapter, 'limit', 1)).rejects.toMatchObject({ code: 'GW_TIMEOUT' });
+      const notSent = { code: 'GW_ABORTED', details: { reason: 'not_sent' } };
+      const deviceId = 'scale' as DeviceId;
+      const signal = AbortSignal.timeout(50);
+      await expect(adapter.write?.({ deviceId, point: 'limit', value: 2 }, signal)).rejects.toMatchObject(notSent);
+      const waiting = write(adapter, 'limit', 3);
+      await Promise.all([adapter.stop(NEVER), expect(waiting).rejects.toMatchObject(notSent)]);
+      expect(instrument.requests.filter((request) => request !== 'W')).toEqual(['L001.00']);
+    });
   });
 
   it('that falls silent is offline, and good again when it answers', async () => {
@@ -303,11 +365,13 @@ describe('a capture', () => {
     const values = (batches: Recording['batches']): unknown[] => batches.map(({ readings }) => readings[0]?.value);
     const recorded = values(recording.batches);
     recording = record({ captureDirectory: captures });
-    await start({
+    const limit = { write: { template: 'L{value}\r\n', response: '^OK' } };
+    const player = await start({
       path: undefined,
       replay: { file: 'scale.jsonl', pace: 'fast', repeat: false },
-      devices: { scale: SCALE },
+      devices: { scale: { ...SCALE, points: { limit } } },
     });
+    await expect(write(player, 'limit', 1)).rejects.toMatchObject({ code: 'GW_WRITE_REFUSED' });
     await waitFor(() => recording.quality('scale', 'weight') === 'bad:disconnected');
     expect(values(recording.batches).slice(0, recorded.length)).toEqual(recorded);
   });

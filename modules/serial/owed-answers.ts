@@ -1,0 +1,52 @@
+// Confirmations of writes that did not come in time. Nothing in a frame tells whose it is: one that comes late would be
+// taken for that of the next write, which may have been refused.
+//
+// Invariants
+// - While a device owes one, no other write of it goes out that is to be confirmed, so each owes one at most.
+// - It is settled by a frame that can be nothing else, or by time. A refusal settles nothing: it may be that of a request.
+
+import type { DeviceId } from '#sdk';
+
+/** What is to be known of a write that awaits a confirmation. */
+export interface AwaitedConfirmation {
+  readonly deviceId: DeviceId;
+  /** Whether its frames are told from those of other devices. */
+  readonly isTold: boolean;
+  /** Whether a frame can be nothing else than the confirmation. */
+  readonly confirms: (frame: Buffer) => boolean;
+}
+
+/** An answer that is later than so many time limits of its write is not told from the next one. */
+const LATEST_TIMEOUTS = 10;
+
+/** All times are monotonic ms. No more entries than there are devices on the line. */
+export class OwedAnswers {
+  readonly #owed = new Map<DeviceId, { readonly confirms: (frame: Buffer) => boolean; readonly endMs: number }>();
+
+  get isEmpty(): boolean {
+    return this.#owed.size === 0;
+  }
+
+  /** The write went out, and no answer came. */
+  owe({ deviceId, confirms }: AwaitedConfirmation, timeoutMs: number, nowMs: number): void {
+    this.#owed.set(deviceId, { confirms, endMs: nowMs + LATEST_TIMEOUTS * timeoutMs });
+  }
+
+  /** Whether the frame is a confirmation that was owed; nothing is owed by that device any more then. */
+  settle(frame: Buffer, nowMs: number): boolean {
+    for (const [deviceId, { confirms, endMs }] of this.#owed) {
+      if (endMs <= nowMs || !confirms(frame)) continue;
+      this.#owed.delete(deviceId);
+      return true;
+    }
+    return false;
+  }
+
+  /** From when on a write may go out: in the past when it may be now. */
+  readyMs({ deviceId, isTold }: AwaitedConfirmation): number {
+    if (isTold) return this.#owed.get(deviceId)?.endMs ?? 0;
+    let readyMs = 0;
+    for (const { endMs } of this.#owed.values()) readyMs = Math.max(readyMs, endMs);
+    return readyMs;
+  }
+}
