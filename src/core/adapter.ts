@@ -153,7 +153,11 @@ export interface Adapter {
   health(): HealthReport;
   /** Monotonic ms of its scheduler's last sign of life; feeds the watchdog. Undefined when it has no scheduler. */
   lastProgressMs?(): number | undefined;
-  /** Writes go before reads. @throws GatewayError GW_NOT_FOUND, GW_WRITE_REFUSED, GW_DEVICE_OFFLINE, GW_MODBUS_EXCEPTION, GW_WRITE_VERIFY, … */
+  /**
+   * Writes go before reads.
+   * @throws GatewayError GW_NOT_FOUND, GW_WRITE_REFUSED, GW_DEVICE_OFFLINE, GW_MODBUS_EXCEPTION, GW_WRITE_VERIFY, …; GW_ABORTED
+   * once the signal has or the adapter stops, with `details.reason` `not_sent` where the device was surely not reached.
+   */
   write?(write: PointWrite, signal: AbortSignal): Promise<WriteResult>;
   /** Has a device do one of its `actions`. @throws GatewayError as `write`. */
   invoke?(call: ActionCall, signal: AbortSignal): Promise<ActionResult>;

@@ -2,6 +2,8 @@
 
 import type { WriteResult } from '../core/adapter.ts';
 import type { CommandAnswer, CommandStatus, DeviceCommand } from '../core/command.ts';
+import type { DeviceId } from '../core/device.ts';
+import { GatewayError, isGatewayError } from '../core/errors.ts';
 import { qualityText, type JsonValue, type PointValue } from '../core/reading.ts';
 import { encodeValue } from '../pipeline/encode-json.ts';
 
@@ -33,6 +35,20 @@ export function isOverFor(status: CommandStatus): boolean {
 export function outcomeOf(result: WriteResult, written: PointValue): WriteResult {
   const isComplete = result.quality.level !== 'good' || result.readBack !== undefined;
   return isComplete ? result : { ...result, readBack: written };
+}
+
+/** What was begun was ended by its deadline or by its adapter; or failed by itself, which is given back as it is. */
+export function endedFault(deviceId: DeviceId, error: unknown, isLate: boolean): unknown {
+  const isAborted = isGatewayError(error, 'GW_ABORTED');
+  if (!isLate && !isAborted) return error;
+  if (isAborted && error.details['reason'] === 'not_sent') {
+    return isLate ? new GatewayError('GW_COMMAND_EXPIRED', error.message, { cause: error }) : error;
+  }
+  const why = isLate
+    ? `"${deviceId}" did not answer in time.`
+    : `The gateway stopped, or was configured anew, before "${deviceId}" had answered.`;
+  const text = `${why} It may have done it all the same: read it before you try again.`;
+  return new GatewayError(isLate ? 'GW_TIMEOUT' : 'GW_ABORTED', text, { cause: error });
 }
 
 /** What of an answer shows how far a command came. */

@@ -28,6 +28,7 @@ import type { Telemetry } from '../observe/events.ts';
 import { createAudit } from './audit.ts';
 import { createCommandLedger } from './command-ledger.ts';
 import {
+  endedFault,
   isNotTaken,
   isOverFor,
   outcomeOf,
@@ -150,14 +151,18 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     }
   }
 
-  async function within<T>(timeoutMs: number, late: string, act: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  /** `failure`: what an error means, and whether it came past the deadline. */
+  async function within<T>(
+    timeoutMs: number,
+    failure: (error: unknown, isLate: boolean) => unknown,
+    act: (signal: AbortSignal) => Promise<T>,
+  ): Promise<T> {
     const deadline = new AbortController();
     const cancel = clock.after(Math.max(0, timeoutMs), () => deadline.abort());
     try {
       return await act(deadline.signal);
     } catch (error) {
-      if (!deadline.signal.aborted) throw error;
-      throw new GatewayError('GW_TIMEOUT', late, { cause: error });
+      throw failure(error, deadline.signal.aborted);
     } finally {
       cancel();
     }
@@ -190,8 +195,8 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       await rates.check(target.deviceId, target.points);
       await begin();
       // The mark took a sync, which a slow disk may have drawn out.
-      const late = `"${deviceId}" did not answer in time. It may have done it all the same: read it before you try again.`;
-      await within(leftMs(), late, (signal) => act(command, target, signal, progress));
+      const failure = (error: unknown, isLate: boolean): unknown => endedFault(deviceId, error, isLate);
+      await within(leftMs(), failure, (signal) => act(command, target, signal, progress));
     });
   }
 
@@ -365,7 +370,13 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
         throw new GatewayError('GW_NOT_FOUND', `There is no running device "${deviceId}" that can tell who it is.`);
       }
       const late = `"${deviceId}" did not tell who it is within ${IDENTIFY_TIMEOUT_MS} ms.`;
-      return within(IDENTIFY_TIMEOUT_MS, late, (signal) => adapter.identify?.(deviceId, signal) ?? Promise.resolve({}));
+      const failure = (error: unknown, isLate: boolean): unknown =>
+        isLate ? new GatewayError('GW_TIMEOUT', late, { cause: error }) : error;
+      return within(
+        IDENTIFY_TIMEOUT_MS,
+        failure,
+        (signal) => adapter.identify?.(deviceId, signal) ?? Promise.resolve({}),
+      );
     },
     audit: (page) => audit.list(page),
   };

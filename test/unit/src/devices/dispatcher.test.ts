@@ -260,6 +260,22 @@ describe('dispatcher', () => {
     expect(told).toBe(true);
   });
 
+  it('says what is not known of a command that the adapter ends, and what is', async () => {
+    device = () => Promise.reject(new GatewayError('GW_ABORTED', 'The line stops.'));
+    const unsure = await write({ relay: true });
+    expect(unsure).toMatchObject({ status: 500, code: 'GW_ABORTED' });
+    expect(unsure.reason).toContain('may have done it all the same');
+    const notSent = new GatewayError('GW_ABORTED', 'Nothing was sent.', { details: { reason: 'not_sent' } });
+    device = () => Promise.reject(notSent);
+    expect(await write({ relay: true })).toMatchObject({ status: 500, reason: 'Nothing was sent.' });
+    device = (_write, signal) =>
+      new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(notSent)));
+    const late = write({ relay: true }, { timeoutMs: 100 });
+    await waitFor(() => written.length === 3);
+    clock.advance(100);
+    expect(await late).toMatchObject({ status: 408, reason: 'Nothing was sent.' });
+  });
+
   it('bounds what waits for one device', async () => {
     device = () => new Promise(() => {});
     const answers: number[] = [];
