@@ -2,10 +2,11 @@
 // `NODE/PROPERTY`; attributes tell its type, its unit and whether it can be set. Everything is retained, so values that
 // another broker kept are the present ones.
 
-import { GatewayError, LIMITS, type PointInfo, type PointValue, type Reading } from '#sdk';
+import { LIMITS, type PointInfo, type PointValue, type Reading, type ValueKind } from '#sdk';
 import type { Dialect, Told, Understood, WritePlan } from '../dialect.ts';
 import { parseText, readingOf, type ValueType } from '../json-value.ts';
 import { isPointName, PointTable } from './point-table.ts';
+import { assertFits, wrongValue } from './writable-value.ts';
 
 const BASE = 'homie/';
 const CONFIRM_MS = 5000;
@@ -13,10 +14,14 @@ const CONFIRM_MS = 5000;
 interface Property {
   readonly datatype: string;
   readonly unit: string | undefined;
+  /** Of the values: a range, the words of an enumeration, the parts of a colour. */
+  readonly format: string | undefined;
   readonly settable: boolean;
 }
 
-const UNKNOWN: Property = { datatype: 'string', unit: undefined, settable: false };
+/** Longer ones than any device has are not looked at: each property would keep one. */
+const FORMAT_CHARS = 1024;
+const UNKNOWN: Property = { datatype: 'string', unit: undefined, format: undefined, settable: false };
 /** Data types (section "Payload"); Homie 3 has `integer`, `float`, `boolean`, `string`, `enum`, `color` as well. */
 const TYPES: ReadonlyMap<string, ValueType> = new Map(
   Object.entries({
@@ -45,8 +50,15 @@ export function createHomie(): Dialect {
     const property = { ...UNKNOWN, ...known.get(point), ...change };
     known.set(point, property);
     const { unit, settable } = property;
+    const values = kindOf(property);
     return table.learn(device, [
-      { name: point, address: point, writable: settable, ...(unit !== undefined && { unit }) },
+      {
+        name: point,
+        address: point,
+        writable: settable,
+        ...(unit !== undefined && { unit }),
+        ...(values !== undefined && { values }),
+      },
     ]);
   };
 
@@ -90,10 +102,9 @@ export function createHomie(): Dialect {
     planWrite(device, point, value): WritePlan | undefined {
       const property = propertyOf(device, point);
       if (!property.settable) return undefined;
+      assertSettable({ device, point, value }, property);
       return {
-        publish: [
-          { topic: `${BASE}${device}/${point}/set`, payload: Buffer.from(setText(device, point, value, property)) },
-        ],
+        publish: [{ topic: `${BASE}${device}/${point}/set`, payload: Buffer.from(String(value)) }],
         confirmedBy: 'reading',
         timeoutMs: CONFIRM_MS,
       };
@@ -119,9 +130,11 @@ function deviceAttribute(device: string, attribute: string, text: string): Told 
 function attributeChange(attribute: string, text: string): Partial<Property> | undefined {
   switch (attribute) {
     case '$datatype':
-      return { datatype: text };
+      return { datatype: text.slice(0, 32) };
     case '$unit':
       return { unit: text.slice(0, 32) };
+    case '$format':
+      return { format: text === '' || text.length > FORMAT_CHARS ? undefined : text };
     case '$settable':
       return { settable: text === 'true' };
     default:
@@ -133,16 +146,47 @@ function reading(point: string, text: string, { datatype, unit }: Property): Rea
   return readingOf(point, text, TYPES.get(datatype) ?? 'string', unit);
 }
 
-function setText(device: string, point: string, value: PointValue, { datatype }: Property): string {
-  const type = TYPES.get(datatype);
-  const fits =
-    type === 'boolean'
-      ? typeof value === 'boolean'
-      : type === 'number'
-        ? typeof value === 'number' || typeof value === 'bigint'
-        : true;
-  if (!fits || value instanceof Uint8Array) {
-    throw new GatewayError('GW_WRITE_REFUSED', `"${point}" of "${device}" takes a value of type ${datatype}.`);
+/** By `$datatype` and `$format` (sections "Payload" and "Property Attributes"); undefined for what is any text. */
+function kindOf({ datatype, format }: Property): ValueKind | undefined {
+  switch (datatype) {
+    case 'boolean':
+      return { kind: 'boolean' };
+    case 'integer':
+      return { kind: 'integer', ...rangeOf(format) };
+    case 'float':
+    case 'percent':
+      return { kind: 'number', ...rangeOf(format) };
+    case 'enum':
+      return format === undefined ? undefined : { kind: 'text', texts: format.split(',') };
+    default:
+      return undefined;
   }
-  return String(value);
+}
+
+/** `from:to`; one that is none limits nothing. */
+function rangeOf(format = ''): { readonly min?: number; readonly max?: number } {
+  const [, min, max] = /^\s*(-?\d+(?:\.\d+)?)\s*:\s*(-?\d+(?:\.\d+)?)\s*$/.exec(format) ?? [];
+  return min === undefined || max === undefined ? {} : { min: Number(min), max: Number(max) };
+}
+
+/** Largest parts of a colour by its `$format`. */
+const COLOURS: ReadonlyMap<string, readonly number[]> = new Map([
+  ['rgb', [255, 255, 255]],
+  ['hsv', [360, 100, 100]],
+]);
+
+/** @throws GatewayError GW_WRITE_REFUSED. */
+function assertSettable(
+  write: { readonly device: string; readonly point: string; readonly value: PointValue },
+  property: Property,
+): void {
+  assertFits(write, kindOf(property) ?? { kind: 'text' });
+  const largest = property.datatype === 'color' ? COLOURS.get(property.format ?? '') : undefined;
+  if (largest === undefined) return;
+  const parts = String(write.value).split(',');
+  const isColour =
+    parts.length === largest.length &&
+    parts.every((part, index) => /^\d{1,3}$/.test(part) && Number(part) <= (largest[index] ?? 0));
+  if (!isColour)
+    throw wrongValue(write.device, write.point, `a colour as three whole numbers up to ${largest.join(',')}`);
 }

@@ -23,8 +23,7 @@ export class PointTable {
       if (!isPointName(point.name)) continue;
       const before = known.get(point.name);
       if (before === undefined && known.size >= LIMITS.mqtt_device_points) continue;
-      if (before?.address === point.address && before.unit === point.unit && before.writable === point.writable)
-        continue;
+      if (before !== undefined && isSame(before, point)) continue;
       known.set(point.name, point);
       news = true;
     }
@@ -34,4 +33,9 @@ export class PointTable {
   get(device: string, point: string): PointInfo | undefined {
     return this.#devices.get(device)?.get(point);
   }
+}
+
+function isSame(a: PointInfo, b: PointInfo): boolean {
+  const isToldAlike = a.address === b.address && a.unit === b.unit && a.writable === b.writable;
+  return isToldAlike && (a.values === b.values || JSON.stringify(a.values) === JSON.stringify(b.values));
 }

@@ -2,7 +2,7 @@
 // topic. Generation 2 and later (https://shelly-api-docs.shelly.cloud/gen2/ComponentsAndServices/Mqtt): `ID/status/…`,
 // `ID/events/rpc` and `ID/rpc`; the topic prefix is the id of the device and begins with `shelly` unless it was changed.
 
-import { GatewayError, type AdapterContext, type PointInfo, type PointValue, type Reading } from '#sdk';
+import type { AdapterContext, PointInfo, PointValue, Reading } from '#sdk';
 import { jsonOf, textFacts } from '../configured-dialect.ts';
 import {
   quoted,
@@ -15,6 +15,7 @@ import {
 } from '../dialect.ts';
 import { isObject, parseJson, parseJsonText, parseText, readingOf, type ValueType } from '../json-value.ts';
 import { PointTable } from './point-table.ts';
+import { wrongValue } from './writable-value.ts';
 
 const CONFIRM_MS = 5000;
 /** Every device of gen 1 does what comes here. */
@@ -294,8 +295,4 @@ function gen2Request(
   return component === 'cover'
     ? { method: 'Cover.GoToPosition', field: 'pos' }
     : { method: 'Light.Set', field: 'brightness' };
-}
-
-function wrongValue(device: string, point: string, wanted: string): GatewayError {
-  return new GatewayError('GW_WRITE_REFUSED', `"${point}" of "${device}" takes ${wanted}.`);
 }

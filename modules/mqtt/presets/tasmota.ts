@@ -1,12 +1,13 @@
 // Tasmota (https://tasmota.github.io/docs/MQTT/): `tele/%topic%/…` and `stat/%topic%/…` from the device, `cmnd/%topic%/…`
 // to it, with the default FullTopic `%prefix%/%topic%/`. The device id is %topic%.
 
-import { GatewayError, type PointInfo, type PointValue, type Reading } from '#sdk';
+import type { PointInfo, PointValue, Reading, ValueKind } from '#sdk';
 import type { Arrival, Dialect, Told, Understood, WritePlan } from '../dialect.ts';
 import { isObject, parseJson, parseText, readingOf, type ValueType } from '../json-value.ts';
 import { textFacts } from '../configured-dialect.ts';
 import { compileTopic } from '../topic-template.ts';
 import { PointTable } from './point-table.ts';
+import { assertFits } from './writable-value.ts';
 
 const TELE = compileTopic('tele/{device_id}/{kind}');
 const STAT = compileTopic('stat/{device_id}/{kind}');
@@ -141,28 +142,36 @@ function typeOf(name: string): ValueType {
 }
 
 function pointOf({ point, unit }: Reading): PointInfo {
-  const writable = POWER.test(point) || WRITABLE.has(point);
-  return { name: point, address: point, writable, ...(unit !== undefined && { unit }) };
+  const values = writableKind(point);
+  return {
+    name: point,
+    address: point,
+    writable: values !== undefined,
+    ...(unit !== undefined && { unit }),
+    ...(values !== undefined && { values }),
+  };
 }
 
-const WRITABLE: ReadonlySet<string> = new Set(['Dimmer', 'CT']);
+/** What can be written (https://tasmota.github.io/docs/Commands/#light), and in which range. */
+const WRITABLE: ReadonlyMap<string, ValueKind> = new Map([
+  ['Dimmer', { kind: 'integer', min: 0, max: 100 }],
+  // In mired.
+  ['CT', { kind: 'integer', min: 153, max: 500 }],
+]);
+
+function writableKind(point: string): ValueKind | undefined {
+  return POWER.test(point) ? { kind: 'boolean' } : WRITABLE.get(point);
+}
 
 /** The device answers with the new value on `stat/%topic%/RESULT`. */
 function planWrite(device: string, point: string, value: PointValue): WritePlan | undefined {
-  const topic = `cmnd/${device}/${point}`;
-  if (POWER.test(point)) {
-    if (typeof value !== 'boolean') throw wrongValue(device, point, 'true or false');
-    return {
-      publish: [{ topic, payload: Buffer.from(value ? 'ON' : 'OFF') }],
-      confirmedBy: 'reading',
-      timeoutMs: CONFIRM_MS,
-    };
-  }
-  if (!WRITABLE.has(point)) return undefined;
-  if (typeof value !== 'number') throw wrongValue(device, point, 'a number');
-  return { publish: [{ topic, payload: Buffer.from(String(value)) }], confirmedBy: 'reading', timeoutMs: CONFIRM_MS };
-}
-
-function wrongValue(device: string, point: string, wanted: string): GatewayError {
-  return new GatewayError('GW_WRITE_REFUSED', `"${point}" of "${device}" takes ${wanted}.`);
+  const kind = writableKind(point);
+  if (kind === undefined) return undefined;
+  assertFits({ device, point, value }, kind);
+  const payload = typeof value === 'boolean' ? (value ? 'ON' : 'OFF') : String(value);
+  return {
+    publish: [{ topic: `cmnd/${device}/${point}`, payload: Buffer.from(payload) }],
+    confirmedBy: 'reading',
+    timeoutMs: CONFIRM_MS,
+  };
 }

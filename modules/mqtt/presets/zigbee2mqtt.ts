@@ -1,11 +1,12 @@
 // Zigbee2MQTT (https://www.zigbee2mqtt.io/guide/usage/mqtt_topics_and_messages.html), base topic `zigbee2mqtt`. The
 // device id is the friendly name, with blanks as _ and slashes as `.`; `bridge/devices` tells points, units and what can be written.
 
-import { GatewayError, type PointInfo, type PointValue, type Reading } from '#sdk';
+import { GatewayError, type PointInfo, type PointValue, type Reading, type ValueKind } from '#sdk';
 import { jsonOf, textFacts } from '../configured-dialect.ts';
 import type { Arrival, Dialect, Told, Understood, WritePlan } from '../dialect.ts';
 import { isObject, parseJson, parseText, readingOf } from '../json-value.ts';
 import { PointTable } from './point-table.ts';
+import { assertFits } from './writable-value.ts';
 
 const BASE = 'zigbee2mqtt/';
 const BRIDGE = 'zigbee2mqtt-bridge';
@@ -22,6 +23,8 @@ interface Exposed {
   /** What `true` and `false` are on the wire, for binary properties. */
   readonly on: PointValue | undefined;
   readonly off: PointValue | undefined;
+  /** What it takes, for numeric and enum properties that say so. */
+  readonly values: ValueKind | undefined;
 }
 
 /** An entry of `bridge/devices`. */
@@ -111,6 +114,7 @@ export function createZigbee2mqtt(): Dialect {
     planWrite(device, point, value): WritePlan | undefined {
       const exposed = exposes.get(device)?.get(point);
       if (exposed?.writable !== true) return undefined;
+      if (exposed.values !== undefined) assertFits({ device, point, value }, exposed.values);
       const sent = typeof value === 'boolean' ? (value ? exposed.on : exposed.off) : value;
       if (sent === undefined)
         throw new GatewayError('GW_WRITE_REFUSED', `"${point}" of "${device}" is not true or false.`);
@@ -146,10 +150,24 @@ function collectExposes(list: unknown, found: Map<string, Exposed>, depth = 0): 
         writable: Math.floor(access / ACCESS_SET) % 2 === 1,
         on: scalar(entry['value_on']),
         off: scalar(entry['value_off']),
+        values: kindOf(entry),
       });
     }
     collectExposes(features, found, depth + 1);
   }
+}
+
+function kindOf({
+  type,
+  value_min: min,
+  value_max: max,
+  values,
+}: Readonly<Record<string, unknown>>): ValueKind | undefined {
+  if (type === 'numeric')
+    return { kind: 'number', ...(typeof min === 'number' && { min }), ...(typeof max === 'number' && { max }) };
+  return type === 'enum' && Array.isArray(values)
+    ? { kind: 'text', texts: (values as unknown[]).map(String) }
+    : undefined;
 }
 
 function scalar(value: unknown): PointValue | undefined {

@@ -34,7 +34,7 @@ function values({ readings = [] }: Told): Record<string, unknown> {
   );
 }
 
-function sent(dialect: Dialect, device: string, point: string, value: number | string | boolean): string[] | undefined {
+function sent(dialect: Dialect, device: string, point: string, value: PointValue): string[] | undefined {
   return dialect
     .planWrite(device, point, value)
     ?.publish.map(({ topic, payload }) => `${topic} ${Buffer.from(payload).toString()}`);
@@ -109,6 +109,10 @@ describe('tasmota', () => {
     expect(sent(dialect, 'p', 'Dimmer', 40)).toEqual(['cmnd/p/Dimmer 40']);
     expect(sent(dialect, 'p', 'ENERGY.Power', 1)).toBeUndefined();
     expect(() => sent(dialect, 'p', 'POWER', 'yes')).toThrow(/takes true or false/);
+    for (const value of [400, -1, 2.5, '40', true])
+      expect(() => sent(dialect, 'p', 'Dimmer', value)).toThrow(/takes a whole number from 0 up to 100/);
+    expect(sent(dialect, 'p', 'CT', 153)).toEqual(['cmnd/p/CT 153']);
+    expect(() => sent(dialect, 'p', 'CT', 501)).toThrow(/from 153 up to 500/);
     expect(dialect.isCommand('cmnd/p/POWER')).toBe(true);
     expect(dialect.owner('cmnd/p/POWER')).toBe('p');
   });
@@ -248,6 +252,7 @@ describe('zigbee2mqtt', () => {
               { type: 'numeric', name: 'brightness', property: 'brightness', access: 7, value_min: 0, value_max: 254 },
             ],
           },
+          { type: 'enum', name: 'effect', property: 'effect', access: 2, values: ['blink', 'okay'] },
           { type: 'numeric', name: 'linkquality', property: 'linkquality', access: 1, unit: 'lqi' },
         ],
       },
@@ -261,6 +266,7 @@ describe('zigbee2mqtt', () => {
     expect(bulb?.points?.map(({ name, writable }) => `${name} ${writable}`)).toEqual([
       'state true',
       'brightness true',
+      'effect true',
       'linkquality false',
     ]);
     const state = told(dialect, 'zigbee2mqtt/hall/my bulb', {
@@ -279,6 +285,11 @@ describe('zigbee2mqtt', () => {
     });
     expect(sent(dialect, 'hall.my_bulb', 'state', false)).toEqual(['zigbee2mqtt/hall/my bulb/set {"state":"OFF"}']);
     expect(sent(dialect, 'hall.my_bulb', 'linkquality', 1)).toBeUndefined();
+    expect(sent(dialect, 'hall.my_bulb', 'brightness', 254)).toHaveLength(1);
+    for (const value of [255, -1, 'bright'])
+      expect(() => sent(dialect, 'hall.my_bulb', 'brightness', value)).toThrow(/takes a number from 0 up to 254/);
+    expect(sent(dialect, 'hall.my_bulb', 'effect', 'blink')).toHaveLength(1);
+    expect(() => sent(dialect, 'hall.my_bulb', 'effect', 'bogus')).toThrow(/takes one of blink, okay/);
   });
 
   it('reads availability in both its forms', () => {
@@ -311,7 +322,30 @@ describe('homie', () => {
     expect(sent(dialect, 'car', 'lights/intensity', 40)).toBeUndefined();
     told(dialect, 'homie/car/lights/intensity/$settable', 'true');
     expect(sent(dialect, 'car', 'lights/intensity', 40)).toEqual(['homie/car/lights/intensity/set 40']);
-    expect(() => sent(dialect, 'car', 'lights/intensity', 'much')).toThrow(/type integer/);
+    expect(() => sent(dialect, 'car', 'lights/intensity', 'much')).toThrow(/takes a whole number/);
+  });
+
+  it.each([
+    ['integer', undefined, [0, -7, 2n ** 60n], [2.5, 1e21, '5', true]],
+    ['integer', '5:30', [5, 30], [4, 31, 2n ** 60n]],
+    ['float', '-1.5:30', [-1.5, 99 / 10], [-2, 30.1]],
+    ['percent', '0:100', [0, 12.5], [101]],
+    ['float', 'warm:hot', [1e6], ['1']],
+    ['boolean', undefined, [true, false], ['true', 1]],
+    ['enum', 'auto,manual', ['auto', 'manual'], ['bogus', 'auto,manual', '']],
+    ['enum', undefined, ['anything'], []],
+    ['color', 'rgb', ['255,0,7'], ['abc', '256,0,0', '1,2', '1,2,3,4', '-1,0,0', '1, 2,3']],
+    ['color', 'hsv', ['360,100,100'], ['361,0,0', '0,101,0']],
+    ['string', '1:2', ['any', 3], []],
+  ] as const)('sends of %s with $format %s only what fits', (datatype, format, good, bad) => {
+    const dialect = preset('homie');
+    for (const [name, text] of Object.entries({ $settable: 'true', $datatype: datatype, $format: format ?? '' }))
+      told(dialect, `homie/d/n/p/${name}`, text);
+    for (const value of good) expect(sent(dialect, 'd', 'n/p', value)).toEqual([`homie/d/n/p/set ${value}`]);
+    for (const value of bad)
+      expect(() => sent(dialect, 'd', 'n/p', value), String(value)).toThrow(
+        expect.objectContaining({ code: 'GW_WRITE_REFUSED' }),
+      );
   });
 
   it('takes a data type that it does not know for text', () => {
