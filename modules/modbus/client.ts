@@ -26,6 +26,8 @@ export interface ExchangeOptions {
   readonly isProbe?: boolean | undefined;
   /** Where its frames are recorded. */
   readonly capture?: CaptureWriter | undefined;
+  /** Told how many bytes came when none of them was a sound answer. */
+  readonly onStray?: (bytes: number) => void;
 }
 
 interface PendingExchange extends ExchangeOptions {
@@ -59,7 +61,8 @@ export class ModbusClient {
   #isOpen = true;
   #closeReason: GatewayError | undefined;
   #pending: PendingExchange | undefined;
-  #heardSinceRequest = false;
+  /** Since the request. */
+  #heardBytes = 0;
   #lastActivityMs: number;
   #lastByteMs = 0;
   #answers = 0;
@@ -157,7 +160,7 @@ export class ModbusClient {
       const cancelTimeout = clock.after(limitMs, () => this.#onTimeout(limitMs));
       const deadlineMs = clock.monotonicMs() + limitMs;
       this.#pending = { ...exchangeOptions, deadlineMs, resolve, reject, cancelTimeout };
-      this.#heardSinceRequest = false;
+      this.#heardBytes = 0;
       this.#unaskedBytes = 0;
       this.#unasked = NO_BYTES;
       this.#isTold = false;
@@ -199,7 +202,7 @@ export class ModbusClient {
     frameLog.add(nowMs, 'received', bytes);
     this.#pending?.capture?.record('rx', bytes);
     this.#lastActivityMs = Math.max(this.#lastActivityMs, nowMs);
-    this.#heardSinceRequest = true;
+    this.#heardBytes += bytes.length;
     if (this.#pending === undefined) this.#tellUnasked(bytes, nowMs - this.#lastByteMs);
     this.#lastByteMs = nowMs;
     // Also what comes too late shows that the connection lives.
@@ -260,7 +263,7 @@ export class ModbusClient {
   }
 
   #onTimeout(limitMs: number): void {
-    if (!this.#heardSinceRequest && this.#pending?.isSearch !== true) {
+    if (this.#heardBytes === 0 && this.#pending?.isSearch !== true) {
       if (this.#silences === 0) this.#isAfterProbe = this.#pending?.isProbe === true;
       this.#silences += 1;
     }
@@ -292,7 +295,9 @@ export class ModbusClient {
   }
 
   #fail(error: unknown): void {
-    this.#take()?.reject(error);
+    const pending = this.#take();
+    pending?.onStray?.(this.#heardBytes);
+    pending?.reject(error);
   }
 
   #take(): PendingExchange | undefined {

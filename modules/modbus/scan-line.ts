@@ -24,6 +24,8 @@ export interface ScanLine {
   readonly transport: TransportConfig | undefined;
   /** Whether unit id 0 is a device like any other. */
   readonly hasUnitZero: boolean;
+  /** Bytes that came so far in place of answers. */
+  readonly strayBytes: number;
   /** @throws GatewayError as `Bus.exchange`; GW_CONNECT, GW_SERIAL_BUSY, GW_SERIAL_DENIED, GW_SERIAL_MISSING when there is no line. */
   exchange(unitId: number, request: ModbusRequest): Promise<Uint8Array>;
   close(): Promise<void>;
@@ -32,6 +34,8 @@ export interface ScanLine {
 /** Faults of a serial port itself, whatever its settings. */
 export const PORT_FAULTS: ReadonlySet<string> = new Set(['GW_SERIAL_BUSY', 'GW_SERIAL_DENIED', 'GW_SERIAL_MISSING']);
 
+/** Stray bytes that the drivers of a line make when they are switched; they say nothing. */
+const SWITCHING_BYTES = 2;
 /** How long a lost connection is waited for. Some servers hang up on every unit id that they do not know. */
 const RECONNECT_MS = 5000;
 const RECONNECT_STEP_MS = 50;
@@ -68,12 +72,8 @@ export async function lentLine(
     for (const name of names) {
       const bus = adapter.lendLine?.(name) as Bus | undefined;
       if (bus === undefined) continue;
-      return {
-        ...lineOn(bus, options, context),
-        text: bus.target,
-        transport: undefined,
-        close: () => Promise.resolve(),
-      };
+      const place = { text: bus.target, transport: undefined, close: () => Promise.resolve() };
+      return lineOn(bus, place, options, context);
     }
   }
   return undefined;
@@ -90,12 +90,22 @@ export function ownLine(plan: LinePlan, options: ScanOptions, context: ScanConte
   });
   const { bus } = buses.of('scan', deviceSchema.parse({ points: {} }));
   bus.start();
-  return { ...lineOn(bus, options, context), text: plan.text, transport: plan.transport, close: () => bus.stop() };
+  const place = { text: plan.text, transport: plan.transport, close: () => bus.stop() };
+  return lineOn(bus, place, options, context);
 }
 
-function lineOn(bus: Bus, options: ScanOptions, context: ScanContext): Pick<ScanLine, 'exchange' | 'hasUnitZero'> {
+function lineOn(
+  bus: Bus,
+  place: Pick<ScanLine, 'text' | 'transport' | 'close'>,
+  options: ScanOptions,
+  context: ScanContext,
+): ScanLine {
   const { clock, signal } = context;
-  const job = { timeoutMs: options.timeout_ms, gapMs: 0, priority: 'read', isSearch: true } as const;
+  let strayBytes = 0;
+  const onStray = (bytes: number): void => {
+    if (bytes > SWITCHING_BYTES) strayBytes += bytes;
+  };
+  const job = { timeoutMs: options.timeout_ms, gapMs: 0, priority: 'read', isSearch: true, onStray } as const;
 
   async function reconnected(fault: GatewayError): Promise<void> {
     for (let waitedMs = 0; bus.state !== 'connected'; waitedMs += RECONNECT_STEP_MS) {
@@ -106,7 +116,11 @@ function lineOn(bus: Bus, options: ScanOptions, context: ScanContext): Pick<Scan
 
   let wasConnected = false;
   return {
+    ...place,
     hasUnitZero: bus.answersBroadcast,
+    get strayBytes() {
+      return strayBytes;
+    },
     async exchange(unitId, request) {
       try {
         const answer = await bus.exchange({ ...job, unitId, request, dueMs: clock.monotonicMs() }, signal);

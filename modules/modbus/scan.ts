@@ -100,6 +100,12 @@ async function scanLine(
       asked += 1;
       progress.step(1);
     }
+    const { strayBytes } = line;
+    if (strayBytes > 0) {
+      const why = 'other line settings or framing, noise, or somebody else who asks here';
+      const text = `${line.text}: ${strayBytes} bytes came that were no answers: ${why}.`;
+      context.report({ kind: 'note', text });
+    }
     return { isOver: lent !== undefined };
   } catch (error) {
     if (!isLineFault(error)) throw error;

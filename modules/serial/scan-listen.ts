@@ -40,11 +40,11 @@ export async function listenOn(
   return heard.bytes();
 }
 
-const ESCAPES: Readonly<Record<string, string>> = { r: '\r', n: '\n', t: '\t', '\\': '\\' };
+const ESCAPES: Readonly<Record<string, string>> = { r: '\r', n: '\n', t: '\t', '0': '\0', '\\': '\\' };
 
-/** Of the option `send`, in which `\r`, `\n`, `\t`, `\xHH` and `\\` stand for the characters. */
+/** Of the option `send`, in which `\r`, `\n`, `\t`, `\0`, `\xHH` and `\\` stand for the characters. */
 export function textToSend(send: string): string {
-  return send.replaceAll(/\\(?:x([0-9A-Fa-f]{2})|([rnt\\]))/g, (_, hex: string | undefined, letter: string) =>
+  return send.replaceAll(/\\(?:x([0-9A-Fa-f]{2})|([rnt0\\]))/g, (_, hex: string | undefined, letter: string) =>
     hex === undefined ? (ESCAPES[letter] ?? '') : String.fromCharCode(Number.parseInt(hex, 16)),
   );
 }

@@ -42,7 +42,7 @@ export const scanOptions = z.strictObject({
   listen_ms: milliseconds.default(1500).meta({ description: 'How long to listen at each of them. Default: 1500.' }),
   send: z.string().max(256).optional().meta({
     description:
-      'Text to send first at each baud rate, with \\r, \\n, \\t and \\xHH for bytes, \\\\ for a backslash; without it nothing is ever sent.',
+      'Text to send first at each baud rate, with \\r, \\n, \\t, \\0 and \\xHH for bytes, \\\\ for a backslash; without it nothing is ever sent.',
   }),
   list_only: z.boolean().default(false).meta({ description: 'Opens no port: shows only what is plugged in.' }),
 });

@@ -191,7 +191,7 @@ describe('a scan of a serial port', () => {
   it('finds devices and the settings that they were found with', async () => {
     await using line = await serialLine();
     await servePymodbus('rtu', line.far, '9600');
-    const { findings } = await scan({
+    const { findings, notes } = await scan({
       serial: line.near,
       baud_rates: '9600',
       parities: 'none',
@@ -201,16 +201,17 @@ describe('a scan of a serial port', () => {
       tables: 'holding',
     });
     expect(findings.map(({ place }) => place)).toEqual([`${line.near} 9600 baud, parity none, unit 7`]);
+    expect(notes).toEqual([]);
     expect(findings[0]?.facts).toMatchObject({ product_code: 'FW-7', 'readable holding': '0-99' });
     expect(findings[0]?.suggestion).toContain(`path: ${line.near}, baud_rate: 9600, parity: none`);
   });
 
-  it('hears nobody at a wrong baud rate, where a device sounds like noise', async () => {
+  it('finds nobody at a wrong baud rate, where a device sounds like noise, and says what it heard', async () => {
     await using line = await serialLine();
     const say = `exec 3<>${line.far}; while true; do printf '\\377\\016\\200' >&3; sleep 0.02; done`;
     const noise = spawn('sh', ['-c', say], { stdio: 'ignore' });
     peers.push(noise);
-    const { findings } = await scan({
+    const { findings, notes } = await scan({
       serial: line.near,
       baud_rates: '9600,19200',
       parities: 'none',
@@ -218,6 +219,8 @@ describe('a scan of a serial port', () => {
       timeout_ms: 100,
     });
     expect(findings).toEqual([]);
+    const heard = (baud: number) => `${line.near} ${baud} baud, parity none: \\d+ bytes came that were no answers`;
+    expect(notes).toEqual([9600, 19_200].map((baud) => expect.stringMatching(heard(baud)) as string));
   });
 
   it('says that a port is held by another program, once, and what to do', async () => {

@@ -63,6 +63,7 @@ describe('the options of a scan', () => {
 it.each([
   ['W\\r\\n', 'W\r\n'],
   ['\\x02W\\x03', '\u0002W\u0003'],
+  ['\\0\\t', '\0\t'],
   ['a\\\\r', 'a\\r'],
   ['\\xfg\\q', '\\xfg\\q'],
 ])('the text to send, %s, may name characters', (send, sent) => {
