@@ -3,6 +3,7 @@
 import {
   checkDeviceShape,
   compilePattern,
+  isDeviceId,
   isLoopbackHost,
   listenClaim,
   type Claim,
@@ -10,7 +11,8 @@ import {
   type PointShapeConfig,
   type SiteFacts,
 } from '#sdk';
-import type { MqttConfig } from './config.ts';
+import { topicFaults } from './check-topics.ts';
+import type { ClientConfig, MqttConfig } from './config.ts';
 
 export function checkMqtt(config: MqttConfig, site: SiteFacts): readonly ConfigFault[] {
   const listens = config.listen ?? config.listen_tls ?? config.listen_ws;
@@ -26,7 +28,13 @@ export function checkMqtt(config: MqttConfig, site: SiteFacts): readonly ConfigF
   if (config.topics.length === 0 && config.presets.length === 0) {
     faults.push({ path: ['topics'], message: 'is empty and there are no `presets`: nothing would be taken in' });
   }
-  faults.push(...commandFaults(config), ...writeFaults(config), ...shapeFaults(config), ...deviceFaults(config));
+  faults.push(
+    ...topicFaults(config),
+    ...commandFaults(config),
+    ...writeFaults(config),
+    ...shapeFaults(config),
+    ...deviceFaults(config),
+  );
   return [
     ...faults,
     ...(config.connect === undefined
@@ -138,11 +146,6 @@ function brokerFaults(config: MqttConfig): ConfigFault[] {
   if (config.clients.length === 0 && config.anonymous === 'none') {
     faults.push({ path: ['clients'], message: 'is empty and `anonymous` is none: nobody could connect' });
   }
-  const asCommand = config.topics.findIndex(({ topic }) => topic === config.command?.topic);
-  if (asCommand >= 0) {
-    const message = 'is the topic of `command` as well: a device that publishes there would be disconnected';
-    faults.push({ path: ['topics', asCommand, 'topic'], message });
-  }
   const names = new Map<string, number>();
   for (const [index, client] of config.clients.entries()) {
     if (names.has(client.username)) {
@@ -152,8 +155,24 @@ function brokerFaults(config: MqttConfig): ConfigFault[] {
     if ((client.password === undefined) === (client.password_hash === undefined)) {
       faults.push({ path: ['clients', index], message: 'needs either `password` or `password_hash`' });
     }
+    faults.push(...idFaults(client, index));
   }
   return faults;
+}
+
+/** Of a client that could publish as no device, because no device can have such an id. */
+function idFaults({ username, devices }: ClientConfig, index: number): ConfigFault[] {
+  if (devices === undefined) {
+    if (isDeviceId(username)) return [];
+    const message =
+      'can be the id of no device, so it could publish as none; list its `devices`, `[]` for a client that only subscribes';
+    return [{ path: ['clients', index, 'username'], message }];
+  }
+  return devices.flatMap((id, at): ConfigFault[] =>
+    id === '*' || isDeviceId(id)
+      ? []
+      : [{ path: ['clients', index, 'devices', at], message: 'can be the id of no device' }],
+  );
 }
 
 /** A client may publish as the device of its user name unless `devices` says otherwise. */

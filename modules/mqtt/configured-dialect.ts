@@ -63,6 +63,8 @@ export function createConfiguredDialect(
   const commands = command === undefined ? undefined : compileTopic(command.topic);
   const confirmation = command === undefined ? undefined : confirmationOf(command);
   const routeOf = rememberTopics((topic) => {
+    // What others, or we ourselves, tell a device is nothing that it says, though a wildcard covers it.
+    if (commands?.match(topic) !== undefined) return 'command' as const;
     for (const route of routes) {
       const device = route.topic.match(topic)?.['device_id'];
       if (device === undefined) continue;
@@ -78,10 +80,14 @@ export function createConfiguredDialect(
     name: 'topics',
     points,
     filters: routes.map(({ topic }) => topic.filter),
-    owner: (topic) => routeOf(topic)?.device ?? commands?.match(topic)?.['device_id'],
-    isCommand: (topic) => commands?.match(topic) !== undefined,
+    owner(topic) {
+      const route = routeOf(topic);
+      return route === 'command' ? commands?.match(topic)?.['device_id'] : route?.device;
+    },
+    isCommand: (topic) => routeOf(topic) === 'command',
     understand(arrival): Understood | undefined {
       const route = routeOf(arrival.topic);
+      if (route === 'command') return { told: [] };
       if (route === undefined) return undefined;
       return (arrival.replayed ? undefined : route.always) ?? { told: [route.understand(route.device, arrival)] };
     },

@@ -38,10 +38,12 @@ export function soundPart(schema: z.ZodType, value: unknown): SoundPart | undefi
 export function isDoubtful(path: ConfigPath, removed: readonly ConfigPath[]): boolean {
   return removed.some(
     (gone) =>
+      // Of what was left out nothing is known, not even whether it is empty.
+      gone.every((part, index) => path[index] === part) ||
       // The fields of the entry itself stand for themselves; within a device or point they belong together.
-      gone.length > 1 &&
-      path.length <= gone.length &&
-      gone.slice(0, -1).every((part, index) => index >= path.length || path[index] === part),
+      (gone.length > 1 &&
+        path.length <= gone.length &&
+        gone.slice(0, -1).every((part, index) => index >= path.length || path[index] === part)),
   );
 }
 

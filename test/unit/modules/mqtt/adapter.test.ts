@@ -39,7 +39,7 @@ it.each([
   [{ listen: { address: '0.0.0.0' }, anonymous: 'loopback' }, 'in clear'],
   [{ connect: { url: 'mqtt://broker.example' } }, 'in clear'],
   [{ listen: {}, clients: [{ username: 'a' }] }, 'needs either `password`'],
-  [{ listen: {}, anonymous: 'loopback', command: { topic } }, 'is the topic of `command` as well'],
+  [{ listen: {}, anonymous: 'loopback', command: { topic } }, 'is a topic of `command`'],
   [
     {
       listen: {},

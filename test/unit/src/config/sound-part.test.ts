@@ -55,4 +55,18 @@ upstream:
       'adapters.bus.devices.meter.points.c.writable',
     ]);
   });
+
+  it('does not take what was left out for empty', () => {
+    const found = faults(`adapters:
+  field:
+    type: mqtt
+    listen: {}
+    topics: [{ topic: 'a/b' }]
+    clients: [{ username: '', password: !env HOME }]
+`);
+    expect(found.map((line) => line.split(': ')[1])).toEqual([
+      'adapters.field.topics[0].topic',
+      'adapters.field.clients[0].username',
+    ]);
+  });
 });
