@@ -11,8 +11,8 @@ import {
   audienceCovers,
   audienceIdentity,
   audiencesOf,
-  isSasExpired,
   parseSasToken,
+  sasEndMs,
   signingKey,
   type Audience,
   type KeyForm,
@@ -108,10 +108,8 @@ export function createAccess({
   async function bySas(request: LoginRequest, text: string, info: HubInfo): Promise<Principal> {
     const { store, policies } = secretsOf(info.hubId);
     const token = parseSasToken(text);
-    const now = clock.wallMs();
-    if (isSasExpired(token, now)) throw unauthorized('The specified SAS token is expired.');
-    // Let in by tolerance only, it lasts as long as the tolerance does.
-    const expiresAtMs = token.expiresAtMs > now ? token.expiresAtMs : token.expiresAtMs + 300_000;
+    const expiresAtMs = sasEndMs(token);
+    if (expiresAtMs < clock.wallMs()) throw unauthorized('The specified SAS token is expired.');
     const audiences = audiencesOf(token.resource).filter(({ host }) => isNameOf(info, request.hostName, host));
     if (audiences.length === 0) throw unauthorized('The SAS token is for another hub.');
     const form = request.keyForm ?? 'base64';

@@ -5,7 +5,7 @@ import type { IdentityRef, SymmetricKey } from '../core/hub/identity.ts';
 import { iotHubError } from './errors.ts';
 
 /** SDKs assume that clocks differ by this much (contract/service-01, section 3). */
-export const SAS_SKEW_MS = 300_000;
+const SAS_SKEW_MS = 300_000;
 
 /** No SDK comes near; more is not worth a look. */
 const MAX_TOKEN_CHARS = 8192;
@@ -85,9 +85,12 @@ function malformed(why: string): Error {
   return iotHubError('IotHubUnauthorized', `The shared access signature ${why}.`);
 }
 
-/** Whether its time is over, with the tolerance for clocks that differ. */
-export function isSasExpired(token: SasToken, wallMs: number): boolean {
-  return token.expiresAtMs + SAS_SKEW_MS < wallMs;
+/**
+ * The last moment at which a token lets anybody in, and at which a session that it opened ends: its expiry and the tolerance for
+ * clocks that differ (contract/device-auth, section 4).
+ */
+export function sasEndMs(token: SasToken): number {
+  return token.expiresAtMs + SAS_SKEW_MS;
 }
 
 /** The key of the two that signed a token, else undefined. */

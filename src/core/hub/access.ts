@@ -47,7 +47,7 @@ export interface Principal {
   readonly permissions: readonly Permission[];
   /** Path below the host that a token is limited to, lower case; empty: the whole hub. */
   readonly scope: string;
-  /** Wall clock in ms; undefined for certificates. */
+  /** Wall clock in ms: of a token, with the tolerance for clocks that differ; undefined for certificates. */
   readonly expiresAtMs?: number;
   /** What let it in, so that it ends when that goes: `key:primary`, `key:secondary`, `thumbprint:…`, `ca:…`. Never a secret. */
   readonly grantedBy: string;
