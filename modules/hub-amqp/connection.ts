@@ -211,6 +211,7 @@ export class HubConnection {
       case 'partition':
         return this.#partitionLink(address, link);
       case 'event-hub':
+        demandEventHub(address.eventHub, this.#serviceContext().info);
         throw iotHubError('InvalidOperation', 'The built-in endpoint takes events of devices only.');
       case 'device-feedback':
       case 'service-file-notifications':

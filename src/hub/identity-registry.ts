@@ -172,7 +172,9 @@ export function createIdentityRegistry(options: IdentityRegistryOptions): HubReg
       etag: newEtag(),
       auth: nextAuthentication(input.authentication, known.auth, drawing(store, { deviceId: known.deviceId })),
       status,
-      statusReason: input.statusReason === undefined ? known.statusReason : input.statusReason,
+      // Why it was disabled is no reason for its being enabled.
+      statusReason:
+        input.statusReason === undefined && status === known.status ? known.statusReason : (input.statusReason ?? null),
       ...(status !== known.status && { statusChangedMs: clock.wallMs() }),
       iotEdge,
       ...scopes,

@@ -69,6 +69,8 @@ describe('AMQP of the local hub on the wire', () => {
     const cases = [
       ['/devices/d1/messages/events', 'sender', 'amqp:unauthorized-access'],
       ['/nowhere/at/all', 'sender', 'amqp:not-found'],
+      ['nowhere', 'sender', 'amqp:not-found'],
+      ['CBS', 'receiver', 'amqp:not-found'],
       ['/messages/devicebound', 'sender', 'amqp:unauthorized-access'],
       ['hub/ConsumerGroups/$Default/Partitions/0', 'receiver', 'amqp:unauthorized-access'],
       ['hub/ConsumerGroups/$Default/Partitions/99', 'receiver', 'com.microsoft:argument-error'],

@@ -84,6 +84,18 @@ describe('identity registry', () => {
     expect(again.generationId).not.toBe(first.generationId);
   });
 
+  it('forgets why a device was disabled when it is enabled without another reason', async () => {
+    const put = async (input: { readonly status?: 'enabled' | 'disabled'; readonly statusReason?: string }) =>
+      (await rig.hub.identities.putDevice(HUB, { deviceId: 'd1', ...input }, '*')).statusReason;
+    await rig.hub.identities.putDevice(HUB, { deviceId: 'd1' }, undefined);
+    expect(await put({ status: 'disabled', statusReason: 'out of order' })).toBe('out of order');
+    expect(await put({ status: 'disabled' })).toBe('out of order');
+    expect(await put({})).toBe('out of order');
+    expect(await put({ status: 'enabled' })).toBeNull();
+    expect(await put({ status: 'disabled' })).toBeNull();
+    expect(await put({ status: 'enabled', statusReason: 'mended' })).toBe('mended');
+  });
+
   it('keeps keys that an update leaves empty, and takes those that it gives', async () => {
     const { identities } = rig.hub;
     const before = await identities.putDevice(HUB, { deviceId: 'd1' }, undefined);

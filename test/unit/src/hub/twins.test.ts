@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
+import { iotHubErrorOf } from '../../../../src/iothub/errors.ts';
 import { HUB, hubRig, refusalOf, type HubRig } from '../../../support/hub.ts';
 import { waitFor } from '../../../support/wait.ts';
 
@@ -118,6 +119,11 @@ describe('twins', () => {
   ])('refuses %s, and changes nothing', async (_what, patch, name) => {
     expect(await refusalOf(report(patch))).toBe(name);
     expect(await own()).toEqual({ desired: { $version: 1 }, reported: { $version: 1 } });
+  });
+
+  it('tells no client what its parser of JSON says', async () => {
+    const error = await report('{"a":').catch((cause: unknown) => iotHubErrorOf(cause));
+    expect(error).toMatchObject({ message: 'The patch is not JSON.', info: {} });
   });
 
   it.each([
