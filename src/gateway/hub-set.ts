@@ -28,6 +28,7 @@ import type { Random } from '../platform/random.ts';
 import type { Sealer } from '../platform/sealing.ts';
 import type { StateStore } from '../store/state/state-store.ts';
 import type { HubDoorsService, ServerCertificate } from '../wire/hub-doors.ts';
+import type { CertificateWatch, WatchedCertificates } from './certificate-watch.ts';
 
 export interface HubSetOptions {
   readonly dataDirectory: string;
@@ -152,6 +153,7 @@ class RunningHub {
   readonly #state: StateStore;
   readonly #doors: HubDoorsService;
   readonly #sealer: Sealer;
+  readonly #certificates: CertificateWatch;
   readonly #heads = new Map<string, ProtocolHead>();
   #certificateFault: string | undefined;
   #cancelRenewal: (() => void) | undefined;
@@ -164,6 +166,7 @@ class RunningHub {
       readonly state: StateStore;
       readonly doors: HubDoorsService;
       readonly sealer: Sealer;
+      readonly certificates: CertificateWatch;
     },
   ) {
     this.#config = config;
@@ -172,6 +175,7 @@ class RunningHub {
     this.#state = parts.state;
     this.#doors = parts.doors;
     this.#sealer = parts.sealer;
+    this.#certificates = parts.certificates;
   }
 
   /** @throws GatewayError GW_SEALED, GW_TLS; Error of the file system. Nothing is held then. */
@@ -181,6 +185,7 @@ class RunningHub {
     const { openStateStore } = await import('../store/state/open.ts');
     const { HUB_STATE_LIMITS: limits } = await import('../hub/hub.ts');
     const { createHubDoors } = await import('../wire/hub-listeners.ts');
+    const { createCertificateWatch } = await import('./certificate-watch.ts');
     const sealer = await openSealer({ dataDirectory, env: options.env });
     const certificates = await certificatesOf(config, options, sealer);
     const doors = createHubDoors({
@@ -194,9 +199,11 @@ class RunningHub {
     const state = await openStateStore({ directory: join(dataDirectory, 'db', 'hub'), limits, clock, telemetry });
     try {
       const hub = await buildHub(config, options, state, sealer);
-      const running = new RunningHub(config, options, { hub, state, doors, sealer });
+      const watch = createCertificateWatch(clock, telemetry);
+      const running = new RunningHub(config, options, { hub, state, doors, sealer, certificates: watch });
       hub.start();
       for (const definition of options.heads) await running.#addHead(definition, signal);
+      watch.watch(watchedOf(config, certificates));
       running.#scheduleRenewal();
       return running;
     } catch (error) {
@@ -223,9 +230,9 @@ class RunningHub {
   }
 
   health(): readonly (readonly [part: string, report: HealthReport])[] {
-    const doors: HealthReport =
+    const certificates: HealthReport =
       this.#certificateFault === undefined
-        ? { status: 'running' }
+        ? this.#certificates.health()
         : { status: 'degraded', reason: this.#certificateFault };
     const hub: HealthReport =
       this.#heads.size > 0
@@ -233,7 +240,7 @@ class RunningHub {
         : { status: 'degraded', reason: 'This build speaks no protocol of a hub.' };
     return [
       ['hub', hub],
-      ['hub certificates', doors],
+      ['hub certificates', certificates],
       ...Array.from(this.#heads, ([type, head]) => [`hub ${type}`, head.health()] as const),
     ];
   }
@@ -249,11 +256,12 @@ class RunningHub {
       const { DEFAULT_POLICIES } = await import('../hub/policies.ts');
       await this.hub.policiesOf(config.hubId).set(policiesOf(config, DEFAULT_POLICIES));
     }
-    if (isOther('certificates')) await this.#renew();
+    if (isOther('certificates') || isOther('authorities')) await this.#renew();
   }
 
   async stop(signal: AbortSignal): Promise<void> {
     this.#cancelRenewal?.();
+    this.#certificates.stop();
     const { log } = this.#options;
     const step = async (part: string, stop: () => Promise<void>): Promise<void> => {
       try {
@@ -305,6 +313,7 @@ class RunningHub {
       // Others were configured meanwhile.
       if (this.#config.certificates !== config.certificates) return;
       this.#doors.replaceCertificates(certificates);
+      this.#certificates.watch(watchedOf(config, certificates));
       this.#certificateFault = undefined;
     } catch (error) {
       this.#certificateFault = errorText(error);
@@ -379,6 +388,16 @@ async function certificatesOf(
     wallMs: options.clock.wallMs(),
   });
   return certificates;
+}
+
+function watchedOf(config: HubConfig, certificates: readonly ServerCertificate[]): readonly WatchedCertificates[] {
+  return [
+    {
+      from: config.certificates === undefined ? 'pki' : 'hub.certificates',
+      pems: certificates.map(({ certificate }) => certificate),
+    },
+    { from: 'hub.authorities', pems: config.authorities },
+  ];
 }
 
 /** A file system without a clock gives times of 1970. */

@@ -350,6 +350,16 @@ export const EVENTS = {
     everyMs: 60_000,
     recent: true,
   },
+  hub_certificate_near_end: {
+    level: 'warn',
+    text: 'A certificate of the local hub nears its end. Put another in its place; it is taken up on SIGHUP.',
+    recent: true,
+  },
+  hub_certificate_expired: {
+    level: 'error',
+    text: 'A certificate of the local hub has expired; clients refuse it, or are refused. Put another in its place; it is taken up on SIGHUP.',
+    recent: true,
+  },
   hub_will_lost: {
     level: 'warn',
     text: 'The will of a client of the local hub was not sent, and is not kept.',

@@ -221,6 +221,9 @@ describe('the hub of a gateway', () => {
     await follow([{ certificate: first.certificate, key: second.key }]);
     expect(at(set)).toMatchObject({ 'hub certificates': 'degraded' });
     expect(await shown()).toBe('Fieldpost test second');
+    const expired = await first.issue({ name: 'expired', hosts: ['localhost'], days: -1 });
+    await follow([{ certificate: expired.certificate, key: expired.key }]);
+    expect(at(set)).toMatchObject({ 'hub certificates': 'failed' });
     await follow(undefined);
     expect(await shown()).toBe('localhost');
     expect(at(set)).toMatchObject({ 'hub certificates': 'running' });
