@@ -3,6 +3,7 @@
 import { resolve } from 'node:path';
 import {
   type Claim,
+  type ClaimPlaces,
   GatewayError,
   type LinkOpener,
   listSerialPorts,
@@ -39,7 +40,7 @@ export async function findPort(
 ): Promise<LinkOpener> {
   return serialLink({
     adapterId,
-    path: resolve(dataDirectory, config.path ?? (await findUsbPort(config.usb, places))),
+    path: resolve(dataDirectory, config.path ?? findUsbPort(config.usb, places)),
     baudRate: config.baud_rate,
     dataBits: config.data_bits,
     parity: config.parity,
@@ -49,10 +50,13 @@ export async function findPort(
 }
 
 /** What the adapter keeps others from; nothing while no device of it is on the port. */
-export function serialClaims({ path, usb, replay, devices }: SerialConfig): readonly Claim[] {
+export function serialClaims(
+  { path, usb, replay, devices }: SerialConfig,
+  { dataDirectory }: ClaimPlaces,
+): readonly Claim[] {
   const all = Object.values(devices);
   if (replay !== undefined || (all.length > 0 && all.every(({ simulate }) => simulate))) return [];
-  if (path !== undefined) return [serialPortClaim(['path'], path)];
+  if (path !== undefined) return [serialPortClaim(['path'], path, dataDirectory)];
   return usb === undefined ? [] : [usbPortClaim(['usb'], selectorOf(usb))];
 }
 
@@ -61,9 +65,9 @@ function selectorOf(usb: UsbConfig): UsbSelector {
   return { vendorId, productId, serialNumber, interfaceNumber: usb.interface_number };
 }
 
-async function findUsbPort(usb: UsbConfig | undefined, places: SerialPortPlaces | undefined): Promise<string> {
+function findUsbPort(usb: UsbConfig | undefined, places: SerialPortPlaces | undefined): string {
   if (usb === undefined) throw new GatewayError('GW_SERIAL_MISSING', 'No port is configured.');
-  const [port, ...others] = matchingPorts(await listSerialPorts(places), selectorOf(usb));
+  const [port, ...others] = matchingPorts(listSerialPorts(places), selectorOf(usb));
   if (port === undefined) {
     const text = `There is no serial port of ${usbText(usb)}. Check the cable; it is opened as soon as it appears.`;
     throw new GatewayError('GW_SERIAL_MISSING', text, { details: { reason: 'disconnected' } });

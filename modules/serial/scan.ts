@@ -35,7 +35,7 @@ interface Heard {
  * @throws GatewayError GW_ABORTED; for the one that the options name: GW_SERIAL_MISSING, GW_SERIAL_BUSY, GW_SERIAL_DENIED.
  */
 export async function scanSerial(options: ScanOptions, context: ScanContext): Promise<void> {
-  const all = await listSerialPorts();
+  const all = listSerialPorts();
   const { path } = options;
   const known = all.find((port) => port.path === path || port.byIdPath === path);
   const ports = path === undefined ? all : [known ?? { path }];

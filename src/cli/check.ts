@@ -1,6 +1,5 @@
 // `fieldpost check FILE` and `fieldpost schema`.
 
-import { join } from 'node:path';
 import { readConfigFile } from '../config/config-file.ts';
 import { configJsonSchema } from '../config/json-schema.ts';
 import { formatFault } from '../config/fault.ts';
@@ -24,7 +23,7 @@ export const checkCommand: Command = {
       file,
       checkCondition,
       env,
-      profileDirectory: join(gatewayFiles(files, env).dataDirectory, 'profiles'),
+      dataDirectory: gatewayFiles(files, env).dataDirectory,
     });
     if (!result.ok) {
       for (const fault of result.faults) err(`${formatFault(fault)}\n`);

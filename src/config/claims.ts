@@ -2,7 +2,7 @@
 // other.
 
 import { isSameListenAddress, listenClaim, loopbackOf } from '../core/listen-address.ts';
-import type { AdapterDefinition, Claim, UpstreamDefinition } from '../core/module.ts';
+import type { AdapterDefinition, Claim, ClaimPlaces, UpstreamDefinition } from '../core/module.ts';
 import type { CheckedEntry } from './entry.ts';
 import { type Explained, sentence } from './explain.ts';
 import type { ConfigPath } from './fault.ts';
@@ -23,10 +23,10 @@ interface Part {
 }
 
 /** A fault for each thing that a part before has. Parts that are switched off, simulated or cannot run have nothing. */
-export function checkClaims(parts: ClaimingParts, catalogue: ModuleCatalogue): Explained[] {
+export function checkClaims(parts: ClaimingParts, catalogue: ModuleCatalogue, places: ClaimPlaces): Explained[] {
   const faults: Explained[] = [];
   const taken = new Map<string, { readonly owner: string; readonly address: string | undefined }[]>();
-  for (const { path: above, claims } of partsOf(parts, catalogue)) {
+  for (const { path: above, claims } of partsOf(parts, catalogue, places)) {
     for (const { path, key, address, message } of claims) {
       const others = taken.get(key) ?? [];
       const other = others.find((one) => isSameAddress(one.address, address));
@@ -41,10 +41,14 @@ function isSameAddress(left: string | undefined, right: string | undefined): boo
   return left === undefined || right === undefined || isSameListenAddress(left, right);
 }
 
-function partsOf({ root, adapters, endpoints, upstream }: ClaimingParts, catalogue: ModuleCatalogue): readonly Part[] {
+function partsOf(
+  { root, adapters, endpoints, upstream }: ClaimingParts,
+  catalogue: ModuleCatalogue,
+  places: ClaimPlaces,
+): readonly Part[] {
   const part = (section: ModuleSection, path: ConfigPath, entry: CheckedEntry): Part => ({
     path,
-    claims: entryClaims(section, entry, catalogue),
+    claims: entryClaims(section, entry, catalogue, places),
   });
   const section = (name: 'adapters' | 'endpoints', entries: ReadonlyMap<string, CheckedEntry>): Part[] =>
     [...entries].map(([id, entry]) => part(name, [name, id], entry));
@@ -75,11 +79,13 @@ function entryClaims(
   section: ModuleSection,
   { common, settings, fault }: CheckedEntry,
   catalogue: ModuleCatalogue,
+  places: ClaimPlaces,
 ): readonly Claim[] {
   const module = catalogue.find(section, common.type);
   if (!common.enabled || fault !== undefined || module === undefined || module.kind === 'endpoint') return [];
   if (common.simulate === true && !servesOthers(module, settings)) return [];
-  return (module.claims as ((settings: unknown) => readonly Claim[]) | undefined)?.(settings) ?? [];
+  const claims = module.claims as ((settings: unknown, places: ClaimPlaces) => readonly Claim[]) | undefined;
+  return claims?.(settings, places) ?? [];
 }
 
 function servesOthers(module: AdapterDefinition | UpstreamDefinition, settings: unknown): boolean {

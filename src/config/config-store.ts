@@ -25,7 +25,7 @@ import { decideAtStart } from './start.ts';
 
 export interface ConfigStoreOptions extends Omit<
   LoadOptions,
-  'catalogue' | 'file' | 'secretsBeside' | 'profileDirectory'
+  'catalogue' | 'file' | 'secretsBeside' | 'dataDirectory'
 > {
   /** The file that people edit. */
   readonly configPath: string;
@@ -395,9 +395,7 @@ export class ConfigStore {
 
   #check(text: string, file: string, how: Pick<LoadOptions, 'keepsUnresolved' | 'keptProfiles'> = {}): LoadResult {
     // `!file` references of a generation are relative to the file that it was made from.
-    const { configPath, dataDirectory } = this.#options;
-    const profileDirectory = join(dataDirectory, 'profiles');
-    const places = { file, secretsBeside: configPath, profileDirectory };
+    const places = { file, secretsBeside: this.#options.configPath };
     return loadConfigText(text, { ...this.#options, ...places, ...how, catalogue: this.catalogue });
   }
 

@@ -1,6 +1,6 @@
 // Text of a configuration to what the gateway runs, or every fault at once.
 
-import { dirname, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { type DeviceId, parseDeviceId } from '../core/device.ts';
 import { UPSTREAM_ENDPOINT } from '../core/endpoint.ts';
 import { GatewayError } from '../core/errors.ts';
@@ -24,8 +24,8 @@ import { plainSecrets } from './show.ts';
 
 export interface LoadOptions {
   readonly catalogue: ModuleCatalogue;
-  /** The user's own folder of device profiles; the shipped ones come after it. */
-  readonly profileDirectory?: string;
+  /** Has the user's own device profiles, before the shipped ones, and paths that are relative begin there. */
+  readonly dataDirectory?: string;
   /** Texts of own profiles, in place of what is in that folder. */
   readonly keptProfiles?: ProfileTexts;
   /** What faults call the file. */
@@ -76,7 +76,9 @@ export function loadConfigText(text: string, options: LoadOptions): LoadResult {
     );
   }
   // Entries are checked even when the rest has faults, so that a person sees all of them at once.
-  const profiles = new ProfileShelf(options.profileDirectory, options.keptProfiles);
+  const { dataDirectory } = options;
+  const profileDirectory = dataDirectory === undefined ? undefined : join(dataDirectory, 'profiles');
+  const profiles = new ProfileShelf(profileDirectory, options.keptProfiles);
   const defaultId = options.defaultGatewayId ?? defaultGatewayId();
   const gatewayId = writtenGatewayId(values) ?? defaultId;
   const unresolved = new UnresolvedParts(options.keepsUnresolved === true ? document : undefined);
@@ -90,7 +92,7 @@ export function loadConfigText(text: string, options: LoadOptions): LoadResult {
   });
   found.push(
     ...checkReferences(values, { ...options, gatewayId }),
-    ...checkClaims({ ...entries, root: parsed.data }, options.catalogue),
+    ...checkClaims({ ...entries, root: parsed.data }, options.catalogue, { dataDirectory }),
   );
 
   const located = [...locate(found, document, options.file), ...profiles.faults];

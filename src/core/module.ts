@@ -21,7 +21,7 @@ export interface AdapterDefinition<Schema extends z.ZodObject = z.ZodObject> {
   /** Faults that a schema cannot express (two points of one name, …): path below the adapter and sentence. */
   readonly check?: (config: z.output<Schema>, site: SiteFacts) => readonly ConfigFault[];
   /** What it has for itself while it runs, and no other part may have: a serial port, a TCP port. Takes settings without a fault. */
-  readonly claims?: (config: z.output<Schema>) => readonly Claim[];
+  readonly claims?: (config: z.output<Schema>, places: ClaimPlaces) => readonly Claim[];
   /** Whether it has work besides the devices that are configured: it runs then although all of those are simulated. */
   readonly servesOthers?: (config: z.output<Schema>) => boolean;
   readonly load: () => Promise<(config: z.output<Schema>, context: AdapterContext) => Adapter>;
@@ -53,7 +53,7 @@ export interface UpstreamDefinition<Schema extends z.ZodObject = z.ZodObject> {
   readonly config: Schema;
   readonly check?: (config: z.output<Schema>) => readonly ConfigFault[];
   /** As those of an adapter. */
-  readonly claims?: (config: z.output<Schema>) => readonly Claim[];
+  readonly claims?: (config: z.output<Schema>, places: ClaimPlaces) => readonly Claim[];
   readonly load: () => Promise<(config: z.output<Schema>, context: EndpointContext) => UpstreamTransport>;
 }
 
@@ -70,6 +70,12 @@ export type ModuleDefinition = AdapterDefinition | EndpointDefinition | Upstream
 export interface ConfigFault {
   readonly path: readonly (string | number)[];
   readonly message: string;
+}
+
+/** Where what a claim names is looked for. */
+export interface ClaimPlaces {
+  /** Undefined: not known, as in a test of a text. */
+  readonly dataDirectory: string | undefined;
 }
 
 /** One thing that one part of the configuration alone can have. */

@@ -1,9 +1,9 @@
 // The serial ports of this machine and what is known of them, read from sysfs: serialport's own list asks `udevadm`, which
-// a container or a small image may not have.
+// a container or a small image may not have. It is read synchronously, as it is memory and not a disk, and the check of a
+// configuration waits for nothing.
 
-import { realpathSync } from 'node:fs';
-import { readdir, readFile, readlink, realpath } from 'node:fs/promises';
-import { dirname, isAbsolute, join, resolve } from 'node:path';
+import { existsSync, readdirSync, readFileSync, readlinkSync, realpathSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
 import type { Claim } from '../core/module.ts';
 
 export interface SerialPortInfo {
@@ -33,27 +33,28 @@ export interface SerialPortPlaces {
 const USB_PARENTS = 8;
 
 /** All ports that have a device behind them, by path. Empty where there is no sysfs. */
-export async function listSerialPorts(places: SerialPortPlaces = {}): Promise<readonly SerialPortInfo[]> {
+export function listSerialPorts(places: SerialPortPlaces = {}): readonly SerialPortInfo[] {
   const { sysDirectory = '/sys', devDirectory = '/dev' } = places;
   const folder = join(sysDirectory, 'class', 'tty');
-  const names = await readdir(folder).catch(() => []);
-  const byId = await byIdNames(devDirectory);
-  const ports = await Promise.all(
-    names.map((name) => describePort(join(folder, name), join(devDirectory, name), byId)),
-  );
-  return ports
-    .filter((port) => port !== undefined)
+  const byId = byIdNames(devDirectory);
+  return (attempt(() => readdirSync(folder)) ?? [])
+    .flatMap((name) => describePort(join(folder, name), join(devDirectory, name), byId) ?? [])
     .sort((left, right) => left.path.localeCompare(right.path, 'en', { numeric: true }));
 }
 
-/** For `claims` of an adapter. Links, such as those below by-id, are followed to the port that they mean now. */
-export function serialPortClaim(path: Claim['path'], port: string): Claim {
-  return { path, key: `serial port ${isAbsolute(port) ? deviceFile(port) : port}`, message: portIsTaken };
+/**
+ * For `claims` of an adapter. Links, such as those below by-id, are followed to the port that they mean now.
+ * @param directory where a relative name begins; default: the current one
+ */
+export function serialPortClaim(path: Claim['path'], port: string, directory = '.'): Claim {
+  return { path, key: `serial port ${deviceFile(resolve(directory, port))}`, message: portIsTaken };
 }
 
-/** The same for a converter that is found by what it says of itself. */
-export function usbPortClaim(path: Claim['path'], { vendorId, productId, ...selector }: UsbSelector): Claim {
-  const { serialNumber, interfaceNumber } = selector;
+/** The same for a converter that is found by what it says of itself: the port that it has now, where it is plugged in. */
+export function usbPortClaim(path: Claim['path'], selector: UsbSelector, places?: SerialPortPlaces): Claim {
+  const [port, ...others] = matchingPorts(listSerialPorts(places), selector);
+  if (port !== undefined && others.length === 0) return serialPortClaim(path, port.path);
+  const { vendorId, productId, serialNumber, interfaceNumber } = selector;
   const ids = [vendorId.toLowerCase(), productId?.toLowerCase(), serialNumber, interfaceNumber];
   return { path, key: `serial port of USB ${JSON.stringify(ids)}`, message: portIsTaken };
 }
@@ -63,12 +64,8 @@ function portIsTaken(owner: string): string {
 }
 
 function deviceFile(path: string): string {
-  try {
-    return realpathSync(path);
-  } catch {
-    // Not plugged in yet.
-    return resolve(path);
-  }
+  // The path itself where nothing is plugged in yet.
+  return attempt(() => realpathSync(path)) ?? path;
 }
 
 /** What a converter must say of itself. Hexadecimal in any case. */
@@ -92,48 +89,43 @@ export function matchingPorts(ports: readonly SerialPortInfo[], selector: UsbSel
 }
 
 /** Paths of devices to the names below serial/by-id that lead to them. */
-async function byIdNames(devDirectory: string): Promise<ReadonlyMap<string, string>> {
+function byIdNames(devDirectory: string): ReadonlyMap<string, string> {
   const folder = join(devDirectory, 'serial', 'by-id');
-  const names = await readdir(folder).catch(() => []);
-  const links = await Promise.all(
-    names.map(async (name): Promise<[string, string] | undefined> => {
-      const path = join(folder, name);
-      const target = await readlink(path).catch(() => undefined);
-      return target === undefined ? undefined : [resolve(folder, target), path];
-    }),
-  );
-  return new Map(links.filter((link) => link !== undefined));
+  const links = (attempt(() => readdirSync(folder)) ?? []).flatMap((name): [string, string][] => {
+    const path = join(folder, name);
+    const target = attempt(() => readlinkSync(path));
+    return target === undefined ? [] : [[resolve(folder, target), path]];
+  });
+  return new Map(links);
 }
 
-async function describePort(
-  entry: string,
-  path: string,
-  byId: ReadonlyMap<string, string>,
-): Promise<SerialPortInfo | undefined> {
-  const device = await realpath(join(entry, 'device')).catch(() => undefined);
+function describePort(entry: string, path: string, byId: ReadonlyMap<string, string>): SerialPortInfo | undefined {
+  const link = join(entry, 'device');
+  // Most entries are virtual terminals, which have none.
+  const device = existsSync(link) ? attempt(() => realpathSync(link)) : undefined;
   if (device === undefined) return undefined;
   // Legacy ports that are not there have the type 0, PORT_UNKNOWN (linux/serial_core.h).
-  if ((await text(join(entry, 'type'))) === '0') return undefined;
-  const driver = await readlink(join(device, 'driver')).catch(() => undefined);
+  if (text(join(entry, 'type')) === '0') return undefined;
+  const driver = attempt(() => readlinkSync(join(device, 'driver')));
   const byIdPath = byId.get(path);
   return {
     path,
     ...(byIdPath === undefined ? {} : { byIdPath }),
     ...(driver === undefined ? {} : { driver: driver.slice(driver.lastIndexOf('/') + 1) }),
-    ...(await usbFields(device)),
+    ...usbFields(device),
   };
 }
 
 /** What the USB device above a port says of itself. */
-async function usbFields(device: string): Promise<Partial<SerialPortInfo>> {
+function usbFields(device: string): Partial<SerialPortInfo> {
   let folder = device;
   let interfaceText: string | undefined;
   for (let depth = 0; depth < USB_PARENTS; depth += 1) {
-    interfaceText ??= await text(join(folder, 'bInterfaceNumber'));
-    const vendorId = await text(join(folder, 'idVendor'));
+    interfaceText ??= text(join(folder, 'bInterfaceNumber'));
+    const vendorId = text(join(folder, 'idVendor'));
     if (vendorId !== undefined) {
-      const [productId, serialNumber, manufacturer, product] = await Promise.all(
-        ['idProduct', 'serial', 'manufacturer', 'product'].map((name) => text(join(folder, name))),
+      const [productId, serialNumber, manufacturer, product] = ['idProduct', 'serial', 'manufacturer', 'product'].map(
+        (name) => text(join(folder, name)),
       );
       return {
         vendorId,
@@ -149,7 +141,15 @@ async function usbFields(device: string): Promise<Partial<SerialPortInfo>> {
   return {};
 }
 
-async function text(path: string): Promise<string | undefined> {
-  const content = await readFile(path, 'utf8').catch(() => undefined);
-  return content?.trim();
+function text(path: string): string | undefined {
+  return existsSync(path) ? attempt(() => readFileSync(path, 'utf8'))?.trim() : undefined;
+}
+
+/** Undefined where it fails: what is plugged may vanish at any moment. */
+function attempt<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch {
+    return undefined;
+  }
 }

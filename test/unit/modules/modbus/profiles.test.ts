@@ -46,7 +46,7 @@ afterEach(async () => {
 
 function check(text: string) {
   const catalogue = new ModuleCatalogue([modbus]);
-  return loadConfigText(text, { catalogue, file: 'site.yaml', profileDirectory: directory.file('profiles') });
+  return loadConfigText(text, { catalogue, file: 'site.yaml', dataDirectory: directory.path });
 }
 
 function settings(device: string, port = 9): ModbusConfig {

@@ -34,7 +34,7 @@ const meter = (where: string, device: string, more = '') =>
 
 function faults(first: string, second: string): string[] {
   const text = `gateway: { id: g }\nadapters:\n  one: ${first}\n  two: ${second}\n`;
-  const result = loadConfigText(text, { catalogue, file: 'site.yaml', env: {} });
+  const result = loadConfigText(text, { catalogue, file: 'site.yaml', env: {}, dataDirectory: folder.path });
   return result.ok ? [] : result.faults.map(formatFault);
 }
 
@@ -49,6 +49,8 @@ it('is a fault, by whatever names and modules', () => {
   expect(faults(meter(port, 'a'), meter(byId, 'b'))).toEqual(taken('transport.path'));
   expect(faults(scale(path('/dev/absent'), 'a'), scale(path('/dev/./absent'), 'b'))).toEqual(taken('path'));
   expect(faults(scale(path('scale.tty'), 'a'), scale(path('scale.tty'), 'b'))).toEqual(taken('path'));
+  // A relative one begins in the data directory.
+  expect(faults(scale(path('ttyUSB0'), 'a'), scale(path(port), 'b'))).toEqual(taken('path'));
   expect(faults(scale(usb('04a3'), 'a'), scale(usb('04A3'), 'b'))).toEqual(taken('usb'));
 });
 

@@ -1,8 +1,9 @@
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { findPort, targetOf } from '../../../../modules/serial/find-port.ts';
 import { serialConfig } from '../../../../modules/serial/config.ts';
-import { listSerialPorts, matchingPorts } from '../../../../src/wire/serial-ports.ts';
+import { listSerialPorts, matchingPorts, serialPortClaim, usbPortClaim } from '../../../../src/wire/serial-ports.ts';
 import { createTempDir, type TempDir } from '../../../support/temp-dir.ts';
 import { type FakeConverter, type UsbSerialTree, usbSerialTree } from '../../../support/usb-serial-tree.ts';
 
@@ -39,7 +40,7 @@ describe('the list of serial ports', () => {
     tree.plug({ ...QUAD, name: 'ttyUSB2', usbPath: '1-1.5' });
     tree.plug(FTDI);
     tree.plug(ARDUINO);
-    expect(await list()).toEqual([
+    expect(list()).toEqual([
       { path: device('ttyACM0'), vendorId: '2341', productId: '0043', interfaceNumber: 0 },
       {
         path: device('ttyUSB0'),
@@ -59,11 +60,11 @@ describe('the list of serial ports', () => {
     tree.addBoardPort('ttyS0', 4);
     tree.addBoardPort('ttyS1', 0);
     directory.directory('sys', 'class', 'tty', 'tty1');
-    expect(await list()).toEqual([{ path: device('ttyS0') }]);
+    expect(list()).toEqual([{ path: device('ttyS0') }]);
   });
 
   it('is empty without sysfs', async () => {
-    expect(await listSerialPorts({ sysDirectory: directory.file('none') })).toEqual([]);
+    expect(listSerialPorts({ sysDirectory: directory.file('none') })).toEqual([]);
   });
 });
 
@@ -80,12 +81,12 @@ describe('a selector', () => {
     for (const converter of [FTDI, ARDUINO]) tree.plug(converter);
     tree.plug({ ...QUAD, name: 'ttyUSB1', interfaceNumber: 0 });
     tree.plug({ ...QUAD, name: 'ttyUSB2', interfaceNumber: 1 });
-    expect(matchingPorts(await list(), selector).map(({ path }) => path)).toEqual(names.map(device));
+    expect(matchingPorts(list(), selector).map(({ path }) => path)).toEqual(names.map(device));
   });
 
   it('compares hexadecimal digits in any case', async () => {
     tree.plug({ ...ARDUINO, vendorId: '1a86', productId: '55d4' });
-    expect(matchingPorts(await list(), { vendorId: '1A86', productId: '55D4' })).toHaveLength(1);
+    expect(matchingPorts(list(), { vendorId: '1A86', productId: '55D4' })).toHaveLength(1);
   });
 });
 
@@ -126,5 +127,23 @@ describe('the port of a configuration', () => {
     expect(targetOf(serialConfig.parse({ usb: { vendor_id: '0403', interface_number: 1 }, devices: {} }))).toBe(
       'USB 0403:* interface 1',
     );
+  });
+});
+
+describe('the claim to a port', () => {
+  const usb = (selector: object) => usbPortClaim(['usb'], { vendorId: '0403', ...selector }, tree).key;
+
+  it('is the same by path, by id and by any USB selector that means it now', () => {
+    tree.plug(FTDI);
+    tree.plug({ ...QUAD, name: 'ttyUSB1', interfaceNumber: 0 });
+    tree.plug({ ...QUAD, name: 'ttyUSB2', interfaceNumber: 1 });
+    writeFileSync(device('ttyUSB0'), '');
+    const { key } = serialPortClaim(['path'], device('ttyUSB0'));
+    expect(serialPortClaim(['path'], `serial/by-id/${FTDI.byIdName}`, tree.devDirectory).key).toBe(key);
+    expect([usb({ productId: '6001' }), usb({ serialNumber: 'A10K4F' })]).toEqual([key, key]);
+    expect(usb({ productId: '6011', interfaceNumber: 1 })).toBe(serialPortClaim(['path'], device('ttyUSB2')).key);
+    // Several ports, and none.
+    const own = [usb({}), usb({ productId: '6011' }), usb({ productId: '6015' })];
+    expect(new Set([key, ...own]).size).toBe(4);
   });
 });
