@@ -2,7 +2,7 @@
 
 import { isIP } from 'node:net';
 import { z } from 'zod';
-import { type ConfigFault, isLoopbackHost, LIMITS, mqttClientFields } from '#sdk';
+import { type ConfigFault, httpProxyFault, httpProxySchema, isLoopbackHost, LIMITS, mqttClientFields } from '#sdk';
 import { commandTemplateFault } from './command-topics.ts';
 import { topicTemplateFault } from './topic-template.ts';
 
@@ -61,16 +61,6 @@ const commandsSchema = z
     description: 'The way down: writing points and invoking actions. Only under `upstream`.',
   });
 
-const proxySchema = z
-  .strictObject({
-    url: z
-      .url({ protocol: /^http$/, error: 'must be a URL such as http://proxy.example:3128' })
-      .meta({ title: 'URL', description: 'The HTTP proxy; it must allow CONNECT to the broker.' }),
-    username: z.string().min(1).optional().meta({ title: 'User name', description: 'For Basic authentication.' }),
-    password: z.string().optional().meta({ title: 'Password', description: 'For Basic authentication.', secret: true }),
-  })
-  .meta({ title: 'HTTP proxy', description: 'An HTTP proxy to reach the broker through, by the CONNECT method.' });
-
 export const mqttUpstreamConfig = z
   .strictObject({
     url: z
@@ -121,7 +111,7 @@ export const mqttUpstreamConfig = z
     }),
     commands: commandsSchema.prefault({}),
     will: willSchema.optional(),
-    proxy: proxySchema.optional(),
+    proxy: httpProxySchema.optional(),
   })
   .meta({ title: 'MQTT', description: 'Publishes messages to an MQTT broker with QoS 1.' });
 
@@ -188,8 +178,7 @@ export function checkMqttUpstream(config: MqttUpstreamConfig): readonly ConfigFa
     // MQTT 3.1.1, 3.1.2.9: no password without a user name.
     faults.push({ path: ['password'], message: 'needs `username` as well in MQTT 3.1.1' });
   }
-  if (config.proxy !== undefined && new URL(config.proxy.url).username !== '') {
-    faults.push({ path: ['proxy', 'url'], message: 'must not hold credentials; use `username` and `password`' });
-  }
+  const proxyFault = config.proxy === undefined ? undefined : httpProxyFault(config.proxy);
+  if (proxyFault !== undefined) faults.push({ path: ['proxy', 'url'], message: proxyFault });
   return faults;
 }

@@ -11,20 +11,22 @@ import {
   type EndpointClosed,
   type EndpointContext,
   errorText,
+  httpProxyAddress,
   type MqttConnection,
   type MqttMessage,
   type OutgoingAnswer,
+  type Outgoing,
   type IncomingCommand,
   type StoredMessage,
   type UpstreamCapabilities,
   type UpstreamTransport,
+  WindowPublisher,
 } from '#sdk';
 import { brokerAddress, type MqttUpstreamConfig } from './config.ts';
 import { createCommandTopics } from './command-topics.ts';
 import { wrapBody } from './envelope.ts';
 import { propertiesFault, publishPacketBytes, publishProperties } from './properties.ts';
-import { Publisher, type Outgoing } from './publisher.ts';
-import { connackError, disconnectReason } from './reason-codes.ts';
+import { connackError, disconnectReason, pubackResult } from './reason-codes.ts';
 import { createTopicCache, fillTopic } from './topic-template.ts';
 
 /** Messages that go well into one `send`: enough to share a write to the socket, few enough to refill the window early. */
@@ -35,7 +37,7 @@ const NEVER_OPENED: EndpointClosed = { kind: 'transient', reason: 'There is no c
 
 interface Opened {
   readonly connection: MqttConnection;
-  readonly publisher: Publisher;
+  readonly publisher: WindowPublisher;
   readonly closed: Promise<EndpointClosed>;
 }
 
@@ -54,7 +56,7 @@ export function createMqttTransport(config: MqttUpstreamConfig, context: Endpoin
   const dialOptions = (signal: AbortSignal): Parameters<typeof dial>[0] => ({
     host: address.host,
     port: address.port,
-    ...(config.proxy !== undefined && { proxy: proxyOf(config.proxy) }),
+    ...(config.proxy !== undefined && { proxy: httpProxyAddress(config.proxy) }),
     timeoutMs: config.connect_timeout_ms,
     signal,
   });
@@ -80,12 +82,13 @@ export function createMqttTransport(config: MqttUpstreamConfig, context: Endpoin
     // One of what the server takes at once is kept for answers to commands (MQTT 5, 4.9), where it takes more than one.
     const quota = limits.receiveMaximum ?? Number.POSITIVE_INFINITY;
     window = Math.max(1, Math.min(config.window, quota - (takesCommands ? 1 : 0)));
-    const publisher = new Publisher({
+    const publisher = new WindowPublisher({
       connection,
       window,
       quota,
       ackTimeoutMs: config.ack_timeout_ms,
       clock,
+      resultOf: pubackResult,
       encode: encoder(limits.maximumPacketBytes ?? Number.POSITIVE_INFINITY),
     });
     const closed = connection.closed.then(({ reasonCode, reason }): EndpointClosed =>
@@ -213,16 +216,6 @@ export function createMqttTransport(config: MqttUpstreamConfig, context: Endpoin
 
 function defaultClientId({ endpointName, gatewayId }: EndpointContext): string {
   return endpointName === UPSTREAM_ENDPOINT ? gatewayId : `${gatewayId}-${endpointName}`;
-}
-
-function proxyOf(proxy: NonNullable<MqttUpstreamConfig['proxy']>): NonNullable<Parameters<typeof dial>[0]['proxy']> {
-  const url = new URL(proxy.url);
-  return {
-    host: url.hostname.replace(/^\[|\]$/g, ''),
-    port: url.port === '' ? 80 : Number(url.port),
-    ...(proxy.username !== undefined && { username: proxy.username }),
-    ...(proxy.password !== undefined && { password: proxy.password }),
-  };
 }
 
 function tlsOf(config: MqttUpstreamConfig): Parameters<typeof dialTls>[0]['tls'] {

@@ -15,7 +15,7 @@ import { PROPERTY_FIELDPOST_COMMAND } from '../core/message.ts';
 import type { DeviceRegistry } from '../devices/device-registry.ts';
 import type { Dispatcher } from '../devices/dispatcher.ts';
 import type { Telemetry } from '../observe/events.ts';
-import { fieldCommand, WRITE } from './field-command.ts';
+import { fieldCommand, WRITE } from '../iothub/field-command.ts';
 
 export interface FieldInboxOptions {
   readonly hubId: string;

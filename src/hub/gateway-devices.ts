@@ -15,7 +15,7 @@ import { iotHubError, iotHubErrorName } from '../iothub/errors.ts';
 import type { Telemetry } from '../observe/events.ts';
 import type { HubCommands } from './commands.ts';
 import { reportOf, withdrawalOf, type Outcome } from './desired-answers.ts';
-import { fieldCommand, WRITE } from './field-command.ts';
+import { fieldCommand, WRITE } from '../iothub/field-command.ts';
 import { createFieldInbox } from './field-inbox.ts';
 import type { Presence } from './identity-record.ts';
 import type { HubRegistry } from './identity-registry.ts';

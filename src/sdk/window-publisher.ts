@@ -9,15 +9,18 @@
 //   waits for them, and they for it.
 // - A send that the connection's end cut short resolves after `closed` is known to whoever waits for it.
 
-import type { Clock, DeliveryResult, MqttConnection, MqttPublishProperties, StoredMessage } from '#sdk';
-import { pubackResult } from './reason-codes.ts';
+import type { Clock } from '../core/clock.ts';
+import type { DeliveryResult } from '../core/delivery.ts';
+import type { StoredMessage } from '../core/message.ts';
+import type { MqttConnection } from '../wire/mqtt.ts';
+import type { MqttPublishProperties } from '../wire/mqtt-messages.ts';
 
 /** A message as it goes on the wire, or why it never will. */
 export type Outgoing =
   | { readonly topic: string; readonly payload: Uint8Array; readonly properties: MqttPublishProperties | undefined }
   | { readonly rejected: string };
 
-export interface PublisherOptions {
+export interface WindowPublisherOptions {
   readonly connection: MqttConnection;
   /** At most `quota`. */
   readonly window: number;
@@ -26,6 +29,8 @@ export interface PublisherOptions {
   readonly ackTimeoutMs: number;
   readonly clock: Clock;
   readonly encode: (stored: StoredMessage) => Outgoing;
+  /** What the reason code of a PUBACK means for its message; 0 in MQTT 3.1.1. */
+  readonly resultOf: (reasonCode: number) => DeliveryResult;
 }
 
 interface Job {
@@ -52,12 +57,12 @@ const RING_WINDOWS = 2;
 const LOST: DeliveryResult = Object.freeze({
   status: 'retry',
   kind: 'transient',
-  reason: 'The connection was lost before the broker answered.',
+  reason: 'The connection was lost before the peer answered.',
 });
 const STOPPED: DeliveryResult = Object.freeze({ status: 'retry', kind: 'transient', reason: 'Stopped on request.' });
 
-export class Publisher {
-  readonly #options: PublisherOptions;
+export class WindowPublisher {
+  readonly #options: WindowPublisherOptions;
   /** Sends with messages not yet published, in the order of the calls. */
   readonly #waiting: Job[] = [];
   /**
@@ -86,7 +91,7 @@ export class Publisher {
   #cancelNoticeWatch: (() => void) | undefined;
   #ended = false;
 
-  constructor(options: PublisherOptions) {
+  constructor(options: WindowPublisherOptions) {
     this.#options = options;
     this.#ring = options.window * RING_WINDOWS;
     this.#sentJobs = [];
@@ -108,7 +113,7 @@ export class Publisher {
     });
   }
 
-  /** The broker's code, or undefined when the connection ended before it. One at a time, small enough for the broker. */
+  /** The peer's code, or undefined when the connection ended before it. One at a time, small enough for the peer. */
   notify(
     topic: string,
     payload: Uint8Array,
@@ -225,7 +230,7 @@ export class Publisher {
       while (this.#oldest < this.#next && this.#sentJobs[this.#oldest % this.#ring] === undefined) this.#oldest += 1;
       this.#watch();
     }
-    this.#answer(job, this.#sentPlaces[place] as number, pubackResult(code));
+    this.#answer(job, this.#sentPlaces[place] as number, this.#options.resultOf(code));
     this.#publishNotice();
     if (this.#waiting.length > 0) this.#publish();
   };
@@ -259,6 +264,6 @@ export class Publisher {
 
   #giveUpConnection(): void {
     const { ackTimeoutMs, connection } = this.#options;
-    connection.destroy(`The broker left a message unanswered for ${ackTimeoutMs} ms.`);
+    connection.destroy(`The peer left a message unanswered for ${ackTimeoutMs} ms.`);
   }
 }

@@ -1,6 +1,7 @@
 import { getEventListeners } from 'node:events';
 import { describe, expect, it } from 'vitest';
-import { Publisher } from '../../../../modules/upstream-mqtt/publisher.ts';
+import { pubackResult } from '../../../../modules/upstream-mqtt/reason-codes.ts';
+import { WindowPublisher } from '../../../../src/sdk/window-publisher.ts';
 import type { DeliveryResult } from '../../../../src/core/delivery.ts';
 import type { StoredMessage } from '../../../../src/core/message.ts';
 import type { MqttConnection } from '../../../../src/wire/mqtt.ts';
@@ -19,7 +20,7 @@ function batch(from: number, count: number): StoredMessage[] {
 
 /** What went on the wire, by text, with what answers it. */
 function create({ window = WINDOW, quota = Infinity } = {}): {
-  publisher: Publisher;
+  publisher: WindowPublisher;
   wire: string[];
   answer: (text: string, code: number) => void;
   clock: ManualClock;
@@ -37,7 +38,7 @@ function create({ window = WINDOW, quota = Infinity } = {}): {
   const unused = (): never => {
     throw new Error('not expected');
   };
-  const publisher = new Publisher({
+  const publisher = new WindowPublisher({
     connection: {
       limits: {},
       closed: new Promise(() => {}),
@@ -51,6 +52,7 @@ function create({ window = WINDOW, quota = Infinity } = {}): {
     quota,
     ackTimeoutMs: 1000,
     clock,
+    resultOf: pubackResult,
     encode: ({ message: { body } }) => ({ topic: 't', payload: body, properties: undefined }),
   });
   return { publisher, wire, answer: (text, code) => answers.get(text)?.(code), clock, destroyed };
@@ -103,7 +105,7 @@ describe('Publisher', () => {
     expect(statuses(await second)).toEqual(['accepted', 'retry', 'retry']);
   });
 
-  const notify = (publisher: Publisher, text: string): Promise<number | undefined> =>
+  const notify = (publisher: WindowPublisher, text: string): Promise<number | undefined> =>
     publisher.notify('a', Buffer.from(text), undefined);
 
   it('sends a notice beside a full window when the server takes one more', async () => {

@@ -5,7 +5,7 @@ import { z } from 'zod';
 import type { DeviceCommand } from '../core/command.ts';
 import { parseExactJson } from '../core/exact-json.ts';
 import { LIMITS } from '../core/limits.ts';
-import { iotHubError } from '../iothub/errors.ts';
+import { iotHubError } from './errors.ts';
 
 /** The direct method that writes values; others are actions of the device. */
 export const WRITE = 'write';
