@@ -5,7 +5,7 @@ import {
   IOT_HUB_ERRORS,
   iotHubError,
   iotHubErrorOf,
-  isIdentityId,
+  isRegistryId,
   QUOTAS,
   type BulkFailure,
   type Hub,
@@ -174,7 +174,7 @@ async function regenerate(identities: Hub['identities'], { hubId, body, reply }:
     const ref = moduleId ? { deviceId: id, moduleId } : { deviceId: id };
     const named = { id, moduleId: moduleId ?? null };
     try {
-      if (!isIdentityId(id)) throw iotHubError('ArgumentInvalid', 'That is not an id of a device.');
+      if (!isRegistryId(id)) throw iotHubError('ArgumentInvalid', 'That is not an id of a device.');
       rotatedKeys.push({ ...named, ...(await identities.regenerateKeys(hubId, ref, policyKey)) });
     } catch (error) {
       const { name, message } = iotHubErrorOf(error);

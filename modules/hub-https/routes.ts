@@ -2,7 +2,7 @@
 // body is read.
 
 import type { FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from 'fastify';
-import { iotHubError, isIdentityId, type Hub, type IdentityRef, type Permission, type Principal } from '#sdk';
+import { iotHubError, isRegistryId, type Hub, type IdentityRef, type Permission, type Principal } from '#sdk';
 import { enterDevice, enterModuleCaller, enterService } from './credentials.ts';
 
 /** One request that was let in. */
@@ -105,7 +105,7 @@ function refOf(request: FastifyRequest): IdentityRef {
   const { deviceId = '', moduleId } = paramsOf(request);
   const ids = [deviceId, moduleId].filter((id) => id !== undefined && id !== '');
   for (const id of ids as string[]) {
-    if (!isIdentityId(id)) throw iotHubError('ArgumentInvalid', `"${id.slice(0, 140)}" is not an id of this hub.`);
+    if (!isRegistryId(id)) throw iotHubError('ArgumentInvalid', `"${id.slice(0, 140)}" is not an id of this hub.`);
   }
   return moduleId === undefined ? { deviceId } : { deviceId, moduleId };
 }

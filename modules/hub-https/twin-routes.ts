@@ -4,7 +4,7 @@ import { z } from 'zod';
 import {
   iotHubError,
   iotHubErrorName,
-  isIdentityId,
+  isRegistryId,
   QUOTAS,
   type Hub,
   type IdentityRef,
@@ -102,17 +102,24 @@ async function query(hub: Hub, { hubId, body, header, reply }: Call): Promise<re
   reply.header('x-ms-item-type', 'Twin');
   const last = page.at(-1);
   if (found.length > page.length && last !== undefined) {
-    reply.header('x-ms-continuation', Buffer.from(last.deviceId, 'utf8').toString('base64url'));
+    reply.header('x-ms-continuation', continuationAfter(last.deviceId));
   }
   const twins = await Promise.all(page.map(({ deviceId }) => twinOf(hub, hubId, { deviceId })));
   return twins.filter((twin) => twin !== undefined);
 }
 
+/** Tells what was given for a page from any other text. */
+const AFTER = 'after ';
+
+function continuationAfter(deviceId: string): string {
+  return Buffer.from(`${AFTER}${deviceId}`, 'utf8').toString('base64url');
+}
+
 /** The device after which a page goes on. @throws GatewayError GW_IOTHUB ArgumentInvalid. */
 function idOf(continuation: string | undefined): string | undefined {
   if (continuation === undefined) return undefined;
-  const id = Buffer.from(continuation, 'base64url').toString('utf8');
-  if (isIdentityId(id)) return id;
+  const id = Buffer.from(continuation, 'base64url').toString('utf8').slice(AFTER.length);
+  if (isRegistryId(id) && continuation === continuationAfter(id)) return id;
   throw iotHubError('ArgumentInvalid', 'x-ms-continuation is not what an earlier page of this query gave.');
 }
 

@@ -10,6 +10,7 @@ import { isoTime } from '../core/time.ts';
 import type { HubService } from '../hub/hub.ts';
 import { writeConnectionString } from '../iothub/connection-string.ts';
 import { iotHubError } from '../iothub/errors.ts';
+import { isIdentityId } from '../iothub/ids.ts';
 import { STAMP_NAMES } from '../iothub/stamps.ts';
 
 export interface HubAdminOptions {
@@ -56,6 +57,10 @@ export function createHubAdmin({ hub: find, config, clock }: HubAdminOptions): H
     const { hostName } = running();
     const { authentication } = await identity(ref);
     const { deviceId, moduleId } = ref;
+    // A `;` would end the field, and what stands behind it be read as others.
+    if (!isIdentityId(deviceId) || !isIdentityId(moduleId ?? deviceId)) {
+      throw iotHubError('InvalidOperation', 'An identity with + # or ; in its id cannot connect.');
+    }
     const shared = { kind: 'device', hostName, deviceId, ...(moduleId !== undefined && { moduleId }) } as const;
     if (authentication.type === 'sas') {
       return writeConnectionString({ ...shared, sharedAccessKey: authentication.symmetricKey.primaryKey });

@@ -7,6 +7,7 @@ import type { HubInfo } from '../core/hub/hub.ts';
 import type { IdentityRef } from '../core/hub/identity.ts';
 import type { EndReason } from '../core/hub/session.ts';
 import { iotHubError, iotHubErrorOf } from '../iothub/errors.ts';
+import { isIdentityId } from '../iothub/ids.ts';
 import {
   audienceCovers,
   audienceIdentity,
@@ -94,11 +95,18 @@ export function createAccess({
     record: IdentityRecord,
     granted: Pick<Principal, 'grantedBy' | 'scope' | 'authMethod'> & Pick<Partial<Principal>, 'expiresAtMs' | 'policy'>,
   ): Promise<Principal> {
+    const ref = refOf(record);
+    if (!isIdentityId(ref.deviceId) || !isIdentityId(ref.moduleId ?? ref.deviceId)) {
+      throw iotHubError(
+        'ArgumentInvalid',
+        'An identity with + # or ; in its id can be registered, but cannot connect.',
+      );
+    }
     await checkEnabled(store, record);
     return {
       hubId: store.hubId,
       kind: record.moduleId === undefined ? 'device' : 'module',
-      identity: refOf(record),
+      identity: ref,
       permissions: ['DeviceConnect'],
       generationId: record.generationId,
       ...granted,

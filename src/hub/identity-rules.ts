@@ -2,7 +2,7 @@
 
 import type { DeviceIdentityInput, IdentityRef, IfMatch } from '../core/hub/identity.ts';
 import { iotHubError } from '../iothub/errors.ts';
-import { isIdentityId, isSystemModule } from '../iothub/ids.ts';
+import { isRegistryId, isSystemModule } from '../iothub/ids.ts';
 import type { IdentityRecord } from './identity-record.ts';
 import { nameOf } from './twin-record.ts';
 
@@ -16,10 +16,10 @@ const STATUS_REASON_CHARS = 128;
 
 /** @throws GatewayError GW_IOTHUB ArgumentInvalid. */
 export function checkId(text: string, what: 'device' | 'module'): void {
-  if (isIdentityId(text)) return;
+  if (isRegistryId(text)) return;
   throw iotHubError(
     'ArgumentInvalid',
-    `"${text.slice(0, 140)}" is not a ${what} id: 1 to 128 letters, digits or - . % _ * ? ! ( ) , : = @ $ '.`,
+    `"${text.slice(0, 140)}" is not a ${what} id: 1 to 128 letters, digits or - . % _ * ? ! ( ) , : = @ $ ' + # ;.`,
   );
 }
 
@@ -62,6 +62,6 @@ export function checkStatusReason({ statusReason }: DeviceIdentityInput): void {
 export function deviceOfScope(scope: string): string {
   const match = /^ms-azure-iot-edge:\/\/(.+)-\d+$/.exec(scope);
   const deviceId = match?.[1];
-  if (deviceId !== undefined && isIdentityId(deviceId)) return deviceId;
+  if (deviceId !== undefined && isRegistryId(deviceId)) return deviceId;
   throw iotHubError('InvalidDeviceScope', `"${scope.slice(0, 200)}" is not the scope of an edge device.`);
 }

@@ -2,7 +2,15 @@
 
 import { isDeviceId } from '../core/device.ts';
 
-/** Ids of devices and modules: Azure's rule without `/ + #`, which have a meaning in MQTT topics. Compared with their case. */
+/** Ids of devices and modules, by Azure's rule. Compared with their case. */
+export function isRegistryId(text: string): boolean {
+  return isDeviceId(text.replaceAll(/[+#;]/g, '_'));
+}
+
+/**
+ * Ids of devices and modules that can connect: not those with `+` and `#`, which have a meaning in MQTT topics (contract/
+ * service-03-registry.md, section 2), nor with `;`, which ends a field of a connection string.
+ */
 export function isIdentityId(text: string): boolean {
   return isDeviceId(text);
 }

@@ -66,6 +66,16 @@ describe('access', () => {
     expect(await refusalOf(login(token))).toBe('IotHubUnauthorizedAccess');
   });
 
+  it('lets nobody in whose id is for the registry alone', async () => {
+    for (const ref of [{ deviceId: 'a+b' }, { deviceId: 'a#' }, { deviceId: 'a;DeviceId=d1' }]) {
+      await rig.hub.identities.putDevice(HUB, ref, undefined);
+      expect(await refusalOf(rig.login(ref))).toBe('ArgumentInvalid');
+      const path = `${HOST}/devices/${ref.deviceId}`;
+      expect(await refusalOf(login(policyToken('iothubowner', path), { claimed: ref }))).toBe('ArgumentInvalid');
+      expect(await refusalOf(login(policyToken('device', path)))).toBe('ArgumentInvalid');
+    }
+  });
+
   it('takes no key of a device for its module', async () => {
     const module = { ...d1, moduleId: 'm' };
     await rig.hub.identities.putModule(HUB, module, undefined);
