@@ -26,7 +26,7 @@ import type { Publish } from './dialect.ts';
 import { askAtMostQos1, FieldAedes, hasEnded, heard, isAtWork, isVersionError, willOf } from './field-aedes.ts';
 import { guardOutput } from './guarded-output.ts';
 import { IncomingPackets } from './incoming-packets.ts';
-import { refusalReason, type Intake } from './intake.ts';
+import { refusalReason, type Delivery, type Intake } from './intake.ts';
 import { startListeners, type Incoming, type Listeners } from './listeners.ts';
 import { createPersistence } from './persistence.ts';
 import { PublishLane } from './publish-lane.ts';
@@ -228,7 +228,7 @@ export class Broker {
     this.#connections.set(stream, connection);
     const lane = new PublishLane({
       isQuiet: this.#quietTopics(),
-      take: (topic, payload) => this.#take(topic, payload, client),
+      take: (topic, payload) => this.#take({ topic, payload, isAwaited: true }, client),
       acknowledge: (pubacks) => {
         if (stream.destroyed) return;
         stream.write(pubacks);
@@ -380,14 +380,14 @@ export class Broker {
       this.#connections.get(client.conn)?.lane?.learn(packet.topic);
     }
     const payload = typeof packet.payload === 'string' ? Buffer.from(packet.payload) : packet.payload;
-    const stored = this.#take(packet.topic, payload, client);
+    const stored = this.#take({ topic: packet.topic, payload, isAwaited: packet.qos > 0 }, client);
     if (stored === undefined) pass();
     else stored.then(pass, (error: unknown) => this.#notStored({ client, packet, error, done, pass }));
   }
 
-  #take(topic: string, payload: Uint8Array, client: Client | null): Promise<void> | undefined {
+  #take(publish: Omit<Delivery, 'replayed'>, client: Client | null): Promise<void> | undefined {
     const { intake, devices } = this.#options;
-    const stored = intake.take({ topic, payload, replayed: false }, client ?? undefined);
+    const stored = intake.take({ ...publish, replayed: false }, client ?? undefined);
     // What is read of a connection after its end keeps no device online.
     if (client?.closed === true) devices.leave(client, 'disconnected');
     return stored;

@@ -44,6 +44,12 @@ export interface IntakeOptions {
   readonly configuredPoints: readonly PointInfo[];
 }
 
+/** A publish with what its sender is promised. */
+export interface Delivery extends Arrival {
+  /** Whether its sender waits for an acknowledgement (QoS 1 and 2). */
+  readonly isAwaited: boolean;
+}
+
 export interface Intake {
   /** The dialect that a topic belongs to, with the device that its publisher speaks for. */
   owner(topic: string): { readonly dialect: Dialect; readonly device: string } | undefined;
@@ -52,7 +58,7 @@ export interface Intake {
    * Undefined when there is nothing to wait for.
    * @throws Refusal when it is refused for good (in the promise as well), GatewayError when it could not be stored.
    */
-  take(arrival: Arrival, carrier: Carrier | undefined): Promise<void> | undefined;
+  take(delivery: Delivery, carrier: Carrier | undefined): Promise<void> | undefined;
 }
 
 export function createIntake(options: IntakeOptions): Intake {
@@ -72,7 +78,7 @@ export function createIntake(options: IntakeOptions): Intake {
   /** What is told of one device: admitted, heard, stored. */
   const takeTold = (
     told: Told,
-    arrival: Arrival,
+    arrival: Delivery,
     dialect: Dialect,
     carrier: Carrier | undefined,
   ): Promise<void> | undefined => {
@@ -91,7 +97,7 @@ export function createIntake(options: IntakeOptions): Intake {
     const forwarded =
       told.forward === undefined ? undefined : store(message(device, arrival, told.forward.contentType));
     if (told.readings === undefined || told.readings.length === 0) return forwarded;
-    const stored = storeReadings(device, told);
+    const stored = storeReadings(device, told, arrival.isAwaited);
     return forwarded === undefined ? stored : settle([forwarded, stored]);
   };
 
@@ -120,7 +126,11 @@ export function createIntake(options: IntakeOptions): Intake {
     return readings.filter(({ point }) => isPointName(point));
   };
 
-  const storeReadings = async (device: Device, { readings = [], wallMs, isHistorical }: Told): Promise<void> => {
+  const storeReadings = async (
+    device: Device,
+    { readings = [], wallMs, isHistorical }: Told,
+    isAwaited: boolean,
+  ): Promise<void> => {
     const named = namedReadings(device.deviceId, readings);
     if (named.length === 0) return;
     const batch: ReadingBatch = {
@@ -129,7 +139,9 @@ export function createIntake(options: IntakeOptions): Intake {
       readings: named.slice(0, LIMITS.mqtt_device_points),
       ...(isHistorical === true && { isHistorical }),
     };
-    await context.storeReadings(batch);
+    // What nobody waits for may be packed; in a pack the time of arrival would stand in for one that the device told.
+    if (isAwaited || wallMs !== undefined) await context.storeReadings(batch);
+    else context.publishReadings(batch);
     // What was true once confirms no write.
     if (isHistorical === true) return;
     for (const { point, value } of batch.readings) witness.reading(device.deviceId, point, value);

@@ -147,7 +147,7 @@ export class RemoteBroker {
   async #take({ topic, payload, qos, retain }: MqttMessage): Promise<void> {
     const { context, intake } = this.#options;
     try {
-      await intake.take({ topic, payload, replayed: retain }, this);
+      await intake.take({ topic, payload, replayed: retain, isAwaited: qos > 0 }, this);
     } catch (error) {
       // What will never be stored is counted and acknowledged: it would come again for ever.
       const forGood = error instanceof Refusal || isGatewayError(error, 'GW_MESSAGE_INVALID');

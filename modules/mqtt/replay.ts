@@ -88,7 +88,7 @@ export class Replay {
       await context.ready(signal);
       try {
         const { topic, payload, retain } = packet;
-        await intake.take({ topic, payload, replayed: retain }, undefined);
+        await intake.take({ topic, payload, replayed: retain, isAwaited: false }, undefined);
       } catch (error) {
         context.reportRefusal(refusalReason(error), { topic: packet.topic });
       }

@@ -133,7 +133,7 @@ const packSchema = z
     max_secs: z.number().min(0.1).max(3600).default(60).meta({
       title: 'Longest wait',
       description:
-        'The message leaves when its oldest poll is so old. Polls that wait here are not stored yet: a crash or a power cut loses at most so much.',
+        'The message leaves when its oldest poll is so old. Polls that wait here are not stored yet: a crash or a power cut loses at most so much. Never packed is what its sender waits for (MQTT with QoS 1 or 2 is stored before the PUBACK), what passes through undecoded, and what comes with a time of its own.',
     }),
   })
   .meta({ title: 'Packing', description: 'Gathers several polls of a device into one message, each with its time.' });

@@ -112,7 +112,13 @@ export class Ingress {
       ...this.#options.transform.messages(batch.deviceId),
       pack: 'off',
     });
-    await this.messages(messages, signal);
+    try {
+      await this.messages(messages, signal);
+    } catch (error) {
+      // Whoever waits hears of the refusal and sends again; nobody does that for what was packed before.
+      for (const packed of messages.slice(0, -1)) this.#take(packed);
+      throw error;
+    }
   }
 
   /**

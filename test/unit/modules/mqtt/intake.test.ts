@@ -27,7 +27,10 @@ function setup(quality: ClockQuality = 'synced') {
   });
   const say = async (type: string, payload: object): Promise<void> => {
     const bytes = codec?.encodePayload(payload) ?? new Uint8Array();
-    await intake.take({ topic: `spBv1.0/plant/${type}/edge-1`, payload: bytes, replayed: false }, undefined);
+    await intake.take(
+      { topic: `spBv1.0/plant/${type}/edge-1`, payload: bytes, replayed: false, isAwaited: true },
+      undefined,
+    );
   };
   return { ...recording, clock, heard, say };
 }
@@ -86,4 +89,28 @@ it('keeps no names of points that are too long, and counts them', async () => {
   await say('NBIRTH', { seq: 0, metrics });
   expect(batches.map(({ readings }) => readings.map(({ point }) => point))).toEqual([['Level']]);
   expect(refusals).toEqual(['point_name_too_long']);
+});
+
+it('lets what nobody waits for be packed, unless it has a time of its own', async () => {
+  const ways: string[] = [];
+  const recording = record({
+    publishReadings: () => void ways.push('may be packed'),
+    storeReadings: () => Promise.resolve(void ways.push('stored')),
+  });
+  const { context } = recording;
+  const intake = createIntake({
+    context,
+    dialects: [createPreset('zigbee2mqtt', context), createPreset('shelly', context)],
+    devices: new Devices(context, (deviceId, points) => ({ deviceId, points })),
+    witness: { reading: () => {}, answer: () => {} },
+    ask: () => {},
+    configuredPoints: [],
+  });
+  const take = (topic: string, document: object, isAwaited: boolean) =>
+    intake.take({ topic, payload: Buffer.from(JSON.stringify(document)), replayed: false, isAwaited }, undefined);
+  await take('zigbee2mqtt/lamp', { brightness: 1 }, true);
+  await take('zigbee2mqtt/lamp', { brightness: 2 }, false);
+  const timed = { method: 'NotifyStatus', params: { ts: 1_767_323_045, 'switch:0': { apower: 1 } } };
+  await take('shellyplus1-a8032ab12345/events/rpc', timed, false);
+  expect(ways).toEqual(['stored', 'may be packed', 'stored']);
 });

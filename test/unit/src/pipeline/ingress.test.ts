@@ -106,6 +106,18 @@ describe('ingress', () => {
     },
   );
 
+  it('keeps what was packed before readings whose sender waits, in order, and though these are refused', async () => {
+    const { ingress, gate, stored } = setup();
+    ingress.setMessages({ pack: { maxBytes: 4096, maxMs: 60_000 } });
+    ingress.readings(reading(1));
+    await ingress.storeReadings(reading(2));
+    ingress.readings(reading(3));
+    gate.failures = ['GW_OUTBOX_FULL'];
+    await expect(ingress.storeReadings(reading(4))).rejects.toMatchObject({ code: 'GW_OUTBOX_FULL' });
+    await waitFor(async () => (await stored()).length === 3);
+    expect((await stored()).map((body) => /"v":(\d)/.exec(body)?.[1])).toEqual(['1', '2', '3']);
+  });
+
   it('has sources go on while the store fails, and counts what it cannot keep as lost to it', async () => {
     const { ingress, gate, stored, lost } = setup();
     gate.failures = ['GW_STORE_WRITE', 'GW_STORE_WRITE'];
