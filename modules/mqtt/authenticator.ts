@@ -27,8 +27,6 @@ export interface Login {
   readonly remoteAddress: string;
 }
 
-const EVERYBODY: Principal = { username: undefined, mayPublishAs: () => true, everyDevice: true };
-
 /**
  * A login is compared with what is known to be right in this process, as keyed digests, and else with the salted hash. A
  * clear password of the configuration is known from the load on: a thousand devices that come back after a restart wait for
@@ -42,6 +40,7 @@ export function createAuthenticator(
   const passwords = new Map<string, string>();
   const hashes = new Map<string, string>();
   const principals = new Map<string, Principal>();
+  const nobody = anonymousPrincipal(config.clients);
   for (const client of config.clients) {
     const { username, password, password_hash: encoded } = client;
     principals.set(username, principalOf(client));
@@ -58,7 +57,7 @@ export function createAuthenticator(
       if (username === undefined) {
         const allowed =
           config.anonymous === 'all' || (config.anonymous === 'loopback' && isLoopbackPeer(remoteAddress));
-        return allowed ? EVERYBODY : undefined;
+        return allowed ? nobody : undefined;
       }
       if (password === undefined || principals.size === 0) return undefined;
       const principal = principals.get(username);
@@ -85,6 +84,12 @@ function principalOf({ username, devices = [username] }: ClientConfig): Principa
   const allowed = new Set(devices);
   const everyDevice = allowed.has('*');
   return { username, mayPublishAs: (device) => everyDevice || allowed.has(device), everyDevice };
+}
+
+/** Without a name nobody speaks for a device that a client with a password is there for, nor sends commands. */
+function anonymousPrincipal(clients: readonly ClientConfig[]): Principal {
+  const owned = new Set(clients.flatMap(({ username, devices = [username] }) => devices));
+  return { username: undefined, mayPublishAs: (device) => !owned.has(device), everyDevice: false };
 }
 
 function isLoopbackPeer(address: string): boolean {

@@ -271,7 +271,8 @@ export const mqttConfig = z
     }),
     anonymous: z.enum(['none', 'loopback', 'all']).default('none').meta({
       title: 'Anonymous clients',
-      description: 'Who may connect without a user name: nobody, programs on this machine, or everybody.',
+      description:
+        'Who may connect without a user name: nobody, programs on this machine, or everybody. They publish as any device that is none of `clients`, and send no commands.',
     }),
     clients: z.array(clientSchema).max(LIMITS.devices).default([]).meta({
       title: 'Clients',

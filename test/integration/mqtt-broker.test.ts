@@ -178,8 +178,16 @@ describe('logging in', () => {
   });
 
   it('lets programs on this machine in without a name when asked to', async () => {
-    const rig = await startBroker({ anonymous: 'loopback' });
+    const rig = await startBroker({ anonymous: 'loopback', command: { topic: 'sensors/{device_id}/set' } });
     await publishWith(rig, '-t', 'sensors/lamp/telemetry', '-m', 'x');
+    expect(rig.messages).toHaveLength(1);
+    for (const topic of ['sensors/pump-3/telemetry', 'sensors/lamp/set']) {
+      const nobody = await mqtt.connectAsync(rig.url, { reconnectPeriod: 0 });
+      const gone = closed(nobody);
+      nobody.publish(topic, 'x', { qos: 1 });
+      await gone;
+    }
+    expect(rig.refusals).toEqual(['not_its_device', 'command_topic']);
     expect(rig.messages).toHaveLength(1);
   });
 

@@ -62,3 +62,17 @@ it('goes on without a place for the hashes', async () => {
   await hashPasswords();
   expect(await login('pump', 'right')).toBe('pump');
 });
+
+it('lets those without a name publish as devices of nobody else, and send no commands', async () => {
+  const clients = [
+    { username: 'pump', password: 'right' },
+    { username: 'bridge', password: 'right', devices: ['fan-1', 'fan-2'] },
+    { username: 'tool', password: 'right', devices: ['*'] },
+  ];
+  const config = mqttConfig.parse({ clients, anonymous: 'all' });
+  const login = { username: undefined, password: undefined, remoteAddress: '10.0.0.9' };
+  const nobody = await createAuthenticator(config, record().context).authenticate(login);
+  const devices = ['pump', 'fan-2', 'bridge', 'valve'];
+  expect(devices.filter((device) => nobody?.mayPublishAs(device))).toEqual(['bridge', 'valve']);
+  expect(nobody?.everyDevice).toBe(false);
+});
