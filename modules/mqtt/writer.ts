@@ -148,7 +148,7 @@ interface Unconfirmed {
 function notConfirmed({ deviceId, point, timeoutMs }: Unconfirmed): GatewayError {
   return new GatewayError(
     'GW_TIMEOUT',
-    `"${deviceId}" did not confirm the write of "${point}" within ${timeoutMs} ms; it may have been carried out.`,
+    `"${deviceId}" did not confirm the write of "${point}" within ${timeoutMs} ms.`,
   );
 }
 

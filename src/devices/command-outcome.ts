@@ -37,18 +37,18 @@ export function outcomeOf(result: WriteResult, written: PointValue): WriteResult
   return isComplete ? result : { ...result, readBack: written };
 }
 
-/** What was begun was ended by its deadline or by its adapter; or failed by itself, which is given back as it is. */
-export function endedFault(deviceId: DeviceId, error: unknown, isLate: boolean): unknown {
+/** What a failure of a command that was begun means: where nobody answered, the device may have done it all the same. */
+export function failureOf(deviceId: DeviceId, error: unknown, isLate: boolean): unknown {
   const isAborted = isGatewayError(error, 'GW_ABORTED');
-  if (!isLate && !isAborted) return error;
   if (isAborted && error.details['reason'] === 'not_sent') {
     return isLate ? new GatewayError('GW_COMMAND_EXPIRED', error.message, { cause: error }) : error;
   }
-  const why = isLate
-    ? `"${deviceId}" did not answer in time.`
-    : `The gateway stopped, or was configured anew, before "${deviceId}" had answered.`;
-  const text = `${why} It may have done it all the same: read it before you try again.`;
-  return new GatewayError(isLate ? 'GW_TIMEOUT' : 'GW_ABORTED', text, { cause: error });
+  const unsure = (code: 'GW_ABORTED' | 'GW_TIMEOUT', why: string): GatewayError =>
+    new GatewayError(code, `${why} It may have done it all the same: read it before you try again.`, { cause: error });
+  if (isLate) return unsure('GW_TIMEOUT', `"${deviceId}" did not answer in time.`);
+  if (isGatewayError(error, 'GW_TIMEOUT')) return unsure('GW_TIMEOUT', error.message);
+  if (!isAborted) return error;
+  return unsure('GW_ABORTED', `The gateway stopped, or was configured anew, before "${deviceId}" had answered.`);
 }
 
 /** What of an answer shows how far a command came. */

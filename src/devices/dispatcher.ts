@@ -28,7 +28,7 @@ import type { Telemetry } from '../observe/events.ts';
 import { createAudit } from './audit.ts';
 import { createCommandLedger } from './command-ledger.ts';
 import {
-  endedFault,
+  failureOf,
   isNotTaken,
   isOverFor,
   outcomeOf,
@@ -195,7 +195,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       await rates.check(target.deviceId, target.points);
       await begin();
       // The mark took a sync, which a slow disk may have drawn out.
-      const failure = (error: unknown, isLate: boolean): unknown => endedFault(deviceId, error, isLate);
+      const failure = (error: unknown, isLate: boolean): unknown => failureOf(deviceId, error, isLate);
       await within(leftMs(), failure, (signal) => act(command, target, signal, progress));
     });
   }

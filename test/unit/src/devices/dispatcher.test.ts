@@ -265,13 +265,18 @@ describe('dispatcher', () => {
     const unsure = await write({ relay: true });
     expect(unsure).toMatchObject({ status: 500, code: 'GW_ABORTED' });
     expect(unsure.reason).toContain('may have done it all the same');
+    device = () => Promise.reject(new GatewayError('GW_TIMEOUT', 'No answer within 1000 ms.'));
+    expect(await write({ relay: true })).toMatchObject({
+      status: 504,
+      reason: 'No answer within 1000 ms. It may have done it all the same: read it before you try again.',
+    });
     const notSent = new GatewayError('GW_ABORTED', 'Nothing was sent.', { details: { reason: 'not_sent' } });
     device = () => Promise.reject(notSent);
     expect(await write({ relay: true })).toMatchObject({ status: 500, reason: 'Nothing was sent.' });
     device = (_write, signal) =>
       new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(notSent)));
     const late = write({ relay: true }, { timeoutMs: 100 });
-    await waitFor(() => written.length === 3);
+    await waitFor(() => written.length === 4);
     clock.advance(100);
     expect(await late).toMatchObject({ status: 408, reason: 'Nothing was sent.' });
   });
