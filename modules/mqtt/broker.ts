@@ -23,7 +23,7 @@ import type { MqttConfig } from './config.ts';
 import { ClientInput } from './client-input.ts';
 import type { Devices } from './devices.ts';
 import type { Publish } from './dialect.ts';
-import { askAtMostQos1, FieldAedes, hasEnded, heard, isAtWork, isVersionError, willOf } from './field-aedes.ts';
+import { FieldAedes, hasEnded, heard, isAtWork, isVersionError, willOf } from './field-aedes.ts';
 import { guardOutput } from './guarded-output.ts';
 import { IncomingPackets } from './incoming-packets.ts';
 import { refusalReason, type Delivery, type Intake } from './intake.ts';
@@ -32,6 +32,7 @@ import { createPersistence } from './persistence.ts';
 import { PublishLane } from './publish-lane.ts';
 import { TokenBucket } from './rate-limit.ts';
 import { Refusal } from './refusal.ts';
+import { SubscribeAnswers } from './subscribe-answers.ts';
 import { Subscriptions } from './subscriptions.ts';
 
 /** From the TCP connection to CONNECT. */
@@ -78,6 +79,7 @@ export class Broker {
   readonly #options: BrokerOptions;
   readonly #store: BrokerStore;
   readonly #incoming = new IncomingPackets();
+  readonly #subscribeAnswers = new SubscribeAnswers();
   readonly #aedes: FieldAedes;
   readonly #connections = new Map<object, Connection>();
   readonly #clients = new Map<string, Client>();
@@ -130,6 +132,7 @@ export class Broker {
     this.#aedes = aedes;
     aedes.on('client', (client) => this.#clients.set(client.id, client));
     aedes.on('clientDisconnect', (client) => this.#gone(client));
+    aedes.on('subscribe', (granted, client) => this.#subscribeAnswers.answer(granted, client));
     aedes.on('unsubscribe', (filters, client) => this.#connections.get(client.conn)?.subscriptions.remove(filters));
     const onError = (client: Client, error: Error): void => this.#tellError(client, error);
     aedes.on('clientError', onError);
@@ -259,7 +262,7 @@ export class Broker {
     coalesceWrites(stream);
     const client = this.#aedes.handle(stream);
     refuseBadStrings(client, () => new Refusal('bad_string'));
-    askAtMostQos1(client);
+    this.#subscribeAnswers.watch(client);
     input.start(() => isAtWork(client));
   }
 

@@ -72,27 +72,10 @@ export class FieldAedes extends Aedes {
   }
 }
 
-/**
- * From now on a SUBSCRIBE with QoS 2 is one with QoS 1, so that SUBACK and the session say what is delivered (MQTT 3.1.1,
- * 3.8.4-5): for both the library takes the QoS that the packet asks for, whatever `authorizeSubscribe` grants.
- */
-export function askAtMostQos1(client: Client): void {
-  (client as Client & ClientState)._parser.prependListener('packet', ({ cmd, subscriptions }) => {
-    if (cmd !== 'subscribe') return;
-    for (const subscription of subscriptions ?? []) subscription.qos = Math.min(subscription.qos, 1);
-  });
-}
-
 /** What the library keeps of a client and gives no other access to (aedes 1.2, lib/client.js). */
 interface ClientState {
   readonly _keepaliveTimer: NodeJS.Timeout | null;
   readonly _parsingBatch: number;
-  readonly _parser: {
-    prependListener(
-      event: 'packet',
-      listener: (packet: { readonly cmd: string; readonly subscriptions?: { qos: number }[] }) => void,
-    ): void;
-  };
   /** Of the CONNECT that is being looked at. */
   readonly _will?: { readonly topic: string } | null;
 }
