@@ -72,6 +72,26 @@ export function describeState(create: () => Promise<StateSubject>): void {
     expect((await all(space)).at(-1)).toBe('ä=w');
   });
 
+  it('shows as many entries as asked for, behind a key', async () => {
+    const space = store.space('a');
+    const keys = Array.from({ length: 2500 }, (_, index) => `k${String(index).padStart(4, '0')}`);
+    for (let from = 0; from < keys.length; from += 500)
+      await space.write(keys.slice(from, from + 500).map((key) => ({ key, value: Buffer.alloc(300, key) })));
+    const shown = async (after?: string, limit?: number): Promise<string[]> => {
+      const found: string[] = [];
+      for await (const [key, value] of space.entries('k', after, limit)) {
+        expect(value).toEqual(Buffer.alloc(300, key));
+        found.push(key);
+      }
+      return found;
+    };
+    expect(await shown()).toEqual(keys);
+    for (const limit of [0, 1, 15, 16, 17, 144, 999, 1000, 1001, 2499, 2500, 2501]) {
+      expect(await shown(undefined, limit)).toEqual(keys.slice(0, limit));
+    }
+    expect(await shown('k0999', 1001)).toEqual(keys.slice(1000, 2001));
+  });
+
   it('makes concurrent writes in their order', async () => {
     const space = store.space('a');
     await Promise.all(Array.from({ length: 200 }, (_, index) => space.write([{ key: 'x', value: bytes(`${index}`) }])));

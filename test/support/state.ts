@@ -15,8 +15,8 @@ export function memorySpace(): StateSpace {
   return {
     get: async (key) => (await space).get(key),
     write: async (changes) => (await space).write(changes),
-    async *entries(prefix, after) {
-      yield* (await space).entries(prefix, after);
+    async *entries(prefix, after, limit) {
+      yield* (await space).entries(prefix, after, limit);
     },
   };
 }

@@ -15,13 +15,13 @@ import type { HealthReport } from '../../core/service.ts';
 import type { StateChange, StateSpace } from '../../core/state.ts';
 import type { Telemetry } from '../../observe/events.ts';
 import { abortable } from '../../platform/abort.ts';
-import type { LevelEntry, LevelHandle, LevelWrite } from '../../platform/level-handle.ts';
+import type { LevelHandle, LevelWrite } from '../../platform/level-handle.ts';
 import { ReopeningPace, type Reopening } from '../reopening.ts';
 import { seal } from '../sealed.ts';
 import type { OpenedState } from './open-state.ts';
+import { keyBehind, readPage, sound } from './read-page.ts';
 import {
   after,
-  decodeValue,
   encodeValue,
   entryBytes,
   entryKey,
@@ -137,8 +137,8 @@ class LevelStateStore implements StateStore {
   space(name: string): StateSpace {
     return {
       get: (key) => this.#get(entryKey(name, key)),
-      entries: (prefix = '', after) =>
-        this.#entries(entryKey(name, prefix), after === undefined ? undefined : entryKey(name, after)),
+      entries: (prefix = '', after, limit) =>
+        this.#entries(entryKey(name, prefix), after === undefined ? undefined : entryKey(name, after), limit),
       write: (changes) => this.#submit(name, changes),
     };
   }
@@ -315,15 +315,20 @@ class LevelStateStore implements StateStore {
     });
   }
 
-  async *#entries(prefix: Buffer, behind: Buffer | undefined): AsyncIterable<readonly [string, Uint8Array]> {
-    let gte = behind === undefined || Buffer.compare(behind, prefix) < 0 ? prefix : next(behind);
+  async *#entries(
+    prefix: Buffer,
+    behind: Buffer | undefined,
+    limit = Number.MAX_SAFE_INTEGER,
+  ): AsyncIterable<readonly [string, Uint8Array]> {
+    let gte = behind === undefined || Buffer.compare(behind, prefix) < 0 ? prefix : keyBehind(behind);
     const lt = after(prefix);
-    for (;;) {
-      const page = await this.#read((level) => readPage(level, gte, lt));
+    for (let left = limit; left > 0;) {
+      const page = await this.#read((level) => readPage(level, { gte, lt, limit: left }));
       for (const { key, value } of page) yield [parseEntryKey(key)?.key ?? '', value];
       const last = page.at(-1);
       if (last === undefined) return;
-      gte = next(last.key);
+      left -= page.length;
+      gte = keyBehind(last.key);
     }
   }
 
@@ -437,32 +442,6 @@ class LevelStateStore implements StateStore {
 }
 
 const EMPTY = new Uint8Array(0);
-const PAGE_ENTRIES = 256;
-const PAGE_BYTES = 256 * 1024;
-
-/** The first key behind another. */
-function next(key: Buffer): Buffer {
-  return Buffer.concat([key, Buffer.from([0])]);
-}
-
-async function readPage(level: LevelHandle, gte: Buffer, lt: Buffer): Promise<LevelEntry[]> {
-  const page: LevelEntry[] = [];
-  let bytes = 0;
-  for await (const { key, value } of level.entries({ gte, lt, limit: PAGE_ENTRIES })) {
-    page.push({ key, value: sound(key, value) });
-    bytes += value.length;
-    if (bytes >= PAGE_BYTES) break;
-  }
-  return page;
-}
-
-/** The value as it was given. @throws Error for a damaged one: the store is reopened, which salvages it. */
-function sound(key: Buffer, bytes: Buffer): Buffer {
-  const value = decodeValue(key, bytes);
-  if (value === undefined) throw new Error('an entry is damaged');
-  return value;
-}
-
 function faultOf(changes: readonly StateChange[]): string | undefined {
   for (const { key, value } of changes) {
     const keyBytes = Buffer.byteLength(key);
