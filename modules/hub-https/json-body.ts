@@ -1,5 +1,6 @@
-// JSON of requests: parsed, and checked by a schema.
+// JSON of requests, parsed and checked by a schema; long JSON of answers.
 
+import type { FastifyReply } from 'fastify';
 import type { z } from 'zod';
 import { iotHubError } from '#sdk';
 
@@ -31,4 +32,10 @@ export function etagOf(header: string | undefined): string | undefined {
   if (header === undefined) return undefined;
   const text = header.trim().replace(/^W\//, '');
   return text.replace(/^"(.*)"$/s, '$1');
+}
+
+/** For `Route.run`: as bytes, as a list may be long. Of a text Node takes three times its length from the system, and gives it back late. */
+export function longJson(reply: FastifyReply, text: string): Buffer {
+  reply.type('application/json; charset=utf-8');
+  return Buffer.from(text);
 }

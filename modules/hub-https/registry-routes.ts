@@ -11,8 +11,16 @@ import {
   type Hub,
   type IdentityRef,
 } from '#sdk';
-import { bulkEntries, deviceInput, deviceJson, IDENTITY_SCHEMAS, moduleInput, moduleJson } from './identity-json.ts';
-import { etagOf, readJson } from './json-body.ts';
+import {
+  bulkEntries,
+  createListJson,
+  deviceInput,
+  deviceJson,
+  IDENTITY_SCHEMAS,
+  moduleInput,
+  moduleJson,
+} from './identity-json.ts';
+import { etagOf, longJson, readJson } from './json-body.ts';
 import type { Call, Routes } from './routes.ts';
 
 const IDENTITY_BYTES = 64 * 1024;
@@ -43,11 +51,13 @@ export function addRegistryRoutes(routes: Routes, hub: Hub): void {
 }
 
 function addDevices(routes: Routes, { identities, commands }: Hub): void {
+  const listJson = createListJson(deviceJson);
   routes({
     method: 'GET',
     url: '/devices',
     who: 'RegistryRead',
-    run: async ({ hubId, query }) => (await identities.devices(hubId, { limit: topOf(query('top')) })).map(deviceJson),
+    run: async ({ hubId, query, reply }) =>
+      longJson(reply, listJson(await identities.devices(hubId, { limit: topOf(query('top')) }))),
   });
   routes({
     method: 'POST',
@@ -103,13 +113,14 @@ function addDevices(routes: Routes, { identities, commands }: Hub): void {
 }
 
 function addModules(routes: Routes, { identities }: Hub): void {
+  const listJson = createListJson(moduleJson);
   const modules = '/devices/:deviceId/modules';
   const module = `${modules}/:moduleId`;
   routes({
     method: 'GET',
     url: modules,
     who: 'RegistryRead',
-    run: async ({ hubId, ref }) => (await identities.modules(hubId, ref.deviceId)).map(moduleJson),
+    run: async ({ hubId, ref, reply }) => longJson(reply, listJson(await identities.modules(hubId, ref.deviceId))),
   });
   routes({
     method: 'GET',

@@ -4,6 +4,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from 'fastify';
 import { iotHubError, isRegistryId, type Hub, type IdentityRef, type Permission, type Principal } from '#sdk';
 import { enterDevice, enterModuleCaller, enterService } from './credentials.ts';
+import { longJson } from './json-body.ts';
 
 /** One request that was let in. */
 export interface Call {
@@ -32,7 +33,7 @@ export interface Route {
   readonly who: 'device' | Permission;
   /** Most bytes of the body. Default none. */
   readonly bodyBytes?: number;
-  /** Resolves with the JSON of the answer; undefined answers 204. */
+  /** Resolves with what the answer is the JSON of, or with its bytes; undefined answers 204. */
   readonly run: (call: Call) => Promise<unknown>;
 }
 
@@ -74,16 +75,11 @@ export function createRoutes(app: FastifyInstance, hub: Hub): Routes {
           hungUp: () => hungUp(reply),
         });
         if (reply.sent) return reply;
-        if (Array.isArray(result)) return sendList(reply, result);
+        if (Array.isArray(result)) return reply.send(longJson(reply, JSON.stringify(result)));
         return result === undefined ? reply.status(204).send() : reply.send(result);
       },
     });
   };
-}
-
-/** As bytes, as a list may be long: of a text Node takes three times its length from the system, and gives it back late. */
-function sendList(reply: FastifyReply, list: readonly unknown[]): FastifyReply {
-  return reply.type('application/json; charset=utf-8').send(Buffer.from(JSON.stringify(list)));
 }
 
 function paramsOf(request: FastifyRequest): Readonly<Record<string, string | undefined>> {

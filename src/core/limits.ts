@@ -134,8 +134,8 @@ export const LIMITS = {
   hub_device_modules: 50,
   /** Identities of a hub kept in memory. */
   hub_cached_identities: 8192,
-  /** Secrets of identities that stay open in memory for lists: two pages. */
-  hub_opened_secrets: 2000,
+  /** Identities that lists keep in memory as they showed them: two pages. */
+  hub_listed_identities: 2000,
   /** Clients of the local hub: one of a device or module each, or of a policy. */
   hub_sessions: 50_000,
   /** Bytes of one client that wait to be stored, past it nothing more is read from it; and that wait for it to take them. */

@@ -10,6 +10,7 @@ import { LIMITS } from '../core/limits.ts';
 import type { StateChange, StateSpace } from '../core/state.ts';
 import type { IdentityRecord } from './identity-record.ts';
 import { COUNTERS_KEY, DEVICES, identityKey, modulesPrefix } from './keys.ts';
+import { ListedRecords } from './listed-records.ts';
 import { RecordCache } from './record-cache.ts';
 import { createTurns } from './turns.ts';
 
@@ -30,9 +31,9 @@ export interface HubWrite {
 export interface HubStore {
   readonly hubId: string;
   identity(ref: IdentityRef): Promise<IdentityRecord | undefined>;
-  /** In the order of ids, behind `afterId`. */
+  /** In the order of ids, behind `afterId`. One that has not changed since the last list is the same object again. */
   devices(afterId: string | undefined, limit: number): Promise<readonly IdentityRecord[]>;
-  /** In the order of ids; bounded by the modules that a device may have. */
+  /** The same; bounded by the modules that a device may have. */
   modules(deviceId: string): Promise<readonly IdentityRecord[]>;
   json(key: string): Promise<unknown>;
   entries(prefix: string, after?: string): AsyncIterable<readonly [key: string, value: unknown]>;
@@ -49,6 +50,7 @@ const NONE: Counters = { devices: 0, enabledDevices: 0, modules: 0 };
 
 export function createHubStore(hubId: string, space: StateSpace): HubStore {
   const cache = new RecordCache<IdentityRecord>(LIMITS.hub_cached_identities);
+  const listed = new ListedRecords<IdentityRecord>(LIMITS.hub_listed_identities);
   const turns = createTurns();
   let counters: Promise<Counters> | undefined;
   let current = NONE;
@@ -89,15 +91,12 @@ export function createHubStore(hubId: string, space: StateSpace): HubStore {
     async devices(afterId, limit) {
       const found: IdentityRecord[] = [];
       const after = afterId === undefined ? undefined : `${DEVICES}${afterId}`;
-      for await (const [, value] of space.entries(DEVICES, after)) {
-        found.push(parse(value) as IdentityRecord);
-        if (found.length >= limit) break;
-      }
+      for await (const [key, value] of space.entries(DEVICES, after, limit)) found.push(listed.parse(key, value));
       return found;
     },
     async modules(deviceId) {
       const found: IdentityRecord[] = [];
-      for await (const [, value] of space.entries(modulesPrefix(deviceId))) found.push(parse(value) as IdentityRecord);
+      for await (const [key, value] of space.entries(modulesPrefix(deviceId))) found.push(listed.parse(key, value));
       return found;
     },
     json,

@@ -95,6 +95,13 @@ function shared(record: IdentityRecord, presence: Presence, sealer: IdentitySeal
     generationId: record.generationId,
     etag: record.etag,
     authentication: authenticationOf(record.auth, sealer),
+    ...presenceFields(record, presence),
+  };
+}
+
+/** What of an identity changes without its record. */
+export function presenceFields(record: IdentityRecord, presence: Presence) {
+  return {
     connectionState: presence.isConnected ? ('Connected' as const) : ('Disconnected' as const),
     connectionStateUpdatedTime: timeText(presence.connectionChangedMs ?? record.connectionChangedMs),
     lastActivityTime: timeText(presence.activityMs ?? record.activityMs),

@@ -14,22 +14,19 @@ import { LIMITS } from '../core/limits.ts';
 import type { StateChange } from '../core/state.ts';
 import { iotHubError } from '../iothub/errors.ts';
 import type { Random } from '../platform/random.ts';
-import type { Sealer } from '../platform/sealing.ts';
 import { bulkWrites } from './bulk.ts';
 import { changeOf, type HubStore, type HubWrite } from './hub-store.ts';
+import { createIdentityList, type IdentityListOptions } from './identity-list.ts';
 import {
   deviceView,
   keysOf,
   moduleView,
   nextAuthentication,
-  NO_KEYS,
   refOf,
   type DeviceRecord,
   type IdentityRecord,
-  type IdentitySeal,
   type ModuleRecord,
   identitySeal,
-  type Presence,
 } from './identity-record.ts';
 import {
   checkId,
@@ -42,20 +39,15 @@ import {
   type DeviceInput,
 } from './identity-rules.ts';
 import { commandsPrefix, expiryKey, sessionKey, twinKey } from './keys.ts';
-import { rememberOpened } from './opened-secrets.ts';
 import { newTwin, type TwinRecord } from './twin-record.ts';
 import type { HubTwins } from './twins.ts';
 
-export interface IdentityRegistryOptions {
+export interface IdentityRegistryOptions extends IdentityListOptions {
   readonly storeOf: (hubId: string) => HubStore;
   readonly twins: HubTwins;
-  readonly presence: (hubId: string, ref: IdentityRef) => Presence;
   readonly connectedDevices: (hubId: string) => number;
   /** After the sync: an identity is another or gone. Resolves when its sessions were told. */
   readonly onChanged: (change: IdentityChange) => Promise<void>;
-  /** The sealed keys of an identity that a list has cannot be opened. Must not throw. */
-  readonly onUnreadable: (hubId: string, ref: IdentityRef, error: unknown) => void;
-  readonly sealer: Sealer;
   /** Base64 of 32 random bytes. */
   readonly newKey: () => string;
   readonly clock: Clock;
@@ -78,9 +70,8 @@ const TICKS_EPOCH_MS = 62_135_596_800_000;
 const TICKS_PER_MS = 10_000;
 
 export function createIdentityRegistry(options: IdentityRegistryOptions): HubRegistry {
-  const { storeOf, twins, presence, connectedDevices, onChanged, onUnreadable, sealer, newKey, clock, random } =
-    options;
-  const listSealer = rememberOpened(sealer, LIMITS.hub_opened_secrets);
+  const { storeOf, twins, presence, connectedDevices, onChanged, sealer, newKey, clock, random } = options;
+  const list = createIdentityList(options);
   const sealOf = (hubId: string, ref: IdentityRef) => identitySeal(sealer, hubId, ref);
   const drawing = ({ hubId }: HubStore, ref: IdentityRef) => ({ sealer: sealOf(hubId, ref), newKey });
 
@@ -329,40 +320,22 @@ export function createIdentityRegistry(options: IdentityRegistryOptions): HubReg
     return keys;
   }
 
-  /** For a list: it goes on, without the keys of the one that cannot be opened. */
-  function lenientSealOf(hubId: string, ref: IdentityRef): IdentitySeal {
-    const strict = identitySeal(listSealer, hubId, ref);
-    return {
-      seal: (secret) => strict.seal(secret),
-      unseal(sealed) {
-        try {
-          return strict.unseal(sealed);
-        } catch (error) {
-          onUnreadable(hubId, ref, error);
-          return JSON.stringify(NO_KEYS);
-        }
-      },
-    };
-  }
-
-  const viewOf = (hubId: string, record: DeviceRecord, openFor = sealOf) =>
-    deviceView(record, presence(hubId, refOf(record)), openFor(hubId, refOf(record)));
-  const moduleViewOf = (hubId: string, record: ModuleRecord, openFor = sealOf) =>
-    moduleView(record, presence(hubId, refOf(record)), openFor(hubId, refOf(record)));
+  const viewOf = (hubId: string, record: DeviceRecord) =>
+    deviceView(record, presence(hubId, refOf(record)), sealOf(hubId, refOf(record)));
+  const moduleViewOf = (hubId: string, record: ModuleRecord) =>
+    moduleView(record, presence(hubId, refOf(record)), sealOf(hubId, refOf(record)));
 
   const registry: HubRegistry = {
     device: async (hubId, deviceId) => viewOf(hubId, await knownDevice(storeOf(hubId), deviceId)),
     module: async (hubId, ref) => moduleViewOf(hubId, await knownModule(storeOf(hubId), ref)),
     async devices(hubId, { afterId, limit }) {
       const records = await storeOf(hubId).devices(afterId, Math.min(Math.max(1, limit), 1000));
-      return records.map((record) => viewOf(hubId, record as DeviceRecord, lenientSealOf));
+      return records.map((record) => list.device(hubId, record as DeviceRecord));
     },
     async modules(hubId, deviceId) {
       const store = storeOf(hubId);
       await knownDevice(store, deviceId);
-      return (await store.modules(deviceId)).map((record) =>
-        moduleViewOf(hubId, record as ModuleRecord, lenientSealOf),
-      );
+      return (await store.modules(deviceId)).map((record) => list.module(hubId, record as ModuleRecord));
     },
     putDevice: async (hubId, device, ifMatch) => viewOf(hubId, await writeDevice(hubId, device, ifMatch)),
     putModule: async (hubId, module, ifMatch) => moduleViewOf(hubId, await putModule(hubId, module, ifMatch)),

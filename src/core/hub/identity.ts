@@ -122,7 +122,7 @@ export interface IdentityRegistry {
   /** @throws DeviceNotFound, ModuleNotFound. */
   device(hubId: string, deviceId: string): Promise<DeviceIdentity>;
   module(hubId: string, ref: Required<IdentityRef>): Promise<ModuleIdentity>;
-  /** In the order of ids, after `afterId`; `limit` 1 to 1000. */
+  /** In the order of ids, after `afterId`; `limit` 1 to 1000. One that has not changed since the last list may be the same object. */
   devices(
     hubId: string,
     page: { readonly afterId?: string; readonly limit: number },

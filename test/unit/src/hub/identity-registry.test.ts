@@ -44,6 +44,32 @@ describe('identity registry', () => {
     expect(kept).not.toContain(primaryKey);
   });
 
+  it('lists an identity that has not changed as the same object, and never an earlier state', async () => {
+    const { identities } = rig.hub;
+    for (const deviceId of ['d1', 'd2']) await identities.putDevice(HUB, { deviceId }, undefined);
+    await identities.putModule(HUB, { deviceId: 'd1', moduleId: 'm' }, undefined);
+    const list = () => identities.devices(HUB, { limit: 10 });
+    const first = await list();
+    const [module] = await identities.modules(HUB, 'd1');
+    expect(first).toEqual([await identities.device(HUB, 'd1'), await identities.device(HUB, 'd2')]);
+    const second = await list();
+    expect(second.map((device, index) => device === first[index])).toEqual([true, true]);
+    expect((await identities.modules(HUB, 'd1'))[0]).toBe(module);
+
+    await identities.putDevice(HUB, { deviceId: 'd1', statusReason: 'new' }, '*');
+    await identities.regenerateKeys(HUB, { deviceId: 'd2' }, 'both');
+    expect(await list()).toEqual([await identities.device(HUB, 'd1'), await identities.device(HUB, 'd2')]);
+
+    await rig.connect({ deviceId: 'd1' });
+    const connected = await list();
+    expect(connected[0]).toMatchObject({ connectionState: 'Connected', statusReason: 'new' });
+    expect(connected).toEqual([await identities.device(HUB, 'd1'), await identities.device(HUB, 'd2')]);
+
+    await identities.deleteDevice(HUB, 'd1', '*');
+    await identities.putDevice(HUB, { deviceId: 'd1' }, undefined);
+    expect(await list()).toEqual([await identities.device(HUB, 'd1'), await identities.device(HUB, 'd2')]);
+  });
+
   it('lists the others when the keys of one cannot be opened, and takes new keys for that one', async () => {
     const unreadable: unknown[] = [];
     const telemetry = { emit: (event: string, fields?: object) => unreadable.push({ event, ...fields }) };
