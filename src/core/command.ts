@@ -70,6 +70,7 @@ const STATUS: Partial<Readonly<Record<ErrorCode, CommandStatus>>> = {
   GW_THROTTLED: 429,
   GW_BUS_BUSY: 429,
   GW_STATE_FULL: 429,
+  GW_ADAPTER_STARTING: 503,
   GW_STORE_WRITE: 503,
   GW_STORE_OPEN: 503,
   GW_STORE_CLOSED: 503,

@@ -109,6 +109,11 @@ export const ERROR_CATALOGUE = {
     exit: 70,
     kind: 'invalid',
   },
+  GW_ADAPTER_STARTING: {
+    meaning: 'The adapter of the device has not started yet, or is started anew after a change of the configuration.',
+    exit: 70,
+    kind: 'transient',
+  },
   GW_DEVICE_OFFLINE: { meaning: 'The device does not answer.', exit: 70, kind: 'transient' },
 } as const satisfies Record<string, { meaning: string; exit: number; kind: FailureKind }>;
 

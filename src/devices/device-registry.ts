@@ -27,6 +27,8 @@ export interface DeviceRegistry {
   add(adapterId: string, device: DeviceInfo): boolean;
   report(deviceId: DeviceId, state: DeviceState, reason?: string): void;
   get(deviceId: DeviceId): RegisteredDevice | undefined;
+  /** Whether it is there, or will be once its adapter has started. */
+  isExpected(deviceId: DeviceId): boolean;
   /** Tells of every device that is added, described anew or changes its state; must be quick and not throw. Returns what ends it. */
   subscribe(listener: (device: RegisteredDevice) => void): () => void;
   list(adapterId?: string): readonly RegisteredDevice[];
@@ -94,6 +96,7 @@ export function createDeviceRegistry(clock: Clock, telemetry: Telemetry): Device
       };
     },
     get: (deviceId) => devices.get(deviceId),
+    isExpected: (deviceId) => devices.has(deviceId) || reserved.has(deviceId),
     list: (adapterId) =>
       adapterId === undefined
         ? [...devices.values()]

@@ -104,9 +104,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   function targetOf(command: DeviceCommand): Target {
     const device = isDeviceId(command.deviceId) ? registry.get(command.deviceId) : undefined;
     const adapter = device === undefined ? undefined : adapterOf(device.deviceId);
-    if (device === undefined || adapter === undefined) {
-      throw new GatewayError('GW_NOT_FOUND', `There is no running device "${command.deviceId.slice(0, 128)}".`);
-    }
+    if (device === undefined || adapter === undefined) throw absent(command.deviceId);
     const { deviceId, info } = device;
     if (command.kind === 'action') {
       if (adapter.invoke === undefined || info.actions?.includes(command.action) !== true) {
@@ -124,6 +122,15 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       return point;
     });
     return { deviceId, adapter, points };
+  }
+
+  /** Whoever is told that there is no such device does not ask again. */
+  function absent(deviceId: string): GatewayError {
+    if (!isDeviceId(deviceId) || !registry.isExpected(deviceId)) {
+      return new GatewayError('GW_NOT_FOUND', `There is no running device "${deviceId.slice(0, 128)}".`);
+    }
+    const text = `The adapter of "${deviceId}" is being started; nothing was sent. Send it again.`;
+    return new GatewayError('GW_ADAPTER_STARTING', text);
   }
 
   function checkDevice({ deviceId }: Target): void {

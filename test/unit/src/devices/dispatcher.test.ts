@@ -24,6 +24,8 @@ let writeRates: StateSpace;
 let dispatcher: Dispatcher;
 let written: PointWrite[];
 let events: string[];
+/** Whether the adapter is not there yet, or was taken away to be made anew. */
+let isStarting: boolean;
 /** What the device does with a write. */
 let device: (write: PointWrite, signal: AbortSignal) => Promise<WriteResult>;
 
@@ -40,7 +42,15 @@ function build(): Dispatcher {
     invoke: ({ payload }) => Promise.resolve({ payload: { got: payload } }),
   };
   const telemetry = { emit: (name: string) => void events.push(name) };
-  return createDispatcher({ registry, adapterOf: () => adapter, clock, telemetry, commands, audit, writeRates });
+  return createDispatcher({
+    registry,
+    adapterOf: () => (isStarting ? undefined : adapter),
+    clock,
+    telemetry,
+    commands,
+    audit,
+    writeRates,
+  });
 }
 
 const write = (values: Record<string, PointValue>, options: Partial<CommandOptions> = {}, deviceId: string = PUMP) =>
@@ -48,6 +58,7 @@ const write = (values: Record<string, PointValue>, options: Partial<CommandOptio
 
 beforeEach(() => {
   clock = new ManualClock();
+  isStarting = false;
   written = [];
   events = [];
   commands = memorySpace();
@@ -279,6 +290,24 @@ describe('dispatcher', () => {
     await waitFor(() => written.length === 4);
     clock.advance(100);
     expect(await late).toMatchObject({ status: 408, reason: 'Nothing was sent.' });
+  });
+
+  it('takes nothing while the adapter is made anew, and takes the same command once it is there', async () => {
+    let release: () => void = () => {};
+    device = () => new Promise((resolve) => (release = () => resolve({ quality: GOOD })));
+    const first = write({ relay: true }, { id: 'first' });
+    await waitFor(() => written.length === 1);
+    const second = write({ relay: false }, { id: 'second' });
+    isStarting = true;
+    release();
+    expect((await first).status).toBe(200);
+    expect(await second).toMatchObject({ status: 503, code: 'GW_ADAPTER_STARTING' });
+    registry.reserve('other', ['soon']);
+    expect((await write({ relay: true }, {}, 'soon')).status).toBe(503);
+    expect((await write({ relay: true }, {}, 'never')).status).toBe(404);
+    isStarting = false;
+    device = () => Promise.resolve({ quality: GOOD });
+    expect((await write({ relay: false }, { id: 'second' })).status).toBe(200);
   });
 
   it('bounds what waits for one device', async () => {
