@@ -109,9 +109,8 @@ export function createMqttTransport(config: MqttUpstreamConfig, context: Endpoin
     const { responseTopic, correlationData } = message.properties ?? {};
     // MQTT 5, 3.3.2.3.5: no wildcards; a server that does not look would end the connection over the answer.
     const topic = responseTopic !== undefined && /^[^+#\0]+$/.test(responseTopic) ? responseTopic : undefined;
-    const reply =
-      topic === undefined ? undefined : { topic, ...(correlationData !== undefined && { correlationData }) };
-    receiver.onCommand({ ...addressed, payload: message.payload, ...(reply !== undefined && { reply }) });
+    const reply = { ...(topic !== undefined && { topic }), ...(correlationData !== undefined && { correlationData }) };
+    receiver.onCommand({ ...addressed, payload: message.payload, reply });
   };
 
   /** Without the right to subscribe there are no commands; messages go on all the same. */
@@ -137,7 +136,7 @@ export function createMqttTransport(config: MqttUpstreamConfig, context: Endpoin
             contentType: 'application/json',
             ...(correlationData !== undefined && { correlationData: Buffer.from(correlationData) }),
           };
-    const topic = reply === undefined ? topics.answerTopic(deviceId, id) : reply.topic;
+    const topic = reply?.topic ?? topics.answerTopic(deviceId, id);
     const maximumBytes = connection.limits.maximumPacketBytes ?? Number.POSITIVE_INFINITY;
     if (publishPacketBytes(topic, body.byteLength, properties) > maximumBytes) return false;
     const code = await publisher.notify(topic, body, properties);

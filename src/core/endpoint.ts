@@ -74,9 +74,10 @@ export interface UpstreamCapabilities extends EndpointCapabilities {
   readonly commands: boolean;
 }
 
-/** Where the answer to a command goes, when whoever sent it asked for a place of its own. */
+/** What whoever sent a command wants of its answer. */
 export interface CommandReply {
-  readonly topic: string;
+  /** Where it goes; undefined: to the place of its id. */
+  readonly topic?: string;
   /** Goes back as it came. */
   readonly correlationData?: Uint8Array;
 }

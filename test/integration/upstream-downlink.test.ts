@@ -229,6 +229,9 @@ describe.each(['MQTT 3.1.1', 'MQTT 5', 'the local broker'])('commands over %s', 
     expect(bad?.text).toContain('"status":400');
     expect(bad?.correlationData).toBeUndefined();
     expect([...answers('r1'), ...answers('_')]).toEqual([]);
+    await send({ id: 'r2', values: { relay: true } }, PUMP, { properties: { correlationData } });
+    await waitFor(() => answers('r2').length === 1, { what: 'the answer in its usual place' });
+    expect(received.find(({ text }) => text.includes('"r2"'))?.correlationData).toEqual(correlationData);
   });
 
   it.runIf(isLocal)('leaves a retained command alone, and disconnects whoever publishes elsewhere', async () => {
