@@ -2,7 +2,8 @@
 // [{"bn":"meter-1:","bt":1767323045.678,"n":"voltage","u":"V","v":230.1},…,{"n":"epoch","vs":"k3f9"},{"n":"seq","v":17}]
 //
 // SenML has no word for quality: a point that is not good has a record NAME:quality beside it, a clock that is not
-// synchronised a record `clock`. Names have letters, digits and - : . / _ only (4.5.1); others are written _uXXXX.
+// synchronised a record `clock`. Names have letters, digits and - : . / _ only (4.5.1); others are written _uXXXX. So is the
+// first character of what would read as one of ours, so that no two records of a body have one name.
 
 import { SENML_CONTENT_TYPE } from '../core/body.ts';
 import type { Message } from '../core/message.ts';
@@ -12,11 +13,21 @@ import type { EncodedFormat, Piece } from './body-format.ts';
 
 const PROPERTIES = Object.freeze({ contentType: SENML_CONTENT_TYPE, contentEncoding: 'utf-8' });
 const NO_PROPERTIES = Object.freeze({});
-const SAFE_NAME = /^[A-Za-z0-9\-:./_]*$/;
+/** Not allowed in a name, or the beginning of what reads as written so. */
+const UNSAFE = /[^A-Za-z0-9\-:./_]|_(?=u[0-9A-Fa-f]{4})/g;
+/** Where the name of a record of ours begins, or that of one beside a point. */
+const OWN_NAME = /^c(?=lock$)|^e(?=poch$)|^s(?=eq$)|:(?=quality$)/;
+
+function escaped(char: string): string {
+  return `_u${char.charCodeAt(0).toString(16).padStart(4, '0')}`;
+}
 
 function senmlName(text: string): string {
-  if (SAFE_NAME.test(text)) return text;
-  return text.replace(/[^A-Za-z0-9\-:./_]/g, (char) => `_u${char.charCodeAt(0).toString(16).padStart(4, '0')}`);
+  return text.replace(UNSAFE, escaped);
+}
+
+function pointName(text: string): string {
+  return senmlName(text).replace(OWN_NAME, escaped);
 }
 
 /** A base name must begin with a letter or digit (4.5.1). */
@@ -59,7 +70,7 @@ function records(readings: readonly Reading[], offsetMs: number): string {
   const time = offsetMs === 0 ? '' : `,"t":${offsetMs / 1000}`;
   const parts: string[] = [];
   for (const reading of readings) {
-    const name = senmlName(reading.point);
+    const name = pointName(reading.point);
     if (reading.value !== undefined && reading.quality.level !== 'bad') {
       const unit = reading.unit === undefined ? '' : `,"u":${JSON.stringify(senmlUnit(reading.unit))}`;
       parts.push(`{"n":"${name}"${unit},${value(reading.value)}${time}}`);

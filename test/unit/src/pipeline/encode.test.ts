@@ -106,3 +106,18 @@ it.each([
   const message = formatOf('senml').single({ deviceId: parseDeviceId('meter-1'), time: timestamp(), readings });
   expect(JSON.parse(Buffer.from(message.body).toString())).toMatchObject([{ n: 'p', u: registered, v: 1 }]);
 });
+
+it('gives no two records of a SenML body one name, whatever the points are called', () => {
+  const names = ['seq', 'epoch', 'clock', 'x', 'x:quality', 'é', '_u00e9', '_u005fu00e9', 'sequence', 'a:quality:b'];
+  const bad = { level: 'bad', reason: 'timeout' } as const;
+  const readings = names.map((point) => ({ point, value: 1, quality: point === 'x' ? bad : GOOD }));
+  const time = timestamp({ clock: 'restored' });
+  const message = formatOf('senml').single({ deviceId: parseDeviceId('meter-1'), time, readings });
+  const records = JSON.parse(Buffer.from(message.body).toString()) as { n: string }[];
+  // What the store adds (commit).
+  const written = [...records.map(({ n }) => n), 'epoch', 'seq'];
+  expect(new Set(written).size).toBe(written.length);
+  expect(written).toEqual(
+    expect.arrayContaining(['_u0073eq', 'x:quality', 'x_u003aquality', '_u00e9', '_u005fu00e9', 'sequence']),
+  );
+});
