@@ -125,8 +125,8 @@ export class Broker {
         authorizeForward: (client, packet) => this.#limitRetained(client, packet),
       },
       {
-        kept: (topic) => this.#store.subscribersOf(topic).length > 0,
-        keptChanges: () => this.#store.subscriptionChanges,
+        kept: (topic) => this.#store.sessions.subscribersOf(topic).length > 0,
+        keptChanges: () => this.#store.sessions.subscriptionChanges,
       },
     );
     this.#aedes = aedes;
@@ -305,14 +305,14 @@ export class Broker {
       // Whoever knows an id could else end another client's connection, or read its messages.
       const live = this.#clients.get(client.id);
       const foreign =
-        this.#store.isForeign(client.id, principal.username) ||
+        this.#store.sessions.isForeign(client.id, principal.username) ||
         (live !== undefined && this.#principalOf(live)?.username !== principal.username);
       if (foreign) return this.#refuseLogin(client, 'client_id_in_use', 2);
       // Asked now: when a crash leaves the will, nobody is there any more to be asked.
       const will = willOf(client);
       const refused = will === undefined ? undefined : this.#publishFault(principal, will);
       if (refused !== undefined) return this.#refuseLogin(client, refused, NOT_AUTHORIZED);
-      if (!client.clean && !this.#store.hasRoomFor(client.id))
+      if (!client.clean && !this.#store.sessions.hasRoomFor(client.id))
         return this.#refuseLogin(client, 'too_many_sessions', UNAVAILABLE);
       connection.principal = principal;
       return [null, true];
@@ -331,7 +331,7 @@ export class Broker {
   #gone(client: Client): void {
     if (this.#clients.get(client.id) === client) {
       this.#clients.delete(client.id);
-      this.#store.leave(client.id);
+      this.#store.sessions.leave(client.id);
     }
     this.#options.devices.leave(client, 'disconnected');
   }
@@ -447,12 +447,12 @@ export class Broker {
 
   /** Their clients were connected when the last run ended without a stop; a server that closes publishes the wills. */
   async #publishLeftWills(): Promise<void> {
-    for (const [clientId, will] of this.#store.wills()) {
+    for (const [clientId, will] of this.#store.wills.all()) {
       await new Promise<void>((resolve) => {
         const packet = { ...will } as unknown as PublishPacket;
         this.#takePublish(null, packet, () => this.#aedes.publish(packet, () => resolve()));
       });
-      await this.#store.deleteWill(clientId);
+      await this.#store.wills.delete(clientId);
     }
   }
 

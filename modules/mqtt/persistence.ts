@@ -2,9 +2,10 @@
 // so nothing but messages ever waits in a queue.
 
 import { Readable } from 'node:stream';
-import type { BrokerStore, KeptSubscription } from './broker-store.ts';
+import type { BrokerStore } from './broker-store.ts';
 import type { IncomingPackets } from './incoming-packets.ts';
 import type { KeptPacket } from './kept-packet.ts';
+import type { KeptSubscription } from './kept-sessions.ts';
 
 interface ClientRef {
   readonly id: string;
@@ -33,43 +34,45 @@ export function createPersistence(
   incoming: IncomingPackets,
   connectionOf: (client: ConnectedClient) => ConnectionFacts | undefined,
 ): Persistence {
+  const { sessions, retained, wills } = store;
   return {
     // The broker wants an async function here.
     setup: async () => {
       await store.load();
     },
-    storeRetained: (packet: KeptPacket) => store.retain(copyOf(packet)),
-    createRetainedStreamCombi: (filters: readonly string[]) => Readable.from(store.retainedFor(filters)),
-    createRetainedStream: (filter: string) => Readable.from(store.retainedFor([filter])),
+    storeRetained: (packet: KeptPacket) => retained.keep(copyOf(packet)),
+    createRetainedStreamCombi: (filters: readonly string[]) => Readable.from(retained.matching(filters)),
+    createRetainedStream: (filter: string) => Readable.from(retained.matching([filter])),
 
     // Called for each one granted, with all that the SUBSCRIBE asks for: the refused ones and those not yet judged too.
     addSubscriptions: (client: ConnectedClient, asked: readonly KeptSubscription[]) => {
       const { principal, subscriptions } = connectionOf(client) ?? {};
       const granted = asked.filter(({ topic }) => subscriptions?.has(topic) === true);
-      return store.addSubscriptions(client.id, principal?.username, granted);
+      return sessions.addSubscriptions(client.id, principal?.username, granted);
     },
-    removeSubscriptions: (client: ClientRef, topics: readonly string[]) => store.removeSubscriptions(client.id, topics),
-    subscriptionsByClient: (client: ClientRef) => Promise.resolve(store.subscriptionsOf(client.id)),
-    subscriptionsByTopic: (topic: string) => Promise.resolve(store.subscribersOf(topic)),
-    cleanSubscriptions: (client: ClientRef) => store.endSession(client.id),
+    removeSubscriptions: (client: ClientRef, topics: readonly string[]) =>
+      sessions.removeSubscriptions(client.id, topics),
+    subscriptionsByClient: (client: ClientRef) => Promise.resolve(sessions.subscriptionsOf(client.id)),
+    subscriptionsByTopic: (topic: string) => Promise.resolve(sessions.subscribersOf(topic)),
+    cleanSubscriptions: (client: ClientRef) => sessions.endSession(client.id),
 
     outgoingEnqueue: ({ clientId }: { clientId: string }, packet: KeptPacket) =>
-      store.enqueue([clientId], copyOf(packet)),
+      sessions.enqueue([clientId], copyOf(packet)),
     outgoingEnqueueCombi: (subscribers: readonly { clientId: string }[], packet: KeptPacket) =>
       subscribers.length === 0
         ? Promise.resolve()
-        : store.enqueue(
+        : sessions.enqueue(
             subscribers.map(({ clientId }) => clientId),
             copyOf(packet),
           ),
     outgoingUpdate: (client: ClientRef, packet: KeptPacket) => {
       // A queue that was full does not hold it: it is sent all the same, once.
-      store.assignMessageId(client.id, packet);
+      sessions.assignMessageId(client.id, packet);
       return Promise.resolve();
     },
     outgoingClearMessageId: (client: ClientRef, packet: KeptPacket) =>
-      Promise.resolve(store.acknowledge(client.id, packet.messageId)),
-    outgoingStream: (client: ClientRef) => Readable.from(store.queueOf(client.id)),
+      Promise.resolve(sessions.acknowledge(client.id, packet.messageId)),
+    outgoingStream: (client: ClientRef) => Readable.from(sessions.queueOf(client.id)),
 
     // The broker has noted and passed on what it finds here before it lets the library answer.
     incomingStorePacket: () => Promise.resolve(),
@@ -86,9 +89,9 @@ export function createPersistence(
       return Promise.resolve();
     },
 
-    putWill: (client: ClientRef, packet: KeptPacket) => store.putWill(client.id, copyOf(packet)),
-    getWill: (client: ClientRef) => Promise.resolve(store.getWill(client.id)),
-    delWill: (client: ClientRef) => store.deleteWill(client.id),
+    putWill: (client: ClientRef, packet: KeptPacket) => wills.put(client.id, copyOf(packet)),
+    getWill: (client: ClientRef) => Promise.resolve(wills.get(client.id)),
+    delWill: (client: ClientRef) => wills.delete(client.id),
     // Wills that a crash left are published at the start; the broker need not look for them.
     streamWill: () => Readable.from([]),
     destroy: () => Promise.resolve(),
