@@ -75,7 +75,7 @@ export class Gateway {
   #applyDeadline: AbortController | undefined;
   #stopping: Promise<void> | undefined;
 
-  private constructor(options: GatewayOptions, outbox: Outbox, state: StateStore, router: Router) {
+  private constructor(options: GatewayOptions, outbox: Outbox, state: StateStore) {
     const { clock, random, log, telemetry, meters, modules, config } = options;
     const transform = createTransform({
       onSuppressed(counts) {
@@ -92,6 +92,7 @@ export class Gateway {
     // Events about loss are messages of this device: nobody else may speak in its name.
     this.registry.reserve(NO_ADAPTER, [config.gatewayId]);
     this.points = createPointCache();
+    const router = this.#routerFor(config);
     this.#ingress = new Ingress({ outbox, router, transform, messages: config.messages, clock, telemetry });
     this.#supervisor = new AdapterSupervisor({
       gatewayId: config.gatewayId,
@@ -139,8 +140,7 @@ export class Gateway {
   static async start(options: GatewayOptions): Promise<Gateway> {
     const outbox = await options.openOutbox(options.config, routerFor(options.config));
     await keepStreams(outbox, options.config);
-    const router = routerFor(options.config, outbox);
-    const gateway = new Gateway(options, outbox, await options.openState(), router);
+    const gateway = new Gateway(options, outbox, await options.openState());
     const { clock, telemetry, config } = options;
     gateway.#clockWatch = watchClock({ clock, outbox, telemetry });
     // Beside all the rest, which never waits for it.
@@ -227,6 +227,10 @@ export class Gateway {
     return this.#stopping;
   }
 
+  #routerFor(config: GatewayConfig): Router {
+    return routerFor(config, this.outbox, (message) => this.#hubs.admits(message));
+  }
+
   async #apply(next: GatewayConfig, deadline: AbortSignal): Promise<void> {
     const before = this.#config;
     this.#config = next;
@@ -251,7 +255,7 @@ export class Gateway {
     const isHubChanged = changed(withoutLiveFields(before.hub), withoutLiveFields(next.hub));
     if (isHubChanged) await this.#hubs.apply(undefined, deadline);
     await keepStreams(this.outbox, next);
-    const router = routerFor(next, this.outbox);
+    const router = this.#routerFor(next);
     await this.outbox.setQueues(router.queues);
     this.#ingress.setRouter(router);
     if (isHubChanged) await this.#hubs.apply(next.hub, deadline);

@@ -244,7 +244,7 @@ export class Daemon {
     if (paused || unroutedInRow >= UNROUTED_IN_ROW) {
       const reason = paused
         ? 'The outbox takes no more for now; sources are slowed down.'
-        : `The last ${unroutedInRow} messages were thrown away: there is no upstream, and no route takes them.`;
+        : `The last ${unroutedInRow} messages were thrown away: there is no upstream, and no route takes them, or their devices are shut out of the local hub.`;
       parts.push({ part: 'ingress', essential: false, report: { status: 'degraded', reason } });
     }
     return parts;

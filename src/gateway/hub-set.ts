@@ -14,6 +14,7 @@ import type { ProtocolHead } from '../core/hub/head.ts';
 import type { HubInfo } from '../core/hub/hub.ts';
 import type { LimitName } from '../core/limits.ts';
 import type { LogFields, Logger } from '../core/log.ts';
+import type { Message } from '../core/message.ts';
 import type { HeadDefinition } from '../core/module.ts';
 import type { Outbox } from '../core/outbox.ts';
 import type { HealthReport } from '../core/service.ts';
@@ -104,6 +105,11 @@ export class HubSet {
   stop(deadline: AbortSignal): Promise<void> {
     this.#life.abort();
     return this.apply(undefined, deadline);
+  }
+
+  /** A message came in: whether it goes to the hub's events. Those of sessions were let in with their sender. */
+  admits({ hub, deviceId }: Message): boolean {
+    return hub !== undefined || (this.#running?.hub.admits(deviceId) ?? true);
   }
 
   /** Against the limits of its name. */

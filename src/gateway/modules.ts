@@ -6,6 +6,7 @@ import type { AdapterConfig, EndpointConfig, GatewayConfig } from '../config/con
 import type { Endpoint, EndpointContext } from '../core/endpoint.ts';
 import { GatewayError } from '../core/errors.ts';
 import type { ModuleDefinition } from '../core/module.ts';
+import type { Message } from '../core/message.ts';
 import type { Outbox, StreamDefinition } from '../core/outbox.ts';
 import type { AdapterPlan } from '../devices/adapter-supervisor.ts';
 import { withSimulatedDevices } from '../devices/simulated-devices.ts';
@@ -92,14 +93,24 @@ export function endpointsOf(config: GatewayConfig): readonly EndpointConfig[] {
   return config.upstream === undefined ? config.endpoints : [config.upstream, ...config.endpoints];
 }
 
-/** @param outbox where the hub's events are kept once its stream is open; without it messages go to queues alone. */
-export function routerFor(config: GatewayConfig, outbox?: Pick<Outbox, 'stream'>): Router {
+/**
+ * @param outbox where the hub's events are kept once its stream is open; without it messages go to queues alone.
+ * @param admits whether a message goes to the hub's events.
+ */
+export function routerFor(
+  config: GatewayConfig,
+  outbox?: Pick<Outbox, 'stream'>,
+  admits: (message: Message) => boolean = () => true,
+): Router {
   const { hub } = config;
   const routes = { endpoints: endpointsOf(config), routes: config.routes };
   if (hub === undefined || outbox === undefined) return createRouter(routes);
   // As many as the stream was made with, whatever is configured now.
   const { partitions } = outbox.stream(eventsStream(hub.hubId));
-  return createRouter({ ...routes, events: (message) => eventsPlace(message, hub.hubId, partitions) });
+  return createRouter({
+    ...routes,
+    events: (message) => (admits(message) ? eventsPlace(message, hub.hubId, partitions) : undefined),
+  });
 }
 
 /** The streams that the outbox has to keep. */

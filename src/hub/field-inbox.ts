@@ -7,19 +7,19 @@
 
 import type { Clock } from '../core/clock.ts';
 import type { CommandAnswer, CommandStatus } from '../core/command.ts';
-import { isReachable, type DeviceId } from '../core/device.ts';
+import type { DeviceId } from '../core/device.ts';
 import { errorText } from '../core/errors.ts';
 import type { Commands } from '../core/hub/messaging.ts';
 import type { CommandOutcome, DeliveredCommand } from '../core/hub/session.ts';
 import { PROPERTY_FIELDPOST_COMMAND } from '../core/message.ts';
-import type { DeviceRegistry } from '../devices/device-registry.ts';
 import type { Dispatcher } from '../devices/dispatcher.ts';
 import type { Telemetry } from '../observe/events.ts';
 import { fieldCommand, WRITE } from '../iothub/field-command.ts';
 
 export interface FieldInboxOptions {
   readonly hubId: string;
-  readonly registry: Pick<DeviceRegistry, 'get'>;
+  /** Whether commands are delivered to a device. */
+  readonly isOnline: (deviceId: DeviceId) => boolean;
   readonly dispatcher: Pick<Dispatcher, 'run'>;
   readonly commands: () => Pick<Commands, 'receive' | 'settle'>;
   readonly clock: Clock;
@@ -37,7 +37,7 @@ export interface FieldInbox {
 const TIMEOUT_MS = 30_000;
 
 export function createFieldInbox(options: FieldInboxOptions): FieldInbox {
-  const { hubId, registry, dispatcher, commands, clock, telemetry, onWritten } = options;
+  const { hubId, isOnline, dispatcher, commands, clock, telemetry, onWritten } = options;
 
   /** Undefined: it comes again once its lock is over. */
   async function carryOut(deviceId: DeviceId, delivered: DeliveredCommand): Promise<CommandOutcome | undefined> {
@@ -65,8 +65,7 @@ export function createFieldInbox(options: FieldInboxOptions): FieldInbox {
   return {
     async empty(deviceId, signal) {
       for (;;) {
-        const device = registry.get(deviceId);
-        if (signal.aborted || device === undefined || !isReachable(device.state)) return;
+        if (signal.aborted || !isOnline(deviceId)) return;
         const command = await commands().receive(hubId, deviceId);
         if (command === undefined) return;
         const outcome = await carryOut(deviceId, command);

@@ -17,6 +17,7 @@ import type { HubCommands } from './commands.ts';
 import { reportOf, withdrawalOf, type Outcome } from './desired-answers.ts';
 import { fieldCommand, WRITE } from '../iothub/field-command.ts';
 import { createFieldInbox } from './field-inbox.ts';
+import { createFieldStanding } from './field-standing.ts';
 import type { Presence } from './identity-record.ts';
 import type { HubRegistry } from './identity-registry.ts';
 import type { DirectCall } from './methods.ts';
@@ -51,10 +52,15 @@ export interface GatewayDevices {
   commandsWait(hubId: string, deviceId: string): void;
   /** Desired properties that changed are written to the device. */
   twinChanged(change: TwinChange): void;
-  /** An identity is new or gone: a device that is still there is registered again when it shows itself next. */
-  identityChanged(hubId: string, deviceId: string, kind: 'created' | 'deleted'): void;
+  /**
+   * A disabled identity shuts its device out, and a deleted one does until the device, if it is still there, is registered again
+   * when it shows itself next. Resolves when that counts.
+   */
+  identityChanged(hubId: string, deviceId: string, kind: 'created' | 'updated' | 'deleted'): Promise<void>;
   /** Undefined while the device has no identity that is known. */
   generationOf(hubId: string, deviceId: string): string | undefined;
+  /** A device of an adapter sent a message: whether it goes to the hub's events. */
+  admits(deviceId: string): boolean;
   start(): void;
   stop(): Promise<void>;
 }
@@ -64,8 +70,10 @@ const DESIRED_ACTOR = 'hub:desired';
 export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDevices {
   const { hubId, field, identities, twins, commands, clock, telemetry } = options;
   const { registry, dispatcher } = field;
-  /** Generation by device. */
-  const registered = new Map<string, string>();
+  const standing = createFieldStanding(
+    () => clock.wallMs(),
+    (device, reason) => telemetry.emit('hub_device_shut_out', { device, reason }),
+  );
   /** One line of work a device: registering it, then its desired properties. */
   const work = new Map<string, Promise<void>>();
   const lastState = new Map<string, DeviceState>();
@@ -74,7 +82,7 @@ export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDev
   const stopping = new AbortController();
   const inbox = createFieldInbox({
     hubId,
-    registry,
+    isOnline: (deviceId) => isOnline(registry.get(deviceId)),
     dispatcher,
     commands,
     clock,
@@ -86,6 +94,11 @@ export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDev
   function deviceOf(hub: string, { deviceId, moduleId }: IdentityRef): RegisteredDevice | undefined {
     if (hub !== hubId || moduleId !== undefined || !isDeviceId(deviceId)) return undefined;
     return registry.get(deviceId);
+  }
+
+  /** Good, and a device of the hub. */
+  function isOnline(device: RegisteredDevice | undefined): device is RegisteredDevice {
+    return device !== undefined && isReachable(device.state) && !standing.isShutOut(device.deviceId);
   }
 
   function queue(deviceId: string, step: () => Promise<void>): void {
@@ -100,26 +113,34 @@ export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDev
 
   /** Finds the device's identity, or makes one. */
   async function register(deviceId: DeviceId): Promise<void> {
-    if (registered.has(deviceId)) return;
-    let generationId;
+    if (standing.generationOf(deviceId) !== undefined) return;
     try {
-      ({ generationId } = await identities().device(hubId, deviceId));
+      await find(deviceId);
     } catch (error) {
       if (iotHubErrorName(error) !== 'DeviceNotFound') throw error;
       if (!field.autoRegister) return;
       const made = { deviceId, isGatewayDevice: true, authentication: { type: 'none' } } as const;
-      generationId = await identities().createDevice(hubId, made);
+      standing.found(deviceId, { generationId: await identities().createDevice(hubId, made), status: 'enabled' });
     }
-    registered.set(deviceId, generationId);
+  }
+
+  /** @throws GatewayError GW_IOTHUB DeviceNotFound, as the store. */
+  async function find(deviceId: DeviceId): Promise<void> {
+    const isBack = standing.found(deviceId, await identities().device(hubId, deviceId));
+    if (isBack) resume(deviceId);
+  }
+
+  /** What waited for a device that is back. */
+  function resume(deviceId: DeviceId): void {
+    queue(deviceId, () => synchronise(deviceId));
+    commands().wake(hubId, deviceId);
   }
 
   function seen({ deviceId, state }: RegisteredDevice): void {
     const isBack = isReachable(state) && !isReachable(lastState.get(deviceId));
     lastState.set(deviceId, state);
-    if (!registered.has(deviceId)) queue(deviceId, () => register(deviceId));
-    if (!isBack) return;
-    queue(deviceId, () => synchronise(deviceId));
-    commands().wake(hubId, deviceId);
+    if (standing.generationOf(deviceId) === undefined) queue(deviceId, () => register(deviceId));
+    if (isBack) resume(deviceId);
   }
 
   function empty(deviceId: DeviceId): void {
@@ -148,7 +169,7 @@ export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDev
   /** Writes what names a point, and reports what the device says that it holds then, or why it was not written. */
   async function applyDesired(deviceId: DeviceId, patch: JsonObject, version: number): Promise<void> {
     const device = registry.get(deviceId);
-    if (device === undefined || !isReachable(device.state)) return;
+    if (!isOnline(device)) return;
     const outcomes: Record<string, Outcome> = {};
     const values: Record<string, PointValue> = {};
     for (const [name, value] of Object.entries(patch)) {
@@ -173,18 +194,17 @@ export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDev
 
   async function call(device: RegisteredDevice, { name, payload, caller, responseTimeoutMs }: MethodCall) {
     const { deviceId, state } = device;
-    if (!isReachable(state)) {
-      throw iotHubError(
-        'DeviceNotOnline',
-        `The device is ${state}; nothing is delivered to a device that is not good.`,
-      );
+    if (!isOnline(device)) {
+      const why = standing.isShutOut(deviceId) ? 'disabled' : state;
+      throw iotHubError('DeviceNotOnline', `The device is ${why}; nothing is delivered to a device that is not good.`);
     }
     const answer = await dispatcher.run(fieldCommand(deviceId, name, payload), {
       actor: `hub:${caller ?? 'service'}`,
       timeoutMs: responseTimeoutMs,
     });
+    // Also of a write that was done in part.
+    if (name === WRITE && answer.values !== undefined) queue(deviceId, () => report(deviceId, answer.values ?? {}));
     if (answer.status === 504) throw iotHubError('GatewayTimeout', answer.reason ?? 'The device did not answer.');
-    if (name === WRITE && answer.status === 200) queue(deviceId, () => report(deviceId, answer.values ?? {}));
     return answerOf(answer);
   }
 
@@ -193,14 +213,18 @@ export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDev
       const device = deviceOf(hub, ref);
       if (device === undefined) return undefined;
       const { wallMs } = device.since;
-      return { isConnected: isReachable(device.state), connectionChangedMs: wallMs, activityMs: wallMs };
+      const activityMs = Math.max(
+        standing.lastMessageMs(device.deviceId) ?? 0,
+        device.state === 'unknown' ? 0 : wallMs,
+      );
+      return { isConnected: isOnline(device), connectionChangedMs: wallMs, ...(activityMs > 0 && { activityMs }) };
     },
     get connectedCount() {
-      return registry.list().filter(({ deviceId, state }) => isReachable(state) && registered.has(deviceId)).length;
+      return registry.list().filter((device) => isOnline(device) && standing.generationOf(device.deviceId)).length;
     },
     commandsWait(hub, deviceId) {
       const device = deviceOf(hub, { deviceId });
-      if (device !== undefined && isReachable(device.state)) empty(device.deviceId);
+      if (isOnline(device)) empty(device.deviceId);
     },
     direct(hub, ref, methodCall) {
       const device = deviceOf(hub, ref);
@@ -211,12 +235,15 @@ export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDev
       if (device === undefined) return;
       queue(device.deviceId, () => applyDesired(device.deviceId, desired ?? {}, twin.desired.version));
     },
-    identityChanged(hub, deviceId, kind) {
+    async identityChanged(hub, deviceId, kind) {
       const device = deviceOf(hub, { deviceId });
-      if (hub === hubId) registered.delete(deviceId);
-      if (kind === 'created' && device !== undefined) queue(deviceId, () => register(device.deviceId));
+      if (device === undefined) return;
+      if (kind === 'deleted') standing.lost(deviceId);
+      // It may be gone again, or the store away: then it is looked at when the device shows itself next.
+      else await find(device.deviceId).catch(() => {});
     },
-    generationOf: (hub, deviceId) => (hub === hubId ? registered.get(deviceId) : undefined),
+    generationOf: (hub, deviceId) => (hub === hubId ? standing.generationOf(deviceId) : undefined),
+    admits: (deviceId) => standing.admits(deviceId),
     start() {
       unsubscribe = registry.subscribe(seen);
       for (const device of registry.list()) seen(device);

@@ -73,6 +73,8 @@ export interface HubService extends Hub {
   sessionsOf(hubId: string): readonly LiveSession[];
   /** Of a device of an adapter, as far as it is known: its messages do not carry it themselves. */
   generationOf(hubId: string, deviceId: string): string | undefined;
+  /** A device of an adapter sent a message: whether it goes to the events. */
+  admits(deviceId: string): boolean;
   /** What bounded tables hold at the moment. */
   stats(): HubStats;
 }
@@ -198,7 +200,7 @@ export function createHub(options: HubOptions): HubService {
     },
     async onChanged({ hubId, ref, kind }) {
       if (kind === 'created') activity.forget(hubId, ref);
-      if (kind !== 'updated' && ref.moduleId === undefined) gatewayDevices?.identityChanged(hubId, ref.deviceId, kind);
+      if (ref.moduleId === undefined) await gatewayDevices?.identityChanged(hubId, ref.deviceId, kind);
       if (kind !== 'created') await sessions.recheckDevice(hubId, ref.deviceId);
     },
     onUnreadable(hubId, ref, error) {
@@ -241,6 +243,7 @@ export function createHub(options: HubOptions): HubService {
     policiesOf: (hubId) => hubById(hubId).policies,
     sessionsOf: (hubId) => sessions.list(hubId),
     generationOf: (hubId, deviceId) => gatewayDevices?.generationOf(hubId, deviceId),
+    admits: (deviceId) => gatewayDevices?.admits(deviceId) ?? true,
     start() {
       // Draws the keys of policies at the first start; later ones, and a store that is away, read them when they are needed.
       for (const { info, policies } of byId.values()) {

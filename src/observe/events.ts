@@ -77,7 +77,7 @@ export const EVENTS = {
   },
   messages_unrouted: {
     level: 'warn',
-    text: 'A message matched no route and there is no upstream; it was not stored.',
+    text: 'A message matched no route and there is no upstream, or its device is shut out of the local hub; it was not stored.',
     counters: [{ name: 'fieldpost_messages_unrouted_total', help: 'Messages that no route took.', by: 'count' }],
     everyMs: 60_000,
     recent: true,
@@ -369,6 +369,11 @@ export const EVENTS = {
     level: 'warn',
     text: 'A device of an adapter could not be registered with the local hub, or its twin not be brought up to date.',
     everyMs: 60_000,
+  },
+  hub_device_shut_out: {
+    level: 'warn',
+    text: 'The identity of a device of an adapter was disabled or deleted: in the local hub it counts as disconnected, and what it sends is not among the events.',
+    recent: true,
   },
   web_listening: { level: 'info', text: 'The web page is ready.' },
   web_unavailable: {

@@ -35,8 +35,8 @@ export interface Router {
 export interface RouterOptions {
   readonly endpoints: readonly EndpointQueue[];
   readonly routes: readonly RouteDefinition[];
-  /** The place of a message in the events of its hub. Absent: the hub is off, and has none. */
-  readonly events?: (message: Message) => StreamPlace;
+  /** The place of a message in the events of its hub, if they are to have it. Absent: the hub is off, and has none. */
+  readonly events?: (message: Message) => StreamPlace | undefined;
 }
 
 const NOWHERE_ELSE: readonly QueueName[] = Object.freeze([]);
@@ -61,6 +61,7 @@ export function createRouter(options: RouterOptions): Router {
   // The fallback is for what no route takes; a route that takes all leaves nothing to it.
   const fallback = takesAll.size > 0 ? [] : implicit;
 
+  const queuesTakeAll = [...takesAll].some((name) => name !== EVENTS_ENDPOINT);
   // Where nothing depends on the message, all share one answer.
   const unconditional: Destinations | undefined =
     conditional.length === 0 && events === undefined && (takesAll.size > 0 || fallback.length > 0)
@@ -86,7 +87,10 @@ export function createRouter(options: RouterOptions): Router {
       }
       const toEvents = events !== undefined && (takesAll.has(EVENTS_ENDPOINT) || names.includes(EVENTS_ENDPOINT));
       const queues = names.length === 0 ? NOWHERE_ELSE : names.filter((name) => name !== EVENTS_ENDPOINT);
-      return toEvents ? { queues, stream: events(message) } : { queues };
+      const stream = toEvents ? events(message) : undefined;
+      if (stream !== undefined) return { queues, stream };
+      // What the events alone were to have, and do not.
+      return toEvents && !queuesTakeAll && queues.length === 0 ? undefined : { queues };
     },
   };
 }

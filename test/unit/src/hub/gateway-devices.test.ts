@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { DeviceInfo } from '../../../../src/core/adapter.ts';
 import type { CommandAnswer, CommandOptions, DeviceCommand } from '../../../../src/core/command.ts';
@@ -25,6 +26,8 @@ let asked: { readonly command: DeviceCommand; readonly actor: string; readonly i
 /** What the device holds after a write, where it is not what was written. */
 let held: Record<string, JsonValue>;
 let answer: CommandAnswer['status'];
+/** What was done of a command that failed. */
+let done: CommandAnswer['values'];
 /** Whether a command touches the device. */
 let begins: boolean;
 /** Whether the device is offline once it was asked. */
@@ -34,7 +37,7 @@ function run(command: DeviceCommand, { actor, id, onBegun }: CommandOptions): Pr
   asked.push(id === undefined ? { command, actor } : { command, actor, id });
   if (begins) onBegun?.();
   if (goesAway) registry.report(info.deviceId, 'offline', 'timeout');
-  if (answer !== 200) return Promise.resolve({ status: answer, reason: 'no' });
+  if (answer !== 200) return Promise.resolve({ status: answer, reason: 'no', ...(done && { values: done }) });
   if (command.kind === 'action') return Promise.resolve({ status: 200, payload: 'done' });
   return Promise.resolve({ status: 200, values: { ...(command.values as Record<string, JsonValue>), ...held } });
 }
@@ -52,6 +55,7 @@ beforeEach(async () => {
   asked = [];
   held = {};
   answer = 200;
+  done = undefined;
   begins = true;
   goesAway = false;
   registry = createDeviceRegistry(clock, { emit: () => {} });
@@ -157,6 +161,59 @@ describe('devices of adapters in the hub', () => {
     await rig.hub.twins.replace(HUB, meter, { desired: {} }, '*');
     await waitFor(async () => !('power' in (await reported())));
     expect(await reported()).toEqual({ level: 4 });
+  });
+
+  it('are shut out while their identity is disabled, and come back with what waited', async () => {
+    registry.report(info.deviceId, 'good');
+    await waitFor(() => rig.hub.generationOf(HUB, 'meter-1'));
+    expect(rig.hub.admits('meter-1')).toBe(true);
+    const identity = await rig.hub.identities.putDevice(HUB, { ...meter, status: 'disabled' }, '*');
+    expect(identity.connectionState).toBe('Disconnected');
+    expect(rig.hub.admits('meter-1')).toBe(false);
+    expect(rig.hub.admits('meter-2')).toBe(true);
+    expect(await refusalOf(invoke('write', { relay: true }))).toBe('DeviceNotOnline');
+    const body = Buffer.from('{"level":2}');
+    await rig.hub.commands.send(HUB, meter, { body, properties: {}, messageId: 'm', ack: 'full' });
+    await rig.hub.twins.patch(HUB, meter, { desired: { relay: true } }, '*');
+    registry.report(info.deviceId, 'offline', 'timeout');
+    registry.report(info.deviceId, 'good');
+    // As much as an enabled one takes for both.
+    for (let turn = 0; turn < 50; turn += 1) await setImmediate();
+    expect(asked).toEqual([]);
+    await rig.hub.identities.putDevice(HUB, { ...meter, status: 'enabled' }, '*');
+    expect(rig.hub.admits('meter-1')).toBe(true);
+    await waitFor(() => asked.length === 2);
+    expect(written()).toEqual(expect.arrayContaining([{ relay: true }, { level: 2 }]));
+    expect((await rig.hub.identities.device(HUB, 'meter-1')).connectionState).toBe('Connected');
+  });
+
+  it('are shut out when their identity is deleted, until they show themselves again', async () => {
+    registry.report(info.deviceId, 'good');
+    await waitFor(() => rig.hub.generationOf(HUB, 'meter-1'));
+    await rig.hub.identities.deleteDevice(HUB, 'meter-1', '*');
+    expect(rig.hub.admits('meter-1')).toBe(false);
+    expect(await refusalOf(invoke('write', { relay: true }))).toBe('DeviceNotFound');
+    registry.report(info.deviceId, 'offline', 'timeout');
+    await waitFor(() => rig.hub.admits('meter-1'));
+    expect((await rig.hub.identities.device(HUB, 'meter-1')).status).toBe('enabled');
+  });
+
+  it('report what a write did that was done in part', async () => {
+    registry.report(info.deviceId, 'good');
+    answer = 400;
+    done = { relay: false };
+    expect((await invoke('write', { relay: false, level: 500 })).status).toBe(400);
+    await waitFor(async () => (await reported())['relay'] === false);
+  });
+
+  it('were active when they were heard last', async () => {
+    const active = async () => (await rig.hub.identities.device(HUB, 'meter-1')).lastActivityTime;
+    expect(await active()).toBe('0001-01-01T00:00:00Z');
+    registry.report(info.deviceId, 'good');
+    expect(await active()).toBe('2026-01-02T03:04:05.000Z');
+    rig.clock.advance(60_000);
+    rig.hub.admits('meter-1');
+    expect(await active()).toBe('2026-01-02T03:05:05.000Z');
   });
 
   describe('take cloud-to-device messages', () => {

@@ -88,6 +88,19 @@ describe('createRouter', () => {
       expect(all.route(info)).toEqual({ queues: [], stream });
     });
 
+    it('keeps from its events what they are not to have; that is lost where nothing else takes it', () => {
+      const shut = { events: () => undefined };
+      expect(createRouter({ endpoints: [], routes: [], ...shut }).route(info)).toBeUndefined();
+      expect(createRouter({ endpoints: [upstream], routes: [], ...shut }).route(info)).toEqual({ queues: [] });
+      const routes = [route("level = 'alarm'", 'cloud-2'), route('true', 'events')];
+      const written = createRouter({ endpoints: [cloud], routes, ...shut });
+      expect(written.route(alarm)).toEqual({ queues: ['cloud-2'] });
+      expect(written.route(info)).toBeUndefined();
+      expect(createRouter({ endpoints: [upstream, cloud], routes: routes.slice(0, 1), ...shut }).route(info)).toEqual({
+        queues: ['$upstream'],
+      });
+    });
+
     it('has no events while it is off', () => {
       const router = createRouter({ endpoints: [upstream], routes: [route('true', 'events')] });
       expect(router.route(info)).toEqual({ queues: ['$upstream'] });
