@@ -46,6 +46,8 @@ export class CommandLink {
     this.#link = link;
     this.#context = context;
     link.onCapacity = () => this.#flush();
+    // The credit of a device that was quicker than the opening of its session has come already.
+    this.#flush();
   }
 
   deliver(command: DeliveredCommand): void {
