@@ -3,6 +3,12 @@
 
 import type { PointInfo, ValueKind } from '../core/adapter.ts';
 import type { PointValue } from '../core/reading.ts';
+import { exactNumberOf, type WriteRules } from '../core/write-rules.ts';
+
+interface Bounds {
+  readonly min?: number;
+  readonly max?: number;
+}
 
 /** What a quantity in a unit is like: about `mean`, give or take `swing`; or a counter that gains `perHour`. */
 type Habit = { readonly mean: number; readonly swing: number } | { readonly start: number; readonly perHour: number };
@@ -68,6 +74,9 @@ const DEFAULT_DECIMALS = 2;
  */
 export function simulatedValue(point: PointInfo, seed: string, wallMs: number): PointValue {
   const kind: ValueKind = point.values ?? { kind: 'number' };
+  const rules = point.writeRules ?? {};
+  const written = firstAllowed(kind, rules);
+  if (written !== undefined) return written;
   const phase = fraction(`${seed}/${point.name}`);
   switch (kind.kind) {
     case 'boolean':
@@ -77,22 +86,35 @@ export function simulatedValue(point: PointInfo, seed: string, wallMs: number): 
       if (kind.texts === undefined || kind.texts.length === 0) return `${point.name}-${seed}`;
       return kind.texts[point.writable ? 0 : stateAt(phase, wallMs) % kind.texts.length] ?? '';
     case 'integer':
-      return Math.round(numberAt(point, kind, phase, wallMs));
+      return Math.round(numberAt(point, boundsOf(kind, rules), phase, wallMs));
     case 'number':
-      return Number(numberAt(point, kind, phase, wallMs).toFixed(kind.decimals ?? DEFAULT_DECIMALS));
+      return Number(numberAt(point, boundsOf(kind, rules), phase, wallMs).toFixed(kind.decimals ?? DEFAULT_DECIMALS));
   }
+}
+
+/** Where only some values may be written, the first of them stands there. */
+function firstAllowed({ kind }: ValueKind, { allowed = [], min, max }: WriteRules): PointValue | undefined {
+  if (kind === 'boolean' || kind === 'text') {
+    const type = kind === 'text' ? 'string' : kind;
+    return allowed.find((value) => typeof value === type);
+  }
+  return allowed
+    .map(exactNumberOf)
+    .find((value) => value !== undefined && !(min !== undefined && value < min) && !(max !== undefined && value > max));
+}
+
+/** What a point can hold, and what may be written to it: nobody leaves it outside of that. */
+function boundsOf(kind: Bounds, rules: WriteRules): Bounds {
+  const least = Math.max(kind.min ?? Number.NEGATIVE_INFINITY, Number(rules.min ?? Number.NEGATIVE_INFINITY));
+  const most = Math.min(kind.max ?? Number.POSITIVE_INFINITY, Number(rules.max ?? Number.POSITIVE_INFINITY));
+  return { ...(Number.isFinite(least) && { min: least }), ...(Number.isFinite(most) && { max: most }) };
 }
 
 function stateAt(phase: number, wallMs: number): number {
   return Math.floor(wallMs / STATE_MS + phase * 8);
 }
 
-function numberAt(
-  point: PointInfo,
-  { min, max }: { min?: number; max?: number },
-  phase: number,
-  wallMs: number,
-): number {
+function numberAt(point: PointInfo, { min, max }: Bounds, phase: number, wallMs: number): number {
   const habit = habitOf(point.unit, min, max);
   // The same time of the year everywhere: a counter that is shown again later has gone on.
   if ('perHour' in habit)

@@ -5,6 +5,7 @@ import { serial } from '../../../../modules/serial/index.ts';
 import type { AdapterConfig } from '../../../../src/config/config.ts';
 import type { Adapter, AdapterContext, PointInfo, ValueKind } from '../../../../src/core/adapter.ts';
 import { parseDeviceId } from '../../../../src/core/device.ts';
+import type { WriteRules } from '../../../../src/core/write-rules.ts';
 import { simulatedValue } from '../../../../src/devices/simulated-value.ts';
 import { adapterPlan } from '../../../../src/gateway/modules.ts';
 import { ManualClock } from '../../../support/manual-clock.ts';
@@ -115,7 +116,12 @@ describe('a simulated device', () => {
 });
 
 describe('a simulated value', () => {
-  const point = (fields: { unit?: string; values?: ValueKind; writable?: boolean }): PointInfo => ({
+  const point = (fields: {
+    unit?: string;
+    values?: ValueKind;
+    writable?: boolean;
+    writeRules?: WriteRules;
+  }): PointInfo => ({
     name: 'x',
     address: '',
     writable: false,
@@ -129,11 +135,23 @@ describe('a simulated value', () => {
     [{ unit: 'l', values: { kind: 'number', min: 0, max: 100 } as const }, 0, 100],
     [{ unit: 'V', values: { kind: 'number', min: 23, max: 25 } as const }, 23, 25],
     [{ values: { kind: 'number', max: 10 } as const }, -1000, 10],
+    [{ unit: 'l', writeRules: { min: 10, max: 1000 } }, 10, 1000],
+    [{ unit: 'l', values: { kind: 'number', min: 0, max: 50 } as const, writeRules: { min: 40, max: 1000 } }, 40, 50],
   ])('of %j stays within %d and %d, and moves', (fields, min, max) => {
     const values = year.map((atMs) => Number(simulatedValue(point(fields), 'meter', atMs)));
     expect(Math.min(...values)).toBeGreaterThanOrEqual(min);
     expect(Math.max(...values)).toBeLessThanOrEqual(max);
     if (min > -1000) expect(new Set(values).size).toBeGreaterThan(3);
+  });
+
+  it.each([
+    [undefined, [1, 2, 3], '1'],
+    [{ kind: 'integer' } as const, [-1, '9007199254740993', 7], '9007199254740993'],
+    [{ kind: 'text' } as const, [1, 'auto'], 'auto'],
+    [{ kind: 'boolean' } as const, [true], 'true'],
+  ])('of %j with only %j allowed is %s', (values, allowed, wanted) => {
+    const fields = { ...(values !== undefined && { values }), writable: true, writeRules: { min: 0, allowed } };
+    expect(String(simulatedValue(point(fields), 'meter', 0))).toBe(wanted);
   });
 
   it('differs from device to device, and is the same again at the same time', () => {
