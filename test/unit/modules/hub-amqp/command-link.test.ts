@@ -4,18 +4,22 @@ import type { AmqpSender, Hub } from '../../../../src/sdk/index.ts';
 import { ManualClock } from '../../../support/manual-clock.ts';
 
 /** A link with credit, and what the hub was told that the device takes. */
-function opened(capacity: number): { readonly link: { capacity: number; onCapacity: () => void }; granted: number[] } {
+function opened(capacity: number): {
+  readonly link: { capacity: number; onCapacity: () => void };
+  readonly commands: CommandLink;
+  readonly granted: number[];
+} {
   const granted: number[] = [];
   const hub = { sessions: { grantCommands: (_: string, credit: number) => void granted.push(credit) } };
   const link = { capacity, onCapacity: () => {} };
-  new CommandLink(link as unknown as AmqpSender, {
+  const commands = new CommandLink(link as unknown as AmqpSender, {
     hub: hub as unknown as Hub,
     hubId: 'hub',
     ref: { deviceId: 'd1' },
     sessionId: 's1',
     clock: new ManualClock(),
   });
-  return { link, granted };
+  return { link, commands, granted };
 }
 
 describe('the link of cloud-to-device messages', () => {
