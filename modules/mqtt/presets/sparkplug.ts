@@ -5,6 +5,7 @@
 import { GatewayError, LIMITS, type Clock, type PointInfo, type PointValue } from '#sdk';
 import type { Arrival, Dialect, Publish, Told, Understood, WritePlan } from '../dialect.ts';
 import { datatypeName, decodeSparkplug, encodeSparkplug, type SparkplugPayload } from './sparkplug-codec.ts';
+import { idOfName } from './device-id.ts';
 import { isPointName } from './point-table.ts';
 import {
   BIRTH_DEATH,
@@ -98,7 +99,7 @@ export function createSparkplug(clock: Pick<Clock, 'wallMs'>): Dialect {
     // A node speaks for the devices behind it, in its own name.
     owner: (topic) => {
       const address = addressOf(topic);
-      return address === undefined ? undefined : `${address.group}.${address.node}`;
+      return address === undefined ? undefined : idOf({ ...address, device: undefined });
     },
     // With STATE, hosts tell nodes to send, or to hold back (6.4.24; before 3.0 outside the namespace).
     isCommand: (topic) => /^(?:spBv1\.0\/[^/]+\/[ND]CMD|spBv1\.0\/STATE|STATE)\//.test(topic),
@@ -130,12 +131,8 @@ function addressOf(topic: string): Address | undefined {
   return { group, type, node, device };
 }
 
-/** Ids take no blanks; names with them are common. */
 function idOf({ group, node, device }: Pick<Address, 'group' | 'node' | 'device'>): string {
-  return [group, node, device]
-    .filter((part) => part !== undefined)
-    .join('.')
-    .replaceAll(/\s/g, '_');
+  return idOfName([group, node, device].filter((part) => part !== undefined).join('.'));
 }
 
 function isSame(a: Address, b: Address): boolean {

@@ -1,10 +1,11 @@
 // Zigbee2MQTT (https://www.zigbee2mqtt.io/guide/usage/mqtt_topics_and_messages.html), base topic `zigbee2mqtt`. The
-// device id is the friendly name, with blanks as _ and slashes as `.`; `bridge/devices` tells points, units and what can be written.
+// device id is made of the friendly name (device-id.ts); `bridge/devices` tells points, units and what can be written.
 
 import { GatewayError, type PointInfo, type PointValue, type Reading, type ValueKind } from '#sdk';
 import { jsonOf, textFacts } from '../configured-dialect.ts';
 import type { Arrival, Dialect, Told, Understood, WritePlan } from '../dialect.ts';
 import { isObject, parseJson, parseText, readingOf } from '../json-value.ts';
+import { idOfName } from './device-id.ts';
 import { PointTable } from './point-table.ts';
 import { assertFits } from './writable-value.ts';
 
@@ -38,7 +39,7 @@ export function createZigbee2mqtt(): Dialect {
 
   /** What is told of a device under its id, unless another name had that id first: commands for one must not reach the other. */
   const tellOf = (name: string, tell: (device: string) => Told): Told => {
-    const device = idOf(name);
+    const device = idOfName(name);
     const known = names.get(device);
     if (known !== undefined && known !== name) return { device, fault: 'ambiguous_id' };
     if (known === undefined && names.size < NAMES) names.set(device, name);
@@ -105,7 +106,7 @@ export function createZigbee2mqtt(): Dialect {
       if (!topic.startsWith(BASE) || topic.length === BASE.length) return undefined;
       const name = topic.slice(BASE.length);
       if (name.startsWith('bridge/')) return BRIDGE;
-      return idOf(name.replace(/\/(?:availability|(?:set|get)(?:\/.*)?)$/, ''));
+      return idOfName(name.replace(/\/(?:availability|(?:set|get)(?:\/.*)?)$/, ''));
     },
     isCommand: (topic) =>
       topic.startsWith(BASE) && (/\/(?:set|get)(?:\/.*)?$/.test(topic) || topic.startsWith(`${BASE}bridge/request/`)),
@@ -123,10 +124,6 @@ export function createZigbee2mqtt(): Dialect {
       return { publish: [{ topic, payload }], confirmedBy: 'reading', timeoutMs: CONFIRM_MS };
     },
   };
-}
-
-function idOf(name: string): string {
-  return name.replaceAll(/\s/g, '_').replaceAll('/', '.');
 }
 
 /** `online`, or since 1.28 `{"state":"online"}`. */

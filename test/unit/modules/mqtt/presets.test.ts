@@ -7,7 +7,7 @@ import type { Dialect, Told } from '../../../../modules/mqtt/dialect.ts';
 import { createPreset } from '../../../../modules/mqtt/presets/presets.ts';
 import { decodeSparkplug } from '../../../../modules/mqtt/presets/sparkplug-codec.ts';
 import { Writer } from '../../../../modules/mqtt/writer.ts';
-import { parseDeviceId } from '../../../../src/core/device.ts';
+import { isDeviceId, parseDeviceId } from '../../../../src/core/device.ts';
 import type { PointValue } from '../../../../src/core/reading.ts';
 import { SystemClock } from '../../../../src/platform/clock.ts';
 import { get } from 'sparkplug-payload';
@@ -577,6 +577,33 @@ describe('what is meant for all devices', () => {
     const dialect = preset(name);
     expect(commands.filter((topic) => !dialect.isCommand(topic))).toEqual([]);
     expect(others.filter((topic) => dialect.isCommand(topic))).toEqual([]);
+  });
+});
+
+describe('ids made of names', () => {
+  it('has an id for every Zigbee name, and sends to the name', () => {
+    const dialect = preset('zigbee2mqtt');
+    const names = { 'Lampe Küche': 'Lampe_K_u00fcche', 'hall/灯': 'hall._u706f', '💡1': '_ud83d_udca11' };
+    const definition = {
+      exposes: [{ type: 'binary', property: 'state', access: 7, value_on: 'ON', value_off: 'OFF' }],
+    };
+    const entries = Object.keys(names).map((friendly_name) => ({ friendly_name, definition }));
+    hear(dialect, 'zigbee2mqtt/bridge/devices', JSON.stringify(entries));
+    for (const [name, id] of Object.entries(names)) {
+      expect(isDeviceId(id)).toBe(true);
+      expect(dialect.owner(`zigbee2mqtt/${name}/set`)).toBe(id);
+      expect(told(dialect, `zigbee2mqtt/${name}`, { state: 'ON' })).toMatchObject({ device: id, online: true });
+      expect(sent(dialect, id, 'state', true)).toEqual([`zigbee2mqtt/${name}/set {"state":"ON"}`]);
+    }
+  });
+
+  it('has one for every Sparkplug node, which speaks in it', () => {
+    const birth = get('spBv1.0')?.encodePayload({ seq: 0, metrics: [{ name: 'Relay', type: 'Boolean', value: true }] });
+    const dialect = preset('sparkplug');
+    const [heard] = hear(dialect, 'spBv1.0/Werk Süd/NBIRTH/Öl 1', birth ?? new Uint8Array())?.told ?? [];
+    expect(heard?.device).toBe('Werk_S_u00fcd._u00d6l_1');
+    expect(dialect.owner('spBv1.0/Werk Süd/DDATA/Öl 1/x')).toBe('Werk_S_u00fcd._u00d6l_1');
+    expect(sent(dialect, 'Werk_S_u00fcd._u00d6l_1', 'Relay', true)?.[0]).toMatch(/^spBv1\.0\/Werk Süd\/NCMD\/Öl 1 /);
   });
 });
 
