@@ -127,8 +127,9 @@ function report(
   { send }: ScanOptions,
   context: ScanContext,
 ): void {
-  // Beside an adapter nothing was sent.
-  const request = send === undefined || adapterId !== undefined ? undefined : textToSend(send);
+  // The configuration of an adapter is there; and whether it asks for what was heard cannot be told.
+  const isSuggested = adapterId === undefined && guess !== undefined && isText(guess.score);
+  const request = send === undefined ? undefined : textToSend(send);
   const usb = port.vendorId === undefined ? undefined : `${port.vendorId}:${port.productId ?? '?'}`;
   const facts: Record<string, string | undefined> = {
     'by id': port.byIdPath,
@@ -148,7 +149,7 @@ function report(
       facts: Object.fromEntries(
         Object.entries(facts).filter((entry): entry is [string, string] => entry[1] !== undefined),
       ),
-      ...(guess !== undefined && isText(guess.score) ? { suggestion: suggestion(port, guess, request) } : {}),
+      ...(isSuggested && { suggestion: suggestion(port, guess, request) }),
     },
   });
 }

@@ -98,7 +98,9 @@ describe('a scan of a serial port', () => {
       ]);
       const text = `${line.near} is in use by adapter "scale-1" of this gateway: heard beside it, at 19200 baud, 8N1. Nothing is sent there.`;
       expect(events).toContainEqual({ kind: 'note', text });
-      expect(events.find((event) => event.kind === 'found')?.finding.facts).toMatchObject({
+      const found = events.find((event) => event.kind === 'found')?.finding;
+      expect(found?.suggestion).toBeUndefined();
+      expect(found?.facts).toMatchObject({
         adapter: 'scale-1',
         'baud rate': '19200',
         sample: 'W 12.5 kg',
