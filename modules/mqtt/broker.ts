@@ -19,6 +19,7 @@ import { AnswerOrder } from './answer-order.ts';
 import { BrokerStore } from './broker-store.ts';
 import type { MqttConfig } from './config.ts';
 import { ClientInput } from './client-input.ts';
+import { ConnectGate } from './connect-gate.ts';
 import type { Connection } from './connection.ts';
 import type { Devices } from './devices.ts';
 import type { Publish } from './dialect.ts';
@@ -31,15 +32,12 @@ import { CLIENT_ID_MAX_BYTES, connectFault, Logins, type LoginOptions } from './
 import { createPersistence } from './persistence.ts';
 import { PublishLane } from './publish-lane.ts';
 import { NOT_STORED_PAUSE_MS, Publishing } from './publishing.ts';
-import { TokenBucket } from './rate-limit.ts';
 import { Refusal } from './refusal.ts';
 import { SubscribeAnswers } from './subscribe-answers.ts';
 import { Subscriptions } from './subscriptions.ts';
 
 /** From the TCP connection to CONNECT. */
 const CONNECT_MS = 10_000;
-/** Addresses whose connects are counted. */
-const CONNECT_ADDRESSES = 1024;
 
 export interface BrokerOptions {
   readonly config: MqttConfig;
@@ -57,13 +55,12 @@ export class Broker {
   readonly #subscribeAnswers = new SubscribeAnswers();
   readonly #aedes: FieldAedes;
   readonly #publishing: Publishing;
+  readonly #gate: ConnectGate;
   readonly #connections = new Map<object, Connection>();
   readonly #clients = new Map<string, Client>();
-  readonly #connects = new Map<string, TokenBucket>();
   /** Ended for their silence, which was told. */
   readonly #silent = new WeakSet<Client>();
   #listeners: Listeners | undefined;
-  #open = 0;
   /** A start that failed for its port is tried again. */
   #started = false;
 
@@ -115,6 +112,12 @@ export class Broker {
     this.#aedes = aedes;
     const { intake, devices } = options;
     const { clock } = context;
+    this.#gate = new ConnectGate({
+      clock,
+      maxConnections: options.config.max_connections,
+      maxConnectsPerSec: options.config.max_connects_per_sec,
+      refuse,
+    });
     this.#publishing = new Publishing({
       clock,
       intake,
@@ -153,7 +156,7 @@ export class Broker {
     this.#listeners = await startListeners({
       config,
       handshakeMs: CONNECT_MS,
-      admit: (address) => this.#admit(address),
+      admit: (address) => this.#gate.admit(address),
       connected: (incoming) => this.#connected(incoming),
       failed: (reason, { address, error }) => this.#refuse(reason, { address, error }),
     });
@@ -185,44 +188,26 @@ export class Broker {
 
   // Connections
 
-  #admit(address: string): boolean {
-    const { config, context } = this.#options;
-    if (this.#open >= config.max_connections) {
-      this.#refuse('too_many_connections', { address });
-      return false;
-    }
-    let bucket = this.#connects.get(address);
-    if (bucket === undefined) {
-      if (this.#connects.size >= CONNECT_ADDRESSES) this.#connects.clear();
-      bucket = new TokenBucket(context.clock, config.max_connects_per_sec);
-      this.#connects.set(address, bucket);
-    }
-    if (bucket.spend(1)) return true;
-    this.#refuse('connect_rate', { address });
-    return false;
-  }
-
   #connected({ stream, destroy, remoteAddress }: Incoming): void {
     const { config, context } = this.#options;
-    this.#open += 1;
-    stream.on('close', () => {
-      this.#open -= 1;
-      this.#connections.delete(stream);
-    });
-    if (this.#open > config.max_connections) {
-      this.#refuse('too_many_connections', { address: remoteAddress });
-      stream.on('error', () => {});
-      destroy();
-      return;
-    }
     const connection: Connection = {
       remoteAddress,
+      destroy,
       answers: new AnswerOrder(),
       subscriptions: new Subscriptions(),
       principal: undefined,
       lane: undefined,
     };
+    if (!this.#gate.enter(connection)) {
+      stream.on('error', () => {});
+      destroy();
+      return;
+    }
     this.#connections.set(stream, connection);
+    stream.on('close', () => {
+      this.#gate.leave(connection);
+      this.#connections.delete(stream);
+    });
     const lane = new PublishLane({
       isQuiet: this.#quietTopics(),
       take: (topic, payload) => this.#publishing.takeIn({ topic, payload, isAwaited: true }, client),

@@ -7,6 +7,7 @@ import type { Subscriptions } from './subscriptions.ts';
 
 export interface Connection {
   readonly remoteAddress: string;
+  readonly destroy: () => void;
   /** Of PUBACK and PUBREC, as far as the library gives them. */
   readonly answers: AnswerOrder;
   readonly subscriptions: Subscriptions;

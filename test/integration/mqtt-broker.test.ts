@@ -368,17 +368,33 @@ describe('flooding', () => {
     expect(rig.refusals).toEqual(['slowed_down']);
   });
 
-  it('closes connections beyond the limits, and lets the ones it has go on', async () => {
+  it('lets strangers who do not log in lock nobody out', async () => {
     const rig = await startBroker({ max_connections: 3, max_connects_per_sec: 0 });
     const peer = await client(rig);
     const sockets = Array.from({ length: 200 }, () => connectTcp({ host: ADDRESS, port: rig.port }));
     for (const socket of sockets) socket.on('error', () => {});
-    await waitFor(() => rig.refusals.filter((reason) => reason === 'too_many_connections').length === 198, {
-      what: 'all but two to be refused',
-    });
-    await peer.publishAsync('sensors/a/telemetry', 'x', { qos: 1 });
+    await waitFor(() => rig.refusals.length === 198, { what: 'all but two to be dropped' });
+    expect(new Set(rig.refusals)).toEqual(new Set(['connection_dropped']));
+    const late = await client(rig, { username: 'pump-3', password: 'pump-secret' });
+    for (const one of [peer, late]) await one.publishAsync('sensors/pump-3/telemetry', 'x', { qos: 1 });
     for (const socket of sockets) socket.destroy();
-    expect(rig.messages).toHaveLength(1);
+    expect(rig.messages).toHaveLength(2);
+  });
+
+  it('takes the place for another of the user who has more than half of all, and else closes it', async () => {
+    const rig = await startBroker({ max_connections: 4, max_connects_per_sec: 0 });
+    const pump = { username: 'pump-3', password: 'pump-secret' };
+    const pumps = [];
+    for (let count = 0; count < 3; count += 1) pumps.push(await client(rig, pump));
+    const [oldest, ...others] = pumps;
+    const bridges = [await client(rig)];
+    const gone = closed(oldest as mqtt.MqttClient);
+    bridges.push(await client(rig));
+    await gone;
+    expect(rig.refusals).toEqual(['connection_dropped']);
+    await expect(client(rig)).rejects.toThrow(/connection|reset|closed|lost/i);
+    expect(rig.refusals).toEqual(['connection_dropped', 'too_many_connections']);
+    expect([...others, ...bridges].map(({ connected }) => connected)).toEqual([true, true, true, true]);
   });
 });
 
