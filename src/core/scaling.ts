@@ -8,8 +8,10 @@ export interface Scaling {
 }
 
 const DECIMALS_MAX = 15;
-/** Significant digits of a raw value: as few as will do, because division leaves noise behind them. */
-const RAW_DIGITS = [13, 14, 15] as const;
+/** Significant digits of a raw value: as few as will do, because division leaves noise behind them, an offset more of it. */
+const RAW_DIGITS_MAX = 15;
+/** From so many on the value that they give need only be as near as the noise is. */
+const NOISY_DIGITS_MIN = 13;
 /** How far, in parts of a value, calculating in doubles may leave it beside the decimals meant. */
 const NOISE = 2 ** -50;
 
@@ -24,9 +26,10 @@ export function scaled(raw: number, { scale, offset, decimals }: Scaling): numbe
 export function unscaled(value: number, { scale, offset }: Scaling): number {
   if (scale === undefined && offset === undefined) return value;
   const raw = (value - (offset ?? 0)) / (scale ?? 1);
-  for (const digits of RAW_DIGITS) {
+  for (let digits = 1; digits <= RAW_DIGITS_MAX; digits += 1) {
     const decimal = Number(raw.toPrecision(digits));
-    if (Math.abs(scaled(decimal, { scale, offset }) - value) <= Math.abs(value) * NOISE) return decimal;
+    const farness = Math.abs(scaled(decimal, { scale, offset }) - value);
+    if (farness <= (digits < NOISY_DIGITS_MIN ? 0 : Math.abs(value) * NOISE)) return decimal;
   }
   return raw;
 }

@@ -19,6 +19,18 @@ describe('scaling', () => {
     );
   });
 
+  it('is turned back without a loss where an offset leaves few digits', () => {
+    for (const scaling of [
+      { scale: 0.01, offset: -40 },
+      { scale: 0.1, offset: -273.15 },
+      { scale: 0.001, offset: 1000 },
+    ]) {
+      for (let raw = -2500; raw <= 2500; raw += 1) expect(unscaled(scaled(raw, scaling), scaling)).toBe(raw);
+    }
+    // What an exact inverse has many digits for is not made shorter.
+    expect(unscaled(20.123456, { scale: 0.1, offset: -40 })).toBe(601.23456);
+  });
+
   it('takes the noise of sums of binary fractions for the decimals meant', () => {
     expect(unscaled(0.1 + 0.2, { scale: 0.1 })).toBe(3);
     expect(unscaled(20.1, { scale: 0.1, offset: -40 })).toBe(601);
