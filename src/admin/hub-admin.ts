@@ -146,7 +146,8 @@ export function createHubAdmin({ hub: find, config, clock }: HubAdminOptions): H
       const { hub, hubId } = running();
       const answer = await hub.methods.invoke(hubId, ref, {
         name,
-        payload: payload === undefined ? new Uint8Array() : Buffer.from(JSON.stringify(payload)),
+        // As azure-iothub does: the SDK for Node cannot read an empty payload over MQTT.
+        payload: Buffer.from(JSON.stringify(payload ?? null)),
         responseTimeoutMs: responseTimeoutSecs * 1000,
         connectTimeoutMs: connectTimeoutSecs * 1000,
         caller: CALLER,

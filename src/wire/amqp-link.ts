@@ -60,8 +60,8 @@ abstract class ServerLink {
     link.credit = 0;
     link.delivery_count = 0;
     link.local.detach.value[2] = undefined;
-    link.local.attach.source = attach.source?.described();
-    link.local.attach.target = attach.target?.described();
+    link.local.attach.source = terminusOf(attach.source);
+    link.local.attach.target = terminusOf(attach.target);
     link.local.attach.snd_settle_mode = attach.snd_settle_mode ?? 2;
     link.local.attach.rcv_settle_mode = attach.rcv_settle_mode ?? 0;
   }
@@ -276,6 +276,11 @@ export class ServerSender extends ServerLink implements AmqpSender {
   drain(): void {
     this.link.set_drained(true);
   }
+}
+
+/** A terminus to answer with. One that is null (AMQP 1.0, 2.7.3) the library gives as a value without a description. */
+function terminusOf(terminus: Partial<RheaComposite> | null | undefined): unknown {
+  return typeof terminus?.described === 'function' ? terminus.described() : undefined;
 }
 
 function tagOf(count: number): Buffer {

@@ -82,6 +82,18 @@ describe('AMQP of the local hub on the wire', () => {
     }
   });
 
+  it('refuses a link without a target or a source alone', async () => {
+    using client = await open();
+    const sender = await client.sender('', { target: undefined });
+    expect(await sender.closed).toMatchObject({ condition: 'amqp:not-found' });
+    const receiver = await client.receiver('', { source: undefined });
+    expect(await receiver.closed).toMatchObject({ condition: 'amqp:not-found' });
+    await client.putToken(audience('d1'), token('d1'));
+    expect(await (await client.sender('/devices/d1/messages/events')).send(telemetry('on'))).toMatchObject({
+      outcome: 'accepted',
+    });
+  });
+
   it('answers tokens: wrong key, expired, unknown device, no token at all', async () => {
     using client = await open();
     expect(await client.putToken(audience('d1'), token('d1', 3600, Buffer.alloc(32, 1).toString('base64')))).toBe(401);

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { createHubAdmin } from '../../../../src/admin/hub-admin.ts';
 import { runHubCommand } from '../../../../src/admin/hub-commands.ts';
 import { hubConfig, hubSchema } from '../../../../src/config/hub-schema.ts';
@@ -85,6 +85,9 @@ describe('fieldpost hub', () => {
     expect(command?.message).toMatchObject({ properties: { a: 'b=c' }, ack: 'full', messageId: 'm' });
     expect(Buffer.from(command?.message.body ?? []).toString()).toBe('open');
     expect(await refusalOf(run('invoke-method', 'd1', 'reboot', '{"now":true}'))).toBe('DeviceNotOnline');
+    const invoke = vi.spyOn(hub.methods, 'invoke');
+    expect(await refusalOf(run('invoke-method', 'd1', 'reboot'))).toBe('DeviceNotOnline');
+    expect(Buffer.from(invoke.mock.calls[0]?.[2].payload ?? []).toString()).toBe('null');
   });
 
   it.each([
