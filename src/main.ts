@@ -9,6 +9,7 @@ import { modbus } from '../modules/modbus/index.ts';
 import { mqtt } from '../modules/mqtt/index.ts';
 import { serial } from '../modules/serial/index.ts';
 import { simulator } from '../modules/simulator/index.ts';
+import { upstreamIotHub } from '../modules/upstream-iothub/index.ts';
 import { upstreamLocal } from '../modules/upstream-local/index.ts';
 import { upstreamMqtt } from '../modules/upstream-mqtt/index.ts';
 import { runCli } from './cli/cli.ts';
@@ -16,7 +17,7 @@ import { flushed, writeText } from './cli/write-text.ts';
 import { EXIT_CODES } from './core/errors.ts';
 import type { HeadDefinition, ModuleDefinition } from './core/module.ts';
 
-export const MODULES: readonly ModuleDefinition[] = [modbus, mqtt, serial, simulator, upstreamLocal, upstreamMqtt];
+export const MODULES: readonly ModuleDefinition[] = [modbus, mqtt, serial, simulator, upstreamIotHub, upstreamLocal, upstreamMqtt];
 
 /** Protocols of the local hub. */
 const HEADS: readonly HeadDefinition[] = [hubAmqp, hubHttps, hubMqtt];

@@ -2,6 +2,7 @@
 // message of its own, knows no queue and decides no retry.
 
 import type { Clock } from './clock.ts';
+import type { CommandAnswer, CommandOptions, DeviceCommand } from './command.ts';
 import type { DeliveryResult, FailureKind } from './delivery.ts';
 import type { DeviceId } from './device.ts';
 import type { LogFields, Logger } from './log.ts';
@@ -102,6 +103,13 @@ export interface CommandReceiver {
   readonly onCommand: (command: IncomingCommand) => void;
   /** A command was left alone (`retained`, …), or commands cannot be received at all (`not_subscribed`). */
   readonly onIgnored: (reason: string, fields: LogFields) => void;
+  /**
+   * Carries out a command that the transport answers in its protocol's own way (a direct method, a cloud-to-device
+   * message). Never rejects.
+   */
+  readonly run: (command: DeviceCommand, options: Omit<CommandOptions, 'actor'>) => Promise<CommandAnswer>;
+  /** Whether a device is known and does not answer now, so that a command that can wait had better do so. */
+  readonly isAway: (deviceId: string) => boolean;
 }
 
 export interface UpstreamTransport extends Endpoint {

@@ -70,6 +70,8 @@ export interface Dispatcher {
     patch: Readonly<Record<string, PointValue>>,
     options: Omit<CommandOptions, 'id'>,
   ): Promise<Readonly<Record<string, CommandAnswer>>>;
+  /** Whether a device is known and does not answer now: what is sent to it would be refused. */
+  isAway(deviceId: string): boolean;
   /** Asks a device who it is. @throws GatewayError GW_NOT_FOUND, GW_DEVICE_OFFLINE, GW_TIMEOUT, GW_MODBUS_EXCEPTION. */
   identify(deviceId: DeviceId): Promise<Readonly<Record<string, string>>>;
   /** Commands that were carried out or refused, the newest first. @throws GatewayError as `StateSpace.get`. */
@@ -370,6 +372,10 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
         answers[point] = await run({ kind: 'write', deviceId, values: { [point]: value } }, by);
       }
       return answers;
+    },
+    isAway(deviceId) {
+      const device = isDeviceId(deviceId) ? registry.get(deviceId) : undefined;
+      return device !== undefined && !isReachable(device.state);
     },
     async identify(deviceId) {
       const adapter = adapterOf(deviceId);

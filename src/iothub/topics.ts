@@ -97,3 +97,43 @@ export function desiredTopic(version: number): string {
 export function methodTopic(name: string, requestId: string): string {
   return `$iothub/methods/POST/${encodeURIComponent(name)}/?$rid=${requestId}`;
 }
+
+/** What a device subscribes to, and what that brings it. */
+export const METHOD_FILTER = '$iothub/methods/POST/#';
+
+/** Cloud-to-device messages of a device. */
+export function commandFilter(deviceId: string): string {
+  return `devices/${deviceId}/messages/devicebound/#`;
+}
+
+/** What a hub sent to a device. */
+export type DeviceTopic =
+  | { readonly kind: 'command'; readonly deviceId: string; readonly bag: ReadonlyMap<string, string | null> }
+  | { readonly kind: 'method'; readonly name: string; readonly requestId: string };
+
+const DEVICEBOUND = /^devices\/([^/]+)\/messages\/devicebound\/(.*)$/;
+const METHOD = /^\$iothub\/methods\/POST\/([^/?]+)\/?\?(.*)$/;
+
+/** Undefined for what a device knows nothing of. */
+export function parseDeviceTopic(topic: string): DeviceTopic | undefined {
+  const [, deviceId, bag = ''] = DEVICEBOUND.exec(topic) ?? [];
+  if (deviceId !== undefined) return { kind: 'command', deviceId, bag: parsePropertyBag(bag) };
+  const [, name, query = ''] = METHOD.exec(topic) ?? [];
+  const requestId = REQUEST_ID.exec(query)?.[1];
+  if (name === undefined || requestId === undefined || requestId === '') return undefined;
+  return { kind: 'method', name: decodeLoosely(name), requestId };
+}
+
+/** What is no percent-encoding stays as it is. */
+function decodeLoosely(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+/** Where a device answers a direct method. */
+export function methodAnswerTopic(status: number, requestId: string): string {
+  return `$iothub/methods/res/${status}/?$rid=${requestId}`;
+}

@@ -16,6 +16,14 @@ export interface HubUserName {
 }
 
 const MAX_CHARS = 4096;
+/** Of the SDKs' newest (contract/device-mqtt.md, 2). Without one the service refuses patches of twins. */
+const API_VERSION = '2021-04-12';
+
+/** As a device writes it, in the form of the SDKs. @param hostName the hub's own name, whoever is dialled. */
+export function writeHubUserName(hostName: string, { deviceId, moduleId }: IdentityRef, clientType: string): string {
+  const path = moduleId === undefined ? deviceId : `${deviceId}/${moduleId}`;
+  return `${hostName}/${path}/?api-version=${API_VERSION}&DeviceClientType=${encodeURIComponent(clientType)}`;
+}
 
 /** Undefined for what is no such user name. Parameters that are unknown are ignored; of a repeated one the first counts. */
 export function parseHubUserName(text: string): HubUserName | undefined {

@@ -1,9 +1,8 @@
 // The way down of an upstream transport: commands in, answers out. It keeps nothing: whose answer is lost with the link
 // sends the command again, and it is answered from its record.
 
-import { answerOf, type CommandAnswer } from '../core/command.ts';
-import type { IncomingCommand, UpstreamTransport } from '../core/endpoint.ts';
-import type { Endpoint } from '../core/endpoint.ts';
+import { answerOf, type CommandAnswer, type CommandOptions, type DeviceCommand } from '../core/command.ts';
+import type { Endpoint, IncomingCommand, UpstreamTransport } from '../core/endpoint.ts';
 import { GatewayError } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { Dispatcher } from '../devices/dispatcher.ts';
@@ -13,7 +12,7 @@ import { readCommand, writeAnswer } from './command-message.ts';
 export interface DownlinkOptions {
   /** The endpoint's name, for the audit. */
   readonly name: string;
-  readonly dispatcher: Pick<Dispatcher, 'run'>;
+  readonly dispatcher: Pick<Dispatcher, 'run' | 'isAway'>;
   readonly telemetry: Telemetry;
 }
 
@@ -51,6 +50,20 @@ export function attachDownlink(endpoint: Endpoint | UpstreamTransport, options: 
     }
   }
 
+  async function run(command: DeviceCommand, given: Omit<CommandOptions, 'actor'>): Promise<CommandAnswer> {
+    if (taken >= LIMITS.downlink_commands) {
+      const reason = `${taken} commands are under way already. Send more slowly.`;
+      telemetry.emit('command_answered', { status: 429, device: command.deviceId, id: given.id });
+      return { status: 429, code: 'GW_THROTTLED', reason };
+    }
+    taken += 1;
+    try {
+      return await dispatcher.run(command, { ...given, actor: `upstream:${name}` });
+    } finally {
+      taken -= 1;
+    }
+  }
+
   async function carryOut(command: IncomingCommand): Promise<void> {
     const { id, parsed } = readCommand(command);
     if (parsed instanceof GatewayError) {
@@ -58,24 +71,16 @@ export function attachDownlink(endpoint: Endpoint | UpstreamTransport, options: 
       await answer(command, id, answerOf(parsed));
       return;
     }
-    if (taken >= LIMITS.downlink_commands) {
-      const reason = `${taken} commands are under way already. Send more slowly.`;
-      telemetry.emit('command_answered', { status: 429, device: command.deviceId, id });
-      await answer(command, id, { status: 429, code: 'GW_THROTTLED', reason });
-      return;
-    }
-    taken += 1;
-    let done: CommandAnswer;
-    try {
-      const { expiresAtMs } = parsed;
-      done = await dispatcher.run(parsed.command, { actor: `upstream:${name}`, id, expiresAtMs });
-    } finally {
-      taken -= 1;
-    }
+    const done = await run(parsed.command, { id, expiresAtMs: parsed.expiresAtMs });
     await answer(command, id, done);
   }
 
-  transport.receiveCommands({ onCommand: (command) => void carryOut(command), onIgnored: ignored });
+  transport.receiveCommands({
+    onCommand: (command) => void carryOut(command),
+    onIgnored: ignored,
+    run,
+    isAway: (deviceId) => dispatcher.isAway(deviceId),
+  });
   return {
     get taken() {
       return taken;

@@ -61,6 +61,8 @@ export interface MqttClosed {
   readonly reasonCode?: number;
   readonly reason: string;
   readonly cause?: unknown;
+  /** The peer closed it in order and without a word. */
+  readonly byPeer?: true;
 }
 
 export interface MqttConnection {
@@ -224,7 +226,7 @@ function createConnection(
       // Ends the library's timers.
       client.end(true);
       publisher.end();
-      resolve(why ?? { reason: 'The connection was closed by the peer.' });
+      resolve(why ?? { reason: 'The connection was closed by the peer.', byPeer: true });
     });
   });
   const { properties } = connack;

@@ -16,7 +16,12 @@ async function localRig(settings: { commands?: boolean } = {}) {
   const port = await freePort(ADDRESS);
   const config = localUpstreamConfig.parse({ listen: { address: ADDRESS, port }, ...settings });
   const transport = createLocalTransport(config, endpointContext());
-  transport.receiveCommands?.({ onCommand: () => {}, onIgnored: () => {} });
+  transport.receiveCommands?.({
+    onCommand: () => {},
+    onIgnored: () => {},
+    run: () => Promise.reject(new Error('not expected')),
+    isAway: () => false,
+  });
   const rig = startRig(transport);
   return { port, rig, url: `mqtt://${ADDRESS}:${port}` };
 }

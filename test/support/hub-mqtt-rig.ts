@@ -44,6 +44,8 @@ export interface HubMqttRig extends AsyncDisposable {
 }
 
 export interface HubMqttRigOptions {
+  /** In 127.0.0.0/8; one for all rigs of a file. */
+  readonly address?: string;
   readonly faultInjection?: boolean;
 }
 
@@ -55,15 +57,18 @@ interface Pki {
 let pki: Promise<Pki> | undefined;
 
 /** The same for all tests of a file: OpenSSL is slow to start. */
-async function createPki(): Promise<Pki> {
+async function createPki(address: string): Promise<Pki> {
   const directory = createTempDir('hub-mqtt');
   process.once('exit', () => directory.remove());
   const authority = await createAuthority(directory.path);
-  return { authority, server: await authority.issue({ name: 'server', hosts: [ADDRESS] }) };
+  return { authority, server: await authority.issue({ name: 'server', hosts: [address] }) };
 }
 
-export async function hubMqttRig({ faultInjection = false }: HubMqttRigOptions = {}): Promise<HubMqttRig> {
-  pki ??= createPki();
+export async function hubMqttRig({
+  faultInjection = false,
+  address = ADDRESS,
+}: HubMqttRigOptions = {}): Promise<HubMqttRig> {
+  pki ??= createPki(address);
   const { authority, server } = await pki;
   const clock = new ManualClock();
   const stored: Message[] = [];
@@ -85,7 +90,7 @@ export async function hubMqttRig({ faultInjection = false }: HubMqttRigOptions =
   const systemClock: Clock = new SystemClock();
   const log = { debug() {}, info() {}, warn() {}, error() {}, child: () => log };
   const doors = createHubDoors({
-    address: ADDRESS,
+    address,
     ports: { mqtts: 0, amqps: 0, https: 0 },
     certificates: [server],
     maxHandshakesPerSec: 1000,
@@ -110,7 +115,7 @@ export async function hubMqttRig({ faultInjection = false }: HubMqttRigOptions =
     const { deviceId, moduleId } = ref;
     const path = moduleId === undefined ? deviceId : `${deviceId}/${moduleId}`;
     return {
-      host: ADDRESS,
+      host: address,
       port,
       protocol: 'mqtts',
       ca: authority.certificate,
@@ -129,7 +134,7 @@ export async function hubMqttRig({ faultInjection = false }: HubMqttRigOptions =
     clock,
     port,
     webSocketPort: doors.addressOf('https')?.port ?? 0,
-    address: ADDRESS,
+    address,
     authority,
     caPath: authority.certificatePath,
     stored,
@@ -151,7 +156,7 @@ export async function hubMqttRig({ faultInjection = false }: HubMqttRigOptions =
     },
     optionsOf,
     async socket() {
-      const socket = connectTls({ host: ADDRESS, port, ca: authority.certificate });
+      const socket = connectTls({ host: address, port, ca: authority.certificate });
       socket.on('error', () => {});
       sockets.push(socket);
       await once(socket, 'secureConnect');

@@ -1,0 +1,131 @@
+// Configuration of an upstream to Azure IoT Hub. What a later version will have is refused by its name, never ignored.
+
+import { z } from 'zod';
+import { httpProxyFault, httpProxySchema, isDeviceId, LIMITS, pemField, QUOTAS, type ConfigFault } from '#sdk';
+import { identityFaults } from './identity.ts';
+
+const PROTOCOLS = ['mqtt', 'mqtt_ws'] as const;
+const LEAF_IDENTITIES = ['gateway'] as const;
+
+/** Tells one who asks for what is not there yet that it is no slip of the pen. */
+function notYet(
+  what: string,
+  later: readonly string[],
+  now: readonly string[],
+): (issue: { readonly input?: unknown }) => string {
+  return ({ input }) => {
+    const allowed = now.map((name) => `\`${name}\``).join(' or ');
+    if (input === undefined) return `is missing: ${allowed}`;
+    const name = later.find((one) => one === input);
+    return name === undefined ? `must be ${allowed}` : `${what} \`${name}\` is not in this version; use ${allowed}`;
+  };
+}
+
+const leafDevicesSchema = z
+  .strictObject({
+    identity: z
+      .enum(LEAF_IDENTITIES, { error: notYet('the identity', ['own', 'group_key', 'registry'], LEAF_IDENTITIES) })
+      .default('gateway')
+      .meta({
+        title: 'Identity',
+        description:
+          '`gateway`: leaf devices have no identity at the hub; their messages come from the gateway’s own, with the property `device_id`.',
+      }),
+  })
+  .meta({ title: 'Leaf devices', description: 'Under which identity the messages of leaf devices reach the hub.' });
+
+export const iotHubUpstreamConfig = z
+  .strictObject({
+    connection_string: z.string().min(1).optional().meta({
+      title: 'Connection string',
+      description:
+        'Of the gateway’s own device at the hub: `HostName=…;DeviceId=…;SharedAccessKey=…`, or with `x509=true`.',
+      secret: true,
+    }),
+    host_name: z
+      .string()
+      .min(1)
+      .max(253)
+      .optional()
+      .meta({
+        title: 'Host name',
+        description: 'Name of the hub, without a connection string.',
+        examples: ['plant.azure-devices.net'],
+      }),
+    device_id: z
+      .string()
+      .refine(isDeviceId, { error: "must be 1 to 128 letters, digits or - . % _ * ? ! ( ) , : = @ $ '" })
+      .optional()
+      .meta({
+        title: 'Device id',
+        description:
+          'The gateway’s own device at the hub. Default: that of the connection string, else the gateway id.',
+      }),
+    shared_access_key: z.string().min(1).optional().meta({
+      title: 'Shared access key',
+      description: 'The device’s primary or secondary key, without a connection string.',
+      secret: true,
+    }),
+    certificate: pemField(
+      'Client certificate',
+      'Certificate (PEM) of the device, with its chain where the hub needs it.',
+    ),
+    key: pemField('Client key', 'Private key (PEM) of the client certificate.', true),
+    ca: pemField('Authority', 'Certificates (PEM) of the authorities to trust instead of the system’s.'),
+    gateway_host_name: z.string().min(1).max(253).optional().meta({
+      title: 'Gateway host name',
+      description:
+        'Whom to connect to instead of the hub itself: an IoT Edge gateway, or a hub behind another name. Default: that of the connection string.',
+    }),
+    protocol: z.enum(PROTOCOLS, { error: notYet('the protocol', ['auto', 'amqp', 'amqp_ws'], PROTOCOLS) }).meta({
+      title: 'Protocol',
+      description: '`mqtt`: MQTT on port 8883. `mqtt_ws`: MQTT in WebSockets on port 443, which passes most firewalls.',
+    }),
+    port: z.int().min(1).max(65_535).optional().meta({
+      title: 'Port',
+      description: 'Default: 8883 for `mqtt`, 443 for `mqtt_ws`.',
+    }),
+    leaf_devices: leafDevicesSchema.prefault({}),
+    token_lifetime_secs: z.int().min(300).max(86_400).default(3600).meta({
+      title: 'Token lifetime',
+      description: 'How long a token made from the shared access key is good; it is renewed after 80 % of it.',
+    }),
+    keepalive_secs: z
+      .int()
+      .min(5)
+      .max(Math.floor(QUOTAS.keep_alive_max_ms / 1500))
+      .default(30)
+      .meta({
+        title: 'Keep-alive',
+        description: 'A silent connection is asked for a sign of life this often.',
+      }),
+    connect_timeout_ms: z.int().min(500).max(120_000).default(20_000).meta({
+      title: 'Connect timeout',
+      description: 'Longest wait for each step of a connect: TCP, TLS, CONNACK, and a proxy where there is one.',
+    }),
+    ack_timeout_ms: z.int().min(1000).max(600_000).default(30_000).meta({
+      title: 'Acknowledgement timeout',
+      description: 'A hub that leaves the oldest message unanswered this long is taken for dead.',
+    }),
+    window: z.int().min(1).max(LIMITS.queue_in_flight_messages).default(64).meta({
+      title: 'Window',
+      description: 'Messages that may be unanswered at once.',
+    }),
+    commands: z.boolean().default(true).meta({
+      title: 'Commands',
+      description:
+        'Whether direct methods and cloud-to-device messages are taken. Whoever may send these at the hub may write every point with `writable: true`. Only under `upstream`.',
+    }),
+    proxy: httpProxySchema.optional(),
+  })
+  .meta({ title: 'Azure IoT Hub', description: 'Sends messages to Azure IoT Hub, and takes its commands.' });
+
+export type IotHubUpstreamConfig = z.output<typeof iotHubUpstreamConfig>;
+
+/** Faults that the schema cannot express. */
+export function checkIotHubUpstream(config: IotHubUpstreamConfig): readonly ConfigFault[] {
+  const faults = [...identityFaults(config)];
+  const proxyFault = config.proxy === undefined ? undefined : httpProxyFault(config.proxy);
+  if (proxyFault !== undefined) faults.push({ path: ['proxy', 'url'], message: proxyFault });
+  return faults;
+}

@@ -1,0 +1,68 @@
+// A message as a PUBLISH to Azure IoT Hub: its properties stand in the topic (contract/device-mqtt.md, section 4).
+
+import {
+  gatewayMessageId,
+  MESSAGE_MAX_BYTES,
+  PROPERTY_FIELDPOST_ID,
+  SYSTEM_PROPERTIES,
+  telemetryTopic,
+  TOPIC_MAX_BYTES,
+  writePropertyBag,
+  type DeviceId,
+  type Outgoing,
+  type StoredMessage,
+} from '#sdk';
+
+/** Tells whose message it is where it travels under the gateway's identity. */
+export const PROPERTY_DEVICE_ID = 'device_id';
+const PROPERTY_MODULE_ID = 'module_id';
+
+/** What the hub takes for a message id (contract/device-semantics.md, section 1). */
+const MESSAGE_ID = /^[A-Za-z0-9\-:.+%_#*?!(),=@;$']{1,128}$/;
+
+export interface TelemetryOptions {
+  /** At the hub. */
+  readonly deviceId: string;
+  /** Whose messages need no property that says whose they are. */
+  readonly gatewayId: DeviceId;
+}
+
+/** Makes the function that encodes messages for one identity. */
+export function createTelemetryEncoder({ deviceId, gatewayId }: TelemetryOptions): (stored: StoredMessage) => Outgoing {
+  return (stored) => {
+    const { body } = stored.message;
+    const pairs = propertiesOf(stored, gatewayId);
+    // The hub ends the connection over a message that is too large; nobody would know which one it was.
+    let bytes = body.byteLength;
+    for (const [name, value] of pairs) bytes += Buffer.byteLength(name) + Buffer.byteLength(value);
+    if (bytes > MESSAGE_MAX_BYTES) {
+      return { rejected: `The message has ${bytes} bytes with its properties; the hub takes ${MESSAGE_MAX_BYTES}.` };
+    }
+    const topic = telemetryTopic({ deviceId }, writePropertyBag(pairs));
+    if (topic.length > TOPIC_MAX_BYTES) {
+      return { rejected: `The properties make a topic of ${topic.length} bytes; MQTT takes ${TOPIC_MAX_BYTES}.` };
+    }
+    return { topic, payload: body, properties: undefined };
+  };
+}
+
+/** System properties first, as the SDKs write them; what Fieldpost says of a message wins over what the message says. */
+function propertiesOf(stored: StoredMessage, gatewayId: DeviceId): readonly (readonly [string, string])[] {
+  const { message, messageId } = stored;
+  const hasId = MESSAGE_ID.test(messageId);
+  const pairs: [string, string][] = hasId ? [['$.mid', messageId]] : [];
+  for (const { field, topicKey } of SYSTEM_PROPERTIES) {
+    const value = message.systemProperties[field];
+    if (field !== 'messageId' && value !== undefined) pairs.push([topicKey, value]);
+  }
+  const ownId = gatewayMessageId(stored.epoch, message.deviceId, stored.seq);
+  const properties = new Map(Object.entries(message.properties));
+  if (!hasId || messageId !== ownId) properties.set(PROPERTY_FIELDPOST_ID, ownId);
+  if (message.deviceId !== gatewayId) properties.set(PROPERTY_DEVICE_ID, message.deviceId);
+  if (message.moduleId !== undefined) properties.set(PROPERTY_MODULE_ID, message.moduleId);
+  for (const [name, value] of properties) {
+    // `$.` stands before system properties, which a message does not set in this way.
+    if (name !== '' && !name.startsWith('$.')) pairs.push([name, value]);
+  }
+  return pairs;
+}

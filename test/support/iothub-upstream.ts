@@ -1,0 +1,67 @@
+// The upstream to Azure IoT Hub against the MQTT head of the local hub, through a proxy that cuts.
+
+import { createIotHubTransport } from '../../modules/upstream-iothub/transport.ts';
+import { iotHubUpstreamConfig, type IotHubUpstreamConfig } from '../../modules/upstream-iothub/config.ts';
+import type { Clock } from '../../src/core/clock.ts';
+import type { UpstreamTransport } from '../../src/core/endpoint.ts';
+import { startTcpProxy, type TcpProxy } from '../sim/tcp-proxy.ts';
+import { HOST, HUB } from './hub.ts';
+import { hubMqttRig, type HubMqttRig } from './hub-mqtt-rig.ts';
+import { clock as systemClock, endpointContext } from './upstream-rig.ts';
+
+export const HUB_DEVICE = 'plant-7';
+
+export interface IotHubRig extends AsyncDisposable {
+  readonly hub: HubMqttRig;
+  readonly proxy: TcpProxy;
+  /** Base64 keys of the gateway's device at the hub. */
+  readonly keys: { readonly primary: string; readonly secondary: string };
+  /** As the hub's, its timers as the system's. */
+  readonly clock: Clock;
+  /** A transport to the hub, through the proxy. */
+  transport(config?: Partial<IotHubUpstreamConfig>, clock?: Clock): UpstreamTransport;
+}
+
+/** @param address in 127.0.0.0/8, of the test file alone. */
+export async function iotHubRig(address: string, over: 'mqtt' | 'mqtt_ws' = 'mqtt'): Promise<IotHubRig> {
+  const hub = await hubMqttRig({ address });
+  await hub.create({ deviceId: HUB_DEVICE });
+  const { authentication } = await hub.hub.hub.identities.device(HUB, HUB_DEVICE);
+  if (authentication.type !== 'sas') throw new Error('The device has no keys.');
+  const { primaryKey: primary, secondaryKey: secondary } = authentication.symmetricKey;
+  const port = over === 'mqtt' ? hub.port : hub.webSocketPort;
+  const proxy = await startTcpProxy({ target: { host: address, port }, address });
+  const clock: Clock = {
+    bootId: systemClock.bootId,
+    wallMs: () => hub.clock.wallMs(),
+    monotonicMs: () => systemClock.monotonicMs(),
+    quality: () => 'synced',
+    now: () => hub.clock.now(),
+    sleep: (ms, signal) => systemClock.sleep(ms, signal),
+    after: (ms, callback) => systemClock.after(ms, callback),
+  };
+  return {
+    hub,
+    proxy,
+    keys: { primary, secondary },
+    clock,
+    transport: (config = {}, transportClock = clock) => {
+      const proof = config.certificate === undefined ? { shared_access_key: primary } : {};
+      const parsed = iotHubUpstreamConfig.parse({
+        host_name: HOST,
+        device_id: HUB_DEVICE,
+        ...proof,
+        gateway_host_name: address,
+        port: proxy.port,
+        ca: hub.authority.certificate,
+        protocol: over,
+        ...config,
+      });
+      return createIotHubTransport(parsed, { ...endpointContext(), clock: transportClock });
+    },
+    [Symbol.asyncDispose]: async () => {
+      await proxy[Symbol.asyncDispose]();
+      await hub[Symbol.asyncDispose]();
+    },
+  };
+}
