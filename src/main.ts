@@ -17,7 +17,15 @@ import { flushed, writeText } from './cli/write-text.ts';
 import { EXIT_CODES } from './core/errors.ts';
 import type { HeadDefinition, ModuleDefinition } from './core/module.ts';
 
-export const MODULES: readonly ModuleDefinition[] = [modbus, mqtt, serial, simulator, upstreamIotHub, upstreamLocal, upstreamMqtt];
+export const MODULES: readonly ModuleDefinition[] = [
+  modbus,
+  mqtt,
+  serial,
+  simulator,
+  upstreamIotHub,
+  upstreamLocal,
+  upstreamMqtt,
+];
 
 /** Protocols of the local hub. */
 const HEADS: readonly HeadDefinition[] = [hubAmqp, hubHttps, hubMqtt];

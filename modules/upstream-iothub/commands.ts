@@ -21,6 +21,7 @@ import {
   type MqttMessage,
 } from '#sdk';
 import type { Incoming } from './link.ts';
+import { isClockSet } from './refusals.ts';
 import { PROPERTY_DEVICE_ID } from './telemetry.ts';
 
 /** How often it is looked whether a device that is away is back, or what was not taken can be. */
@@ -85,17 +86,17 @@ export function createHubCommands({ gatewayId, clock, receiver }: HubCommandsOpt
       receiver.onIgnored('not_a_command', { device: deviceId, id: messageId, error: errorText(error) });
       return;
     }
-    const expiryMs = Date.parse(bag.get('$.exp') ?? '');
-    const expiresAtMs = Number.isNaN(expiryMs) ? undefined : expiryMs;
-    const id = messageId === undefined || messageId.length > ID_CHARS ? undefined : `c2d.${messageId}`;
+    const expiresAtMs = Date.parse(bag.get('$.exp') ?? '');
     const endsAtMs = clock.monotonicMs() + MESSAGE_LIFE_MS;
+    const id = messageId === undefined || messageId.length > ID_CHARS ? undefined : `c2d.${messageId}`;
     for (;;) {
       if (!receiver.isAway(deviceId)) {
-        const { status } = await receiver.run(command, { id, expiresAtMs });
+        const { status } = await receiver.run(command, { id });
         // Else not taken, and nothing is remembered of it.
         if (status !== 429 && status !== 503) return;
       }
-      const isExpired = expiresAtMs !== undefined && clock.wallMs() >= expiresAtMs;
+      // The hub hands out nothing that has expired by its clock: ours counts for what has waited here, if it is set.
+      const isExpired = isClockSet(clock) && clock.wallMs() >= expiresAtMs;
       if (isExpired || clock.monotonicMs() >= endsAtMs) {
         receiver.onIgnored('expired', { device: deviceId, id: messageId });
         return;

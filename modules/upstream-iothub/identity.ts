@@ -8,7 +8,17 @@ import {
   type DeviceConnectionString,
   type DeviceId,
 } from '#sdk';
-import type { IotHubUpstreamConfig } from './config.ts';
+
+/** What the configuration says of it. */
+export interface IdentitySettings {
+  readonly connection_string?: string | undefined;
+  readonly host_name?: string | undefined;
+  readonly device_id?: string | undefined;
+  readonly shared_access_key?: string | undefined;
+  readonly certificate?: string | undefined;
+  readonly key?: string | undefined;
+  readonly gateway_host_name?: string | undefined;
+}
 
 /** One device at a hub. */
 export interface HubIdentity {
@@ -25,7 +35,7 @@ export interface HubIdentity {
 const KEY_BYTES = { min: 16, max: 64 };
 
 /** Takes settings in which `identityFaults` found nothing. @param gatewayId who it is without another name. */
-export function identityOf(config: IotHubUpstreamConfig, gatewayId: DeviceId): HubIdentity {
+export function identityOf(config: IdentitySettings, gatewayId: DeviceId): HubIdentity {
   const given = deviceString(config);
   const hostName = given?.hostName ?? config.host_name ?? '';
   const sharedAccessKey = given?.sharedAccessKey ?? config.shared_access_key;
@@ -38,13 +48,13 @@ export function identityOf(config: IotHubUpstreamConfig, gatewayId: DeviceId): H
   };
 }
 
-function deviceString({ connection_string: text }: IotHubUpstreamConfig): DeviceConnectionString | undefined {
+function deviceString({ connection_string: text }: IdentitySettings): DeviceConnectionString | undefined {
   const parsed = text === undefined ? undefined : parseConnectionString(text);
   return parsed?.kind === 'device' ? parsed : undefined;
 }
 
 /** What is missing, contradicts itself, or cannot be used. Never with a secret in it. */
-export function identityFaults(config: IotHubUpstreamConfig): readonly ConfigFault[] {
+export function identityFaults(config: IdentitySettings): readonly ConfigFault[] {
   const faults: ConfigFault[] = [];
   const fault = (path: string, message: string): void => void faults.push({ path: [path], message });
   let given: DeviceConnectionString | undefined;
@@ -91,7 +101,7 @@ function readString(text: string): DeviceConnectionString | string {
 }
 
 /** Where fields say something else than the connection string. */
-function contradictions(config: IotHubUpstreamConfig, given: DeviceConnectionString): ConfigFault[] {
+function contradictions(config: IdentitySettings, given: DeviceConnectionString): ConfigFault[] {
   const faults: ConfigFault[] = [];
   const { host_name: hostName, device_id: deviceId } = config;
   if (hostName !== undefined && hostName.toLowerCase() !== given.hostName.toLowerCase()) {
@@ -107,7 +117,7 @@ function contradictions(config: IotHubUpstreamConfig, given: DeviceConnectionStr
   return faults;
 }
 
-function proofFaults(config: IotHubUpstreamConfig, hasSharedKey: boolean, wantsX509: boolean): ConfigFault[] {
+function proofFaults(config: IdentitySettings, hasSharedKey: boolean, wantsX509: boolean): ConfigFault[] {
   const { certificate, key } = config;
   if ((certificate === undefined) !== (key === undefined)) {
     const [has, lacks] = key === undefined ? (['certificate', 'key'] as const) : (['key', 'certificate'] as const);

@@ -14,6 +14,12 @@ export function connackError(reasonCode: number, identity: HubIdentity, clock: C
   });
 }
 
+/** Whether times can be trusted that are compared with those of others. */
+export function isClockSet(clock: Clock): boolean {
+  const quality = clock.quality();
+  return quality === 'synced' || quality === 'rtc';
+}
+
 interface Refusal {
   readonly code: ErrorCode;
   readonly kind?: FailureKind;
@@ -33,12 +39,12 @@ function refusalOf(reasonCode: number, { sharedAccessKey }: HubIdentity, clock: 
       if (sharedAccessKey === undefined) {
         return { code: 'GW_UNAUTHORIZED', text: 'no such device, or its certificate is not the one registered there' };
       }
-      const quality = clock.quality();
-      if (quality === 'synced' || quality === 'rtc') {
+      if (isClockSet(clock)) {
         return { code: 'GW_UNAUTHORIZED', text: 'no such device, a wrong or revoked key, or a wrong clock here' };
       }
       // A board without a clock makes tokens of the past until it is told the time: try again soon.
-      const text = `the clock of this gateway is not set (${quality}), and a token with a wrong time is refused`;
+      const why = `the clock here is not set (${clock.quality()}), and a token with a wrong time is refused`;
+      const text = `${why}; else no such device, or a wrong or revoked key`;
       return { code: 'GW_UNAUTHORIZED', kind: 'transient', text };
     }
     default:

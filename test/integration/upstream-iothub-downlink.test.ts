@@ -23,6 +23,8 @@ interface DownRig extends AsyncDisposable {
   readonly telemetry: RecordingTelemetry;
   readonly asked: Asked[];
   readonly away: Set<string>;
+  /** Of which it was asked whether they are away. */
+  readonly lookedFor: Set<string>;
   /** What the dispatcher answers; a promise holds it back. */
   answer: (command: DeviceCommand) => CommandAnswer | Promise<CommandAnswer>;
   /** Resolves with status and payload. */
@@ -39,12 +41,13 @@ async function downRig(): Promise<DownRig> {
   const telemetry = recordingTelemetry();
   const asked: Asked[] = [];
   const away = new Set<string>();
+  const lookedFor = new Set<string>();
   const dispatcher = {
     run: async (command: DeviceCommand, options: CommandOptions) => {
       asked.push({ command, options });
       return down.answer(command);
     },
-    isAway: (deviceId: string) => away.has(deviceId),
+    isAway: (deviceId: string) => lookedFor.add(deviceId) && away.has(deviceId),
   };
   attachDownlink(transport, { name: '$upstream', dispatcher, telemetry });
   const down: DownRig = {
@@ -53,6 +56,7 @@ async function downRig(): Promise<DownRig> {
     telemetry,
     asked,
     away,
+    lookedFor,
     answer: () => ({ status: 200, values: { relay: true } }),
     async invoke(name, payload) {
       const bytes =
@@ -180,6 +184,23 @@ describe('cloud-to-device messages', () => {
     await down.transport.open(NEVER);
     await expect.poll(() => down.unsettled()).toBe(0);
     expect(down.asked.map(({ command }) => command.deviceId)).toEqual(['meter-2', 'meter-1']);
+  });
+
+  it('are given up when they expire meanwhile', async () => {
+    await using down = await downRig();
+    down.away.add('meter-1');
+    const { clock, hub } = down.rig.hub.hub;
+    const expiring = {
+      body: Buffer.from('{"relay":true}'),
+      properties: { device_id: 'meter-1' },
+      ack: 'none',
+    } as const;
+    await hub.commands.send(HUB, { deviceId: HUB_DEVICE }, { ...expiring, expiresAtMs: clock.wallMs() + 20_000 });
+    await waitFor(() => down.lookedFor.has('meter-1'));
+    clock.advance(20_001);
+    await waitFor(() => down.telemetry.of('command_ignored').length === 1);
+    expect(down.telemetry.of('command_ignored')).toMatchObject([{ fields: { reason: 'expired', device: 'meter-1' } }]);
+    expect(down.asked).toEqual([]);
   });
 
   it('that are no commands are taken from the queue and told', async () => {

@@ -166,7 +166,7 @@ describe('the token', () => {
     const waited = transport.send([stored()], NEVER);
     expect(await transport.closed()).toMatchObject({
       kind: 'transient',
-      reason: expect.stringMatching(/^The token could not be renewed: .* clock of this gateway is not set/) as unknown,
+      reason: expect.stringMatching(/^The token could not be renewed: .* clock here is not set/) as unknown,
     });
     expect(await waited).toMatchObject([{ status: 'retry', kind: 'transient' }]);
     isLost = false;
@@ -195,7 +195,9 @@ describe('a hub that does not want the gateway', () => {
     const unset: Clock = { ...rig.clock, wallMs: () => 0, quality: () => 'unknown' };
     await expect(rig.transport({}, unset).open(NEVER)).rejects.toMatchObject({
       kind: 'transient',
-      message: expect.stringContaining('the clock of this gateway is not set (unknown)') as unknown,
+      message: expect.stringContaining(
+        'the clock here is not set (unknown), and a token with a wrong time is refused',
+      ) as unknown,
     });
     const { hub } = rig.hub.hub;
     await hub.identities.putDevice(HUB, { deviceId: HUB_DEVICE, status: 'disabled' }, '*');
