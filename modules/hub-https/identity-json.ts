@@ -176,23 +176,32 @@ export function moduleJson(identity: ModuleIdentity): object {
 }
 
 /**
- * JSON of lists. A page of a thousand would take three milliseconds in one go: what was made of an identity serves again while
- * the registry shows that object.
+ * JSON of lists, as bytes. A page of a thousand would take three milliseconds in one go: what was made of an identity serves
+ * again while the registry shows that object. Bytes, as a text of that length would be made twice before it is sent.
  * @param json what an identity becomes.
  */
 export function createListJson<Identity extends object>(
   json: (identity: Identity) => object,
-): (identities: readonly Identity[]) => string {
-  const texts = new WeakMap<Identity, string>();
-  const textOf = (identity: Identity): string => {
-    const known = texts.get(identity);
+): (identities: readonly Identity[]) => Buffer {
+  const encoder = new TextEncoder();
+  const made = new WeakMap<Identity, Uint8Array>();
+  /** With a comma in front. */
+  const bytesOf = (identity: Identity): Uint8Array => {
+    const known = made.get(identity);
     if (known !== undefined) return known;
-    const text = JSON.stringify(json(identity));
-    texts.set(identity, text);
-    return text;
+    const bytes = encoder.encode(`,${JSON.stringify(json(identity))}`);
+    made.set(identity, bytes);
+    return bytes;
   };
-  return (identities) => `[${identities.map(textOf).join(',')}]`;
+  return (identities) => {
+    if (identities.length === 0) return Buffer.from('[]');
+    const list = Buffer.concat([...identities.map(bytesOf), END_OF_LIST]);
+    list.write('[');
+    return list;
+  };
 }
+
+const END_OF_LIST = Buffer.from(']');
 
 /** All three parts are there whatever the type. */
 function authenticationJson(authentication: Authentication): object {

@@ -34,8 +34,8 @@ export function etagOf(header: string | undefined): string | undefined {
   return text.replace(/^"(.*)"$/s, '$1');
 }
 
-/** For `Route.run`: as bytes, as a list may be long. Of a text Node takes three times its length from the system, and gives it back late. */
-export function longJson(reply: FastifyReply, text: string): Buffer {
+/** For `Route.run`, as a list may be long: of a text Node takes three times its length from the system, and gives it back late. */
+export function jsonBytes(reply: FastifyReply, json: Buffer): Buffer {
   reply.type('application/json; charset=utf-8');
-  return Buffer.from(text);
+  return json;
 }

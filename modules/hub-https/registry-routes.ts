@@ -20,7 +20,7 @@ import {
   moduleInput,
   moduleJson,
 } from './identity-json.ts';
-import { etagOf, longJson, readJson } from './json-body.ts';
+import { etagOf, jsonBytes, readJson } from './json-body.ts';
 import type { Call, Routes } from './routes.ts';
 
 const IDENTITY_BYTES = 64 * 1024;
@@ -57,7 +57,7 @@ function addDevices(routes: Routes, { identities, commands }: Hub): void {
     url: '/devices',
     who: 'RegistryRead',
     run: async ({ hubId, query, reply }) =>
-      longJson(reply, listJson(await identities.devices(hubId, { limit: topOf(query('top')) }))),
+      jsonBytes(reply, listJson(await identities.devices(hubId, { limit: topOf(query('top')) }))),
   });
   routes({
     method: 'POST',
@@ -120,7 +120,7 @@ function addModules(routes: Routes, { identities }: Hub): void {
     method: 'GET',
     url: modules,
     who: 'RegistryRead',
-    run: async ({ hubId, ref, reply }) => longJson(reply, listJson(await identities.modules(hubId, ref.deviceId))),
+    run: async ({ hubId, ref, reply }) => jsonBytes(reply, listJson(await identities.modules(hubId, ref.deviceId))),
   });
   routes({
     method: 'GET',

@@ -4,7 +4,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from 'fastify';
 import { iotHubError, isRegistryId, type Hub, type IdentityRef, type Permission, type Principal } from '#sdk';
 import { enterDevice, enterModuleCaller, enterService } from './credentials.ts';
-import { longJson } from './json-body.ts';
+import { jsonBytes } from './json-body.ts';
 
 /** One request that was let in. */
 export interface Call {
@@ -75,7 +75,7 @@ export function createRoutes(app: FastifyInstance, hub: Hub): Routes {
           hungUp: () => hungUp(reply),
         });
         if (reply.sent) return reply;
-        if (Array.isArray(result)) return reply.send(longJson(reply, JSON.stringify(result)));
+        if (Array.isArray(result)) return reply.send(jsonBytes(reply, Buffer.from(JSON.stringify(result))));
         return result === undefined ? reply.status(204).send() : reply.send(result);
       },
     });
