@@ -44,6 +44,11 @@ export interface Endpoint {
   /** What a newcomer may do to see what arrives there, for example a command to subscribe. */
   readonly hint?: string;
   /**
+   * Why nothing can be sent although the connection stands and everything sent is answered, for people; undefined while
+   * that is not so. The messages wait inside `send`.
+   */
+  readonly waiting?: string | undefined;
+  /**
    * Whether a connect would succeed now, at the cost of a bare TCP connect. "Back" after an outage means this.
    * @throws GatewayError GW_CONNECT or GW_TIMEOUT when it would not.
    */
@@ -90,6 +95,12 @@ export interface IncomingCommand {
   readonly command: string;
   readonly payload: Uint8Array;
   readonly reply?: CommandReply;
+  /** Until when it holds, where that stands beside the payload. UTC wall clock in ms. */
+  readonly expiresAtMs?: number;
+  /** It comes out of a queue, which keeps it for any time: it must say until when it holds. */
+  readonly needsExpiry?: true;
+  /** Of the transport's own: tells it which command is answered. */
+  readonly token?: number;
 }
 
 export interface OutgoingAnswer {
@@ -116,7 +127,7 @@ export interface UpstreamTransport extends Endpoint {
   readonly capabilities: UpstreamCapabilities;
   /**
    * Has commands received from the next `open` on. Never what is retained, and never what was sent while there was no
-   * connection. A peer that does not let us subscribe goes on taking messages.
+   * connection, but for a queue of the peer's, whose commands say until when they hold. A peer that does not let us subscribe goes on taking messages.
    */
   receiveCommands?(receiver: CommandReceiver): void;
   /** Sends the answer to a command; resolves whether the peer has it. Never rejects. */

@@ -59,6 +59,8 @@ export * from '../iothub/system-properties.ts';
 export * from '../iothub/topics.ts';
 export * from '../iothub/user-name.ts';
 export { createAmqpServer } from '../wire/amqp.ts';
+export { connectAmqp } from '../wire/amqp-client.ts';
+export type * from '../wire/amqp-client-types.ts';
 export * from '../wire/amqp-message.ts';
 export type * from '../wire/amqp-types.ts';
 export * from '../wire/capture.ts';

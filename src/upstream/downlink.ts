@@ -71,7 +71,13 @@ export function attachDownlink(endpoint: Endpoint | UpstreamTransport, options: 
       await answer(command, id, answerOf(parsed));
       return;
     }
-    const done = await run(parsed.command, { id, expiresAtMs: parsed.expiresAtMs });
+    const expiresAtMs = earlier(parsed.expiresAtMs, command.expiresAtMs);
+    if (expiresAtMs === undefined && command.needsExpiry === true) {
+      telemetry.emit('command_answered', { status: 400, device: command.deviceId, id, error: NO_EXPIRY.message });
+      await answer(command, id, answerOf(NO_EXPIRY));
+      return;
+    }
+    const done = await run(parsed.command, { id, expiresAtMs });
     await answer(command, id, done);
   }
 
@@ -86,4 +92,14 @@ export function attachDownlink(endpoint: Endpoint | UpstreamTransport, options: 
       return taken;
     },
   };
+}
+
+const NO_EXPIRY = new GatewayError(
+  'GW_MESSAGE_INVALID',
+  'The command does not say until when it holds. Give it `expires_at`, or the time to live that the transport has.',
+);
+
+function earlier(one: number | undefined, other: number | undefined): number | undefined {
+  if (one === undefined || other === undefined) return one ?? other;
+  return Math.min(one, other);
 }

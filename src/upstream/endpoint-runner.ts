@@ -60,7 +60,8 @@ export function createEndpointRunner(options: EndpointRunnerOptions): EndpointRu
     void watchStall({
       clock,
       endpoint,
-      inFlight: () => pump.stats().inFlight,
+      // What waits for the peer's leave is no sign of a dead link.
+      inFlight: () => (endpoint.waiting === undefined ? pump.stats().inFlight : 0),
       answers: () => answersOf(pump.stats()),
       signal: session.signal,
     }).then((isDead) => {
@@ -84,6 +85,11 @@ export function createEndpointRunner(options: EndpointRunnerOptions): EndpointRu
     await loop;
   };
 
+  const pumpStats = (): PumpStats => {
+    const stats = pump.stats();
+    return { ...stats, pausedReason: stats.pausedReason ?? endpoint.waiting };
+  };
+
   return {
     name: `endpoint ${name}`,
     start: () => {
@@ -97,10 +103,10 @@ export function createEndpointRunner(options: EndpointRunnerOptions): EndpointRu
       name,
       target: endpoint.target,
       ...connection.status(),
-      ...pump.stats(),
+      ...pumpStats(),
       isolating: poison.suspecting,
     }),
-    health: () => healthOf(connection.status(), pump.stats(), loop !== undefined),
+    health: () => healthOf(connection.status(), pumpStats(), loop !== undefined),
   };
 }
 

@@ -212,11 +212,9 @@ export class HeldDevices {
       this.#holds.set(deviceId, hold);
       this.#again(hold, retry);
     } else if (hold.trial.delete(offset) && offset === hold.head) {
-      if (this.#passedTotal > hold.passedBefore) {
-        hold.proven = true;
-      } else {
-        hold.trialsWithoutNeighbour += 1;
-      }
+      if (retry.blameless === true) hold.proven = false;
+      else if (this.#passedTotal > hold.passedBefore) hold.proven = true;
+      else hold.trialsWithoutNeighbour += 1;
       hold.reason = retry.reason;
       this.#again(hold, retry);
     }

@@ -318,7 +318,7 @@ export class Pump {
     else if (!concernsDevice(result.kind)) {
       this.#retry ??= result;
       into.push({ offset, outcome: 'retry' });
-    } else if (poison.refused(offset, result.kind)) {
+    } else if (result.blameless !== true && poison.refused(offset, result.kind)) {
       this.#heldDevices().quarantined(stored, result);
       into.push(this.#rejected(stored, stored.message.deviceId, result.reason));
     } else this.#heldDevices().refused(stored, result);

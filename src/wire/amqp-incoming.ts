@@ -3,7 +3,7 @@
 import { GatewayError, errorText } from '../core/errors.ts';
 import type { AmqpId } from './amqp-message.ts';
 import type { RheaLibrary } from './amqp-rhea.ts';
-import type { AmqpIncoming } from './amqp-types.ts';
+import type { AmqpError, AmqpIncoming } from './amqp-types.ts';
 
 const DATA_SECTION = 0x75;
 
@@ -18,6 +18,8 @@ export function incomingOf(decoded: unknown): AmqpIncoming {
     contentType: textOf(message['content_type']),
     contentEncoding: textOf(message['content_encoding']),
     absoluteExpiryTimeMs: timeOf(message['absolute_expiry_time']),
+    creationTimeMs: timeOf(message['creation_time']),
+    ttlMs: typeof message['ttl'] === 'number' ? message['ttl'] : undefined,
     annotations: recordOf(message['message_annotations']),
     applicationProperties: recordOf(message['application_properties']),
     body: bodyOf(message['body']),
@@ -62,6 +64,13 @@ export function recordOf(value: unknown): Readonly<Record<string, unknown>> {
 
 export function textOf(value: unknown): string | undefined {
   return typeof value === 'string' ? value : undefined;
+}
+
+/** The error of a DETACH, END or CLOSE, or of a `rejected`; undefined where there is none. */
+export function errorOf(value: unknown): AmqpError | undefined {
+  const { condition, description } = recordOf(value);
+  if (typeof condition !== 'string') return undefined;
+  return { condition, ...(typeof description === 'string' && { description }) };
 }
 
 function bytesOf(value: unknown): Uint8Array | undefined {

@@ -86,16 +86,21 @@ abstract class ServerLink {
   }
 
   protected state(outcome: 'accepted' | 'released' | AmqpError): unknown {
-    const { message } = this.host.library;
-    let state: RheaComposite;
-    if (outcome === 'accepted') state = message.accepted();
-    else if (outcome === 'released') state = message.released();
-    else {
-      state = message.rejected({});
-      state.value[0] = typedError(this.host.library, outcome);
-    }
-    return state.described();
+    return outcomeState(this.host.library, outcome);
   }
+}
+
+/** What a DISPOSITION says of a message. */
+export function outcomeState(library: RheaLibrary, outcome: 'accepted' | 'released' | AmqpError): unknown {
+  const { message } = library;
+  let state: RheaComposite;
+  if (outcome === 'accepted') state = message.accepted();
+  else if (outcome === 'released') state = message.released();
+  else {
+    state = message.rejected({});
+    state.value[0] = typedError(library, outcome);
+  }
+  return state.described();
 }
 
 /**
@@ -104,7 +109,12 @@ abstract class ServerLink {
  */
 const lastOutcome = new WeakMap<readonly unknown[], string>();
 
-function settle(delivery: RheaDelivery, waiting: () => readonly unknown[], state: unknown, outcome: string): void {
+export function settle(
+  delivery: RheaDelivery,
+  waiting: () => readonly unknown[],
+  state: unknown,
+  outcome: string,
+): void {
   const { connection } = delivery.link;
   const before = waiting();
   if (before.length > 0 && (outcome !== 'accepted' || lastOutcome.get(before) !== 'accepted')) connection._process();

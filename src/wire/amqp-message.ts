@@ -33,6 +33,8 @@ export interface AmqpProperties {
 
 /** What is sent. */
 export interface AmqpOutgoing {
+  /** Asks whoever takes it to keep it over a restart. Default: nothing is said. */
+  readonly durable?: boolean;
   readonly deliveryAnnotations?: Readonly<Record<string, AmqpValue>>;
   readonly annotations?: Readonly<Record<string, AmqpValue>>;
   readonly properties?: AmqpProperties;
@@ -51,6 +53,7 @@ export const amqpTimestamp = (value: number): AmqpNumber => ({ type: 'timestamp'
 
 /** Numbers of sections (part 3, 3.2). */
 const SECTION = {
+  header: 0x70,
   deliveryAnnotations: 0x71,
   annotations: 0x72,
   properties: 0x73,
@@ -77,6 +80,7 @@ const CODE = {
   string32: 0xb1,
   symbol8: 0xa3,
   symbol32: 0xb3,
+  list8: 0xc0,
   list32: 0xd0,
   map32: 0xd1,
   array32: 0xf0,
@@ -86,6 +90,7 @@ const CODE = {
 export function encodeAmqpMessage(message: AmqpOutgoing): Buffer {
   const writer = new Writer(256 + (message.data?.byteLength ?? 0));
   const { deliveryAnnotations, annotations, properties, applicationProperties, data, value } = message;
+  if (message.durable === true) writer.durableHeader();
   if (deliveryAnnotations !== undefined) {
     writer.section(SECTION.deliveryAnnotations);
     writer.map(deliveryAnnotations, 'symbol');
@@ -148,6 +153,17 @@ class Writer {
     this.#byte(0x00);
     this.#byte(CODE.smallUlong);
     this.#byte(number);
+  }
+
+  /** The header (3.2.1) with its first field alone. */
+  durableHeader(): void {
+    this.section(SECTION.header);
+    this.#room(4);
+    this.#byte(CODE.list8);
+    // Size, which counts from here on, and number of fields.
+    this.#byte(2);
+    this.#byte(1);
+    this.#byte(CODE.true);
   }
 
   none(): void {

@@ -10,9 +10,13 @@ export interface RheaComposite {
 
 export interface RheaDelivery {
   readonly link: RheaLink;
+  /** Of a session, counted from 0. */
+  readonly id: number;
   readonly format: number | null | undefined;
   settled: boolean;
   remote_settled: boolean;
+  /** What the peer said of it: an outcome, or a state that is none. */
+  readonly remote_state?: { readonly constructor: { readonly composite_type?: string } } | undefined;
   update(settled: boolean, state?: unknown): void;
 }
 
@@ -23,11 +27,14 @@ interface RheaAttach {
   readonly target?: (RheaComposite & { readonly address?: unknown }) | null;
   readonly snd_settle_mode?: number | null;
   readonly rcv_settle_mode?: number | null;
+  readonly max_message_size?: unknown;
   readonly properties?: unknown;
   readonly desired_capabilities?: unknown;
 }
 
 export interface RheaLink {
+  /** Of the peer's DETACH. */
+  readonly error?: unknown;
   readonly name: string;
   readonly session: RheaSession;
   readonly connection: RheaConnection;
@@ -40,6 +47,7 @@ export interface RheaLink {
   readonly remote: { handle: number | undefined; readonly attach: RheaAttach };
   /** Frames of a delivery that is not complete. */
   _incomplete: { settled: boolean } | undefined;
+  on(event: string, listener: (context: RheaContext) => void): void;
   is_receiver(): boolean;
   close(): void;
   flow(credit: number): void;
@@ -54,11 +62,15 @@ export interface RheaFrame {
     readonly more?: boolean | null;
     readonly first?: number | null;
     readonly last?: number | null;
+    message_format?: number | null;
+    state?: { readonly descriptor?: { readonly value?: unknown } } | null | undefined;
   };
-  readonly payload?: Uint8Array;
+  payload?: Uint8Array;
 }
 
 export interface RheaSession {
+  /** Of the peer's END. */
+  readonly error?: unknown;
   readonly local: { readonly end: RheaComposite };
   readonly remote: { readonly handles: Record<number, RheaLink | undefined> };
   readonly outgoing: {
@@ -75,6 +87,10 @@ export interface RheaSession {
   on_transfer(frame: RheaFrame): void;
   on_disposition(frame: RheaFrame): void;
   on_flow(frame: RheaFrame): void;
+  on(event: string, listener: (context: RheaContext) => void): void;
+  begin(): void;
+  open_sender(options: object): RheaLink;
+  open_receiver(options: object): RheaLink;
   close(): void;
 }
 
@@ -83,6 +99,7 @@ export interface RheaOpen {
   readonly container_id?: unknown;
   readonly properties?: unknown;
   max_frame_size?: number | null;
+  channel_max?: number | null;
   idle_time_out?: number | null;
 }
 
@@ -94,9 +111,24 @@ export interface RheaContext {
   readonly message: unknown;
 }
 
+/** The client's half of SASL. */
+export interface RheaSaslClient {
+  on_sasl_mechanisms(frame: { readonly performative: { readonly sasl_server_mechanisms?: unknown } }): void;
+  on_sasl_outcome(frame: { readonly performative: { readonly code?: number | null } }): void;
+}
+
 export interface RheaConnection {
-  readonly local: { readonly close: RheaComposite };
+  readonly local: { readonly open: RheaOpen; readonly close: RheaComposite };
   readonly remote: { readonly open?: RheaOpen };
+  /** Of the peer's CLOSE. */
+  readonly error?: unknown;
+  readonly sasl_transport?: RheaSaslClient | undefined;
+  connect(): void;
+  /** Takes bytes of the peer. */
+  input(bytes: Uint8Array): void;
+  create_session(buffer: object): RheaSession;
+  /** Without arguments an empty frame. */
+  _write_frame(): void;
   on(event: string, listener: (context: RheaContext) => void): void;
   accept(socket: unknown): void;
   close(): void;

@@ -22,6 +22,9 @@ export interface AmqpIncoming {
   readonly contentEncoding: string | undefined;
   /** Wall clock in ms. */
   readonly absoluteExpiryTimeMs: number | undefined;
+  readonly creationTimeMs: number | undefined;
+  /** Of its header: how long it holds. */
+  readonly ttlMs: number | undefined;
   readonly annotations: Readonly<Record<string, unknown>>;
   readonly applicationProperties: Readonly<Record<string, unknown>>;
   /** All data sections, one behind the other, or an AMQP value that is text or binary; undefined for any other kind. */

@@ -17,6 +17,7 @@ import {
   type RheaMechanism,
   type RheaSession,
 } from './amqp-rhea.ts';
+import { librarySocket } from './amqp-socket.ts';
 import type {
   AmqpConnection,
   AmqpError,
@@ -88,7 +89,7 @@ class ServerConnection implements AmqpConnection, LinkHost {
       sender_options: { treat_modified_as_released: false, max_message_size },
     });
     this.#listen();
-    this.#rhea.accept(this.#socket());
+    this.#rhea.accept(librarySocket(stream, (chunk) => this.#admitsBytes(chunk)));
     stream.once('close', () => this.#ended());
     stream.on('drain', () => this.#wakeAll());
   }
@@ -160,32 +161,11 @@ class ServerConnection implements AmqpConnection, LinkHost {
     return this.isOpen && this.#sessions.has(session);
   }
 
-  /** The stream as the library sees it. */
-  #socket(): object {
-    const stream = this.#stream;
-    stream.on('error', () => {});
-    return {
-      get_id_string: () => 'client',
-      on: (event: string, listener: (chunk?: Buffer) => void) => {
-        if (event === 'data') {
-          stream.on('data', (chunk: Buffer) => {
-            if (this.#isDeaf) return;
-            if (this.#isSound(chunk)) listener(chunk);
-            else this.#fault('frame_size', 'a frame is larger than agreed or has no size');
-          });
-        } else if (event === 'end') {
-          stream.on('end', () => {
-            listener();
-            stream.end();
-          });
-        }
-      },
-      write: (bytes: Buffer) => stream.write(bytes),
-      // The library ends it right after an error, before the CLOSE that says why is written.
-      end: () => setImmediate(() => stream.end()),
-      removeAllListeners: () => {},
-      destroy: () => stream.destroy(),
-    };
+  #admitsBytes(chunk: Buffer): boolean {
+    if (this.#isDeaf) return false;
+    if (this.#isSound(chunk)) return true;
+    this.#fault('frame_size', 'a frame is larger than agreed or has no size');
+    return false;
   }
 
   #mechanisms(): Readonly<Record<string, () => RheaMechanism>> {

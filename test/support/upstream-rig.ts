@@ -5,7 +5,7 @@ import type { Endpoint, EndpointContext, UpstreamTransport } from '../../src/cor
 import { parseDeviceId } from '../../src/core/device.ts';
 import type { Clock } from '../../src/core/clock.ts';
 import type { Logger } from '../../src/core/log.ts';
-import type { Message } from '../../src/core/message.ts';
+import type { Message, StoredMessage } from '../../src/core/message.ts';
 import type { Outbox, OutboxQueue, OutboxSettings } from '../../src/core/outbox.ts';
 import type { EventName, Telemetry } from '../../src/observe/events.ts';
 import { SystemClock } from '../../src/platform/clock.ts';
@@ -57,6 +57,13 @@ export function endpointContext(endpointName = '$upstream'): EndpointContext {
 
 export function mqttTransport(config: Partial<MqttUpstreamConfig> & { url: string }): UpstreamTransport {
   return createMqttTransport(mqttUpstreamConfig.parse(config), endpointContext());
+}
+
+/** A message as the outbox gives it out. */
+export function stored(text: string, seq = 1, fields: Partial<Message> = {}): StoredMessage {
+  const { deviceId } = message(fields);
+  const messageId = `abcd.${deviceId}.${seq}`;
+  return { offset: seq, seq, epoch: 'abcd', messageId, message: message({ text, ...fields }) };
 }
 
 export function memoryOutbox(order: 'live_first' | 'strict' = 'live_first'): Outbox {

@@ -144,6 +144,37 @@ describe('sending', () => {
     expect(rig.runner.health()).toEqual({ status: 'running' });
   });
 
+  it('never puts aside what is not to blame, however often it comes back while others pass', async () => {
+    const endpoint = new ScriptedEndpoint();
+    let isThere = false;
+    let trials = 0;
+    endpoint.react = ({ message }) => {
+      if (message.deviceId !== 'away' || isThere) return { status: 'accepted' };
+      trials += 1;
+      return { status: 'retry', kind: 'transient', reason: 'no such address', blameless: true };
+    };
+    await using rig = startRig(endpoint, 'live_first', hastyClock);
+    const away = await rig.append(3, 'a', { deviceId: parseDeviceId('away') });
+    for (let round = 0; trials < 15; round += 1) {
+      const [good = ''] = await rig.append(1, `g${round}-`, { deviceId: parseDeviceId('good') });
+      await waitFor(() => endpoint.accepted.includes(good), { everyMs: 2 });
+    }
+    expect(rig.telemetry.of('message_rejected')).toEqual([]);
+    isThere = true;
+    await rig.drained();
+    expect(endpoint.accepted.filter((text) => text.startsWith('a'))).toEqual(away);
+  });
+
+  it('shows for what a connected endpoint waits', async () => {
+    const endpoint = Object.assign(new ScriptedEndpoint(), { waiting: undefined as string | undefined });
+    await using rig = startRig(endpoint);
+    await waitFor(() => rig.runner.status().state === 'connected');
+    expect(rig.runner.health()).toEqual({ status: 'running' });
+    endpoint.waiting = 'no credit';
+    expect(rig.runner.health()).toEqual({ status: 'degraded', reason: 'no credit' });
+    expect(rig.runner.status().pausedReason).toBe('no credit');
+  });
+
   it('bounds what is held back; the oldest goes to the quarantine', async () => {
     const endpoint = new ScriptedEndpoint();
     endpoint.capabilities = { negativeAcknowledgement: true, window: 256, batchMessages: 64 };

@@ -128,6 +128,11 @@ describe('encodeAmqpMessage', () => {
     ]);
   });
 
+  it('says that a message is durable, where it is', () => {
+    expect(decode(encodeAmqpMessage({ durable: true, data: Buffer.from('x') }))['durable']).toBe(true);
+    expect(encodeAmqpMessage({ data: Buffer.from('x') }).readUInt8(2)).toBe(0x75);
+  });
+
   it('writes a value with maps and arrays', () => {
     const bytes = encodeAmqpMessage({
       value: { map: { name: 'hub', ids: ['0', '1', ''], count: amqpInt(2), none: [] } },

@@ -1,0 +1,291 @@
+// One link of an AMQP client, in a session of its own: a peer that ends the session over one address (RabbitMQ does where
+// there is none) harms no other, and credit that one address withholds holds up no other.
+
+import { errorOf, incomingOf } from './amqp-incoming.ts';
+import { outcomeState, settle } from './amqp-link.ts';
+import type {
+  AmqpAnswer,
+  AmqpClientReceiver,
+  AmqpClientSender,
+  AmqpReceiverOptions,
+  AmqpSenderOptions,
+} from './amqp-client-types.ts';
+import type { RheaContext, RheaDelivery, RheaFrame, RheaLibrary, RheaLink, RheaSession } from './amqp-rhea.ts';
+import type { AmqpDelivery, AmqpError } from './amqp-types.ts';
+
+/** What a link needs of its connection. */
+export interface ClientLinkHost {
+  readonly library: RheaLibrary;
+  readonly isOpen: boolean;
+  readonly isCongested: boolean;
+  /** The peer broke the protocol. */
+  fault(detail: string): void;
+}
+
+/** Messages of a session that wait for the peer to open its window (AMQP 1.0, 2.5.6). */
+const MAX_WAITING = 512;
+/** Nobody has more deliveries to speak of at once. */
+const MAX_RANGE = 65_536;
+/** As which messages are given to the library, so that it leaves their decoding to us: what cannot be decoded is refused alone. */
+const UNDECODED = 1;
+/** `received` and the outcomes (3.4), by their numbers and names. */
+const STATES: ReadonlySet<unknown> = new Set([
+  0x23,
+  0x24,
+  0x25,
+  0x26,
+  0x27,
+  'amqp:received:list',
+  'amqp:accepted:list',
+  'amqp:rejected:list',
+  'amqp:released:list',
+  'amqp:modified:list',
+]);
+/** All that a sender understands (3.5.3). */
+const OUTCOMES = ['amqp:accepted:list', 'amqp:rejected:list', 'amqp:released:list', 'amqp:modified:list'];
+
+abstract class ClientLink {
+  protected readonly host: ClientLinkHost;
+  protected readonly session: RheaSession;
+  protected readonly link: RheaLink;
+  #state: 'attaching' | 'open' | 'ended' = 'attaching';
+  readonly #onClosed: (error: AmqpError | undefined) => void;
+
+  constructor(
+    host: ClientLinkHost,
+    session: RheaSession,
+    attach: () => RheaLink,
+    onClosed: (error: AmqpError | undefined) => void,
+  ) {
+    this.host = host;
+    this.session = session;
+    this.#onClosed = onClosed;
+    this.#guard();
+    session.begin();
+    this.link = attach();
+    const ignore = (): void => {};
+    for (const role of ['sender', 'receiver']) {
+      this.link.on(`${role}_error`, ignore);
+      this.link.on(`${role}_close`, () => this.#detached());
+    }
+    session.on('session_error', ignore);
+    session.on('session_close', () => this.#ended(errorOf(session.error)));
+  }
+
+  protected get isOpen(): boolean {
+    return this.#state === 'open' && this.host.isOpen;
+  }
+
+  protected get hasEnded(): boolean {
+    return this.#state === 'ended';
+  }
+
+  /** An answer without a terminus refuses: the DETACH behind it says why (2.6.3). */
+  protected opened(terminus: unknown, onOpen: () => void): void {
+    if (this.#state !== 'attaching' || terminus === undefined || terminus === null) return;
+    this.#state = 'open';
+    onOpen();
+  }
+
+  close(): void {
+    if (this.#state === 'ended') return;
+    this.#state = 'ended';
+    this.link.close();
+    this.session.close();
+  }
+
+  #detached(): void {
+    // The library answers with a DETACH of its own first.
+    setImmediate(() => this.session.close());
+    this.#ended(errorOf(this.link.error));
+  }
+
+  #ended(error: AmqpError | undefined): void {
+    if (this.#state === 'ended') return;
+    this.#state = 'ended';
+    this.#onClosed(error);
+  }
+
+  /** What the library takes without a look. */
+  #guard(): void {
+    const { session } = this;
+    const disposition = session.on_disposition.bind(session);
+    session.on_disposition = (frame) => {
+      const { performative } = frame;
+      const { first, last, state } = performative;
+      if ((last ?? 0) - (first ?? 0) > MAX_RANGE) throw new RangeError('a disposition of too many deliveries');
+      // One that is unknown counts as none.
+      if (!STATES.has(state?.descriptor?.value)) performative.state = undefined;
+      disposition(frame);
+    };
+  }
+}
+
+export class ClientSender extends ClientLink implements AmqpClientSender {
+  readonly #options: AmqpSenderOptions;
+  #sent = 0;
+
+  constructor(host: ClientLinkHost, session: RheaSession, options: AmqpSenderOptions) {
+    const attach = (): RheaLink =>
+      session.open_sender({
+        source: { outcomes: OUTCOMES },
+        target: { address: options.address },
+        snd_settle_mode: 0,
+        rcv_settle_mode: 0,
+        treat_modified_as_released: false,
+      });
+    super(host, session, attach, options.onClosed);
+    this.#options = options;
+    const { link } = this;
+    link.on('sender_open', () => this.opened(link.remote.attach.target, options.onOpen));
+    link.on('sender_flow', () => this.#wake());
+    link.on('sender_draining', () => link.set_drained(true));
+    link.on('accepted', ({ delivery }) => this.#answered(delivery, { outcome: 'accepted' }));
+    link.on('released', ({ delivery }) => this.#answered(delivery, { outcome: 'released' }));
+    link.on('rejected', ({ delivery }) => {
+      const { error } = delivery.remote_state as { error?: unknown };
+      this.#answered(delivery, { outcome: 'rejected', error: errorOf(error) });
+    });
+    link.on('modified', ({ delivery }) => {
+      const { undeliverable_here: undeliverable } = delivery.remote_state as { undeliverable_here?: unknown };
+      this.#answered(delivery, { outcome: 'modified', undeliverableHere: undeliverable === true });
+    });
+    link.on('settled', ({ delivery }) => {
+      const outcome = delivery.remote_state?.constructor.composite_type;
+      if (outcome === undefined || outcome === 'received') this.#answered(delivery, { outcome: 'unknown' });
+    });
+    const flow = session.on_flow.bind(session);
+    session.on_flow = (frame) => {
+      const wasBlocked = this.#waiting > 0;
+      flow(frame);
+      if (wasBlocked) setImmediate(() => this.#wake());
+    };
+  }
+
+  get maxMessageBytes(): number | undefined {
+    // 0 means none (2.7.3); what does not fit a number is as good as none.
+    const { max_message_size: bytes } = this.link.remote.attach;
+    return typeof bytes === 'number' && bytes > 0 ? bytes : undefined;
+  }
+
+  get hasCredit(): boolean {
+    return this.link.credit - this.#waiting > 0;
+  }
+
+  get capacity(): number {
+    if (!this.isOpen || this.host.isCongested) return 0;
+    const waiting = this.#waiting;
+    return Math.min(this.link.credit - waiting, this.session.outgoing.available(), MAX_WAITING - waiting);
+  }
+
+  /** The connection takes bytes again. */
+  wake(): void {
+    this.#wake();
+  }
+
+  send(message: Uint8Array): number {
+    const tag = Buffer.allocUnsafe(4);
+    tag.writeUInt32BE(this.#sent >>> 0);
+    this.#sent += 1;
+    return this.link.send(message, tag, 0).id;
+  }
+
+  /** Given to the library and not yet on the wire. */
+  get #waiting(): number {
+    const { outgoing } = this.session;
+    return outgoing.next_delivery_id - outgoing.next_pending_delivery;
+  }
+
+  #wake(): void {
+    if (this.isOpen) this.#options.onCapacity();
+  }
+
+  #answered(delivery: RheaDelivery, answer: AmqpAnswer): void {
+    if (this.hasEnded) return;
+    if (!delivery.remote_settled) {
+      // The peer leaves the settling to us; nothing more comes of it.
+      delivery.update(true);
+      delivery.remote_settled = true;
+    }
+    // Room in the session comes when the library is through with the frame.
+    if (this.session.outgoing.available() === 0) setImmediate(() => this.#wake());
+    this.#options.onAnswer(delivery.id, answer);
+  }
+}
+
+export class ClientReceiver extends ClientLink implements AmqpClientReceiver {
+  readonly #options: AmqpReceiverOptions;
+  /** Bytes of the message under way. */
+  #bytes = 0;
+
+  constructor(host: ClientLinkHost, session: RheaSession, options: AmqpReceiverOptions) {
+    const attach = (): RheaLink =>
+      session.open_receiver({
+        source: { address: options.address },
+        snd_settle_mode: 0,
+        rcv_settle_mode: 0,
+        autoaccept: false,
+        credit_window: 0,
+      });
+    super(host, session, attach, options.onClosed);
+    this.#options = options;
+    const { link } = this;
+    link.on('receiver_open', () => {
+      this.opened(link.remote.attach.source, () => {
+        link.flow(options.credit);
+        options.onOpen();
+      });
+    });
+    link.on('message', (context) => this.#deliver(context));
+    const transfer = session.on_transfer.bind(session);
+    session.on_transfer = (frame) => {
+      if (this.#admits(frame)) transfer(frame);
+    };
+  }
+
+  /** Counts and marks a frame of a message. What is too much is dropped while it comes. */
+  #admits(frame: RheaFrame): boolean {
+    const isFirst = this.link._incomplete === undefined;
+    if (isFirst && this.link.credit < 1) {
+      this.host.fault('a message came without credit');
+      return false;
+    }
+    frame.performative.message_format = UNDECODED;
+    const { payload = EMPTY } = frame;
+    this.#bytes = (isFirst ? 0 : this.#bytes) + payload.byteLength;
+    frame.payload = this.#bytes > this.#options.maxMessageBytes ? EMPTY : payload;
+    return true;
+  }
+
+  #deliver({ delivery, message: raw }: RheaContext): void {
+    if (!this.isOpen) return;
+    const { library } = this.host;
+    let isDone = false;
+    const end = (outcome: 'accepted' | 'released' | AmqpError): void => {
+      if (isDone || !this.isOpen) return;
+      isDone = true;
+      // One more may come in its place.
+      this.link.flow(1);
+      const kind = typeof outcome === 'string' ? outcome : 'rejected';
+      settle(delivery, () => this.session.incoming.updated, outcomeState(library, outcome), kind);
+    };
+    const settling = { accept: () => end('accepted'), release: () => end('released'), reject: end };
+    const { maxMessageBytes, onDelivery } = this.#options;
+    if (this.#bytes > maxMessageBytes) {
+      const description = `A message has at most ${maxMessageBytes} bytes, not ${this.#bytes}.`;
+      end({ condition: 'amqp:link:message-size-exceeded', description });
+      return;
+    }
+    let message: AmqpDelivery['message'];
+    try {
+      message = incomingOf(library.message.decode(raw as Uint8Array));
+    } catch {
+      end({ condition: 'amqp:decode-error', description: 'It is not an AMQP message.' });
+      return;
+    }
+    const isSettled = delivery.remote_settled;
+    onDelivery({ format: 0, isSettled, bytes: this.#bytes, message, batch: () => [], ...settling });
+  }
+}
+
+const EMPTY = Buffer.alloc(0);

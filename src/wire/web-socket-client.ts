@@ -1,0 +1,56 @@
+// The client side of a WebSocket on a socket that is connected already.
+
+import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { WebSocket } from 'ws';
+import { errorText, GatewayError } from '../core/errors.ts';
+import { abortError } from '../platform/abort.ts';
+import { streamOf } from './hub-web-sockets.ts';
+
+export interface WebSocketOptions {
+  readonly socket: Socket;
+  readonly host: string;
+  readonly path: string;
+  /** The sub-protocol. */
+  readonly protocol: string;
+  /** For messages to people. */
+  readonly target: string;
+  readonly timeoutMs: number;
+  readonly signal: AbortSignal;
+}
+
+/** @throws GatewayError GW_UNAUTHORIZED, GW_PROTOCOL, GW_DISCONNECTED, GW_ABORTED; the socket is destroyed then. */
+export function openWebSocket(options: WebSocketOptions): Promise<Duplex> {
+  const { host, path, protocol, signal, socket, target, timeoutMs } = options;
+  return new Promise<Duplex>((resolve, reject) => {
+    const webSocket = new WebSocket(`ws://${host.includes(':') ? `[${host}]` : host}${path}`, protocol, {
+      createConnection: () => socket,
+      handshakeTimeout: timeoutMs,
+      perMessageDeflate: false,
+    });
+    const settle = (): void => {
+      signal.removeEventListener('abort', onAbort);
+    };
+    const fail = (error: GatewayError): void => {
+      settle();
+      socket.destroy();
+      reject(error);
+    };
+    const onAbort = (): void => fail(abortError(signal));
+    signal.addEventListener('abort', onAbort, { once: true });
+    webSocket.on('unexpected-response', (_request, response) => {
+      const code = response.statusCode === 401 || response.statusCode === 403 ? 'GW_UNAUTHORIZED' : 'GW_PROTOCOL';
+      const text = `${target} refused the WebSocket at ${path} (${response.statusCode ?? 0}).`;
+      fail(new GatewayError(code, text));
+    });
+    webSocket.on('error', (error) => {
+      fail(
+        new GatewayError('GW_DISCONNECTED', `${target} opened no WebSocket: ${errorText(error)}.`, { cause: error }),
+      );
+    });
+    webSocket.on('open', () => {
+      settle();
+      resolve(streamOf(webSocket));
+    });
+  });
+}
