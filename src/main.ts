@@ -9,6 +9,7 @@ import { modbus } from '../modules/modbus/index.ts';
 import { mqtt } from '../modules/mqtt/index.ts';
 import { serial } from '../modules/serial/index.ts';
 import { simulator } from '../modules/simulator/index.ts';
+import { upstreamAmqp } from '../modules/upstream-amqp/index.ts';
 import { upstreamIotHub } from '../modules/upstream-iothub/index.ts';
 import { upstreamLocal } from '../modules/upstream-local/index.ts';
 import { upstreamMqtt } from '../modules/upstream-mqtt/index.ts';
@@ -22,6 +23,7 @@ export const MODULES: readonly ModuleDefinition[] = [
   mqtt,
   serial,
   simulator,
+  upstreamAmqp,
   upstreamIotHub,
   upstreamLocal,
   upstreamMqtt,

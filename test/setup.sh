@@ -8,6 +8,8 @@ mosquitto:mosquitto
 mosquitto-clients:mosquitto_sub
 mbpoll:mbpoll
 socat:socat
+rabbitmq-server:/usr/lib/rabbitmq/bin/rabbitmq-server
+python3-qpid-proton:/usr/lib/python3/dist-packages/proton/__init__.py
 python3-pymodbus:/usr/lib/python3/dist-packages/pymodbus/__init__.py
 e2fsprogs:mkfs.ext4
 mount:losetup
@@ -44,11 +46,12 @@ if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
   exit 1
 fi
 
-# The tests start brokers of their own; the distribution's must neither start nor hold port 1883.
-broker_was_there=no
-present mosquitto && broker_was_there=yes
+# The tests start brokers of their own; the distribution's must neither start nor hold ports 1883 and 5672.
+new_services=
+present mosquitto || new_services="$new_services mosquitto.service"
+present /usr/lib/rabbitmq/bin/rabbitmq-server || new_services="$new_services rabbitmq-server.service epmd.socket epmd.service"
 policy=
-if [ "$broker_was_there" = no ] && [ ! -e /usr/sbin/policy-rc.d ]; then
+if [ -n "$new_services" ] && [ ! -e /usr/sbin/policy-rc.d ]; then
   policy=/usr/sbin/policy-rc.d
   trap 'rm -f "$policy"' EXIT
   printf '#!/bin/sh\nexit 101\n' >"$policy"
@@ -61,8 +64,9 @@ apt-get update -qq
 # shellcheck disable=SC2086 # a list of names
 apt-get install -y -qq --no-install-recommends $missing >/dev/null
 
-if [ "$broker_was_there" = no ] && [ -d /run/systemd/system ]; then
-  systemctl disable --now mosquitto.service >/dev/null 2>&1 || true
+if [ -n "$new_services" ] && [ -d /run/systemd/system ]; then
+  # shellcheck disable=SC2086 # a list of names
+  systemctl disable --now $new_services >/dev/null 2>&1 || true
 fi
 
 for entry in $packages; do

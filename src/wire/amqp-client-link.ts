@@ -2,7 +2,7 @@
 // there is none) harms no other, and credit that one address withholds holds up no other.
 
 import { errorOf, incomingOf } from './amqp-incoming.ts';
-import { outcomeState, settle } from './amqp-link.ts';
+import { outcomeState, settle, terminusOf } from './amqp-link.ts';
 import type {
   AmqpAnswer,
   AmqpClientReceiver,
@@ -81,8 +81,8 @@ abstract class ClientLink {
   }
 
   /** An answer without a terminus refuses: the DETACH behind it says why (2.6.3). */
-  protected opened(terminus: unknown, onOpen: () => void): void {
-    if (this.#state !== 'attaching' || terminus === undefined || terminus === null) return;
+  protected opened(terminus: Parameters<typeof terminusOf>[0], onOpen: () => void): void {
+    if (this.#state !== 'attaching' || terminusOf(terminus) === undefined) return;
     this.#state = 'open';
     onOpen();
   }

@@ -289,7 +289,7 @@ export class ServerSender extends ServerLink implements AmqpSender {
 }
 
 /** A terminus to answer with. One that is null (AMQP 1.0, 2.7.3) the library gives as a value without a description. */
-function terminusOf(terminus: Partial<RheaComposite> | null | undefined): unknown {
+export function terminusOf(terminus: Partial<RheaComposite> | null | undefined): unknown {
   return typeof terminus?.described === 'function' ? terminus.described() : undefined;
 }
 

@@ -1,0 +1,80 @@
+// The AMQP transport against a real RabbitMQ: the conformance suite of endpoints, TLS, credentials, and losses.
+
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { endpointSuite } from '../conformance/endpoint.suite.ts';
+import { amqpTransport, witnessAmqp } from '../support/amqp-rig.ts';
+import { RABBITMQ_USER, RABBITMQ_WITNESS, startRabbitMq, type RabbitMq } from '../support/rabbitmq.ts';
+import { startRig, stored } from '../support/upstream-rig.ts';
+import { waitFor } from '../support/wait.ts';
+
+const ADDRESS = '127.0.142.1';
+const SOON = (): AbortSignal => AbortSignal.timeout(10_000);
+/** One for each test, so that none meets what another left. */
+const QUEUES = Array.from({ length: 12 }, (_, index) => `queue-${index}`);
+
+let broker: RabbitMq;
+let used = 0;
+
+function nextQueue(): string {
+  used += 1;
+  return `/amq/queue/${QUEUES[used - 1] ?? ''}`;
+}
+
+beforeAll(async () => {
+  broker = await startRabbitMq({ address: ADDRESS, queues: QUEUES });
+}, 60_000);
+
+afterAll(async () => {
+  await broker[Symbol.asyncDispose]();
+});
+
+endpointSuite('upstream-amqp', async () => {
+  const address = nextQueue();
+  const witness = await witnessAmqp(broker, RABBITMQ_WITNESS, address);
+  return {
+    endpoint: amqpTransport({ url: broker.url, ...RABBITMQ_USER, address, window: 16 }),
+    arrived: () => witness.texts,
+    stop: () => broker.stop(),
+    start: () => broker.start(),
+    pause: () => broker.pause(),
+    resume: () => broker.resume(),
+    [Symbol.asyncDispose]: async () => {
+      witness[Symbol.dispose]();
+      await broker.start();
+    },
+  };
+});
+
+describe('upstream-amqp at RabbitMQ', () => {
+  it('names wrong credentials, a mechanism that is not offered, and a virtual host that is not there', async () => {
+    const address = nextQueue();
+    const open = (more: object): Promise<void> => amqpTransport({ url: broker.url, address, ...more }).open(SOON());
+    await expect(open({ ...RABBITMQ_USER, password: 'wrong' })).rejects.toMatchObject({ code: 'GW_UNAUTHORIZED' });
+    await expect(open({ sasl: 'anonymous' })).rejects.toMatchObject({
+      code: 'GW_UNAUTHORIZED',
+      message: expect.stringContaining('PLAIN') as string,
+    });
+    const elsewhere = amqpTransport({ url: broker.url, address, ...RABBITMQ_USER, host_name: 'vhost:absent' });
+    // RabbitMQ looks for it with the first session.
+    await elsewhere.open(SOON());
+    expect(await elsewhere.send([stored('x')], SOON())).toMatchObject([{ status: 'retry' }]);
+    expect(await elsewhere.closed()).toMatchObject({ kind: 'unauthorized' });
+  });
+
+  it('loses nothing when the broker is killed in the middle', async () => {
+    const address = nextQueue();
+    const witness = await witnessAmqp(broker, RABBITMQ_WITNESS, address);
+    await using rig = startRig(amqpTransport({ url: broker.url, ...RABBITMQ_USER, address, window: 64 }));
+    const sent = await rig.append(3000, 'a');
+    await waitFor(() => witness.texts.length > 300, { what: 'the first messages' });
+    await broker.kill();
+    sent.push(...(await rig.append(500, 'b')));
+    await broker.start();
+    await rig.drained(40_000);
+    await waitFor(() => new Set(witness.texts).size === sent.length, { timeoutMs: 30_000, what: 'all to arrive' });
+    expect(new Set(witness.texts)).toEqual(new Set(sent));
+    // What came twice came with the same id.
+    expect(new Set(witness.ids).size).toBe(sent.length);
+    witness[Symbol.dispose]();
+  });
+});
