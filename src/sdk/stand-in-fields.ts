@@ -29,7 +29,8 @@ export const captureFields = {
         }),
       max_bytes: z.int().min(4096).max(LIMITS.capture_bytes).default(16_777_216).meta({
         title: 'Largest size',
-        description: 'The capture ends before the file is larger.',
+        description:
+          'The capture ends before the file is larger. Until then each start goes on in the same file, and nothing of it is deleted: move it away to begin anew.',
         unit: 'bytes',
       }),
     })

@@ -5,13 +5,16 @@
 //   {"t":12.5,"dir":"rx","hex":"01030443668000de2a"}
 //
 // `t` is ms since the capture began, `tx` what the gateway sent, `rx` what it received. Lines that begin with # are notes.
+// A capture outlives its adapter: the next start goes on in the same file, until that is full, and nothing recorded is ever
+// deleted.
 
 import { createWriteStream, type WriteStream } from 'node:fs';
-import { readFile, rename, stat } from 'node:fs/promises';
+import { open, readFile, stat, type FileHandle } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import type { Clock } from '../core/clock.ts';
-import { errorText, GatewayError, systemCode } from '../core/errors.ts';
+import { errorText, GatewayError } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
+import { isoTime } from '../core/time.ts';
 import { makeDirectory } from '../platform/files.ts';
 
 export interface CaptureRecord {
@@ -31,6 +34,12 @@ export interface CaptureOptions {
   readonly onEnd: (reason: string) => void;
 }
 
+/** Of the time between two runs only so much is kept: enough that what one had cut off does not run into the next. */
+const PAUSE_MS = 1000;
+/** How much of the end of a file is looked at first. */
+const TAIL_BYTES = 65_536;
+const MODE = 0o640;
+const NEWLINE = 0x0a;
 const HEX_PATTERN = /^(?:[0-9a-f]{2})+$/i;
 
 /** Where a capture is: `name` in the folder for captures, unless it is an absolute path. */
@@ -38,12 +47,14 @@ export function capturePath(folder: string, name: string): string {
   return resolve(folder, name);
 }
 
-/** Writes one capture. A file that was there before is kept as `PATH.previous`. */
+/** Writes one capture, behind what its file holds already. */
 export class CaptureWriter {
   readonly #options: CaptureOptions;
-  readonly #startMs: number;
   readonly #maxBytes: number;
+  /** Monotonic ms at which `t` is 0. */
+  #startMs: number;
   #stream: WriteStream | undefined;
+  #closed: Promise<void> = Promise.resolve();
   #bytes = 0;
   #isOver = false;
 
@@ -53,20 +64,30 @@ export class CaptureWriter {
     this.#maxBytes = Math.min(options.maxBytes ?? LIMITS.capture_bytes, LIMITS.capture_bytes);
   }
 
-  /** Begins a capture. Never throws: a capture that cannot be written must not keep a device from being read. */
+  /** Begins or continues a capture. Never throws: one that cannot be written must not keep a device from being read. */
   static async open(options: CaptureOptions): Promise<CaptureWriter> {
     const writer = new CaptureWriter(options);
     try {
-      await makeDirectory(dirname(options.path));
-      await rename(options.path, `${options.path}.previous`).catch((error: unknown) => {
-        if (systemCode(error) !== 'ENOENT') throw error;
-      });
-      writer.#stream = createWriteStream(options.path, { mode: 0o640 });
-      writer.#stream.on('error', (error) => writer.#end(`${options.path}: ${errorText(error)}.`));
+      await writer.#open();
     } catch (error) {
-      writer.#end(`${options.path}: ${errorText(error)}.`);
+      writer.#end(error instanceof GatewayError ? error.message : `${options.path}: ${errorText(error)}.`);
     }
     return writer;
+  }
+
+  async #open(): Promise<void> {
+    const { path, clock } = this.#options;
+    await makeDirectory(dirname(path));
+    const { bytes, lastMs } = await endOf(path);
+    this.#bytes = bytes;
+    const stream = createWriteStream(path, { mode: MODE, flags: 'a' });
+    this.#stream = stream;
+    // Listened to from the first moment on: a stream that has ended by itself does not tell it again.
+    this.#closed = new Promise((resolve) => void stream.once('close', resolve));
+    stream.on('error', (error) => this.#end(`${path}: ${errorText(error)}.`));
+    if (lastMs === undefined) return;
+    this.#startMs -= lastMs + PAUSE_MS;
+    this.#append(`# continued at ${isoTime(clock.wallMs())}\n`);
   }
 
   /** Bytes written or waiting to be. */
@@ -76,15 +97,25 @@ export class CaptureWriter {
 
   /** Records bytes that were sent or received now. Waits for nothing. */
   record(direction: CaptureRecord['direction'], bytes: Uint8Array): void {
-    const stream = this.#stream;
-    if (stream === undefined || this.#isOver || bytes.length === 0) return;
-    const { clock, path } = this.#options;
+    if (this.#isOver || bytes.length === 0) return;
+    const { clock } = this.#options;
     const line = captureLine({
       atMs: clock.monotonicMs() - this.#startMs,
       direction,
       bytes: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength),
     });
-    if (this.#bytes + line.length > this.#maxBytes) return this.#end(`${path} has reached ${this.#maxBytes} bytes.`);
+    this.#append(line);
+  }
+
+  #append(line: string): void {
+    const stream = this.#stream;
+    if (stream === undefined) return;
+    const { path } = this.#options;
+    if (this.#bytes + line.length > this.#maxBytes) {
+      return this.#end(
+        `${path} has reached ${this.#maxBytes} bytes. Move it away to record more from the next start on.`,
+      );
+    }
     if (stream.writableLength > LIMITS.capture_waiting_bytes) return this.#end(`${path}: the disk is too slow.`);
     this.#bytes += line.length;
     stream.write(line);
@@ -93,13 +124,8 @@ export class CaptureWriter {
   /** Resolves when everything recorded is in the file. Idempotent. */
   async close(): Promise<void> {
     this.#isOver = true;
-    const stream = this.#stream;
-    this.#stream = undefined;
-    if (stream === undefined) return;
-    await new Promise<void>((resolve) => {
-      stream.once('close', () => resolve());
-      stream.end();
-    });
+    this.#stream?.end();
+    await this.#closed;
   }
 
   #end(reason: string): void {
@@ -108,6 +134,48 @@ export class CaptureWriter {
     this.#stream?.end();
     this.#options.onEnd(reason);
   }
+}
+
+/** Where a file ends. */
+interface FileEnd {
+  readonly bytes: number;
+  /** `t` of its last record; undefined: it has none yet. */
+  readonly lastMs: number | undefined;
+}
+
+/** Makes the file when there is none; takes off a last line that was cut off. @throws GatewayError GW_CAPTURE_INVALID, or that of the system. */
+async function endOf(path: string): Promise<FileEnd> {
+  const file = await open(path, 'a+', MODE);
+  try {
+    const { size } = await file.stat();
+    // Nothing is added to one that is full.
+    if (size >= LIMITS.capture_bytes) return { bytes: size, lastMs: undefined };
+    for (let wanted = TAIL_BYTES; ; wanted *= 2) {
+      const tail = await tailOf(file, size, Math.min(wanted, size));
+      const cutBytes = tail.length - 1 - tail.lastIndexOf(NEWLINE);
+      const lines = tail
+        .subarray(0, tail.length - cutBytes)
+        .toString('utf8')
+        .split('\n');
+      // The first one may have begun before.
+      if (tail.length < size) lines.shift();
+      const last = lines.findLast((line) => line.trim() !== '' && !line.startsWith('#'));
+      if (last === undefined && tail.length < size) continue;
+      const record = last === undefined ? undefined : parseLine(last);
+      if (typeof record === 'string') {
+        throw new GatewayError('GW_CAPTURE_INVALID', `${path} is no capture, and is left as it is.`);
+      }
+      if (cutBytes > 0) await file.truncate(size - cutBytes);
+      return { bytes: size - cutBytes, lastMs: record?.atMs };
+    }
+  } finally {
+    await file.close();
+  }
+}
+
+async function tailOf(file: FileHandle, size: number, length: number): Promise<Buffer> {
+  const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, size - length);
+  return buffer.subarray(0, bytesRead);
 }
 
 /** One record as a line of the file. */

@@ -1,8 +1,9 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync, symlinkSync, writeFileSync } from 'node:fs';
 import { afterAll, describe, expect, it } from 'vitest';
 import { SystemClock } from '../../../../src/platform/clock.ts';
-import { capturePath, CaptureWriter, parseCapture, readCapture } from '../../../../src/wire/capture.ts';
+import { captureLine, capturePath, CaptureWriter, parseCapture, readCapture } from '../../../../src/wire/capture.ts';
 import { createTempDir } from '../../../support/temp-dir.ts';
+import { waitFor } from '../../../support/wait.ts';
 
 const dir = createTempDir('capture');
 afterAll(() => dir.remove());
@@ -16,6 +17,18 @@ async function open(path: string, maxBytes?: number): Promise<{ writer: CaptureW
     ...(maxBytes === undefined ? {} : { maxBytes }),
   });
   return { writer, ends };
+}
+
+/** What this process has open. */
+function openFiles(): string[] {
+  return readdirSync('/proc/self/fd').flatMap((fd) => {
+    try {
+      return [readlinkSync(`/proc/self/fd/${fd}`)];
+    } catch {
+      // The one that the folder was read by.
+      return [];
+    }
+  });
 }
 
 describe('captures', () => {
@@ -42,18 +55,68 @@ describe('captures', () => {
     await writer.close();
     expect(readFileSync(path).length).toBeLessThanOrEqual(100);
     expect((await readCapture(path)).length).toBe(2);
-    expect(ends).toEqual([`${path} has reached 100 bytes.`]);
+    expect(ends).toEqual([`${path} has reached 100 bytes. Move it away to record more from the next start on.`]);
+    // Nor is the one that comes after it any larger.
+    const next = await open(path, 100);
+    next.writer.record('rx', Buffer.alloc(8));
+    await next.writer.close();
+    expect(next.ends).toEqual(ends);
+    expect((await readCapture(path)).length).toBe(2);
   });
 
-  it('keep the one before', async () => {
+  it('go on in their file, and delete nothing', async () => {
     const path = dir.file('c', 'c.jsonl');
-    for (const byte of [1, 2]) {
-      const { writer } = await open(path);
-      writer.record('rx', new Uint8Array([byte]));
+    for (const byte of [1, 2, 3]) {
+      const { writer, ends } = await open(path);
+      // The last lines are a note then, which has no time.
+      if (byte !== 2) writer.record('rx', new Uint8Array([byte]));
       await writer.close();
+      expect(ends).toEqual([]);
     }
-    expect((await readCapture(`${path}.previous`))[0]?.bytes).toEqual(Buffer.from([1]));
-    expect((await readCapture(path))[0]?.bytes).toEqual(Buffer.from([2]));
+    const [first, second, ...others] = await readCapture(path);
+    expect(others).toEqual([]);
+    expect([first?.bytes, second?.bytes]).toEqual([Buffer.from([1]), Buffer.from([3])]);
+    expect((second?.atMs ?? 0) - (first?.atMs ?? 0)).toBeGreaterThanOrEqual(1000);
+    expect(readFileSync(path, 'utf8').match(/^# continued at \d{4}-.*Z$/gm)).toHaveLength(2);
+  });
+
+  it('go on where a power cut had left half a line, however long the lines are', async () => {
+    const path = dir.file('d.jsonl');
+    const long = captureLine({ atMs: 5, direction: 'rx', bytes: Buffer.alloc(100_000, 7) });
+    writeFileSync(
+      path,
+      `${captureLine({ atMs: 1, direction: 'tx', bytes: Buffer.of(1) })}${long}{"t":9,"dir":"rx","he`,
+    );
+    const { writer } = await open(path);
+    writer.record('rx', Buffer.of(2));
+    await writer.close();
+    const times = (await readCapture(path)).map(({ atMs }) => atMs);
+    expect(times).toHaveLength(3);
+    expect(times[2]).toBeGreaterThanOrEqual(1005);
+    expect(times[2]).toBeLessThan(60_000);
+  });
+
+  it('leave a file alone that is none', async () => {
+    const path = dir.file('notes.txt');
+    writeFileSync(path, 'nothing that was recorded\n');
+    const { writer, ends } = await open(path);
+    writer.record('rx', Buffer.of(2));
+    await writer.close();
+    expect(readFileSync(path, 'utf8')).toBe('nothing that was recorded\n');
+    expect(ends).toEqual([`${path} is no capture, and is left as it is.`]);
+  });
+
+  it('close although they have ended by themselves long ago', async () => {
+    const path = dir.file('e.jsonl');
+    symlinkSync('/dev/full', dir.file('full.jsonl'));
+    const full = await open(path, 50);
+    for (let index = 0; index < 5; index += 1) full.writer.record('rx', Buffer.alloc(8));
+    const broken = await open(dir.file('full.jsonl'));
+    broken.writer.record('rx', Buffer.alloc(8));
+    await waitFor(() => full.ends.length + broken.ends.length === 2);
+    await waitFor(() => !openFiles().some((file) => file === path || file === '/dev/full'));
+    await full.writer.close();
+    await broken.writer.close();
   });
 
   it('that cannot be written keep nobody from working', async () => {
