@@ -72,6 +72,8 @@ const GEN2_SKIPPED: ReadonlySet<string> = new Set([
   'errors',
   'timer_started_at',
 ]);
+/** Null for a push button, which has no state (…/gen2/ComponentsAndServices/Input); elsewhere null is a value that was lost. */
+const STATELESS = /^input:\d+\.state$/;
 /** Components of gen 2 whose status holds values. */
 const GEN2_COMPONENT =
   /^(?:switch|light|cover|input|pm1|em|em1|emdata|em1data|temperature|humidity|voltmeter|devicepower|illuminance|smoke|flood|rgb|rgbw|cct|thermostat|number|boolean|text|enum):\d+$/;
@@ -152,7 +154,7 @@ function gen1(
   if (isObject(document)) return { told: [told(device, objectReadings(document, path, GEN1_UNITS))] };
   const name = rest.at(-1) ?? path;
   const [unit, type] = gen1Kind(path, name);
-  return { told: [told(device, [readingOf(path, document ?? text, type, unit)])] };
+  return { told: [told(device, [readingOf(path, document === undefined ? text : document, type, unit)])] };
 }
 
 function gen1Kind(path: string, name: string): readonly [unit: string | undefined, type: ValueType] {
@@ -218,7 +220,8 @@ function objectReadings(
   depth = 0,
 ): readonly Reading[] {
   return Object.entries(status).flatMap(([name, value]) => {
-    if (GEN2_SKIPPED.has(name) || value === null || Array.isArray(value)) return [];
+    if (GEN2_SKIPPED.has(name) || Array.isArray(value)) return [];
+    if (value === null && STATELESS.test(`${path}.${name}`)) return [];
     if (isObject(value)) return depth < 2 ? objectReadings(value, `${path}.${name}`, units, depth + 1) : [];
     return [readingOf(`${path}.${name}`, value, 'any', unitOf(name, units))];
   });

@@ -13,13 +13,15 @@ const BASE = 'zigbee2mqtt/';
 const BRIDGE = 'zigbee2mqtt-bridge';
 /** Battery devices may sleep for long; a router answers within this. */
 const CONFIRM_MS = 10_000;
-/** Bit of `access` for a property that can be set (…/guide/usage/exposes.html). */
+/** Bits of `access` (…/guide/usage/exposes.html): a property is published with the state, and can be set. */
+const ACCESS_STATE = 1;
 const ACCESS_SET = 2;
 /** Names are longer than ids in a few homes only. */
 const NAMES = 10_000;
 
 interface Exposed {
   readonly unit: string | undefined;
+  readonly readable: boolean;
   readonly writable: boolean;
   /** What `true` and `false` are on the wire, for binary properties. */
   readonly on: PointValue | undefined;
@@ -144,7 +146,8 @@ function collectExposes(list: unknown, found: Map<string, Exposed>, depth = 0): 
     if (typeof property === 'string' && typeof access === 'number') {
       found.set(property, {
         unit: typeof unit === 'string' ? unit : undefined,
-        writable: Math.floor(access / ACCESS_SET) % 2 === 1,
+        readable: hasBit(access, ACCESS_STATE),
+        writable: hasBit(access, ACCESS_SET),
         on: scalar(entry['value_on']),
         off: scalar(entry['value_off']),
         values: kindOf(entry),
@@ -152,6 +155,10 @@ function collectExposes(list: unknown, found: Map<string, Exposed>, depth = 0): 
     }
     collectExposes(features, found, depth + 1);
   }
+}
+
+function hasBit(access: number, bit: number): boolean {
+  return Math.floor(access / bit) % 2 === 1;
 }
 
 function kindOf({
@@ -176,15 +183,15 @@ function propertyReadings(
   value: unknown,
   exposed: ReadonlyMap<string, Exposed> | undefined,
 ): readonly Reading[] {
-  const { unit, on, off } = exposed?.get(name) ?? {};
+  const { unit, on, off, readable = true } = exposed?.get(name) ?? {};
   if (isObject(value)) {
     // Colours and the like.
     return Object.entries(value).flatMap(([key, inner]) =>
-      isObject(inner) || Array.isArray(inner) || inner === null ? [] : [readingOf(`${name}.${key}`, inner, 'any')],
+      isObject(inner) || Array.isArray(inner) ? [] : [readingOf(`${name}.${key}`, inner, 'any')],
     );
   }
-  // Null is said for what is not known yet.
-  if (value === null || Array.isArray(value)) return [];
+  // Null is said for what is lost or not known yet, and for ever for what is only set, such as an effect.
+  if (Array.isArray(value) || (value === null && !readable)) return [];
   if (on !== undefined && value === on) return [readingOf(name, true, 'boolean')];
   if (off !== undefined && value === off) return [readingOf(name, false, 'boolean')];
   return [readingOf(name, value, 'any', unit)];

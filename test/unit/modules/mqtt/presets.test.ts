@@ -272,7 +272,7 @@ describe('zigbee2mqtt', () => {
     const state = told(dialect, 'zigbee2mqtt/hall/my bulb', {
       state: 'ON',
       brightness: 215,
-      color_temp: null,
+      effect: null,
       color: { x: 0.4, y: 0.3 },
       linkquality: 90,
     });
@@ -644,6 +644,25 @@ describe('two devices of one id', () => {
     expect(faults).toEqual([undefined, 'ambiguous_id', undefined, 'ambiguous_id']);
     expect(dialect.planWrite('A.B.C', 'Relay', true)?.publish[0]?.topic).toBe('spBv1.0/A/DCMD/B/C');
   });
+});
+
+// A sensor that was lost must not look alive with its last value.
+it.each<[PresetName, string, string, string]>([
+  ['tasmota', 'tele/plug/SENSOR', '{"AM2301":{"Temperature":null}}', 'AM2301.Temperature'],
+  ['zigbee2mqtt', 'zigbee2mqtt/plug', '{"temperature":null}', 'temperature'],
+  ['zigbee2mqtt', 'zigbee2mqtt/lamp', '{"color":{"x":null}}', 'color.x'],
+  ['shelly', 'shellies/shelly1-AA/ext_temperature/0', 'null', 'ext_temperature/0'],
+  ['shelly', 'shellyplusht-a8032ab12345/status/temperature:0', '{"id":0,"tC":null}', 'temperature:0.tC'],
+])('%s: null on %s is seen: %s', (name, topic, payload, point) => {
+  expect(told(preset(name), topic, payload)).toMatchObject({
+    readings: [{ point, quality: { level: 'bad', reason: 'null' } }],
+  });
+});
+
+// https://shelly-api-docs.shelly.cloud/gen2/ComponentsAndServices/Input: a push button has no state.
+it('takes nothing of the missing state of a push button', () => {
+  const status = '{"id":0,"state":null}';
+  expect(told(preset('shelly'), 'shellyplusi4-a8032ab12345/status/input:0', status).readings).toEqual([]);
 });
 
 it.each(['shellies/shelly1-AA/relay/0/command', 'shellies/command', 'shellyplus1-a8032ab12345/rpc'])(
