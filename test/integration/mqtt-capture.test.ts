@@ -1,6 +1,6 @@
 // What came in for a device is recorded and played in its place, through the same decoding.
 
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connectAsync } from 'mqtt';
 import { get } from 'sparkplug-payload';
 import { afterEach, beforeEach, expect, it } from 'vitest';
@@ -109,6 +109,8 @@ it.each([
   expect(rig.adapter.health().reason).toMatch(/boiler\.jsonl.*\.$/);
   expect(rig.states.get(BOILER)).toBe('offline');
 
+  // What is no capture is recorded over by nobody.
+  rmSync(directory.file('boiler.jsonl'), { force: true });
   const live = record({ captureDirectory: directory.path });
   const other = await freePort(ADDRESS);
   const devices = { [BOILER]: { capture: { file: 'boiler.jsonl' } } };
