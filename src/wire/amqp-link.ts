@@ -22,8 +22,8 @@ import type {
 
 const SELECTOR_FILTER = 'apache.org:selector-filter:string';
 const SELECTOR_DESCRIPTOR = 0x0000_468c_0000_0004;
-/** Messages of a session that wait for the peer to open its window (AMQP 1.0, 2.5.6). */
-const MAX_WAITING = 64;
+/** Messages of a session that wait for the end of a turn or for the peer to open its window (AMQP 1.0, 2.5.6). */
+const MAX_WAITING = 512;
 
 /** What a link needs of its connection. */
 export interface LinkHost {
@@ -32,6 +32,8 @@ export interface LinkHost {
   readonly isCongested: boolean;
   /** Whether a session can still be written to. */
   hasSession(session: RheaSession): boolean;
+  /** Its links are told when it has room again. */
+  roomWanted(session: RheaSession): void;
   linkClosed(link: ServerReceiver | ServerSender): void;
 }
 
@@ -206,6 +208,8 @@ export class ServerSender extends ServerLink implements AmqpSender {
   readonly role = 'sender';
   onCapacity: () => void = () => {};
   readonly #outcomes = new WeakMap<RheaDelivery, (outcome: AmqpOutcome) => void>();
+  /** Ids of deliveries that wait in the library, for the end of this turn or for the session's window. */
+  readonly #waiting: number[] = [];
   #isReady = false;
   #sent = 0;
 
@@ -237,15 +241,20 @@ export class ServerSender extends ServerLink implements AmqpSender {
 
   get capacity(): number {
     if (!this.#isReady || !this.isOpen || this.host.isCongested || !this.connection.isOpen) return 0;
-    const { outgoing } = this.link.session;
+    const { session } = this.link;
+    const { next_pending_delivery: firstWaiting } = session.outgoing;
+    while (this.#waiting[0] !== undefined && this.#waiting[0] < firstWaiting) this.#waiting.shift();
     // One link without credit would hold up all others of the session: what is sent must have it.
-    const waiting = outgoing.next_delivery_id - outgoing.next_pending_delivery;
-    return Math.max(0, Math.min(this.link.credit - waiting, outgoing.available(), MAX_WAITING * 8 - waiting));
+    const credit = this.link.credit - this.#waiting.length;
+    const room = roomOf(session);
+    if (credit > 0 && room < 1) this.host.roomWanted(session);
+    return Math.max(0, Math.min(credit, room));
   }
 
   send(message: Uint8Array, { tag, isSettled, onSent, onOutcome }: AmqpSendOptions = {}): AmqpSent {
     this.#sent += 1;
     const delivery = this.link.send(message, tag ?? tagOf(this.#sent), 0);
+    this.#waiting.push(delivery.id);
     if (isSettled === true) delivery.settled = true;
     const sent: AmqpSent = {
       get isSettledByPeer() {
@@ -291,6 +300,12 @@ export class ServerSender extends ServerLink implements AmqpSender {
 /** A terminus to answer with. One that is null (AMQP 1.0, 2.7.3) the library gives as a value without a description. */
 export function terminusOf(terminus: Partial<RheaComposite> | null | undefined): unknown {
   return typeof terminus?.described === 'function' ? terminus.described() : undefined;
+}
+
+/** How many messages a session takes now, on all of its links. */
+export function roomOf({ outgoing }: RheaSession): number {
+  const waiting = outgoing.next_delivery_id - outgoing.next_pending_delivery;
+  return Math.min(outgoing.available(), MAX_WAITING - waiting);
 }
 
 function tagOf(count: number): Buffer {

@@ -92,6 +92,8 @@ export interface RheaSession {
   open_sender(options: object): RheaLink;
   open_receiver(options: object): RheaLink;
   close(): void;
+  /** Writes what waits of it; after every frame that it gets, and at the end of a turn in which something was sent on it. */
+  _process(): void;
 }
 
 export interface RheaOpen {

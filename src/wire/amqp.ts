@@ -5,7 +5,7 @@ import type { Duplex } from 'node:stream';
 import { errorText } from '../core/errors.ts';
 import { frameSizeCheck } from './amqp-frames.ts';
 import { recordOf, textOf } from './amqp-incoming.ts';
-import { ServerReceiver, ServerSender, type LinkHost } from './amqp-link.ts';
+import { roomOf, ServerReceiver, ServerSender, type LinkHost } from './amqp-link.ts';
 import {
   guardReader,
   typedError,
@@ -50,6 +50,8 @@ interface Session {
   readonly number: number;
   readonly rhea: RheaSession;
   readonly links: Map<RheaLink, ServerReceiver | ServerSender>;
+  /** A link had credit that the session had no room for. */
+  isRoomWanted: boolean;
 }
 
 class ServerConnection implements AmqpConnection, LinkHost {
@@ -161,6 +163,11 @@ class ServerConnection implements AmqpConnection, LinkHost {
     return this.isOpen && this.#sessions.has(session);
   }
 
+  roomWanted(rhea: RheaSession): void {
+    const session = this.#sessions.get(rhea);
+    if (session !== undefined) session.isRoomWanted = true;
+  }
+
   #admitsBytes(chunk: Buffer): boolean {
     if (this.#isDeaf) return false;
     if (this.#isSound(chunk)) return true;
@@ -260,7 +267,7 @@ class ServerConnection implements AmqpConnection, LinkHost {
       return;
     }
     this.#sessionCount += 1;
-    const session: Session = { number: this.#sessionCount, rhea, links: new Map() };
+    const session: Session = { number: this.#sessionCount, rhea, links: new Map(), isRoomWanted: false };
     this.#sessions.set(rhea, session);
     const transfer = rhea.on_transfer.bind(rhea);
     rhea.on_transfer = (frame) => {
@@ -272,12 +279,12 @@ class ServerConnection implements AmqpConnection, LinkHost {
       if ((last ?? 0) - (first ?? 0) > MAX_RANGE) throw new RangeError('a disposition of too many deliveries');
       disposition(frame);
     };
-    const flow = rhea.on_flow.bind(rhea);
-    rhea.on_flow = (frame) => {
-      const { outgoing } = rhea;
-      const wasBlocked = outgoing.next_pending_delivery < outgoing.next_delivery_id;
-      flow(frame);
-      if (wasBlocked) setImmediate(() => this.#wakeSession(session));
+    const process = rhea._process.bind(rhea);
+    rhea._process = () => {
+      process();
+      if (!session.isRoomWanted || roomOf(rhea) < 1) return;
+      session.isRoomWanted = false;
+      setImmediate(() => this.#wakeSession(session));
     };
   }
 
