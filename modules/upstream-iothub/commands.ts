@@ -1,5 +1,5 @@
-// What comes down to the gateway's own device at the hub: direct methods, answered as soon as the device has, and cloud-to-device
-// messages, acknowledged when they are carried out. Both name the leaf device that they are for.
+// What comes down to a device at the hub: direct methods, answered as soon as the device has, and cloud-to-device messages,
+// acknowledged when they are carried out. Those to the gateway's own device name the leaf device that they are for.
 //
 // Invariants
 // - A message is acknowledged (in MQTT: taken from the hub's queue, for good) only after the dispatcher's answer.
@@ -37,6 +37,8 @@ const ID_CHARS = 100;
 
 export interface HubCommandsOptions {
   readonly gatewayId: string;
+  /** The leaf device that all of it is for; undefined: it comes to the gateway's own device. */
+  readonly leafId?: string;
   readonly clock: Clock;
   readonly receiver: CommandReceiver;
 }
@@ -54,7 +56,7 @@ export interface HubCommands {
   take(message: MqttMessage, from: Incoming): Promise<void>;
 }
 
-export function createHubCommands({ gatewayId, clock, receiver }: HubCommandsOptions): HubCommands {
+export function createHubCommands({ gatewayId, leafId, clock, receiver }: HubCommandsOptions): HubCommands {
   /** By all that they say. */
   const taken = new Map<string, Taken>();
   /** Settles when all messages so far are acknowledged: MQTT acknowledges in order (3.1.1, 4.6). */
@@ -62,22 +64,29 @@ export function createHubCommands({ gatewayId, clock, receiver }: HubCommandsOpt
 
   async function callMethod(name: string, payload: Uint8Array): Promise<CommandAnswer> {
     try {
-      return await receiver.run(methodCommand(name, payload), {});
+      return await receiver.run(
+        leafId === undefined ? methodCommand(name, payload) : fieldCommand(leafId, name, payload),
+        {},
+      );
     } catch (error) {
       return { status: 400, code: 'GW_MESSAGE_INVALID', reason: errorText(error) };
     }
   }
 
+  function answerOf(name: string, payload: Uint8Array): Promise<Pick<CommandAnswer, 'status'>> {
+    if (leafId !== undefined || METHODS.has(name)) return callMethod(name, payload);
+    return Promise.resolve(name === PING ? { status: 200, gateway: gatewayId } : unknownMethod(name));
+  }
+
   async function answerMethod(name: string, requestId: string, payload: Uint8Array, from: Incoming): Promise<void> {
-    const answer = METHODS.has(name) ? await callMethod(name, payload) : unknownMethod(name);
-    const { status, ...rest } = name === PING ? { status: 200, gateway: gatewayId } : answer;
+    const { status, ...rest } = await answerOf(name, payload);
     if (!from.publish(methodAnswerTopic(status, requestId), Buffer.from(JSON.stringify(rest)))) {
-      receiver.onIgnored('answer_not_sent', { device: gatewayId, method: name, status });
+      receiver.onIgnored('answer_not_sent', { device: leafId ?? gatewayId, method: name, status });
     }
   }
 
   async function carryOut(bag: Bag, body: Uint8Array, from: Incoming): Promise<void> {
-    const deviceId = bag.get(PROPERTY_DEVICE_ID) ?? '';
+    const deviceId = leafId ?? bag.get(PROPERTY_DEVICE_ID) ?? '';
     const messageId = bag.get('$.mid') ?? undefined;
     let command: DeviceCommand;
     try {

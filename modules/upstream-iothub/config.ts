@@ -3,36 +3,10 @@
 import { z } from 'zod';
 import { httpProxyFault, httpProxySchema, isDeviceId, LIMITS, pemField, QUOTAS, type ConfigFault } from '#sdk';
 import { identityFaults } from './identity.ts';
+import { leafDevicesFaults, leafDevicesSchema } from './leaf-devices.ts';
+import { notYet } from './not-yet.ts';
 
 const PROTOCOLS = ['mqtt', 'mqtt_ws'] as const;
-const LEAF_IDENTITIES = ['gateway'] as const;
-
-/** Tells one who asks for what is not there yet that it is no slip of the pen. */
-function notYet(
-  what: string,
-  later: readonly string[],
-  now: readonly string[],
-): (issue: { readonly input?: unknown }) => string {
-  return ({ input }) => {
-    const allowed = now.map((name) => `\`${name}\``).join(' or ');
-    if (input === undefined) return `is missing: ${allowed}`;
-    const name = later.find((one) => one === input);
-    return name === undefined ? `must be ${allowed}` : `${what} \`${name}\` is not in this version; use ${allowed}`;
-  };
-}
-
-const leafDevicesSchema = z
-  .strictObject({
-    identity: z
-      .enum(LEAF_IDENTITIES, { error: notYet('the identity', ['own', 'group_key', 'registry'], LEAF_IDENTITIES) })
-      .default('gateway')
-      .meta({
-        title: 'Identity',
-        description:
-          '`gateway`: leaf devices have no identity at the hub; their messages come from the gateway’s own, with the property `device_id`.',
-      }),
-  })
-  .meta({ title: 'Leaf devices', description: 'Under which identity the messages of leaf devices reach the hub.' });
 
 export const iotHubUpstreamConfig = z
   .strictObject({
@@ -124,7 +98,7 @@ export type IotHubUpstreamConfig = z.output<typeof iotHubUpstreamConfig>;
 
 /** Faults that the schema cannot express. */
 export function checkIotHubUpstream(config: IotHubUpstreamConfig): readonly ConfigFault[] {
-  const faults = [...identityFaults(config)];
+  const faults = [...identityFaults(config), ...leafDevicesFaults(config.leaf_devices)];
   const proxyFault = config.proxy === undefined ? undefined : httpProxyFault(config.proxy);
   if (proxyFault !== undefined) faults.push({ path: ['proxy', 'url'], message: proxyFault });
   return faults;

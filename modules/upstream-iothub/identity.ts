@@ -29,10 +29,15 @@ export interface HubIdentity {
   readonly dialHost: string;
   /** Base64. Undefined: a certificate proves it. */
   readonly sharedAccessKey?: string;
+  /** PEM, with `privateKey`. */
+  readonly certificate?: string;
+  readonly privateKey?: string;
 }
 
 /** Bytes that a key has (contract/device-auth.md, section 2). */
 const KEY_BYTES = { min: 16, max: 64 };
+/** What is told of a text that is no key. */
+export const KEY_RULE = 'has a key that is not the base64 of 16 to 64 bytes; copy it again as a whole';
 
 /** Takes settings in which `identityFaults` found nothing. @param gatewayId who it is without another name. */
 export function identityOf(config: IdentitySettings, gatewayId: DeviceId): HubIdentity {
@@ -45,6 +50,8 @@ export function identityOf(config: IdentitySettings, gatewayId: DeviceId): HubId
     deviceId: given?.deviceId ?? config.device_id ?? gatewayId,
     dialHost: config.gateway_host_name ?? given?.gatewayHostName ?? hostName,
     ...(sharedAccessKey !== undefined && { sharedAccessKey }),
+    ...(config.certificate !== undefined && { certificate: config.certificate }),
+    ...(config.key !== undefined && { privateKey: config.key }),
   };
 }
 
@@ -73,8 +80,8 @@ export function identityFaults(config: IdentitySettings): readonly ConfigFault[]
   }
   const keyField = given?.sharedAccessKey === undefined ? 'shared_access_key' : 'connection_string';
   const sharedAccessKey = given?.sharedAccessKey ?? config.shared_access_key;
-  if (sharedAccessKey !== undefined && !isKey(sharedAccessKey)) {
-    fault(keyField, 'has a key that is not the base64 of 16 to 64 bytes; copy it again as a whole');
+  if (sharedAccessKey !== undefined && !isSharedKey(sharedAccessKey)) {
+    fault(keyField, KEY_RULE);
   }
   checkHost(config.gateway_host_name, (message) => fault('gateway_host_name', message));
   faults.push(...proofFaults(config, sharedAccessKey !== undefined, given?.x509 === true));
@@ -142,7 +149,8 @@ function checkHost(host: string | undefined, fault: (message: string) => void): 
   }
 }
 
-function isKey(text: string): boolean {
+/** Whether a text can be the symmetric key of a device or group. */
+export function isSharedKey(text: string): boolean {
   const bytes = Buffer.from(text, 'base64');
   const isExact = bytes.toString('base64') === text;
   return isExact && bytes.byteLength >= KEY_BYTES.min && bytes.byteLength <= KEY_BYTES.max;

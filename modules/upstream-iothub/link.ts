@@ -58,7 +58,7 @@ export interface LinkOptions {
   readonly identity: HubIdentity;
   readonly clock: Clock;
   /** A socket to the hub with TLS done. @throws GatewayError as `dialTls`. */
-  readonly dial: (signal: AbortSignal) => Promise<MqttSocket>;
+  readonly dial: (identity: HubIdentity, signal: AbortSignal) => Promise<MqttSocket>;
   readonly webSocket: { readonly path: string; readonly host: string } | undefined;
   readonly keepAliveSecs: number;
   readonly connectTimeoutMs: number;
@@ -148,7 +148,7 @@ export class HubLink {
 
   async #connect(signal: AbortSignal): Promise<Current> {
     const { clock, identity, filters, ...options } = this.#options;
-    const socket = await options.dial(signal);
+    const socket = await options.dial(identity, signal);
     let connection: MqttConnection | undefined = undefined;
     let endedAtMs: number | undefined;
     const ended = new AbortController();

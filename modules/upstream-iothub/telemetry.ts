@@ -24,14 +24,14 @@ export interface TelemetryOptions {
   /** At the hub. */
   readonly deviceId: string;
   /** Whose messages need no property that says whose they are. */
-  readonly gatewayId: DeviceId;
+  readonly ownerId: DeviceId;
 }
 
 /** Makes the function that encodes messages for one identity. */
-export function createTelemetryEncoder({ deviceId, gatewayId }: TelemetryOptions): (stored: StoredMessage) => Outgoing {
+export function createTelemetryEncoder({ deviceId, ownerId }: TelemetryOptions): (stored: StoredMessage) => Outgoing {
   return (stored) => {
     const { body } = stored.message;
-    const pairs = propertiesOf(stored, gatewayId);
+    const pairs = propertiesOf(stored, ownerId);
     // The hub ends the connection over a message that is too large; nobody would know which one it was.
     let bytes = body.byteLength;
     for (const [name, value] of pairs) bytes += Buffer.byteLength(name) + Buffer.byteLength(value);
@@ -47,7 +47,7 @@ export function createTelemetryEncoder({ deviceId, gatewayId }: TelemetryOptions
 }
 
 /** System properties first, as the SDKs write them; what Fieldpost says of a message wins over what the message says. */
-function propertiesOf(stored: StoredMessage, gatewayId: DeviceId): readonly (readonly [string, string])[] {
+function propertiesOf(stored: StoredMessage, ownerId: DeviceId): readonly (readonly [string, string])[] {
   const { message, messageId } = stored;
   const hasId = MESSAGE_ID.test(messageId);
   const pairs: [string, string][] = hasId ? [['$.mid', messageId]] : [];
@@ -58,7 +58,7 @@ function propertiesOf(stored: StoredMessage, gatewayId: DeviceId): readonly (rea
   const ownId = gatewayMessageId(stored.epoch, message.deviceId, stored.seq);
   const properties = new Map(Object.entries(message.properties));
   if (!hasId || messageId !== ownId) properties.set(PROPERTY_FIELDPOST_ID, ownId);
-  if (message.deviceId !== gatewayId) properties.set(PROPERTY_DEVICE_ID, message.deviceId);
+  if (message.deviceId !== ownerId) properties.set(PROPERTY_DEVICE_ID, message.deviceId);
   if (message.moduleId !== undefined) properties.set(PROPERTY_MODULE_ID, message.moduleId);
   for (const [name, value] of properties) {
     // `$.` stands before system properties, which a message does not set in this way.

@@ -1,5 +1,5 @@
-// The upstream transport to Azure IoT Hub over MQTT 3.1.1: one connection has one identity, so the gateway's own carries all leaf
-// devices (contract/gateway.md, section 5).
+// The upstream transport to Azure IoT Hub over MQTT 3.1.1: one connection has one identity (contract/gateway.md, section 5), so the
+// gateway's own carries all leaf devices that have none, and the others have connections of their own.
 
 import {
   commandFilter,
@@ -10,14 +10,19 @@ import {
   probeDial,
   UPSTREAM_ENDPOINT,
   type CommandReceiver,
+  type DeliveryResult,
+  type DeviceId,
   type EndpointClosed,
   type EndpointContext,
+  type StoredMessage,
   type UpstreamTransport,
 } from '#sdk';
 import { createHubCommands, type HubCommands } from './commands.ts';
 import type { IotHubUpstreamConfig } from './config.ts';
-import { identityOf } from './identity.ts';
-import { HubLink } from './link.ts';
+import { DeviceLinks } from './device-links.ts';
+import { identityOf, type HubIdentity } from './identity.ts';
+import { hasLeafIdentity, leafIdentity } from './leaf-devices.ts';
+import { HubLink, type LinkOptions } from './link.ts';
 import { createClosedReasons } from './refusals.ts';
 import { createTelemetryEncoder } from './telemetry.ts';
 
@@ -32,13 +37,12 @@ export function createIotHubTransport(config: IotHubUpstreamConfig, context: End
   const identity = identityOf(config, gatewayId);
   const isWebSocket = config.protocol === 'mqtt_ws';
   const port = config.port ?? (isWebSocket ? 443 : 8883);
-  const target = `${isWebSocket ? 'wss' : 'mqtts'}://${identity.dialHost}:${port}`;
   const takesCommands = config.commands && endpointName === UPSTREAM_ENDPOINT;
   const closedReason = createClosedReasons(identity);
-  const encode = createTelemetryEncoder({ deviceId: identity.deviceId, gatewayId });
   let receiver: CommandReceiver | undefined;
-  let commands: HubCommands | undefined;
-  let link: HubLink | undefined;
+  /** They know what was taken over all connections of a device. */
+  const commands = new Map<DeviceId, HubCommands>();
+  let opened: { readonly link: HubLink; readonly leaves: DeviceLinks } | undefined;
 
   const dialOptions = (signal: AbortSignal): Parameters<typeof probeDial>[0] => ({
     host: identity.dialHost,
@@ -47,38 +51,67 @@ export function createIotHubTransport(config: IotHubUpstreamConfig, context: End
     timeoutMs: config.connect_timeout_ms,
     signal,
   });
-  const tls = {
-    ...(config.ca !== undefined && { ca: config.ca }),
-    ...(config.certificate !== undefined && { certificate: config.certificate }),
-    ...(config.key !== undefined && { key: config.key }),
+  const shared = {
+    clock,
+    dial: ({ certificate, privateKey }: HubIdentity, signal: AbortSignal) =>
+      dialTls({
+        ...dialOptions(signal),
+        tls: {
+          ...(config.ca !== undefined && { ca: config.ca }),
+          ...(certificate !== undefined && { certificate }),
+          ...(privateKey !== undefined && { key: privateKey }),
+        },
+      }),
+    webSocket: isWebSocket ? { path: WEB_SOCKET_PATH, host: identity.dialHost } : undefined,
+    keepAliveSecs: config.keepalive_secs,
+    connectTimeoutMs: config.connect_timeout_ms,
+    ackTimeoutMs: config.ack_timeout_ms,
+    tokenLifetimeSecs: config.token_lifetime_secs,
+    window: config.window,
+  } satisfies Partial<LinkOptions>;
+
+  const commandsOf = (ownerId: DeviceId): HubCommands | undefined => {
+    if (receiver === undefined) return undefined;
+    const leaf = ownerId === gatewayId ? {} : { leafId: ownerId };
+    const known = commands.get(ownerId) ?? createHubCommands({ gatewayId, ...leaf, clock, receiver });
+    commands.set(ownerId, known);
+    return known;
   };
 
-  const createLink = (): HubLink =>
-    new HubLink({
-      identity,
-      clock,
-      dial: (signal) => dialTls({ ...dialOptions(signal), tls }),
-      webSocket: isWebSocket ? { path: WEB_SOCKET_PATH, host: identity.dialHost } : undefined,
-      keepAliveSecs: config.keepalive_secs,
-      connectTimeoutMs: config.connect_timeout_ms,
-      ackTimeoutMs: config.ack_timeout_ms,
-      tokenLifetimeSecs: config.token_lifetime_secs,
-      window: config.window,
-      encode,
-      filters:
-        commands === undefined
-          ? []
-          : [
-              [commandFilter(identity.deviceId), 1],
-              [METHOD_FILTER, 0],
-            ],
-      onMessage: (message, from) => commands?.take(message, from) ?? Promise.resolve(),
-      onNotSubscribed: (error) => receiver?.onIgnored('not_subscribed', { error: errorText(error) }),
-      closedReason,
+  /** @param ownerId whose identity it is, on this side. */
+  const createLink = (ownerId: DeviceId, who: HubIdentity, why: LinkOptions['closedReason']): HubLink => {
+    const down = commandsOf(ownerId);
+    const filters = [
+      [commandFilter(who.deviceId), 1],
+      [METHOD_FILTER, 0],
+    ] as const;
+    return new HubLink({
+      ...shared,
+      identity: who,
+      encode: createTelemetryEncoder({ deviceId: who.deviceId, ownerId }),
+      filters: down === undefined ? [] : filters,
+      onMessage: (message, from) => down?.take(message, from) ?? Promise.resolve(),
+      onNotSubscribed: (error) => receiver?.onIgnored('not_subscribed', { device: ownerId, error: errorText(error) }),
+      closedReason: why,
     });
+  };
+
+  const isItself = (deviceId: DeviceId): boolean =>
+    deviceId !== gatewayId && deviceId !== identity.deviceId && hasLeafIdentity(config.leaf_devices, deviceId);
+
+  const send = (batch: readonly StoredMessage[], signal: AbortSignal): Promise<readonly DeliveryResult[]> => {
+    if (opened === undefined) return Promise.resolve(batch.map(() => ({ status: 'retry' as const, ...NEVER_OPENED })));
+    const { link, leaves } = opened;
+    if (!config.leaf_devices.per_device) return link.send(batch, signal);
+    return sendByOwner(
+      batch,
+      ({ message: { deviceId } }) => (isItself(deviceId) ? deviceId : undefined),
+      (ownerId, part) => (ownerId === undefined ? link.send(part, signal) : leaves.send(ownerId, part, signal)),
+    );
+  };
 
   return {
-    target,
+    target: `${isWebSocket ? 'wss' : 'mqtts'}://${identity.dialHost}:${port}`,
     capabilities: {
       // MQTT 3.1.1: the hub ends the connection instead.
       negativeAcknowledgement: false,
@@ -91,22 +124,48 @@ export function createIotHubTransport(config: IotHubUpstreamConfig, context: End
     },
     probe: (signal) => probeDial(dialOptions(signal)),
     open: async (signal) => {
-      const opened = createLink();
-      await opened.open(signal);
-      link = opened;
+      const link = createLink(gatewayId, identity, closedReason);
+      await link.open(signal);
+      const leaves = new DeviceLinks((deviceId) => {
+        const who = leafIdentity(config.leaf_devices, identity, deviceId);
+        return createLink(deviceId, who, createClosedReasons(who));
+      });
+      opened = { link, leaves };
+      void link.closed.then(() => leaves.end());
     },
     ...(takesCommands && {
       receiveCommands: (given: CommandReceiver) => {
         receiver = given;
-        commands = createHubCommands({ gatewayId, clock, receiver: given });
       },
     }),
-    closed: () => link?.closed ?? Promise.resolve(NEVER_OPENED),
-    send: (batch, signal) =>
-      link?.send(batch, signal) ?? Promise.resolve(batch.map(() => ({ status: 'retry' as const, ...NEVER_OPENED }))),
+    closed: () => opened?.link.closed ?? Promise.resolve(NEVER_OPENED),
+    send,
     close: async () => {
-      await link?.end();
+      await opened?.link.end();
+      await opened?.leaves.end();
     },
-    cut: (reason) => link?.cut(reason),
+    cut: (reason) => {
+      opened?.link.cut(reason);
+      opened?.leaves.cut(reason);
+    },
   };
+}
+
+/** Sends each owner's messages by themselves and puts the results in the order of the batch. */
+async function sendByOwner<Owner>(
+  batch: readonly StoredMessage[],
+  ownerOf: (stored: StoredMessage) => Owner,
+  send: (owner: Owner, part: readonly StoredMessage[]) => Promise<readonly DeliveryResult[]>,
+): Promise<readonly DeliveryResult[]> {
+  const parts = Map.groupBy(batch.keys(), (place) => ownerOf(batch[place] as StoredMessage));
+  const results: DeliveryResult[] = [];
+  const sends = Array.from(parts, async ([owner, places]) => {
+    const part = await send(
+      owner,
+      places.map((place) => batch[place] as StoredMessage),
+    );
+    for (const [index, place] of places.entries()) results[place] = part[index] as DeliveryResult;
+  });
+  await Promise.all(sends);
+  return results;
 }

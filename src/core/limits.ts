@@ -124,6 +124,8 @@ export const LIMITS = {
   web_connections: 128,
   /** Subscribers of the broker inside the gateway. */
   local_broker_clients: 32,
+  /** Connections of leaf devices to Azure IoT Hub, where each has one of its own. */
+  iothub_device_connections: 1000,
   /** Connections of the local hub's clients, over all its ports, and those that wait for their handshake. */
   hub_connections: 10_000,
   hub_waiting_handshakes: 8192,

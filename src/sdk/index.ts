@@ -50,6 +50,7 @@ export * from '../iothub/errors.ts';
 export * from '../iothub/events-selector.ts';
 export * from '../iothub/fault-request.ts';
 export * from '../iothub/field-command.ts';
+export * from '../iothub/group-key.ts';
 export * from '../iothub/ids.ts';
 export * from '../iothub/link-addresses.ts';
 export * from '../iothub/property-bag.ts';

@@ -1,7 +1,8 @@
 // The upstream to Azure IoT Hub against the MQTT head of the local hub, through a proxy that cuts.
 
+import type { z } from 'zod';
 import { createIotHubTransport } from '../../modules/upstream-iothub/transport.ts';
-import { iotHubUpstreamConfig, type IotHubUpstreamConfig } from '../../modules/upstream-iothub/config.ts';
+import { iotHubUpstreamConfig } from '../../modules/upstream-iothub/config.ts';
 import type { Clock } from '../../src/core/clock.ts';
 import type { UpstreamTransport } from '../../src/core/endpoint.ts';
 import { startTcpProxy, type TcpProxy } from '../sim/tcp-proxy.ts';
@@ -11,6 +12,9 @@ import { clock as systemClock, endpointContext } from './upstream-rig.ts';
 
 export const HUB_DEVICE = 'plant-7';
 
+/** Of the configuration, as a person writes it. */
+type Settings = Partial<z.input<typeof iotHubUpstreamConfig>>;
+
 export interface IotHubRig extends AsyncDisposable {
   readonly hub: HubMqttRig;
   readonly proxy: TcpProxy;
@@ -19,7 +23,7 @@ export interface IotHubRig extends AsyncDisposable {
   /** As the hub's; its timers are the system's, its waits a hundredth as long. */
   readonly clock: Clock;
   /** A transport to the hub, through the proxy. */
-  transport(config?: Partial<IotHubUpstreamConfig>, clock?: Clock): UpstreamTransport;
+  transport(config?: Settings, clock?: Clock): UpstreamTransport;
 }
 
 /** @param address in 127.0.0.0/8, of the test file alone. */

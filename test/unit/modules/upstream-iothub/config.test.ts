@@ -1,12 +1,22 @@
 import { describe, expect, it } from 'vitest';
 import { checkIotHubUpstream, iotHubUpstreamConfig } from '../../../../modules/upstream-iothub/config.ts';
 import { identityOf } from '../../../../modules/upstream-iothub/identity.ts';
+import {
+  hasLeafIdentity,
+  leafDevicesFaults,
+  leafDevicesSchema,
+  leafIdentity,
+} from '../../../../modules/upstream-iothub/leaf-devices.ts';
 import { parseDeviceId } from '../../../../src/core/device.ts';
 
 const PEM = '-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----';
 const KEY = Buffer.alloc(32, 7).toString('base64');
 const STRING = `HostName=plant.azure-devices.net;DeviceId=plant-7;SharedAccessKey=${KEY}`;
 const GATEWAY = parseDeviceId('gateway-1');
+
+function own(devices: Record<string, unknown>): Record<string, unknown> {
+  return { connection_string: STRING, leaf_devices: { identity: 'own', per_device: true, devices } };
+}
 
 function faults(config: Record<string, unknown>): string[] {
   const parsed = iotHubUpstreamConfig.safeParse({ protocol: 'mqtt', ...config });
@@ -38,6 +48,8 @@ describe('the identity of the gateway at its hub', () => {
       hostName: 'h.example',
       dialHost: 'h.example',
       deviceId: 'd',
+      certificate: PEM,
+      privateKey: PEM,
     });
   });
 
@@ -49,6 +61,38 @@ describe('the identity of the gateway at its hub', () => {
       deviceId: 'other',
     });
     expect(identity({ host_name: 'h.example', certificate: PEM, key: PEM })).not.toHaveProperty('sharedAccessKey');
+  });
+});
+
+describe('the identity of a leaf device', () => {
+  const gateway = { hostName: 'h.example', dialHost: 'edge.local', deviceId: 'plant-7' };
+  // contract/dps.md, 2.
+  const groupKey = '8isrFI1sGsIlvvFSSFRiMfCNzv21fjbE/+ah/lSh3lF8e2YG1Te7w1KpZhJFFXJrqYKi9yegxkqIChbqOS9Egw==';
+  const meter = parseDeviceId('sn-007-888-abc-mac-a1-b2-c3-d4-e5-f6');
+
+  it('is derived from the key of its group, or its own', () => {
+    const leaves = leafDevicesSchema.parse({
+      identity: 'group_key',
+      per_device: true,
+      group_key: groupKey,
+      devices: { pump: { key: KEY }, valve: { certificate: PEM, private_key: PEM } },
+    });
+    expect(leafDevicesFaults(leaves)).toEqual([]);
+    expect(leafIdentity(leaves, gateway, meter)).toEqual({
+      hostName: 'h.example',
+      dialHost: 'edge.local',
+      deviceId: meter,
+      sharedAccessKey: 'Jsm0lyGpjaVYVP2g3FnmnmG9dI/9qU24wNoykUmermc=',
+    });
+    expect(leafIdentity(leaves, gateway, parseDeviceId('pump')).sharedAccessKey).toBe(KEY);
+    const valve = leafIdentity(leaves, gateway, parseDeviceId('valve'));
+    expect(valve).toMatchObject({ certificate: PEM, privateKey: PEM });
+    expect(valve.sharedAccessKey).toBeUndefined();
+    expect(hasLeafIdentity(leaves, meter)).toBe(true);
+    const some = leafDevicesSchema.parse({ identity: 'own', per_device: true, devices: { pump: { key: KEY } } });
+    expect([meter, parseDeviceId('pump'), parseDeviceId('constructor')].map((id) => hasLeafIdentity(some, id))).toEqual(
+      [false, true, false],
+    );
   });
 });
 
@@ -93,10 +137,30 @@ describe('the configuration of an upstream to Azure IoT Hub', () => {
     [{ connection_string: STRING, protocol: 'amqp_ws' }, /^protocol: the protocol `amqp_ws` is not in this version/],
     [{ connection_string: STRING, protocol: 'http' }, /^protocol: must be `mqtt` or `mqtt_ws`/],
     [
-      { connection_string: STRING, leaf_devices: { identity: 'group_key' } },
-      /^leaf_devices\.identity: the identity `group_key` is not in this version; use `gateway`/,
+      { connection_string: STRING, leaf_devices: { identity: 'registry' } },
+      /^leaf_devices\.identity: the identity `registry` is not in this version; use `gateway` or `own` or `group_key`/,
     ],
     [{ connection_string: STRING, leaf_devices: { identity: 'mine' } }, /^leaf_devices\.identity: must be `gateway`/],
+    [{ connection_string: STRING, leaf_devices: { identity: 'own' } }, /^leaf_devices\.per_device: must be true with/],
+    [{ connection_string: STRING, leaf_devices: { per_device: true } }, /^leaf_devices\.per_device: has no effect/],
+    [
+      { connection_string: STRING, leaf_devices: { identity: 'group_key', per_device: true } },
+      /^leaf_devices\.group_key: is missing/,
+    ],
+    [
+      { connection_string: STRING, leaf_devices: { identity: 'group_key', per_device: true, group_key: 'x' } },
+      /^leaf_devices\.group_key: has a key that is not the base64/,
+    ],
+    [
+      { connection_string: STRING, leaf_devices: { identity: 'own', per_device: true, group_key: KEY } },
+      /^leaf_devices\.group_key: has no effect without/,
+    ],
+    [{ connection_string: STRING, leaf_devices: { devices: { m: { key: KEY } } } }, /^leaf_devices\.devices: has no/],
+    [own({ m: { key: 'x' } }), /^leaf_devices\.devices\.m: has a key that is not/],
+    [own({ m: {} }), /^leaf_devices\.devices\.m: needs one proof/],
+    [own({ m: { key: KEY, certificate: PEM, private_key: PEM } }), /^leaf_devices\.devices\.m: needs one proof/],
+    [own({ m: { certificate: PEM } }), /^leaf_devices\.devices\.m: needs `certificate` and `private_key` together/],
+    [own({ 'a/b': { key: KEY } }), /^leaf_devices\.devices\.a\/b: /],
     [{ connection_string: STRING, keepalive_secs: 1200 }, /^keepalive_secs: /],
     [{ connection_string: STRING, proxy: { url: 'http://u:p@proxy:1' } }, /^proxy\.url: must not hold credentials/],
   ])('refuses %j', (config, pattern) => {

@@ -1,0 +1,105 @@
+// Who leaf devices are at the hub: nobody, so that the gateway speaks for them, or devices with a proof of their own.
+
+import { z } from 'zod';
+import { deriveDeviceKey, hmacSha256, isDeviceId, pemField, type ConfigFault, type DeviceId } from '#sdk';
+import { isSharedKey, KEY_RULE, type HubIdentity } from './identity.ts';
+import { notYet } from './not-yet.ts';
+
+const IDENTITIES = ['gateway', 'own', 'group_key'] as const;
+
+const leafDeviceSchema = z
+  .strictObject({
+    key: z.string().min(1).optional().meta({
+      title: 'Shared access key',
+      description: 'The device’s own primary or secondary key at the hub.',
+      secret: true,
+    }),
+    certificate: pemField('Certificate', 'Certificate (PEM) of the device instead of a key.'),
+    private_key: pemField('Private key', 'Private key (PEM) of its certificate.', true),
+  })
+  .meta({ title: 'Leaf device', description: 'What proves one leaf device.' });
+
+export const leafDevicesSchema = z
+  .strictObject({
+    identity: z
+      .enum(IDENTITIES, { error: notYet('the identity', ['registry'], IDENTITIES) })
+      .default('gateway')
+      .meta({
+        title: 'Identity',
+        description:
+          '`gateway`: leaf devices have no identity at the hub; their messages come from the gateway’s own, with the property `device_id`. `own`: those under `devices` have one, by their own proof. `group_key`: all have one, by a key derived from that of their group.',
+      }),
+    per_device: z.boolean().default(false).meta({
+      title: 'Connection per device',
+      description:
+        'A connection for each leaf device with an identity, which MQTT needs: one connection has one identity.',
+    }),
+    group_key: z.string().min(1).optional().meta({
+      title: 'Group key',
+      description: 'Primary or secondary key of the enrolment group that the leaf devices’ keys are derived from.',
+      secret: true,
+    }),
+    devices: z
+      .record(z.string().refine(isDeviceId, { error: 'is no device id' }), leafDeviceSchema)
+      .default({})
+      .meta({ title: 'Devices', description: 'Leaf devices with a proof of their own, by their ids.' }),
+  })
+  .meta({ title: 'Leaf devices', description: 'Under which identity the messages of leaf devices reach the hub.' });
+
+export type LeafDevicesConfig = z.output<typeof leafDevicesSchema>;
+
+/** Faults that the schema cannot express. */
+export function leafDevicesFaults(config: LeafDevicesConfig): readonly ConfigFault[] {
+  const faults: ConfigFault[] = [];
+  const { identity, per_device: perDevice, group_key: groupKey, devices } = config;
+  const fault = (path: readonly string[], message: string): void =>
+    void faults.push({ path: ['leaf_devices', ...path], message });
+  if (identity !== 'gateway' && !perDevice) {
+    fault(['per_device'], `must be true with the identity \`${identity}\`: an MQTT connection has one identity`);
+  }
+  if (identity === 'gateway' && perDevice) {
+    fault(['per_device'], 'has no effect with the identity `gateway`; use `own` or `group_key`');
+  }
+  if (identity === 'group_key' && groupKey === undefined) fault(['group_key'], 'is missing');
+  if (identity !== 'group_key' && groupKey !== undefined) {
+    fault(['group_key'], 'has no effect without `identity: group_key`');
+  }
+  if (groupKey !== undefined && !isSharedKey(groupKey)) fault(['group_key'], KEY_RULE);
+  if (identity === 'gateway' && Object.keys(devices).length > 0) {
+    fault(['devices'], 'has no effect with the identity `gateway`; use `own` or `group_key`');
+  }
+  for (const [deviceId, device] of Object.entries(devices)) {
+    const message = deviceFault(device);
+    if (message !== undefined) fault(['devices', deviceId], message);
+  }
+  return faults;
+}
+
+function deviceFault({ key, certificate, private_key: privateKey }: z.output<typeof leafDeviceSchema>) {
+  if ((certificate === undefined) !== (privateKey === undefined))
+    return 'needs `certificate` and `private_key` together';
+  if ((key === undefined) === (certificate === undefined)) {
+    return 'needs one proof: `key`, or `certificate` and `private_key`';
+  }
+  return key === undefined || isSharedKey(key) ? undefined : KEY_RULE;
+}
+
+/** Whether a leaf device is somebody at the hub; else the gateway speaks for it. */
+export function hasLeafIdentity({ group_key: groupKey, devices }: LeafDevicesConfig, deviceId: DeviceId): boolean {
+  return groupKey !== undefined || Object.hasOwn(devices, deviceId);
+}
+
+/** Who a leaf device is at the gateway's hub, where `hasLeafIdentity`. */
+export function leafIdentity(
+  config: LeafDevicesConfig,
+  { hostName, dialHost }: HubIdentity,
+  deviceId: DeviceId,
+): HubIdentity {
+  const at = { hostName, dialHost, deviceId };
+  const own = Object.hasOwn(config.devices, deviceId) ? config.devices[deviceId] : undefined;
+  if (own?.certificate !== undefined && own.private_key !== undefined) {
+    return { ...at, certificate: own.certificate, privateKey: own.private_key };
+  }
+  const sharedAccessKey = own?.key ?? deriveDeviceKey(config.group_key ?? '', deviceId, { hmacSha256 });
+  return { ...at, sharedAccessKey };
+}
