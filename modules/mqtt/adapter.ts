@@ -75,7 +75,8 @@ class MqttAdapter implements Adapter {
     const dialects = [configured, ...this.#createPresets()].map((dialect) => this.#captures.tap(dialect));
     const isReplayed = (deviceId: DeviceId): boolean => config.devices[deviceId]?.replay !== undefined;
     // What a device says that a capture stands in for does not mix with it.
-    const addDevice: AdapterContext['addDevice'] = (info) => !isReplayed(info.deviceId) && context.addDevice(info);
+    const addDevice: AdapterContext['addDevice'] = (info) =>
+      isReplayed(info.deviceId) ? 'foreign_device' : context.addDevice(info);
     this.#devices = new Devices({ ...context, addDevice }, this.#describe);
     this.#replayed = new Devices(context, this.#describe);
     this.#replays = this.#createReplays(configured.points);

@@ -6,13 +6,14 @@ import {
   type AdapterContext,
   type DeviceId,
   type DeviceInfo,
+  type DeviceRefusal,
   type DeviceState,
   type PointInfo,
 } from '#sdk';
 import type { Dialect, Told } from './dialect.ts';
 
 /** What an arrival, or a device in it, was refused for: a stable word that is counted. */
-export type Refused = 'bad_device_id' | 'foreign_device';
+export type Refused = 'bad_device_id' | DeviceRefusal;
 
 /** Anything that devices come through: a session of the broker, the connection to one. */
 export type Carrier = object;
@@ -51,11 +52,12 @@ export class Devices {
     const known = this.#devices.get(id);
     if (known !== undefined) {
       // Its id may have been configured elsewhere since.
-      return this.#context.addDevice(known.info) ? known : 'foreign_device';
+      return this.#context.addDevice(known.info) ?? known;
     }
     if (!isDeviceId(id)) return 'bad_device_id';
     const info = this.#describe(id, points);
-    if (!this.#context.addDevice(info)) return 'foreign_device';
+    const refusal = this.#context.addDevice(info);
+    if (refusal !== undefined) return refusal;
     const device: Device = {
       deviceId: id,
       dialect,

@@ -43,6 +43,9 @@ export interface DeviceInfo {
   readonly pollIntervalMs?: number;
 }
 
+/** Why a device that showed itself is not taken in: its id is configured or in use elsewhere; there are `LIMITS.devices`. */
+export type DeviceRefusal = 'foreign_device' | 'too_many_devices';
+
 export interface PointWrite {
   readonly deviceId: DeviceId;
   readonly point: string;
@@ -126,9 +129,9 @@ export interface AdapterContext {
   ready(signal: AbortSignal): Promise<void>;
   /**
    * Takes in a device that showed itself, or what is newly known of its points. Cheap when called again with the same
-   * object. False: the id is configured or in use elsewhere, or there are too many devices; nothing of it may be published.
+   * object. Undefined: it is taken in; else nothing of it may be published.
    */
-  addDevice(device: DeviceInfo): boolean;
+  addDevice(device: DeviceInfo): DeviceRefusal | undefined;
   /** Counts what a peer was refused, by a stable reason such as `bad_credentials`; told in the log now and then. */
   reportRefusal(reason: string, fields?: LogFields): void;
   reportDevice(deviceId: DeviceId, state: DeviceState, reason?: string): void;

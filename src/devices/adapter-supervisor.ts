@@ -204,11 +204,12 @@ export class AdapterSupervisor {
       },
       addDevice(device) {
         const known = registry.get(device.deviceId);
-        if (known?.info === device && known.adapterId === adapterId) return true;
-        if (!registry.add(adapterId, device)) return false;
+        if (known?.info === device && known.adapterId === adapterId) return undefined;
+        const refusal = registry.add(adapterId, device);
+        if (refusal !== undefined) return refusal;
         points.setDevice(device);
         transform.setDevice(device);
-        return true;
+        return undefined;
       },
       reportRefusal: (reason, fields = {}) =>
         telemetry.emit('field_refused', { key: `${adapterId}:${reason}`, adapter: adapterId, reason, ...fields }),

@@ -1,6 +1,6 @@
 // Which leaf devices there are, which adapter serves each, and how each is doing.
 
-import type { DeviceInfo } from '../core/adapter.ts';
+import type { DeviceInfo, DeviceRefusal } from '../core/adapter.ts';
 import type { DeviceId, DeviceState } from '../core/device.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { Timestamp } from '../core/time.ts';
@@ -23,8 +23,8 @@ export interface DeviceRegistry {
   reserve(adapterId: string, deviceIds: readonly string[]): void;
   /** Makes the adapter's devices exactly these; those that stay keep their state. */
   setAdapter(adapterId: string, devices: readonly DeviceInfo[]): void;
-  /** Adds or describes anew a device that showed itself; false when the id is another adapter's or the table is full. */
-  add(adapterId: string, device: DeviceInfo): boolean;
+  /** Adds or describes anew a device that showed itself; says why when it does not. */
+  add(adapterId: string, device: DeviceInfo): DeviceRefusal | undefined;
   report(deviceId: DeviceId, state: DeviceState, reason?: string): void;
   get(deviceId: DeviceId): RegisteredDevice | undefined;
   /** Whether it is there, or will be once its adapter has started. */
@@ -61,10 +61,10 @@ export function createDeviceRegistry(clock: Clock, telemetry: Telemetry): Device
     },
     add(adapterId, info) {
       const known = devices.get(info.deviceId);
-      if ((reserved.get(info.deviceId) ?? known?.adapterId ?? adapterId) !== adapterId) return false;
-      if (known === undefined && devices.size >= LIMITS.devices) return false;
+      if ((reserved.get(info.deviceId) ?? known?.adapterId ?? adapterId) !== adapterId) return 'foreign_device';
+      if (known === undefined && devices.size >= LIMITS.devices) return 'too_many_devices';
       set(adapterId, info);
-      return true;
+      return undefined;
     },
     setAdapter(adapterId, infos) {
       const keep = new Set(infos.map(({ deviceId }) => deviceId));

@@ -36,7 +36,7 @@ export function adapterPlan(config: AdapterConfig, modules: ModuleList, simulate
       const isSimulated = new Set(infos.map(({ deviceId }) => deviceId));
       // A device that speaks by itself does not mix its values with those that are made up.
       const addDevice: AdapterContext['addDevice'] = (device) =>
-        !isSimulated.has(device.deviceId) && context.addDevice(device);
+        isSimulated.has(device.deviceId) ? 'foreign_device' : context.addDevice(device);
       const inner = others === undefined ? undefined : build(others, { ...context, addDevice });
       return withSimulatedDevices(inner, infos, context);
     },

@@ -153,15 +153,18 @@ describe('publishing', () => {
     expect(heard).toEqual(['homie/$broadcast/alert']);
   });
 
-  it('refuses an id that is configured elsewhere', async () => {
-    const rig = await startBroker({}, { addDevice: ({ deviceId }) => deviceId !== 'meter-1' });
-    const bridge = await client(rig);
-    const gone = closed(bridge);
-    bridge.publish('sensors/meter-1/telemetry', 'x', { qos: 1 });
-    await gone;
-    expect(rig.refusals).toEqual(['foreign_device']);
-    expect(rig.messages).toEqual([]);
-  });
+  it.each(['foreign_device', 'too_many_devices'] as const)(
+    'refuses a device that is not taken in: %s',
+    async (reason) => {
+      const rig = await startBroker({}, { addDevice: ({ deviceId }) => (deviceId === 'meter-1' ? reason : undefined) });
+      const bridge = await client(rig);
+      const gone = closed(bridge);
+      bridge.publish('sensors/meter-1/telemetry', 'x', { qos: 1 });
+      await gone;
+      expect(rig.refusals).toEqual([reason]);
+      expect(rig.messages).toEqual([]);
+    },
+  );
 });
 
 describe('logging in', () => {

@@ -121,9 +121,9 @@ describe('gateway', () => {
   it('takes in no device that shows itself under the id of the gateway', async () => {
     const { made, start } = setup();
     await start('adapters: { broker: { type: test, devices: { a: {} } } }');
-    const add = (id: string): boolean | undefined =>
+    const add = (id: string): unknown =>
       made.adapters[0]?.context.addDevice({ deviceId: parseDeviceId(id), points: [] });
-    expect([add('plant-7'), add('plant-8')]).toEqual([false, true]);
+    expect([add('plant-7'), add('plant-8')]).toEqual(['foreign_device', undefined]);
   });
 
   const TWO = 'adapters: { a: { type: test, devices: { d1: {} } }, b: { type: test, devices: { d2: {} } } }\n';

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { parseDeviceId } from '../../../../src/core/device.ts';
+import { LIMITS } from '../../../../src/core/limits.ts';
 import { GOOD } from '../../../../src/core/reading.ts';
 import { createDeviceRegistry } from '../../../../src/devices/device-registry.ts';
 import { createPointCache } from '../../../../src/devices/point-cache.ts';
@@ -33,16 +34,26 @@ describe('device registry', () => {
   it('takes in a device that shows itself, unless its id is configured or in use elsewhere', () => {
     const { registry } = setup();
     const lamp = parseDeviceId('lamp-1');
-    expect(registry.add('broker', { deviceId: lamp, points: [] })).toBe(true);
-    expect(registry.add('broker', { deviceId: meter, points: [] })).toBe(false);
+    expect(registry.add('broker', { deviceId: lamp, points: [] })).toBeUndefined();
+    expect(registry.add('broker', { deviceId: meter, points: [] })).toBe('foreign_device');
     registry.reserve('bus-3', ['fan-1']);
-    expect(registry.add('broker', { deviceId: parseDeviceId('fan-1'), points: [] })).toBe(false);
+    expect(registry.add('broker', { deviceId: parseDeviceId('fan-1'), points: [] })).toBe('foreign_device');
     // A device configured later takes its id from one that showed itself.
     registry.setAdapter('bus-3', [{ deviceId: lamp, points: [] }]);
-    expect(registry.add('broker', { deviceId: lamp, points: [] })).toBe(false);
+    expect(registry.add('broker', { deviceId: lamp, points: [] })).toBe('foreign_device');
     registry.reserve('bus-3', []);
     registry.setAdapter('bus-3', []);
-    expect(registry.add('broker', { deviceId: lamp, points: [] })).toBe(true);
+    expect(registry.add('broker', { deviceId: lamp, points: [] })).toBeUndefined();
+  });
+
+  it('says that there are too many devices when no more fit', () => {
+    const { registry } = setup();
+    const show = (id: string): unknown => registry.add('broker', { deviceId: parseDeviceId(id), points: [] });
+    const room = LIMITS.devices - registry.list().length;
+    for (let index = 0; index < room; index += 1) expect(show(`lamp-${index}`)).toBeUndefined();
+    expect(show('one-more')).toBe('too_many_devices');
+    expect(show('lamp-0')).toBeUndefined();
+    expect(show(meter)).toBe('foreign_device');
   });
 
   it('keeps the state of devices that stay, forgets those that go, leaves other adapters alone', () => {
