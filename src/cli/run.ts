@@ -8,6 +8,7 @@ import { Daemon } from '../gateway/daemon.ts';
 import { createLogger, type LogLevel } from '../observe/logger.ts';
 import { probeSynchronised } from '../platform/clock-probe.ts';
 import { SystemClock } from '../platform/clock.ts';
+import { exitWithin } from '../platform/exit.ts';
 import { createServiceManager } from '../platform/systemd.ts';
 import { gatewayFiles, usageError, type Command, type CommandContext, type GatewayFiles } from './command.ts';
 import { greeting } from './greeting.ts';
@@ -95,11 +96,11 @@ async function run(
   const signal = await told;
   log.info({ signal }, 'Told to stop.');
   await daemon.stop();
-  // What has stopped is not kept alive by whoever reads its last words and stands still.
-  const cancelExit = clock.after(LAST_WORDS_MS, () => process.exit(EXIT_CODES.ok));
+  // What has stopped, with all that it took stored, is not kept alive by whoever reads its last words and stands still, nor by
+  // an adapter that was left behind.
+  exitWithin(LAST_WORDS_MS, EXIT_CODES.ok);
   await lines.written();
   await flushed();
-  cancelExit();
   return EXIT_CODES.ok;
 }
 

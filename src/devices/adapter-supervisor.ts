@@ -1,5 +1,5 @@
 // Starts and stops adapters, restarts with backoff what could not start, and isolates each from the others: a fault of
-// one adapter ends in its own health report.
+// one adapter ends in its own health report. Nobody waits for ever for one that neither starts nor stops.
 
 import type { Adapter, AdapterContext } from '../core/adapter.ts';
 import type { Clock } from '../core/clock.ts';
@@ -12,6 +12,7 @@ import type { Telemetry } from '../observe/events.ts';
 import type { FieldMeters } from '../observe/metrics.ts';
 import type { Ingress } from '../pipeline/ingress.ts';
 import type { Transform } from '../pipeline/transform.ts';
+import { abortable } from '../platform/abort.ts';
 import type { DeviceRegistry } from './device-registry.ts';
 import type { PointCache } from './point-cache.ts';
 
@@ -50,39 +51,61 @@ export interface SupervisorOptions {
 
 const RESTART_FIRST_MS = 1000;
 const RESTART_LAST_MS = 30_000;
+/** Others wait no longer for the first attempt of one; it goes on. */
+const START_MS = 10_000;
+/** For an orderly stop. The rest of a gateway's time for stopping belongs to what stops after the adapters. */
+const STOP_MS = 7000;
+/** For what is left to do once the signal has aborted; an adapter that has not ended then is left behind. */
+const STOP_GRACE_MS = 1000;
+
+const NOT_ENDED = 'was told to stop and has not ended; it may hold its ports until the gateway is restarted.';
 
 interface Entry {
   readonly plan: AdapterPlan;
   readonly stop: AbortController;
   adapter: Adapter | undefined;
   failure: string | undefined;
-  running: Promise<void>;
+  running: Promise<unknown>;
+  /** Once it was told to stop. */
+  ended: Promise<void> | undefined;
+  isLeftBehind: boolean;
 }
 
 export class AdapterSupervisor {
   readonly #options: SupervisorOptions;
   readonly #entries = new Map<string, Entry>();
+  /** By adapter: the last that was removed and has not ended. */
+  readonly #leftBehind = new Map<string, Entry>();
 
   constructor(options: SupervisorOptions) {
     this.#options = options;
   }
 
-  /** Starts an adapter; resolves after its first attempt, which may have failed and is then repeated. */
+  /** Starts an adapter; resolves after its first attempt, which may have failed and is then repeated, or after START_MS. */
   async add(plan: AdapterPlan): Promise<void> {
-    const stop = new AbortController();
-    const entry: Entry = { plan, stop, adapter: undefined, failure: undefined, running: Promise.resolve() };
+    const entry: Entry = {
+      plan,
+      stop: new AbortController(),
+      adapter: undefined,
+      failure: undefined,
+      running: Promise.resolve(),
+      ended: undefined,
+      isLeftBehind: false,
+    };
     this.#entries.set(plan.adapterId, entry);
     this.#options.registry.reserve(plan.adapterId, plan.deviceIds ?? []);
-    const started = await this.#attempt(entry);
-    if (!started) entry.running = this.#retry(entry);
+    const first = this.#attempt(entry);
+    entry.running = first.then((started) => (started ? undefined : this.#retry(entry)));
+    await this.#endsWithin(first, START_MS);
   }
 
   /** Stops one adapter and forgets its devices, unless a new plan for it follows. */
   async remove(adapterId: string, signal: AbortSignal, options: { keepDevices?: boolean } = {}): Promise<void> {
     const entry = this.#entries.get(adapterId);
     if (entry === undefined) return;
-    await this.#stopEntry(entry, signal);
+    const ended = await this.#stopEntry(entry, signal);
     this.#entries.delete(adapterId);
+    if (!ended) this.#leaveBehind(entry);
     if (options.keepDevices === true) return;
     const { registry, points, transform } = this.#options;
     for (const { deviceId } of registry.list(adapterId)) {
@@ -105,22 +128,53 @@ export class AdapterSupervisor {
   }
 
   status(): readonly AdapterStatus[] {
-    return [...this.#entries.values()].map(({ plan, adapter, failure }) => ({
-      adapterId: plan.adapterId,
-      type: plan.type,
-      health:
-        failure === undefined ? (adapter?.health() ?? { status: 'starting' }) : { status: 'failed', reason: failure },
-      lastProgressMs: adapter?.lastProgressMs?.(),
+    const gone = [...this.#leftBehind.values()].filter(({ plan }) => !this.#entries.has(plan.adapterId));
+    return [...this.#entries.values(), ...gone].map((entry) => ({
+      adapterId: entry.plan.adapterId,
+      type: entry.plan.type,
+      health: this.#healthOf(entry),
+      // Whoever is told to stop has nothing to get on with.
+      lastProgressMs: entry.stop.signal.aborted ? undefined : entry.adapter?.lastProgressMs?.(),
     }));
   }
 
   /** Stops all at the same time. */
   async stop(signal: AbortSignal): Promise<void> {
-    await Promise.all([...this.#entries.values()].map((entry) => this.#stopEntry(entry, signal)));
+    const stops = [...this.#entries.values()].map((entry) => this.#stopEntry(entry, signal));
+    // They had their time, and a last chance.
+    const last = [...this.#leftBehind.values()].map((entry) => this.#stopEntry(entry, AbortSignal.abort()));
+    await Promise.all([...stops, ...last]);
   }
 
-  async #stopEntry(entry: Entry, signal: AbortSignal): Promise<void> {
+  #healthOf({ plan, stop, adapter, failure, isLeftBehind }: Entry): HealthReport {
+    if (isLeftBehind) return { status: 'failed', reason: `It ${NOT_ENDED}` };
+    if (stop.signal.aborted) return { status: 'draining', reason: 'It is being stopped.' };
+    const own: HealthReport =
+      failure === undefined ? (adapter?.health() ?? { status: 'starting' }) : { status: 'failed', reason: failure };
+    if (!this.#leftBehind.has(plan.adapterId)) return own;
+    const before = `Its run before the last change ${NOT_ENDED}`;
+    return {
+      status: own.status === 'running' ? 'degraded' : own.status,
+      reason: own.reason === undefined ? before : `${own.reason} ${before}`,
+    };
+  }
+
+  /** Whether it ended in its time; else it goes on ending beside all others. */
+  async #stopEntry(entry: Entry, signal: AbortSignal): Promise<boolean> {
+    const { clock, telemetry } = this.#options;
+    const late = new AbortController();
+    const cancel = clock.after(STOP_MS, () => late.abort());
+    const hurry = AbortSignal.any([signal, late.signal]);
     entry.stop.abort();
+    entry.ended ??= this.#end(entry, hurry);
+    await abortable(entry.ended, hurry).catch(() => {});
+    cancel();
+    const ended = await this.#endsWithin(entry.ended, STOP_GRACE_MS);
+    if (!ended) telemetry.emit('adapter_left_behind', { adapter: entry.plan.adapterId });
+    return ended;
+  }
+
+  async #end(entry: Entry, signal: AbortSignal): Promise<void> {
     await entry.running;
     if (entry.adapter === undefined) return;
     await entry.adapter.stop(signal).catch((error: unknown) => {
@@ -132,11 +186,31 @@ export class AdapterSupervisor {
     this.#options.telemetry.emit('adapter_stopped', { adapter: entry.plan.adapterId });
   }
 
+  #leaveBehind(entry: Entry): void {
+    const { adapterId } = entry.plan;
+    entry.isLeftBehind = true;
+    this.#leftBehind.set(adapterId, entry);
+    void entry.ended?.then(() => {
+      if (this.#leftBehind.get(adapterId) === entry) this.#leftBehind.delete(adapterId);
+    });
+  }
+
+  #endsWithin(work: Promise<unknown>, ms: number): Promise<boolean> {
+    return new Promise((resolve) => {
+      const cancel = this.#options.clock.after(ms, () => resolve(false));
+      void work.then(() => {
+        cancel();
+        resolve(true);
+      });
+    });
+  }
+
   async #attempt(entry: Entry): Promise<boolean> {
     const { plan, stop } = entry;
     const { registry, points, transform, telemetry } = this.#options;
     try {
-      entry.adapter ??= await plan.create(this.#context(plan.adapterId));
+      entry.adapter ??= await plan.create(this.#context(entry));
+      if (stop.signal.aborted) return false;
       const devices = entry.adapter.devices();
       registry.setAdapter(plan.adapterId, devices);
       for (const device of devices) {
@@ -167,7 +241,8 @@ export class AdapterSupervisor {
     }
   }
 
-  #context(adapterId: string): AdapterContext {
+  #context(entry: Entry): AdapterContext {
+    const { adapterId } = entry.plan;
     const {
       gatewayId,
       ingress,
@@ -213,7 +288,10 @@ export class AdapterSupervisor {
       },
       reportRefusal: (reason, fields = {}) =>
         telemetry.emit('field_refused', { key: `${adapterId}:${reason}`, adapter: adapterId, reason, ...fields }),
-      reportDevice: (deviceId, state, reason) => registry.report(deviceId, state, reason),
+      reportDevice(deviceId, state, reason) {
+        // Its devices are those of its successor by now.
+        if (!entry.isLeftBehind) registry.report(deviceId, state, reason);
+      },
       reportExchange: (exchange) => meters.exchange(adapterId, exchange),
       reportPoll: (timing) => meters.poll(adapterId, timing),
     };

@@ -107,6 +107,11 @@ export const EVENTS = {
     counters: [{ name: 'fieldpost_adapter_failures_total', help: 'Failed starts of adapters.' }],
   },
   adapter_started: { level: 'info', text: 'An adapter runs.' },
+  adapter_left_behind: {
+    level: 'error',
+    text: 'An adapter has not stopped in its time; nobody waits for it any longer.',
+    recent: true,
+  },
   adapter_stopped: { level: 'info', text: 'An adapter stopped.' },
   device_state_changed: { level: 'info', text: 'A leaf device changed its state.', everyMs: 1000, recent: true },
   point_written: { level: 'info', text: 'A value was written to a point.', recent: true },

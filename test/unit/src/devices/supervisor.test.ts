@@ -60,7 +60,7 @@ class TestAdapter implements Adapter {
     return Promise.resolve();
   }
 
-  stop(): Promise<void> {
+  stop(_signal: AbortSignal): Promise<void> {
     this.stopped = true;
     return Promise.resolve();
   }
@@ -190,6 +190,55 @@ describe('adapter supervisor and dispatcher', () => {
     await context.storeReadings({ deviceId: meter, time: timestamp(), readings, isHistorical: true });
     expect(points.point(meter, 'voltage')?.value).toBe(230);
     expect(outbox.stats().messages).toBe(2);
+  });
+
+  it('leaves an adapter behind that does not stop, says so, and lets its successor work', async () => {
+    const { supervisor, plan, made, registry, events } = setup();
+    await supervisor.add(plan);
+    const [stuck] = made;
+    registry.report(meter, 'good');
+    let end: () => void = () => {};
+    const never = new Promise<void>((resolve) => (end = resolve));
+    let hurried: AbortSignal | undefined;
+    stuck!.stop = (signal) => {
+      hurried = signal;
+      return never;
+    };
+    const removed = supervisor.remove('bus-1', NEVER, { keepDevices: true });
+    expect(supervisor.status()[0]?.health).toEqual({ status: 'draining', reason: 'It is being stopped.' });
+    await removed;
+    expect(hurried?.aborted).toBe(true);
+    expect(supervisor.status()).toMatchObject([{ adapterId: 'bus-1', health: { status: 'failed' } }]);
+    await supervisor.add(plan);
+    expect(supervisor.status()).toMatchObject([{ adapterId: 'bus-1', health: { status: 'degraded' } }]);
+    expect(supervisor.status()[0]?.health.reason).toContain('has not ended');
+    expect(events.filter(([name]) => name === 'adapter_left_behind')).toEqual([
+      ['adapter_left_behind', { adapter: 'bus-1' }],
+    ]);
+    stuck!.context.reportDevice(meter, 'offline');
+    expect(registry.get(meter)?.state).toBe('good');
+    end();
+    await waitFor(() => supervisor.status()[0]?.health.status === 'running');
+    expect(supervisor.status()).toHaveLength(1);
+  });
+
+  it('stops in its time whatever an adapter does, and waits for no start for ever', async () => {
+    const { supervisor, plan, made, events } = setup();
+    const stuck = new Promise<never>(() => {});
+    const create: AdapterPlan['create'] = (context) => {
+      const adapter = new TestAdapter(context, 0);
+      made.push(adapter);
+      adapter.start = () => stuck;
+      return Promise.resolve(adapter);
+    };
+    await supervisor.add({ ...plan, adapterId: 'bus-2', create });
+    await supervisor.add({ ...plan, adapterId: 'bus-3', create: () => stuck });
+    await supervisor.add(plan);
+    made[1]!.stop = () => stuck;
+    await supervisor.remove('bus-1', NEVER);
+    await supervisor.stop(NEVER);
+    const left = events.filter(([name]) => name === 'adapter_left_behind').map(([, { adapter }]) => adapter);
+    expect(left.toSorted()).toEqual(['bus-1', 'bus-1', 'bus-2', 'bus-3']);
   });
 
   it('forgets devices with their adapter, but not when a new plan of it follows', async () => {
