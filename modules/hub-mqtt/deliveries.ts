@@ -77,8 +77,11 @@ export class Deliveries {
     const { context, ref, sessionId } = this.#options;
     const { lockToken, sequenceNumber, message } = command;
     const qos = this.#options.subscriptions.qosOf('commands');
-    // Unsubscribed meanwhile: its lock runs out, and it waits.
-    if (qos === undefined) return;
+    if (qos === undefined) {
+      // Unsubscribed meanwhile: its lock runs out, and it waits. It takes none of the places that the client has.
+      context.hub.sessions.grantCommands(sessionId, 1);
+      return;
+    }
     const to = `/devices/${ref.deviceId}/messages/deviceBound`;
     const topic = commandTopic(ref, commandBag(message, to, isoTime(command.expiresAtMs)));
     if (Buffer.byteLength(topic) > TOPIC_MAX_BYTES) {
