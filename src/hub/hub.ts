@@ -200,6 +200,7 @@ export function createHub(options: HubOptions): HubService {
     },
     async onChanged({ hubId, ref, kind }) {
       if (kind === 'created') activity.forget(hubId, ref);
+      if (kind === 'deleted') methods.identityGone(hubId, ref);
       if (ref.moduleId === undefined) await gatewayDevices?.identityChanged(hubId, ref.deviceId, kind);
       if (kind !== 'created') await sessions.recheckDevice(hubId, ref.deviceId);
     },

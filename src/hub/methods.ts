@@ -36,8 +36,17 @@ export interface MethodsOptions {
 }
 
 export interface HubMethods extends Methods {
+  /** The identity is deleted: nobody needs to wait for it, or for its modules, any longer. */
+  identityGone(hubId: string, ref: IdentityRef): void;
   /** Calls that wait for an answer or a device. */
   readonly inFlight: number;
+}
+
+/** A call that waits for its device to appear. */
+interface Waiter {
+  readonly ref: IdentityRef;
+  readonly found: (session: LiveSession) => void;
+  readonly gone: (error: Error) => void;
 }
 
 interface Pending {
@@ -49,7 +58,7 @@ export function createMethods({ storeOf, sessions, clock, direct }: MethodsOptio
   const pending = new Map<string, Pending>();
   /** Calls in flight, by hub and identity. */
   const perIdentity = new Map<string, number>();
-  const waitingForDevice = new Map<string, Set<(session: LiveSession) => void>>();
+  const waitingForDevice = new Map<string, Set<Waiter>>();
   let inFlight = 0;
   let requests = 0;
 
@@ -58,7 +67,7 @@ export function createMethods({ storeOf, sessions, clock, direct }: MethodsOptio
   sessions.listen({
     ready(session) {
       if (session.ref === undefined || !session.interests.has('methods')) return;
-      for (const found of waitingForDevice.get(keyOf(session.hubId, session.ref)) ?? []) found(session);
+      for (const { found } of waitingForDevice.get(keyOf(session.hubId, session.ref)) ?? []) found(session);
     },
     ended({ sessionId }) {
       for (const one of pending.values()) {
@@ -68,7 +77,7 @@ export function createMethods({ storeOf, sessions, clock, direct }: MethodsOptio
     },
   });
 
-  /** Resolves with the session of an identity that takes methods. @throws GatewayError GW_IOTHUB DeviceNotOnline. */
+  /** Resolves with the session of an identity that takes methods. @throws GatewayError GW_IOTHUB DeviceNotOnline, DeviceNotFound. */
   function appearance(hubId: string, ref: IdentityRef, timeoutMs: number, signal?: AbortSignal): Promise<LiveSession> {
     const session = sessions.find(hubId, ref, 'methods');
     if (session !== undefined) return Promise.resolve(session);
@@ -83,22 +92,23 @@ export function createMethods({ storeOf, sessions, clock, direct }: MethodsOptio
       const done = (): void => {
         cancel();
         signal?.removeEventListener('abort', onAbort);
-        waiters.delete(found);
+        waiters.delete(waiter);
         if (waiters.size === 0) waitingForDevice.delete(key);
       };
       const found = (appeared: LiveSession): void => {
         done();
         resolve(appeared);
       };
-      const onAbort = (): void => {
+      const gone = (error: Error): void => {
         done();
-        reject(abortError(signal as AbortSignal));
+        reject(error);
       };
+      const waiter = { ref, found, gone };
+      const onAbort = (): void => gone(abortError(signal as AbortSignal));
       const cancel = clock.after(timeoutMs, () => {
-        done();
-        reject(iotHubError('DeviceNotOnline', `Timed out waiting for device to connect; ${CALLED_BACK}`));
+        gone(iotHubError('DeviceNotOnline', `Timed out waiting for device to connect; ${CALLED_BACK}`));
       });
-      waiters.add(found);
+      waiters.add(waiter);
       signal?.addEventListener('abort', onAbort, { once: true });
     });
   }
@@ -163,6 +173,13 @@ export function createMethods({ storeOf, sessions, clock, direct }: MethodsOptio
         throw iotHubError('MessageTooLarge', `${nameOf(ref)} answered with more than ${QUOTAS.method_bytes} bytes.`);
       } finally {
         leave(key);
+      }
+    },
+    identityGone(hubId, gone) {
+      const own = keyOf(hubId, gone);
+      for (const [key, waiters] of waitingForDevice) {
+        if (key !== own && !key.startsWith(`${own}/`)) continue;
+        for (const waiter of waiters) waiter.gone(notFound(waiter.ref));
       }
     },
     answer(sessionId, requestId, answer) {

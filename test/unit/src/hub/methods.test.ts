@@ -70,6 +70,23 @@ describe('direct methods', () => {
     expect((await answer).status).toBe(200);
   });
 
+  it('waits for nobody who is deleted meanwhile, nor for its modules', async () => {
+    const m1 = { ...d1, moduleId: 'm1' };
+    const other = { deviceId: 'd10' };
+    await rig.hub.identities.putModule(HUB, m1, undefined);
+    await rig.hub.identities.putDevice(HUB, other, undefined);
+    const call = { name: 'x', payload: Buffer.alloc(0), responseTimeoutMs: 5000, connectTimeoutMs: 10_000 };
+    const waiting = [d1, m1].map((ref) => refusalOf(rig.hub.methods.invoke(HUB, ref, call)));
+    const patient = refusalOf(rig.hub.methods.invoke(HUB, other, call));
+    await waitFor(() => rig.hub.stats().methodsInFlight === 3);
+    await new Promise((resolve) => setImmediate(resolve));
+    await rig.hub.identities.deleteDevice(HUB, 'd1', '*');
+    expect(await Promise.all(waiting)).toEqual(['DeviceNotFound', 'ModuleNotFound']);
+    expect(rig.hub.stats().methodsInFlight).toBe(1);
+    rig.clock.advance(10_000);
+    expect(await patient).toBe('DeviceNotOnline');
+  });
+
   it('stops waiting when the caller goes', async () => {
     const gone = new AbortController();
     const waiting = invoke({ connectTimeoutMs: 10_000 }, gone.signal);
