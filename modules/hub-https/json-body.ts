@@ -4,13 +4,16 @@ import type { FastifyReply } from 'fastify';
 import type { z } from 'zod';
 import { iotHubError } from '#sdk';
 
+/** Bytes that are no text would be stored as other ones. */
+const UTF_8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
 /** @throws GatewayError GW_IOTHUB ArgumentNull, IotHubFormatError. */
 export function parseJson(body: Uint8Array): unknown {
   if (body.byteLength === 0) throw iotHubError('ArgumentNull', 'The request has no body.');
   try {
-    return JSON.parse(Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString('utf8')) as unknown;
+    return JSON.parse(UTF_8.decode(body)) as unknown;
   } catch {
-    throw iotHubError('IotHubFormatError', 'The body is not JSON.');
+    throw iotHubError('IotHubFormatError', 'The body is not JSON in UTF-8.');
   }
 }
 

@@ -11,6 +11,8 @@ const KEY_BYTES = 1024;
 const TEXT_BYTES = 4096;
 const INTEGER_MIN = -(2 ** 52);
 const INTEGER_MAX = 2 ** 52 - 1;
+/** From here on clients write a number with an exponent: it is no integer, though it has no fraction. */
+const FLOAT_FROM = 1e21;
 const NUMBER_BYTES = 8;
 const BOOLEAN_BYTES = 4;
 
@@ -61,29 +63,31 @@ function textSize(text: string): number {
   return text.replaceAll(CONTROL, '').length;
 }
 
-/** `depth`: of the member itself, the section's own members being 1. */
-function check(section: SectionName, path: string, value: Json, depth: number): void {
+/**
+ * @param depth of the member itself, the section's own members being 1.
+ * @param isInArray what an array holds is replaced as a whole: a null there would delete nothing, and stay.
+ */
+function check(section: SectionName, path: string, value: Json, depth: number, isInArray = false): void {
+  if (value === null && isInArray) throw invalid(section, path, 'is a null in an array');
   if (value === null || typeof value === 'boolean') return;
   if (typeof value === 'string') {
     if (Buffer.byteLength(value) > TEXT_BYTES) throw invalid(section, path, `is longer than ${TEXT_BYTES} bytes`);
     return;
   }
   if (typeof value === 'number') {
-    if (Number.isFinite(value) && (!Number.isInteger(value) || (value >= INTEGER_MIN && value <= INTEGER_MAX))) return;
+    const isInteger = Number.isInteger(value) && Math.abs(value) < FLOAT_FROM;
+    if (Number.isFinite(value) && (!isInteger || (value >= INTEGER_MIN && value <= INTEGER_MAX))) return;
     throw invalid(section, path, `is beyond ${INTEGER_MIN} to ${INTEGER_MAX}`);
   }
   if (depth > DEPTH) throw invalid(section, path, `is nested more than ${DEPTH} levels deep`);
   if (isArray(value)) {
-    value.forEach((item, index) => {
-      if (item === null) throw invalid(section, path, 'is an array with a null in it');
-      check(section, `${path}[${index}]`, item, depth + 1);
-    });
+    value.forEach((item, index) => check(section, `${path}[${index}]`, item, depth + 1, true));
     return;
   }
   if (!isObject(value)) throw invalid(section, path, 'is not a value of JSON');
   for (const [name, item] of Object.entries(value)) {
     checkKey(section, path, name);
-    check(section, `${path}.${name}`, item, depth + 1);
+    check(section, `${path}.${name}`, item, depth + 1, isInArray);
   }
 }
 

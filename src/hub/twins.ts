@@ -181,11 +181,14 @@ export function createTwins({ storeOf, sessions, presence, clock, onChanged }: T
   };
 }
 
+/** Bytes that are no text would be stored as other ones. */
+const UTF_8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
 function parse(bytes: Uint8Array): unknown {
   try {
-    return JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8'));
+    return JSON.parse(UTF_8.decode(bytes));
   } catch {
-    throw iotHubError('IotHubFormatError', 'The patch is not JSON.');
+    throw iotHubError('IotHubFormatError', 'The patch is not JSON in UTF-8.');
   }
 }
 

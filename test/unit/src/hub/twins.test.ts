@@ -11,8 +11,9 @@ beforeEach(async () => {
   await rig.hub.identities.putDevice(HUB, d1, undefined);
 });
 
-const report = (patch: unknown, base?: number) =>
-  rig.hub.twins.report(HUB, d1, Buffer.from(typeof patch === 'string' ? patch : JSON.stringify(patch)), base);
+const report = (patch: unknown, base?: number) => rig.hub.twins.report(HUB, d1, bytesOf(patch), base);
+const bytesOf = (patch: unknown): Buffer =>
+  Buffer.isBuffer(patch) ? patch : Buffer.from(typeof patch === 'string' ? patch : JSON.stringify(patch));
 const own = async () => JSON.parse(Buffer.from(await rig.hub.twins.own(HUB, d1)).toString()) as unknown;
 const notifications = () =>
   rig.sent.flatMap((item) =>
@@ -110,6 +111,8 @@ describe('twins', () => {
     ['a small integer', { a: -(2 ** 52) - 1 }, 'ArgumentInvalid'],
     ['an infinite number', '{"a":1e999}', 'ArgumentInvalid'],
     ['a null in an array', { a: [1, null] }, 'ArgumentInvalid'],
+    ['a null in an object in an array', { a: [[{ b: { c: null } }]] }, 'ArgumentInvalid'],
+    ['bytes that are no UTF-8', Buffer.from('7b22ff223a317d', 'hex'), 'IotHubFormatError'],
     ['eleven levels of objects', nested(12), 'ArgumentInvalid'],
     [
       'too much',
@@ -123,13 +126,14 @@ describe('twins', () => {
 
   it('tells no client what its parser of JSON says', async () => {
     const error = await report('{"a":').catch((cause: unknown) => iotHubErrorOf(cause));
-    expect(error).toMatchObject({ message: 'The patch is not JSON.', info: {} });
+    expect(error).toMatchObject({ message: 'The patch is not JSON in UTF-8.', info: {} });
   });
 
   it.each([
     ['ten levels of objects', nested(11)],
     ['the longest text', { a: 'x'.repeat(4096) }],
     ['the largest integers', { a: 2 ** 52 - 1, b: -(2 ** 52), c: 1.5e-3 }],
+    ['floating-point numbers without a fraction', { a: 1e22, b: -1.5e300 }],
     ['32 KB', Object.fromEntries(Array.from({ length: 8 }, (_, i) => [`k${i}`, 'x'.repeat(4094)]))],
     ['arrays of objects', { a: [{ b: [1, 'x', true] }] }],
   ])('takes %s', async (_what, patch) => {
