@@ -9,7 +9,7 @@ const COMMAND: DeliveredCommand = {
   deliveryCount: 0,
   enqueuedTimeMs: 0,
   expiresAtMs: 1000,
-  message: { body: Buffer.from('on'), properties: {} },
+  message: { body: Buffer.from('on'), properties: {}, ack: 'none' },
 };
 
 describe('what the hub sends to a device over MQTT', () => {
