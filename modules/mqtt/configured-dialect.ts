@@ -249,9 +249,12 @@ function planWrite(
     .replaceAll('{value}', () => jsonOf(raw))
     .replaceAll('{text}', () => String(raw));
   const topic = fillTopic(command.topic, { device_id: device, point });
+  // As its reading will be: the device is sent "ON", and its point says true.
+  const wanted = pointValue(value, isScaled(config) ? 'number' : config.type);
   return {
     publish: [{ topic, payload: Buffer.from(payload) }],
     ...confirmation,
+    ...(wanted !== undefined && { wanted }),
     timeoutMs: command.timeout_ms,
   };
 }

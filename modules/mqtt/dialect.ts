@@ -51,6 +51,8 @@ export interface WritePlan {
   readonly confirmedBy: 'reading' | 'answer' | 'none';
   /** Of answers; beside `reading` it can tell of a refusal, or of a value that the point had already. */
   readonly judge?: Judge;
+  /** The value by which the device then proves the write. Default: the one that is written. */
+  readonly wanted?: PointValue;
   /** Longest wait for that. */
   readonly timeoutMs: number;
 }

@@ -93,9 +93,9 @@ export class Writer implements Witness {
 
   async #carryOut(
     plan: WritePlan,
-    { deviceId, point, value: wanted, signal }: PointWrite & { readonly signal: AbortSignal },
+    { deviceId, point, value, signal }: PointWrite & { readonly signal: AbortSignal },
   ): Promise<WriteResult> {
-    const { confirmedBy, judge } = plan;
+    const { confirmedBy, judge, wanted = value } = plan;
     if (confirmedBy === 'none') {
       for (const publish of plan.publish) await this.#publish(publish);
       return UNCONFIRMED;
@@ -122,7 +122,7 @@ export class Writer implements Witness {
       });
     });
     try {
-      const [value] = await abortable(
+      const [told] = await abortable(
         Promise.all([
           confirmed,
           (async () => {
@@ -131,7 +131,7 @@ export class Writer implements Witness {
         ]),
         signal,
       );
-      return { ...(value !== undefined && { readBack: value }), quality: GOOD };
+      return { ...(told !== undefined && { readBack: told }), quality: GOOD };
     } finally {
       cancel?.();
       if (waiting !== undefined) this.#waiting.delete(waiting);

@@ -50,6 +50,19 @@ it('says that nothing was heard', async () => {
   await expect(writeValue(42, [])).rejects.toMatchObject({ code: 'GW_TIMEOUT' });
 });
 
+it.each([
+  ['running', 'ON', true],
+  ['running', 'off', false],
+  ['running', 1, true],
+  ['limit', '42.0', 42],
+])('takes %s = %j for proved by %j, as the point has it', async (point, value, reading) => {
+  const dialect = createConfiguredDialect(configOf({ response_topic: undefined }));
+  const writer: Writer = new Writer(new SystemClock(), () => Promise.resolve(writer.reading(PUMP, point, reading)));
+  const device = { state: 'good', info: { points: [] }, dialect } as unknown as Device;
+  const written = writer.write(device, { deviceId: PUMP, point, value }, NEVER);
+  await expect(written).resolves.toEqual({ readBack: reading, quality: { level: 'good' } });
+});
+
 function configOf(command: Partial<CommandConfig>) {
   return mqttConfig.parse({
     listen: {},
