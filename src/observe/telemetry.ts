@@ -21,7 +21,7 @@ export interface TelemetryOptions {
 export interface TelemetryHub extends Telemetry {
   /** The last events whose row says `recent`, newest first; at most LIMITS.recent_events. */
   recent(): readonly RecentEvent[];
-  /** Says what is still held back and ends its timers. */
+  /** Says what is still held back and ends its timers. What is told later is said at once. */
   close(): void;
 }
 
@@ -36,6 +36,7 @@ export function createTelemetry({ log, clock, counters }: TelemetryOptions): Tel
   const rows: Record<EventName, EventRow> = EVENTS;
   const held = new Map<string, Held>();
   const recent: RecentEvent[] = [];
+  let isClosed = false;
 
   function remember(name: EventName, row: EventRow, fields: LogFields): void {
     recent.push({
@@ -89,12 +90,14 @@ export function createTelemetry({ log, clock, counters }: TelemetryOptions): Tel
         entry.repeats += 1;
         return;
       }
-      // Past the bound an event is said without being held: a long log is better than an endless table.
-      if (held.size < LIMITS.telemetry_keys) hold(id, name, row);
+      // Past the bound an event is said without being held: a long log is better than an endless table. After the
+      // close, too: a timer would keep the process alive for what is still under way, such as the check of a password.
+      if (!isClosed && held.size < LIMITS.telemetry_keys) hold(id, name, row);
       say(name, row, shownFields(fields));
     },
     recent: () => recent.toReversed(),
     close() {
+      isClosed = true;
       for (const [id, entry] of held) {
         entry.cancel();
         const name = id.slice(0, id.indexOf(' ')) as EventName;

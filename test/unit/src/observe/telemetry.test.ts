@@ -68,12 +68,15 @@ describe('telemetry', () => {
     expect(lines.length).toBeLessThanOrEqual(7);
   });
 
-  it('says at the end what it held back', () => {
+  it('says at the end what it held back, and what comes later without a timer', () => {
     const { telemetry, lines, clock } = setUp();
     telemetry.emit('device_state_changed', { key: 'm', device: 'm', to: 'offline' });
     telemetry.emit('device_state_changed', { key: 'm', device: 'm', to: 'good' });
     telemetry.close();
     expect(lines.at(-1)?.fields).toMatchObject({ to: 'good' });
+    expect(clock.waiting).toBe(0);
+    telemetry.emit('device_state_changed', { key: 'm', device: 'm', to: 'offline' });
+    expect(lines.at(-1)?.fields).toMatchObject({ to: 'offline' });
     expect(clock.waiting).toBe(0);
   });
 
