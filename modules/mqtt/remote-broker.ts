@@ -4,6 +4,7 @@
 import { createHash } from 'node:crypto';
 import { hostname } from 'node:os';
 import {
+  brokerUrl,
   connectMqtt,
   dial,
   dialTls,
@@ -23,7 +24,6 @@ import { Refusal } from './refusal.ts';
 
 const RETRY_FIRST_MS = 500;
 const RETRY_LAST_MS = 30_000;
-const DEFAULT_PORTS: Readonly<Record<string, number>> = { 'mqtt:': 1883, 'mqtts:': 8883, 'ws:': 80, 'wss:': 443 };
 
 export interface RemoteBrokerOptions {
   readonly config: ConnectConfig;
@@ -106,18 +106,17 @@ export class RemoteBroker {
     const { config, context, dialects } = this.#options;
     const { signal } = this.#stopping;
     const url = new URL(config.url);
-    const host = url.hostname.replace(/^\[|\]$/g, '');
+    const place = brokerUrl(config.url);
     const secure = url.protocol === 'mqtts:' || url.protocol === 'wss:';
     const dialOptions = {
-      host,
-      port: url.port === '' ? (DEFAULT_PORTS[url.protocol] ?? 1883) : Number(url.port),
+      ...place,
       timeoutMs: config.connect_timeout_ms,
       signal,
     };
     const socket = await (secure ? dialTls({ ...dialOptions, tls: tlsOf(config) }) : dial(dialOptions));
     const connection = await connectMqtt({
       socket,
-      ...(url.protocol.startsWith('ws') && { webSocket: { host, path: `${url.pathname}${url.search}` } }),
+      ...(url.protocol.startsWith('ws') && { webSocket: { host: place.host, path: `${url.pathname}${url.search}` } }),
       host: `${url.protocol}//${url.host}`,
       protocolVersion: 4,
       clientId: config.client_id ?? defaultClientId(context.adapterId),

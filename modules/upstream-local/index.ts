@@ -7,6 +7,11 @@ export const upstreamLocal = defineUpstream({
   type: 'local',
   config: localUpstreamConfig,
   check: checkLocalUpstream,
+  publishes: ({ listen }) => ({
+    host: listen.address,
+    port: listen.port,
+    template: 'fieldpost/{gateway_id}/{device_id}/telemetry',
+  }),
   claims: ({ listen }) => [listenClaim(['listen', 'port'], listen)],
   load: async () => (await import('./transport.ts')).createLocalTransport,
 });

@@ -2,11 +2,17 @@
 
 import { isIP } from 'node:net';
 import { z } from 'zod';
-import { type ConfigFault, httpProxyFault, httpProxySchema, isLoopbackHost, LIMITS, mqttClientFields } from '#sdk';
+import {
+  brokerUrl,
+  type ConfigFault,
+  httpProxyFault,
+  httpProxySchema,
+  isLoopbackHost,
+  LIMITS,
+  mqttClientFields,
+} from '#sdk';
 import { commandTemplateFault } from './command-topics.ts';
 import { topicTemplateFault } from './topic-template.ts';
-
-const DEFAULT_PORTS: Readonly<Record<string, number>> = { 'mqtt:': 1883, 'mqtts:': 8883, 'ws:': 80, 'wss:': 443 };
 
 const topicTemplate = z.string().superRefine((template, context) => {
   const fault = topicTemplateFault(template);
@@ -130,8 +136,7 @@ export interface BrokerAddress {
 
 export function brokerAddress(url: string): BrokerAddress {
   const parsed = new URL(url);
-  const host = parsed.hostname.replace(/^\[|\]$/g, '');
-  const port = parsed.port === '' ? (DEFAULT_PORTS[parsed.protocol] ?? 1883) : Number(parsed.port);
+  const { host, port } = brokerUrl(url);
   const webSocket = parsed.protocol === 'ws:' || parsed.protocol === 'wss:';
   return {
     host,

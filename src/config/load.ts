@@ -17,6 +17,7 @@ import { type Explained, explainIssues } from './explain.ts';
 import { type ConfigPath, formatFault, type LocatedFault, sortFaults } from './fault.ts';
 import { hubConfig } from './hub-schema.ts';
 import { idleEndpoints } from './idle-endpoints.ts';
+import { findLoops } from './loops.ts';
 import { defaultGatewayId } from './machine-id.ts';
 import { type ModuleCatalogue, type ModuleSection, outboxSettings, rootSchema, type RootValues } from './schema.ts';
 import { ProfileShelf, type ProfileTexts } from './profiles.ts';
@@ -115,6 +116,7 @@ export function loadConfigText(text: string, options: LoadOptions): LoadResult {
       message: 'a secret stands in the file; refer to it with !env NAME, !file PATH or !credential NAME instead.',
     })),
     ...idleEndpoints(config),
+    ...findLoops(config, options.catalogue),
   ];
   const warnings = locate(unwise, document, options.file).map(formatFault);
   const partFaults = sortFaults(unresolved.faults);

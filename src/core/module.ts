@@ -22,6 +22,8 @@ export interface AdapterDefinition<Schema extends z.ZodObject = z.ZodObject> {
   readonly check?: (config: z.output<Schema>, site: SiteFacts) => readonly ConfigFault[];
   /** What it has for itself while it runs, and no other part may have: a serial port, a TCP port. Takes settings without a fault. */
   readonly claims?: (config: z.output<Schema>, places: ClaimPlaces) => readonly Claim[];
+  /** What it takes in from MQTT brokers and hands on. */
+  readonly hears?: (config: z.output<Schema>) => readonly HeardTopics[];
   /** Whether it has work besides the devices that are configured: it runs then although all of those are simulated. */
   readonly servesOthers?: (config: z.output<Schema>) => boolean;
   readonly load: () => Promise<(config: z.output<Schema>, context: AdapterContext) => Adapter>;
@@ -54,6 +56,8 @@ export interface UpstreamDefinition<Schema extends z.ZodObject = z.ZodObject> {
   readonly check?: (config: z.output<Schema>) => readonly ConfigFault[];
   /** As those of an adapter. */
   readonly claims?: (config: z.output<Schema>, places: ClaimPlaces) => readonly Claim[];
+  /** Where it publishes messages, when that is an MQTT broker. */
+  readonly publishes?: (config: z.output<Schema>) => PublishedTopic;
   readonly load: () => Promise<(config: z.output<Schema>, context: EndpointContext) => UpstreamTransport>;
 }
 
@@ -88,6 +92,24 @@ export interface Claim {
   readonly address?: string;
   /** What to tell when `owner`, such as `adapters.meters`, has it. */
   readonly message: (owner: string) => string;
+}
+
+/** An MQTT broker, by the host and port of a URL, or those that it listens on. */
+export interface BrokerPlace {
+  readonly host: string;
+  readonly port: number;
+}
+
+export interface HeardTopics extends BrokerPlace {
+  /** Where it stands, below the adapter. */
+  readonly path: ConfigFault['path'];
+  /** Whether what is published on the topic becomes messages of a device. */
+  takes(topic: string): boolean;
+}
+
+export interface PublishedTopic extends BrokerPlace {
+  /** May hold {gateway_id} and {device_id}. */
+  readonly template: string;
 }
 
 /** How a change of a field takes effect; put on a schema with `.meta({ apply: 'live' })`. Default: restarts its part. */

@@ -2,7 +2,20 @@
 // its own schema, so that user, certificates and waits are written the same way for an upstream and for a field broker.
 
 import { z } from 'zod';
+import type { BrokerPlace } from './module.ts';
 import { PEM_PATTERN, PEM_RULE } from './pem.ts';
+
+/** Registered for MQTT (IANA), and those of HTTP for WebSockets. */
+const DEFAULT_PORTS: Readonly<Record<string, number>> = { 'mqtt:': 1883, 'mqtts:': 8883, 'ws:': 80, 'wss:': 443 };
+
+/** Where the broker of a valid URL listens; an IPv6 address comes without brackets. */
+export function brokerUrl(url: string): BrokerPlace {
+  const { protocol, hostname, port } = new URL(url);
+  return {
+    host: hostname.replace(/^\[|\]$/g, ''),
+    port: port === '' ? (DEFAULT_PORTS[protocol] ?? 1883) : Number(port),
+  };
+}
 
 /** An optional PEM text; with `secret` a private key. */
 export function pemField(title: string, description: string, secret = false): z.ZodOptional<z.ZodString> {
