@@ -120,6 +120,8 @@ class ClientConnection implements AmqpClient, ClientLinkHost {
     });
     this.#listen();
     this.#rhea.connect();
+    // A socket that came through a proxy is paused.
+    stream.resume();
     this.#guardSasl();
   }
 

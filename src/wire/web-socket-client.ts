@@ -22,6 +22,8 @@ export interface WebSocketOptions {
 /** @throws GatewayError GW_UNAUTHORIZED, GW_PROTOCOL, GW_DISCONNECTED, GW_ABORTED; the socket is destroyed then. */
 export function openWebSocket(options: WebSocketOptions): Promise<Duplex> {
   const { host, path, protocol, signal, socket, target, timeoutMs } = options;
+  // One that came through a proxy is paused; nothing comes before the request.
+  socket.resume();
   return new Promise<Duplex>((resolve, reject) => {
     const webSocket = new WebSocket(`ws://${host.includes(':') ? `[${host}]` : host}${path}`, protocol, {
       createConnection: () => socket,

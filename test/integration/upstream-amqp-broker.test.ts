@@ -3,7 +3,9 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { endpointSuite } from '../conformance/endpoint.suite.ts';
 import { amqpTransport, witnessAmqp } from '../support/amqp-rig.ts';
+import { createAuthority, type Authority } from '../support/certificates.ts';
 import { RABBITMQ_USER, RABBITMQ_WITNESS, startRabbitMq, type RabbitMq } from '../support/rabbitmq.ts';
+import { createTempDir } from '../support/temp-dir.ts';
 import { startRig, stored } from '../support/upstream-rig.ts';
 import { waitFor } from '../support/wait.ts';
 
@@ -20,12 +22,22 @@ function nextQueue(): string {
   return `/amq/queue/${QUEUES[used - 1] ?? ''}`;
 }
 
+const directory = createTempDir('upstream-amqp');
+let authority: Authority;
+
 beforeAll(async () => {
-  broker = await startRabbitMq({ address: ADDRESS, queues: QUEUES });
+  authority = await createAuthority(directory.path);
+  const server = await authority.issue({ name: 'server', hosts: [ADDRESS] });
+  broker = await startRabbitMq({
+    address: ADDRESS,
+    queues: QUEUES,
+    tls: { ...server, caPath: authority.certificatePath },
+  });
 }, 60_000);
 
 afterAll(async () => {
   await broker[Symbol.asyncDispose]();
+  directory.remove();
 });
 
 endpointSuite('upstream-amqp', async () => {
@@ -59,6 +71,26 @@ describe('upstream-amqp at RabbitMQ', () => {
     await elsewhere.open(SOON());
     expect(await elsewhere.send([stored('x')], SOON())).toMatchObject([{ status: 'retry' }]);
     expect(await elsewhere.closed()).toMatchObject({ kind: 'unauthorized' });
+  });
+
+  it('speaks TLS, and knows a client by its certificate', async () => {
+    const address = nextQueue();
+    const ca = authority.certificate;
+    const own = await authority.issue({ name: RABBITMQ_USER.username });
+    const foreign = await authority.issue({ name: 'nobody' });
+    const open = async (more: object): Promise<unknown> => {
+      const transport = amqpTransport({ url: broker.secureUrl, address, ...more });
+      await transport.open(SOON());
+      const results = await transport.send([stored('x')], SOON());
+      await transport.close();
+      return results;
+    };
+    expect(await open({ ca, ...RABBITMQ_USER })).toEqual([{ status: 'accepted' }]);
+    expect(await open({ ca, certificate: own.certificate, key: own.key })).toEqual([{ status: 'accepted' }]);
+    await expect(open({ ca, certificate: foreign.certificate, key: foreign.key })).rejects.toMatchObject({
+      code: 'GW_UNAUTHORIZED',
+    });
+    await expect(open(RABBITMQ_USER)).rejects.toMatchObject({ code: 'GW_TLS' });
   });
 
   it('loses nothing when the broker is killed in the middle', async () => {

@@ -1,12 +1,16 @@
 // The AMQP transport against Qpid Proton, another implementation, which behaves as badly as the specification allows.
 
-import { createServer } from 'node:net';
+import { once } from 'node:events';
+import { connect, createServer, type AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createWebSocketStream, WebSocketServer } from 'ws';
 import type { CommandReceiver, IncomingCommand } from '../../src/core/endpoint.ts';
 import { parseDeviceId } from '../../src/core/device.ts';
+import { startTcpProxy } from '../sim/tcp-proxy.ts';
 import { amqpTransport } from '../support/amqp-rig.ts';
+import { startHttpProxy } from '../support/http-proxy.ts';
 import { startProtonPeer, type ProtonPeer } from '../support/proton-peer.ts';
-import { startRig, stored } from '../support/upstream-rig.ts';
+import { hastyClock, startRig, stored } from '../support/upstream-rig.ts';
 import { waitFor } from '../support/wait.ts';
 
 const ADDRESS = '127.0.142.2';
@@ -282,6 +286,90 @@ describe('commands', () => {
     expect(peer.of('outcome', address).map(({ outcome }) => outcome)).toEqual(['rejected', 'rejected']);
     expect(ignored).toEqual(['not_a_command']);
     await transport.close();
+  });
+});
+
+describe('the way to the peer', () => {
+  /** Carries what comes by WebSocket to the peer. */
+  async function startWebSocketDoor(
+    subProtocol: string,
+  ): Promise<{ readonly url: string; readonly close: () => void }> {
+    const server = new WebSocketServer({
+      host: ADDRESS,
+      port: 0,
+      path: '/amqp',
+      handleProtocols: (offered) => (offered.has(subProtocol) ? subProtocol : false),
+    });
+    server.on('connection', (webSocket) => {
+      const target = connect(peer.port, ADDRESS);
+      const stream = createWebSocketStream(webSocket);
+      target.on('error', () => stream.destroy());
+      stream.on('error', () => target.destroy());
+      target.pipe(stream).pipe(target);
+    });
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    return { url: `amqpws://${ADDRESS}:${port}`, close: () => void server.close() };
+  }
+
+  async function delivers(config: Record<string, unknown>): Promise<void> {
+    await using rig = startRig(amqpTransport({ address: at('accept'), ...config }));
+    await rig.append(300);
+    await rig.drained();
+    expect(rig.runner.status().deliveredTotal).toBe(300);
+  }
+
+  it('leads through WebSockets, by the sub-protocol of AMQP', async () => {
+    const door = await startWebSocketDoor('amqp');
+    await delivers({ url: `${door.url}/amqp` });
+    await expect(opened({ url: `${door.url}/elsewhere`, address: 'a' })).rejects.toMatchObject({ code: 'GW_PROTOCOL' });
+    door.close();
+    const other = await startWebSocketDoor('mqtt');
+    await expect(opened({ url: `${other.url}/amqp`, address: 'a' })).rejects.toMatchObject({ code: 'GW_DISCONNECTED' });
+    other.close();
+  });
+
+  it('leads through an HTTP proxy', async () => {
+    await using proxy = await startHttpProxy(ADDRESS, 200);
+    await delivers({ url: peer.url, proxy: { url: proxy.url } });
+    const door = await startWebSocketDoor('amqp');
+    await delivers({ url: `${door.url}/amqp`, proxy: { url: proxy.url } });
+    door.close();
+    expect(proxy.connects).toContain(`${ADDRESS}:${peer.port}`);
+  });
+
+  it('may stop carrying anything: the silence is noticed, and nothing is lost', async () => {
+    await using line = await startTcpProxy({ target: { host: ADDRESS, port: peer.port }, address: ADDRESS });
+    const address = at('accept');
+    await using rig = startRig(
+      amqpTransport({ url: `amqp://${line.address}:${line.port}`, address, idle_timeout_secs: 5 }),
+    );
+    const sent = await rig.append(50, 'a');
+    await rig.drained();
+    line.blackHole();
+    sent.push(...(await rig.append(50, 'b')));
+    await waitFor(() => rig.telemetry.of('endpoint_disconnected').length > 0, { timeoutMs: 20_000, what: 'the loss' });
+    expect(rig.telemetry.of('endpoint_disconnected')[0]?.fields['reason']).toContain('silent for 5000 ms');
+    line.pass();
+    await rig.drained();
+    expect(new Set(peer.of('message', address).map(({ body }) => body))).toEqual(new Set(sent));
+  });
+
+  it('survives cuts at every byte of the way', async () => {
+    await using line = await startTcpProxy({ target: { host: ADDRESS, port: peer.port }, address: ADDRESS });
+    const address = at('accept');
+    await using rig = startRig(
+      amqpTransport({ url: `amqp://${line.address}:${line.port}`, address }),
+      'strict',
+      hastyClock,
+    );
+    const sent: string[] = [];
+    for (let cut = 0; cut < 12; cut += 1) {
+      line.cutAfter(cut % 2 === 0 ? 'up' : 'down', 300 + cut * 97);
+      sent.push(...(await rig.append(40, `c${cut}-`)));
+      await rig.drained();
+    }
+    expect(new Set(peer.of('message', address).map(({ body }) => body))).toEqual(new Set(sent));
   });
 });
 

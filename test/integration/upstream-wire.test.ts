@@ -1,11 +1,10 @@
 // The ways to a broker: TLS, client certificates, WebSockets, an HTTP proxy, credentials; and a bad line in between.
 
-import { createServer, type Server } from 'node:http';
-import { connect, type AddressInfo } from 'node:net';
 import { describe, expect, it } from 'vitest';
 import type { MqttUpstreamConfig } from '../../modules/upstream-mqtt/config.ts';
 import { startTcpProxy } from '../sim/tcp-proxy.ts';
 import { createAuthority } from '../support/certificates.ts';
+import { startHttpProxy } from '../support/http-proxy.ts';
 import { startMosquitto } from '../support/mosquitto.ts';
 import { createTempDir } from '../support/temp-dir.ts';
 import { mqttTransport, startRig, subscribe } from '../support/upstream-rig.ts';
@@ -101,63 +100,26 @@ describe('WebSockets', () => {
   });
 });
 
-interface HttpProxy extends AsyncDisposable {
-  readonly url: string;
-  readonly connects: readonly string[];
-}
-
-async function startHttpProxy(status: number, authorization?: string): Promise<HttpProxy> {
-  const connects: string[] = [];
-  const server: Server = createServer();
-  server.on('connect', (request, socket) => {
-    connects.push(request.url ?? '');
-    socket.on('error', () => {});
-    if (status !== 200 || request.headers['proxy-authorization'] !== authorization) {
-      socket.end(`HTTP/1.1 ${status === 200 ? '407 Proxy Authentication Required' : `${status} No`}\r\n\r\n`);
-      return;
-    }
-    const [host, port] = (request.url ?? '').split(':');
-    const target = connect(Number(port), host, () => {
-      socket.write('HTTP/1.1 200 Connection established\r\nVia: test\r\n\r\n');
-      target.pipe(socket).pipe(target);
-    });
-    target.on('error', () => socket.destroy());
-    socket.on('close', () => target.destroy());
-  });
-  await new Promise<void>((resolve) => {
-    server.listen(0, ADDRESS, resolve);
-  });
-  return {
-    url: `http://${ADDRESS}:${(server.address() as AddressInfo).port}`,
-    connects,
-    [Symbol.asyncDispose]: () =>
-      new Promise<void>((resolve) => {
-        server.close(() => resolve());
-        server.closeAllConnections();
-      }),
-  };
-}
-
 describe('an HTTP proxy', () => {
   it('is gone through, with credentials', async () => {
     await using broker = await startMosquitto({ address: ADDRESS });
-    await using proxy = await startHttpProxy(200, `Basic ${Buffer.from('user:pass').toString('base64')}`);
+    await using proxy = await startHttpProxy(ADDRESS, 200, `Basic ${Buffer.from('user:pass').toString('base64')}`);
     await delivers({ url: broker.url, proxy: { url: proxy.url, username: 'user', password: 'pass' } });
     expect(proxy.connects).toContain(`${ADDRESS}:${broker.port}`);
     expect(await attempt({ url: broker.url, proxy: { url: proxy.url } })).toMatch(/^GW_UNAUTHORIZED .*407/);
   });
 
   it('that refuses or fails is told apart', async () => {
-    await using forbidden = await startHttpProxy(403);
+    await using forbidden = await startHttpProxy(ADDRESS, 403);
     expect(await attempt({ url: 'mqtt://broker.test', proxy: { url: forbidden.url } })).toMatch(
       /^GW_UNAUTHORIZED .*403/,
     );
-    await using failing = await startHttpProxy(502);
+    await using failing = await startHttpProxy(ADDRESS, 502);
     expect(await attempt({ url: 'mqtt://broker.test', proxy: { url: failing.url } })).toMatch(/^GW_CONNECT .*502/);
   });
 
   it('that refuses the credentials is asked once an attempt, and left alone for longer and longer', async () => {
-    await using proxy = await startHttpProxy(407);
+    await using proxy = await startHttpProxy(ADDRESS, 407);
     await using rig = startRig(mqttTransport({ url: 'mqtt://127.0.51.1:1', proxy: { url: proxy.url } }));
     await waitFor(() => rig.runner.status().failedAttempts === 2 && rig.runner.status().state === 'backing_off');
     expect(proxy.connects).toHaveLength(2);

@@ -16,14 +16,15 @@ export interface RabbitMqOptions {
   readonly address: string;
   /** Durable queues. */
   readonly queues: readonly string[];
+  /** Clients with a certificate of that authority may log in by its common name (SASL EXTERNAL). */
   readonly tls?: { readonly certificatePath: string; readonly keyPath: string; readonly caPath: string };
 }
 
 export interface RabbitMq extends AsyncDisposable {
   readonly address: string;
   readonly port: number;
-  /** With `tls`. */
-  readonly tlsPort: number;
+  /** `amqps://` with address and port; with `tls`. */
+  readonly secureUrl: string;
   /** `amqp://` with address and port. */
   readonly url: string;
   log(): string;
@@ -53,7 +54,7 @@ export async function startRabbitMq(options: RabbitMqOptions): Promise<RabbitMq>
     await freePort('127.0.0.1'),
   ];
   const users = [RABBITMQ_USER, RABBITMQ_WITNESS];
-  writeFileSync(directory.file('enabled_plugins'), '[rabbitmq_amqp1_0].\n');
+  writeFileSync(directory.file('enabled_plugins'), '[rabbitmq_amqp1_0,rabbitmq_auth_mechanism_ssl].\n');
   writeFileSync(
     directory.file('definitions.json'),
     JSON.stringify({
@@ -84,6 +85,11 @@ export async function startRabbitMq(options: RabbitMqOptions): Promise<RabbitMq>
       `ssl_options.cacertfile = ${tls.caPath}`,
       `ssl_options.certfile = ${tls.certificatePath}`,
       `ssl_options.keyfile = ${tls.keyPath}`,
+      'ssl_options.verify = verify_peer',
+      'ssl_options.fail_if_no_peer_cert = false',
+      'ssl_cert_login_from = common_name',
+      'auth_mechanisms.1 = PLAIN',
+      'auth_mechanisms.2 = EXTERNAL',
     );
   }
   writeFileSync(directory.file('rabbitmq.conf'), `${lines.join('\n')}\n`);
@@ -94,6 +100,8 @@ export async function startRabbitMq(options: RabbitMqOptions): Promise<RabbitMq>
     HOME: directory.path,
     ERL_EPMD_PORT: String(epmdPort),
     ERL_EPMD_ADDRESS: '127.0.0.1',
+    // The start script becomes the virtual machine then, so that signals reach that.
+    RUNNING_UNDER_SYSTEMD: '1',
     RABBITMQ_NODENAME: `test-${port}@localhost`,
     RABBITMQ_DIST_PORT: String(distPort),
     RABBITMQ_CONFIG_FILE: directory.file('rabbitmq.conf'),
@@ -109,7 +117,6 @@ export async function startRabbitMq(options: RabbitMqOptions): Promise<RabbitMq>
 
   async function start(): Promise<void> {
     if (child !== undefined) return;
-    // Its start script runs the virtual machine in its own place, so that signals reach that.
     const started = spawn(SERVER, [], { stdio: ['ignore', 'pipe', 'pipe'], env: environment });
     child = started;
     for (const stream of [started.stdout, started.stderr]) {
@@ -147,7 +154,7 @@ export async function startRabbitMq(options: RabbitMqOptions): Promise<RabbitMq>
   return {
     address,
     port,
-    tlsPort,
+    secureUrl: `amqps://${address}:${tlsPort}`,
     url: `amqp://${address}:${port}`,
     log: () => text,
     start,
