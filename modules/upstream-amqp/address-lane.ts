@@ -43,6 +43,8 @@ export interface LaneOptions {
   readonly ackTimeoutMs: number;
   /** For the answer to an attach. */
   readonly openTimeoutMs: number;
+  /** A link was refused or lost, for the first time since it carried something. */
+  readonly onRefused: (address: string, reason: string) => void;
 }
 
 const REOPEN_INITIAL_MS = 1000;
@@ -233,6 +235,7 @@ export class AddressLane {
     const { host } = this.#options;
     const lost = this.#sentEntries();
     const waitMs = Math.min(REOPEN_CEILING_MS, REOPEN_INITIAL_MS * 2 ** Math.min(this.#refusals, 16));
+    if (this.#refusals === 0) this.#options.onRefused(this.address, end.reason);
     this.#refusals += 1;
     this.#refusal = { ...end, retryAtMs: host.monotonicMs() + waitMs };
     this.#forgetLink();

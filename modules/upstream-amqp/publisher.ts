@@ -21,6 +21,8 @@ export interface PublisherOptions {
   readonly onlyAddress: string | undefined;
   readonly addressOf: (stored: StoredMessage) => string;
   readonly encode: (stored: StoredMessage, address: string) => Outgoing;
+  /** An address takes nothing, for the first time since it did. */
+  readonly onRefused: (address: string, reason: string) => void;
   readonly clock: Clock;
 }
 
@@ -164,9 +166,8 @@ export class Publisher {
     if (known !== undefined) return known;
     if (this.#lanes.size >= LIMITS.devices) this.#sweep(0);
     if (this.#lanes.size >= LIMITS.devices) return undefined;
-    const { ackTimeoutMs, onlyAddress, openTimeoutMs, window } = this.#options;
-    const patient = address === onlyAddress;
-    const lane = new AddressLane({ host: this.#host, address, window, patient, ackTimeoutMs, openTimeoutMs });
+    const patient = address === this.#options.onlyAddress;
+    const lane = new AddressLane({ ...this.#options, host: this.#host, address, patient });
     this.#lanes.set(address, lane);
     return lane;
   }

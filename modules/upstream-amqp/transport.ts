@@ -37,7 +37,7 @@ interface Opened {
 }
 
 export function createAmqpTransport(config: AmqpUpstreamConfig, context: EndpointContext): UpstreamTransport {
-  const { clock, endpointName, gatewayId } = context;
+  const { clock, endpointName, gatewayId, log } = context;
   const address = brokerAddress(config.url);
   const { target } = address;
   const isUpstream = endpointName === UPSTREAM_ENDPOINT;
@@ -65,6 +65,7 @@ export function createAmqpTransport(config: AmqpUpstreamConfig, context: Endpoin
       onlyAddress,
       addressOf: ({ message }) => onlyAddress ?? fillAddress(config.address, gatewayId, message.deviceId),
       encode: encodeMessage,
+      onRefused: (to, reason) => log.warn({ address: to, reason }, 'An address takes nothing; it is tried again.'),
       clock,
     });
     const commands =

@@ -74,10 +74,11 @@ web: { address: ${ADDRESS}, port: ${webPort} }
   container.on('disconnected', () => {});
   const connection = container.connect({ host: ADDRESS, port: broker.port, reconnect: false, ...RABBITMQ_WITNESS });
   connection.on('message', ({ message }: EventContext) => {
-    const { content } = message?.body as { readonly content: Buffer };
+    if (message === undefined) return;
+    const { content } = message.body as { readonly content: Buffer };
     answers.push({
       ...(JSON.parse(content.toString()) as { id: string; status: number }),
-      correlationId: message?.correlation_id,
+      correlationId: message.correlation_id,
     });
   });
   connection.open_receiver('/amq/queue/replies');

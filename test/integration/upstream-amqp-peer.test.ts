@@ -14,6 +14,7 @@ import { hastyClock, startRig, stored } from '../support/upstream-rig.ts';
 import { waitFor } from '../support/wait.ts';
 
 const ADDRESS = '127.0.142.2';
+const FULL = process.env['FIELDPOST_FULL'] === '1';
 const SOON = (): AbortSignal => AbortSignal.timeout(10_000);
 const NEVER = new AbortController().signal;
 
@@ -115,16 +116,19 @@ describe('what the peer makes of a message', () => {
 });
 
 describe('links and connections that end', () => {
-  it.each(['detach', 'detacherror', 'end'])('%s: the link is made anew on the same connection', async (behaviour) => {
-    const address = at(behaviour);
-    const connections = peer.of('connection').length;
-    await using rig = startRig(amqpTransport({ url: peer.url, address }));
-    const sent = await rig.append(20);
-    await rig.drained();
-    expect(new Set(peer.of('message', address).map(({ body }) => body))).toEqual(new Set(sent));
-    expect(peer.of('connection').length).toBe(connections + 1);
-    expect(peer.of('attach', address).length).toBe(2);
-  });
+  it.each(FULL ? ['detach', 'detacherror', 'end'] : ['end'])(
+    '%s: the link is made anew on the same connection',
+    async (behaviour) => {
+      const address = at(behaviour);
+      const connections = peer.of('connection').length;
+      await using rig = startRig(amqpTransport({ url: peer.url, address }));
+      const sent = await rig.append(20);
+      await rig.drained();
+      expect(new Set(peer.of('message', address).map(({ body }) => body))).toEqual(new Set(sent));
+      expect(peer.of('connection').length).toBe(connections + 1);
+      expect(peer.of('attach', address).length).toBe(2);
+    },
+  );
 
   it.each(['close', 'drop'])('%s with transfers under way: everything is sent again', async (behaviour) => {
     const address = at(behaviour);
@@ -309,7 +313,7 @@ describe('the way to the peer', () => {
     });
     await once(server, 'listening');
     const { port } = server.address() as AddressInfo;
-    return { url: `amqpws://${ADDRESS}:${port}`, close: () => void server.close() };
+    return { url: `amqpws://${ADDRESS}:${port}`, close: () => server.close() };
   }
 
   async function delivers(config: Record<string, unknown>): Promise<void> {
