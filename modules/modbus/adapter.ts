@@ -91,6 +91,7 @@ export function createModbusAdapter(config: ModbusConfig, context: AdapterContex
     },
     health,
     lastProgressMs: () => Math.min(clock.monotonicMs(), ...buses.places.map(({ bus }) => bus.lastProgressMs)),
+    checkWrite: (write) => service(write.deviceId).checkWrite(write),
     write: async (write, signal) => service(write.deviceId).write(write, signal),
     identify: async (deviceId, signal) => service(deviceId).identify(signal),
     lendLine: (target) => buses.places.find(({ bus }) => bus.target === target)?.bus,

@@ -29,7 +29,7 @@ import type { PlanLimits } from './poll-plan.ts';
 import { PointWriter } from './point-writer.ts';
 import { SunspecPoints } from './sunspec.ts';
 import { decimalsOf, integerRange } from './values-number.ts';
-import { type CompiledPoint, compilePoint } from './values.ts';
+import { type CompiledPoint, compilePoint, type EncodedWrite } from './values.ts';
 
 export interface DeviceServiceOptions {
   readonly deviceId: DeviceId;
@@ -135,15 +135,34 @@ export class DeviceService implements BusListener {
     for (const { group } of this.#groups) group.lost('disconnected');
   }
 
+  /** @throws GatewayError as `Adapter.checkWrite` does. */
+  checkWrite(write: PointWrite): void {
+    this.#encode(write);
+  }
+
   /** @throws GatewayError as `Adapter.write` does. */
-  async write({ point: name, value, deviceId }: PointWrite, signal: AbortSignal): Promise<WriteResult> {
+  async write(write: PointWrite, signal: AbortSignal): Promise<WriteResult> {
+    const { point, encoded } = this.#encode(write);
+    return this.#writer.write(point, encoded, signal);
+  }
+
+  #encode({ point: name, value, deviceId }: PointWrite): {
+    readonly point: CompiledPoint;
+    readonly encoded: EncodedWrite;
+  } {
     const point = this.#points.get(name);
     if (point === undefined) throw new GatewayError('GW_NOT_FOUND', `Device "${deviceId}" has no point "${name}".`);
     if (this.#options.config.replay !== undefined) {
       const words = `"${deviceId}" is a capture that is played; nothing can be written to it.`;
       throw new GatewayError('GW_WRITE_REFUSED', words);
     }
-    return this.#writer.write(point, value, signal);
+    if (!point.config.writable) {
+      throw new GatewayError(
+        'GW_WRITE_REFUSED',
+        `Point "${name}" of "${deviceId}" is not writable. Set \`writable: true\` in the configuration if it is meant to be.`,
+      );
+    }
+    return { point, encoded: point.encode(value) };
   }
 
   identify(signal: AbortSignal): Promise<DeviceIdentification> {

@@ -1,16 +1,6 @@
 // Writes to the points of one device: the right function code, one write at a time, and a look at what came of it.
 
-import {
-  abortable,
-  type Clock,
-  GatewayError,
-  GOOD,
-  isGatewayError,
-  LIMITS,
-  type PointValue,
-  qualityText,
-  type WriteResult,
-} from '#sdk';
+import { abortable, type Clock, GatewayError, GOOD, isGatewayError, LIMITS, qualityText, type WriteResult } from '#sdk';
 import type { ModbusDevice } from './device.ts';
 import { exceptionOf } from './faults.ts';
 import { BROADCAST_UNIT, type ModbusRequest, readFunction, type ReadRequest } from './pdu.ts';
@@ -43,18 +33,11 @@ export class PointWriter {
 
   /**
    * Writes a value and reads it back, after the writes that came before.
-   * @throws GatewayError GW_WRITE_REFUSED, GW_DEVICE_OFFLINE, GW_BUS_BUSY, GW_WRITE_VERIFY, GW_MODBUS_EXCEPTION,
-   * GW_MODBUS_FRAME, GW_TIMEOUT, GW_DISCONNECTED, GW_ABORTED.
+   * @throws GatewayError GW_DEVICE_OFFLINE, GW_BUS_BUSY, GW_WRITE_VERIFY, GW_MODBUS_EXCEPTION, GW_MODBUS_FRAME, GW_TIMEOUT,
+   * GW_DISCONNECTED, GW_ABORTED.
    */
-  async write(point: CompiledPoint, value: PointValue, signal: AbortSignal): Promise<WriteResult> {
+  async write(point: CompiledPoint, encoded: EncodedWrite, signal: AbortSignal): Promise<WriteResult> {
     const { device, waiting } = this.#options;
-    if (!point.config.writable) {
-      throw new GatewayError(
-        'GW_WRITE_REFUSED',
-        `Point "${point.name}" of "${device.id}" is not writable. Set \`writable: true\` in the configuration if it is meant to be.`,
-      );
-    }
-    const encoded = point.encode(value);
     if (device.isSuspended || device.bus.state === 'disconnected') {
       const reason =
         device.bus.error?.message ?? `It did not answer (${device.silence}) and is probed from time to time.`;

@@ -4,7 +4,6 @@ import {
   abortable,
   errorText,
   GatewayError,
-  isTopicName,
   shapedDevice,
   type Adapter,
   type AdapterContext,
@@ -27,6 +26,7 @@ import { createPreset } from './presets/presets.ts';
 import { typicalPoints } from './presets/typical-points.ts';
 import { RemoteBroker } from './remote-broker.ts';
 import { onlyOf, Replay } from './replay.ts';
+import { assertTopicName } from './topic-template.ts';
 import { Writer } from './writer.ts';
 
 /** What carries the traffic. */
@@ -40,7 +40,6 @@ interface Carrier {
 
 /** How often silent devices are looked for, as a part of the time that they may be silent. */
 const SILENCE_LOOKS = 4;
-const TOLD_TOPIC_CHARS = 128;
 
 export function createMqttAdapter(config: MqttConfig, context: AdapterContext): Adapter {
   return new MqttAdapter(config, context);
@@ -80,11 +79,9 @@ class MqttAdapter implements Adapter {
     this.#devices = new Devices({ ...context, addDevice }, this.#describe);
     this.#replayed = new Devices(context, this.#describe);
     this.#replays = this.#createReplays(configured.points);
-    const publish = (message: Publish): Promise<void> => {
-      // Names that a device told of itself become parts of topics.
-      if (isTopicName(message.topic)) return this.#carrier.publish(message);
-      const fault = `${JSON.stringify(message.topic.slice(0, TOLD_TOPIC_CHARS))} is no topic; nothing was sent.`;
-      return Promise.reject(new GatewayError('GW_WRITE_REFUSED', fault));
+    const publish = async (message: Publish): Promise<void> => {
+      assertTopicName(message.topic);
+      await this.#carrier.publish(message);
     };
     this.#writer = new Writer(context.clock, publish);
     const intake = createIntake({
@@ -155,16 +152,18 @@ class MqttAdapter implements Adapter {
     return this.#stopped;
   }
 
-  write(write: PointWrite, signal: AbortSignal): Promise<WriteResult> {
+  checkWrite(write: PointWrite): void {
+    this.#assertNotReplayed(write.deviceId);
     const device = this.#devices.get(write.deviceId);
-    if (this.#config.devices[write.deviceId]?.replay !== undefined) {
-      const words = `"${write.deviceId}" is a capture that is played; nothing can be written to it.`;
-      return Promise.reject(new GatewayError('GW_WRITE_REFUSED', words));
-    }
+    // Of one that was not heard nothing can be said but that it is away.
+    if (device !== undefined) this.#writer.check(device, write);
+  }
+
+  async write(write: PointWrite, signal: AbortSignal): Promise<WriteResult> {
+    this.#assertNotReplayed(write.deviceId);
+    const device = this.#devices.get(write.deviceId);
     if (device === undefined && this.#infos.some(({ deviceId }) => deviceId === write.deviceId)) {
-      return Promise.reject(
-        new GatewayError('GW_DEVICE_OFFLINE', `"${write.deviceId}" was not heard since the start.`),
-      );
+      throw new GatewayError('GW_DEVICE_OFFLINE', `"${write.deviceId}" was not heard since the start.`);
     }
     return this.#writer.write(device, write, signal);
   }
@@ -179,6 +178,12 @@ class MqttAdapter implements Adapter {
       spoken: device.dialect.name,
       last_heard: new Date(device.lastHeardWallMs).toISOString(),
     });
+  }
+
+  #assertNotReplayed(deviceId: DeviceId): void {
+    if (this.#config.devices[deviceId]?.replay === undefined) return;
+    const words = `"${deviceId}" is a capture that is played; nothing can be written to it.`;
+    throw new GatewayError('GW_WRITE_REFUSED', words);
   }
 
   async #start(): Promise<void> {

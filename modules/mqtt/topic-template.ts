@@ -1,8 +1,10 @@
 // Topic templates such as `sensors/{device_id}/telemetry`, read both ways: which device a topic means, and which topic
 // belongs to a device.
 
-import { TOPIC_MAX_BYTES, TOPIC_MAX_LEVELS } from '#sdk';
+import { GatewayError, isTopicName, TOPIC_MAX_BYTES, TOPIC_MAX_LEVELS } from '#sdk';
 
+/** Characters of a topic in an error. */
+const TOLD_TOPIC_CHARS = 128;
 const PLACEHOLDER = /\{([^{}]*)\}/g;
 
 export interface TopicTemplate {
@@ -101,4 +103,11 @@ export function rememberTopics<T>(find: (topic: string) => T | undefined): (topi
 /** Puts values into the placeholders. */
 export function fillTopic(template: string, values: Readonly<Record<string, string>>): string {
   return template.replaceAll(PLACEHOLDER, (whole, name: string) => values[name] ?? whole);
+}
+
+/** Names that a device told of itself become parts of topics. @throws GatewayError GW_WRITE_REFUSED. */
+export function assertTopicName(topic: string): void {
+  if (isTopicName(topic)) return;
+  const fault = `${JSON.stringify(topic.slice(0, TOLD_TOPIC_CHARS))} is no topic; nothing was sent.`;
+  throw new GatewayError('GW_WRITE_REFUSED', fault);
 }

@@ -15,6 +15,7 @@ import {
 import type { Device } from './devices.ts';
 import { quoted, type Denial, type Judge, type Publish, type WritePlan } from './dialect.ts';
 import type { Witness } from './intake.ts';
+import { assertTopicName } from './topic-template.ts';
 
 interface Waiting {
   readonly deviceId: string;
@@ -66,6 +67,11 @@ export class Writer implements Witness {
     }
   }
 
+  /** @throws GatewayError GW_NOT_FOUND, GW_WRITE_REFUSED. */
+  check(device: Device, write: PointWrite): void {
+    planOf(device, write);
+  }
+
   /**
    * @throws GatewayError GW_NOT_FOUND, GW_WRITE_REFUSED, GW_DEVICE_OFFLINE, GW_BUS_BUSY, GW_TIMEOUT, GW_WRITE_VERIFY,
    * GW_MQTT_ANSWER, GW_DISCONNECTED.
@@ -79,12 +85,7 @@ export class Writer implements Witness {
     if (device.state !== 'good') {
       throw new GatewayError('GW_DEVICE_OFFLINE', `"${deviceId}" is not connected; nothing was sent.`);
     }
-    const plan = device.dialect.planWrite(deviceId, point, value);
-    if (plan === undefined) {
-      if (device.info.points.some(({ name }) => name === point))
-        throw new GatewayError('GW_WRITE_REFUSED', `Point "${point}" of "${deviceId}" cannot be written.`);
-      throw new GatewayError('GW_NOT_FOUND', `Device "${deviceId}" has no point "${point}".`);
-    }
+    const plan = planOf(device, { deviceId, point, value });
     if (this.#waiting.size >= LIMITS.mqtt_waiting_writes) {
       throw new GatewayError('GW_BUS_BUSY', 'Too many writes wait for MQTT devices; try again.');
     }
@@ -137,6 +138,18 @@ export class Writer implements Witness {
       if (waiting !== undefined) this.#waiting.delete(waiting);
     }
   }
+}
+
+/** @throws GatewayError GW_NOT_FOUND, GW_WRITE_REFUSED. */
+function planOf(device: Device, { deviceId, point, value }: PointWrite): WritePlan {
+  const plan = device.dialect.planWrite(deviceId, point, value);
+  if (plan === undefined) {
+    if (device.info.points.some(({ name }) => name === point))
+      throw new GatewayError('GW_WRITE_REFUSED', `Point "${point}" of "${deviceId}" cannot be written.`);
+    throw new GatewayError('GW_NOT_FOUND', `Device "${deviceId}" has no point "${point}".`);
+  }
+  for (const { topic } of plan.publish) assertTopicName(topic);
+  return plan;
 }
 
 interface Unconfirmed {

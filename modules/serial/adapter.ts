@@ -57,6 +57,12 @@ export function createSerialAdapter(config: SerialConfig, context: AdapterContex
   let isStarted = false;
   let stopped: Promise<void> | undefined;
 
+  function serviceOf(deviceId: string): DeviceService {
+    const service = services.get(deviceId);
+    if (service !== undefined) return service;
+    throw new GatewayError('GW_NOT_FOUND', `Adapter "${context.adapterId}" has no device "${deviceId}".`);
+  }
+
   async function stopAll(): Promise<void> {
     stopping.abort();
     await line.stop();
@@ -100,11 +106,8 @@ export function createSerialAdapter(config: SerialConfig, context: AdapterContex
           }
         : undefined,
     lastProgressMs: () => line.lastProgressMs,
-    async write({ deviceId, point, value }, signal) {
-      const service = services.get(deviceId);
-      if (service !== undefined) return service.write(point, value, signal);
-      throw new GatewayError('GW_NOT_FOUND', `Adapter "${context.adapterId}" has no device "${deviceId}".`);
-    },
+    checkWrite: ({ deviceId, point, value }) => serviceOf(deviceId).checkWrite(point, value),
+    write: async ({ deviceId, point, value }, signal) => serviceOf(deviceId).write(point, value, signal),
   };
 }
 

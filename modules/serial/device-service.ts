@@ -119,12 +119,18 @@ export class DeviceService {
     return this.#polled.find(({ source }) => source.request.equals(request));
   }
 
-  /** @throws GatewayError as `Adapter.write` does. */
-  async write(point: string, value: PointValue, signal: AbortSignal): Promise<WriteResult> {
+  /** @throws GatewayError as `Adapter.checkWrite` does. */
+  checkWrite(point: string, value: PointValue): void {
     if (this.#options.line.wire.isReplay) {
       const words = `"${this.#options.deviceId}" is a capture that is played; nothing can be written to it.`;
       throw new GatewayError('GW_WRITE_REFUSED', words);
     }
+    this.#writer.check(point, value);
+  }
+
+  /** @throws GatewayError as `Adapter.write` does. */
+  async write(point: string, value: PointValue, signal: AbortSignal): Promise<WriteResult> {
+    this.checkWrite(point, value);
     return this.#writer.write(point, value, signal);
   }
 

@@ -48,18 +48,19 @@ export class PointWriter {
     this.#options = options;
   }
 
+  /** @throws GatewayError GW_NOT_FOUND, GW_WRITE_REFUSED. */
+  check(name: string, value: PointValue): void {
+    this.#encode(name, value);
+  }
+
   /**
    * Writes a value, after the writes that came before, and reads it back where the device can be asked for it.
    * @throws GatewayError GW_NOT_FOUND, GW_WRITE_REFUSED, GW_DEVICE_OFFLINE, GW_BUS_BUSY, GW_WRITE_VERIFY,
    * GW_SERIAL_ANSWER, GW_TIMEOUT, GW_ABORTED.
    */
   async write(name: string, value: PointValue, signal: AbortSignal): Promise<WriteResult> {
-    const { deviceId, plan, line, offlineReason, waiting } = this.#options;
-    const point = plan.points.get(name);
-    if (point === undefined) throw new GatewayError('GW_NOT_FOUND', `Device "${deviceId}" has no point "${name}".`);
-    const { write } = point;
-    if (write === undefined) throw notWritable(deviceId, name);
-    const { bytes, filledWidth } = this.#encode(point, write, value);
+    const { deviceId, line, offlineReason, waiting } = this.#options;
+    const { point, write, bytes, filledWidth } = this.#encode(name, value);
     const offline = offlineReason();
     if (offline !== undefined) throw new GatewayError('GW_DEVICE_OFFLINE', `"${deviceId}" is offline: ${offline}`);
     if (waiting.count >= LIMITS.bus_waiting_writes) {
@@ -82,12 +83,12 @@ export class PointWriter {
     });
   }
 
-  #encode(
-    point: Point,
-    write: WriteConfig,
-    value: PointValue,
-  ): { readonly bytes: Buffer; readonly filledWidth: number } {
-    const { plan, marks } = this.#options;
+  #encode(name: string, value: PointValue): Encoded {
+    const { deviceId, plan, marks } = this.#options;
+    const point = plan.points.get(name);
+    if (point === undefined) throw new GatewayError('GW_NOT_FOUND', `Device "${deviceId}" has no point "${name}".`);
+    const { write } = point;
+    if (write === undefined) throw notWritable(deviceId, name);
     const raw = point.raw(value);
     const template = parseTemplate(write.template);
     if (typeof template === 'string') throw refused(point.name, template);
@@ -97,7 +98,7 @@ export class PointWriter {
     }
     const bytes = plan.render(template, raw);
     if (typeof bytes === 'string') throw refused(point.name, bytes.replace(/\.$/, ''));
-    return { bytes, filledWidth: template.filledWidth };
+    return { point, write, bytes, filledWidth: template.filledWidth };
   }
 
   async #perform(job: WriteJob): Promise<WriteResult> {
@@ -169,7 +170,7 @@ function notWritable(deviceId: string, name: string): GatewayError {
   );
 }
 
-/** @throws GatewayError GW_WRITE_REFUSED when the device refuses, GW_SERIAL_ANSWER for an answer that says neither. */
+/** @throws GatewayError GW_SERIAL_ANSWER when the device refuses, and for an answer that says neither. */
 function checkAnswer(point: Point, write: WriteConfig, answer: string): void {
   if (write.response !== undefined && matches(write.response, answer)) return;
   const shown = JSON.stringify(answer.slice(0, 80));
@@ -191,10 +192,15 @@ function matches(pattern: string, text: string): boolean {
   return typeof compiled !== 'string' && compiled.test(text);
 }
 
-interface WriteJob {
+interface Encoded {
   readonly point: Point;
   readonly write: WriteConfig;
   readonly bytes: Buffer;
+  /** How wide the template fills a value up. */
+  readonly filledWidth: number;
+}
+
+interface WriteJob extends Omit<Encoded, 'filledWidth'> {
   readonly wanted: Wanted;
   readonly signal: AbortSignal;
   readonly onSent: () => void;

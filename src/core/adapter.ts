@@ -157,6 +157,12 @@ export interface Adapter {
   /** Monotonic ms of its scheduler's last sign of life; feeds the watchdog. Undefined when it has no scheduler. */
   lastProgressMs?(): number | undefined;
   /**
+   * Whether `write` would begin on a value, as far as can be told without the device: of a command with several values all are
+   * asked about before the first is written. Without it nothing is refused beforehand.
+   * @throws GatewayError GW_NOT_FOUND, GW_WRITE_REFUSED, with what is allowed.
+   */
+  checkWrite?(write: PointWrite): void;
+  /**
    * Writes go before reads.
    * @throws GatewayError GW_NOT_FOUND, GW_WRITE_REFUSED, GW_DEVICE_OFFLINE, GW_MODBUS_EXCEPTION, GW_WRITE_VERIFY, …; GW_ABORTED
    * once the signal has or the adapter stops, with `details.reason` `not_sent` where the device was surely not reached.

@@ -5,8 +5,8 @@
 // - Nothing is delivered to a device that does not answer, and nothing past its deadline: no value of several either.
 // - A command with an id is marked durably before it is begun: while it is under way its duplicates wait for its answer,
 //   later ones are answered from its record for 24 h; one that was begun when the gateway ended is never done again.
-// - Several values are checked before the first is written; they are written one after the other, and the first failure
-//   ends that.
+// - Several values are checked before the first is written, by their points' rules and by their adapter; they are written
+//   one after the other, and the first failure ends that.
 // - What touches a device stands in the audit before it does.
 
 import { UNCONFIRMED, type Adapter, type PointInfo, type PointWrite, type WriteResult } from '../core/adapter.ts';
@@ -121,6 +121,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
         throw new GatewayError('GW_NOT_FOUND', `Device "${deviceId}" has no point "${name.slice(0, 128)}".`);
       }
       checkValue(deviceId, { ...point, writable: point.writable && adapter.write !== undefined }, value);
+      adapter.checkWrite?.({ deviceId, point: name, value });
       return point;
     });
     return { deviceId, adapter, points };

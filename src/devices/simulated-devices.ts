@@ -27,6 +27,12 @@ export function withSimulatedDevices(
     throw new GatewayError('GW_NOT_FOUND', `There is no running device "${deviceId}".`);
   }
 
+  function checkWrite(write: PointWrite): void {
+    const device = devices.get(write.deviceId);
+    if (device === undefined) of(write.deviceId).checkWrite?.(write);
+    else device.checkWrite(write);
+  }
+
   async function write(write: PointWrite, signal: AbortSignal): Promise<WriteResult> {
     const device = devices.get(write.deviceId);
     if (device !== undefined) return device.write(write);
@@ -60,6 +66,7 @@ export function withSimulatedDevices(
     },
     health,
     lastProgressMs: () => inner?.lastProgressMs?.(),
+    checkWrite,
     write,
     identify,
     lendLine: (target) => inner?.lendLine?.(target),
@@ -88,12 +95,18 @@ class SimulatedDevice {
   }
 
   /** @throws GatewayError GW_NOT_FOUND, GW_WRITE_REFUSED. */
-  write({ point: name, value, deviceId }: PointWrite): WriteResult {
+  checkWrite({ point: name, value, deviceId }: PointWrite): void {
     const point = this.#info.points.find((candidate) => candidate.name === name);
     if (point === undefined) throw new GatewayError('GW_NOT_FOUND', `Device "${deviceId}" has no point "${name}".`);
     const fault = writeFault(point, value);
     if (fault !== undefined) throw new GatewayError('GW_WRITE_REFUSED', `"${name}" of "${deviceId}" ${fault}`);
-    this.#written.set(name, value);
+  }
+
+  /** @throws GatewayError as `checkWrite`. */
+  write(write: PointWrite): WriteResult {
+    this.checkWrite(write);
+    const { point, value } = write;
+    this.#written.set(point, value);
     return { readBack: value, quality: GOOD };
   }
 

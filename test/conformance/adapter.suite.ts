@@ -234,6 +234,15 @@ export function describeAdapter(
       expect(await codeOf(write(subject.point))).toBe('GW_DEVICE_OFFLINE');
     });
 
+    it('says before a write whether it would refuse it', async () => {
+      await adapter.start(NEVER);
+      await good();
+      const check = (point: PointWrite): Promise<string> => codeOf((async () => adapter.checkWrite?.(point))());
+      expect(await check(subject.point)).toBe('none');
+      expect(await check({ ...subject.point, point: 'no-such-point' })).toBe('GW_NOT_FOUND');
+      expect(await check(subject.readOnly)).toBe('GW_WRITE_REFUSED');
+    });
+
     it('ends writes that wait when it stops', async () => {
       await adapter.start(NEVER);
       await good();

@@ -99,6 +99,11 @@ describe('a polled instrument', () => {
     await waitFor(() => recording.state('scale') === 'good');
     await expect(write(adapter, 'limit', 42.25)).resolves.toEqual({ readBack: 42.25, quality: { level: 'good' } });
     expect(instrument.requests).toContain('L042.25');
+    const check = (point: string, value: number | string) =>
+      adapter.checkWrite?.({ deviceId: 'scale' as DeviceId, point, value });
+    expect(() => check('limit', 42.25)).not.toThrow();
+    expect(() => check('limit', 1.125)).toThrow('does not take the value');
+    expect(() => check('mode', '1\r\nL000.00')).toThrow('does not take the value');
     await expect(write(adapter, 'limit', 151)).rejects.toMatchObject({ code: 'GW_WRITE_REFUSED' });
     await expect(write(adapter, 'limit', 1.125)).rejects.toMatchObject({ code: 'GW_WRITE_REFUSED' });
     await expect(write(adapter, 'mode', '1\r\nL000.00')).rejects.toMatchObject({ code: 'GW_WRITE_REFUSED' });

@@ -4,7 +4,7 @@ import { type CommandConfig, mqttConfig } from '../../../../modules/mqtt/config.
 import { createConfiguredDialect } from '../../../../modules/mqtt/configured-dialect.ts';
 import type { Device } from '../../../../modules/mqtt/devices.ts';
 import { Writer } from '../../../../modules/mqtt/writer.ts';
-import { parseDeviceId } from '../../../../src/core/device.ts';
+import { type DeviceId, parseDeviceId } from '../../../../src/core/device.ts';
 import type { PointValue } from '../../../../src/core/reading.ts';
 import { SystemClock } from '../../../../src/platform/clock.ts';
 
@@ -146,4 +146,19 @@ it('needs patterns that compile, a topic for them, and one thing that confirms',
   expect(faults({ response_topic: undefined, refusal: 'no' })).toEqual([
     'command.refusal needs `response_topic`: without it no response is awaited',
   ]);
+});
+
+it('says before it sends anything what cannot be written', () => {
+  const writer = new Writer(new SystemClock(), () => Promise.reject(new Error('nothing is to be sent')));
+  const dialect = createConfiguredDialect(configOf({}));
+  const device = { info: { points: dialect.points }, dialect } as unknown as Device;
+  const check =
+    (point: string, value: PointValue, deviceId = PUMP) =>
+    () =>
+      writer.check(device, { deviceId, point, value });
+  expect(check('limit', 42)).not.toThrow();
+  expect(check('limit', 'much')).toThrow('takes a number');
+  expect(check('running', 'up')).toThrow('takes true or false');
+  expect(check('speed', 1)).toThrow('has no point "speed"');
+  expect(check('limit', 42, 'pump/#' as DeviceId)).toThrow('"pumps/pump/#/set" is no topic');
 });

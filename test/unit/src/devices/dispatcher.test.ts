@@ -35,6 +35,9 @@ function build(): Dispatcher {
     start: () => Promise.resolve(),
     stop: () => Promise.resolve(),
     health: () => ({ status: 'running' }),
+    checkWrite: ({ point: name, value }) => {
+      if (name === 'relay' && value === 70_000) throw new GatewayError('GW_WRITE_REFUSED', 'It takes 0 to 65535.');
+    },
     write: (write, signal) => {
       written.push(write);
       return device(write, signal);
@@ -120,6 +123,7 @@ describe('dispatcher', () => {
     ['beside what is allowed by one that a double does not see', { key: 2n ** 53n }, 400],
     ['a number where a text of digits is allowed', { key: 7 }, 400],
     ['one good and one bad point', { relay: true, level: 500 }, 400],
+    ['one that the adapter cannot write behind a good one', { level: 5, relay: 70_000 }, 400],
   ])('refuses %s and writes nothing', async (_what, values, status) => {
     expect(await write(values)).toMatchObject({ status, reason: expect.any(String) as string });
     expect(written).toEqual([]);

@@ -86,6 +86,18 @@ describe('a simulated device', () => {
     await adapter.stop(NEVER);
   });
 
+  it.each([
+    ['made_up', 'takes at most 30'],
+    ['real', 'it takes 10 to 30'],
+  ])('tells what cannot be written before it is, and so does a real one beside it (%s)', async (device, words) => {
+    const adapter = await build(config({ made_up: { simulate: true, points }, real: { points } }), record());
+    const check = (value: number) =>
+      adapter.checkWrite?.({ deviceId: parseDeviceId(device), point: 'setpoint', value });
+    expect(() => check(30)).not.toThrow();
+    expect(() => check(31)).toThrow(words);
+    await adapter.stop(NEVER);
+  });
+
   it('stands beside real ones', async () => {
     const recording = record();
     const adapter = await build(config({ made_up: { simulate: true, points }, real: { points } }), recording);
