@@ -58,8 +58,11 @@ describe('leaf devices with their own identities', () => {
       `${HUB_DEVICE}: ${GATEWAY_ID}-3, `,
       `${HUB_DEVICE}: pump-2, pump`,
     ]);
-    await transport.close();
+    // With the gateway's own connection all end.
+    (await rig.hub.connect({ deviceId: HUB_DEVICE })).end(true);
+    await transport.closed();
     await waitFor(() => rig.proxy.connections === 0);
+    await transport.close();
   });
 
   it('are proven by a key derived from that of their group, or by a certificate', async () => {

@@ -5,7 +5,7 @@ import type { CommandAnswer, CommandOptions, DeviceCommand } from '../../src/cor
 import type { UpstreamTransport } from '../../src/core/endpoint.ts';
 import { attachDownlink } from '../../src/upstream/downlink.ts';
 import { HUB } from '../support/hub.ts';
-import { HUB_DEVICE, iotHubRig, type IotHubRig } from '../support/iothub-upstream.ts';
+import { clockWithRenewals, HUB_DEVICE, iotHubRig, type IotHubRig } from '../support/iothub-upstream.ts';
 import { recordingTelemetry, type RecordingTelemetry } from '../support/upstream-rig.ts';
 import { waitFor } from '../support/wait.ts';
 
@@ -20,6 +20,10 @@ interface Asked {
 interface DownRig extends AsyncDisposable {
   readonly rig: IotHubRig;
   readonly transport: UpstreamTransport;
+  /** Has the token renewed. */
+  renew(): void;
+  /** Tokens that were made. */
+  renewals(): number;
   readonly telemetry: RecordingTelemetry;
   readonly asked: Asked[];
   readonly away: Set<string>;
@@ -37,7 +41,8 @@ interface DownRig extends AsyncDisposable {
 async function downRig(): Promise<DownRig> {
   const rig = await iotHubRig(ADDRESS);
   const { hub } = rig.hub.hub;
-  const transport = rig.transport();
+  const { clock, renewals } = clockWithRenewals(rig.clock);
+  const transport = rig.transport({}, clock);
   const telemetry = recordingTelemetry();
   const asked: Asked[] = [];
   const away = new Set<string>();
@@ -53,6 +58,8 @@ async function downRig(): Promise<DownRig> {
   const down: DownRig = {
     rig,
     transport,
+    renew: () => renewals.at(-1)?.(),
+    renewals: () => renewals.length,
     telemetry,
     asked,
     away,
@@ -86,15 +93,15 @@ async function downRig(): Promise<DownRig> {
   };
   await transport.open(NEVER);
   // The hub tells nobody that it has a subscription, but by what it delivers.
-  await waitFor(
-    () =>
-      down.invoke('ping', undefined).then(
-        ({ status }) => status === 200,
-        () => false,
-      ),
-    { what: 'the subscriptions' },
-  );
+  await waitFor(() => isAnswering(down), { what: 'the subscriptions' });
   return down;
+}
+
+function isAnswering(down: DownRig): Promise<boolean> {
+  return down.invoke('ping', undefined).then(
+    ({ status }) => status === 200,
+    () => false,
+  );
 }
 
 describe('direct methods', () => {
@@ -135,6 +142,21 @@ describe('direct methods', () => {
   });
 });
 
+it('a method that is under way is answered before the token is renewed', async () => {
+  await using down = await downRig();
+  const done = Promise.withResolvers<CommandAnswer>();
+  down.answer = () => done.promise;
+  const call = down.invoke('writePoint', { device_id: 'meter-1', values: { relay: true } });
+  await waitFor(() => down.asked.length === 1);
+  down.renew();
+  // Long enough for a goodbye that does not wait.
+  expect(await isAnswering(down)).toBe(true);
+  done.resolve({ status: 200, values: { relay: true } });
+  expect(await call).toEqual({ status: 200, payload: { values: { relay: true } } });
+  await waitFor(() => down.renewals() === 2);
+  await waitFor(() => isAnswering(down));
+});
+
 describe('cloud-to-device messages', () => {
   it('are acknowledged when they are carried out, and not before', async () => {
     await using down = await downRig();
@@ -152,24 +174,30 @@ describe('cloud-to-device messages', () => {
     await expect.poll(() => down.unsettled()).toBe(0);
   });
 
-  it('are done once when the acknowledgement is lost, with an id and without', async () => {
-    await using down = await downRig();
-    const done = Promise.withResolvers<CommandAnswer>();
-    down.answer = () => done.promise;
-    await down.send({ relay: true });
-    await down.send({ relay: true }, { device_id: 'meter-1' }, 'm1');
-    await waitFor(() => down.asked.length === 2);
-    down.rig.proxy.cut();
-    await down.transport.closed();
-    done.resolve({ status: 200 });
-    await down.transport.open(NEVER);
-    await expect.poll(() => down.unsettled()).toBe(0);
-    expect(down.asked).toHaveLength(2);
-    // The same again, sent on purpose, is done again.
-    await down.send({ relay: true });
-    await waitFor(() => down.asked.length === 3);
-    await expect.poll(() => down.unsettled()).toBe(0);
-  });
+  it.each(['before', 'after'])(
+    'are done once when they end %s they come again, with an id and without',
+    async (when) => {
+      await using down = await downRig();
+      const done = Promise.withResolvers<CommandAnswer>();
+      down.answer = () => done.promise;
+      await down.send({ relay: true });
+      await down.send({ relay: true }, { device_id: 'meter-1' }, 'm1');
+      await waitFor(() => down.asked.length === 2);
+      down.rig.proxy.cut();
+      await down.transport.closed();
+      if (when === 'before') done.resolve({ status: 200 });
+      await down.transport.open(NEVER);
+      // Both have come again when what was subscribed behind them works.
+      await waitFor(() => isAnswering(down));
+      done.resolve({ status: 200 });
+      await expect.poll(() => down.unsettled()).toBe(0);
+      expect(down.asked).toHaveLength(2);
+      // The same again, sent on purpose, is done again.
+      await down.send({ relay: true });
+      await waitFor(() => down.asked.length === 3);
+      await expect.poll(() => down.unsettled()).toBe(0);
+    },
+  );
 
   it('wait for a device that is away, and survive the connection', async () => {
     await using down = await downRig();

@@ -8,7 +8,7 @@ import type { StoredMessage } from '../../src/core/message.ts';
 import { endpointSuite } from '../conformance/endpoint.suite.ts';
 import { message } from '../support/builders.ts';
 import { HUB } from '../support/hub.ts';
-import { HUB_DEVICE, iotHubRig } from '../support/iothub-upstream.ts';
+import { clockWithRenewals, HUB_DEVICE, iotHubRig } from '../support/iothub-upstream.ts';
 import { GATEWAY_ID, startRig } from '../support/upstream-rig.ts';
 import { waitFor } from '../support/wait.ts';
 
@@ -114,28 +114,29 @@ describe('telemetry', () => {
   });
 });
 
-/** The rig's clock, whose long timers the test ends. */
-function clockWithRenewals(base: Clock): { readonly clock: Clock; readonly renewals: (() => void)[] } {
-  const renewals: (() => void)[] = [];
-  const after: Clock['after'] = (ms, callback) => {
-    if (ms < 1_000_000) return base.after(ms, callback);
-    renewals.push(callback);
-    return () => {};
-  };
-  return { clock: { ...base, after }, renewals };
-}
-
 describe('the token', () => {
   it('is renewed on a new connection, without a message sent twice and without an end of the endpoint', async () => {
     await using rig = await iotHubRig(ADDRESS);
-    const { clock, renewals } = clockWithRenewals(rig.clock);
+    const { clock, renewals, goodbyes } = clockWithRenewals(rig.clock);
     await using upstream = startRig(rig.transport({ token_lifetime_secs: 1800, keepalive_secs: 1170 }, clock));
     const wanted = await upstream.append(50, 'before-');
     await upstream.drained();
     rig.hub.clock.advance(1_500_000);
-    const more = upstream.append(300, 'during-');
+    // A renewal that meets messages on their way.
+    const storing = Promise.withResolvers<undefined>();
+    const release = Promise.withResolvers<undefined>();
+    rig.hub.beforeCommit = async () => {
+      storing.resolve(undefined);
+      await release.promise;
+    };
+    wanted.push(...(await upstream.append(300, 'during-')));
+    await storing.promise;
     renewals[0]?.();
-    wanted.push(...(await more));
+    // Long enough for a goodbye that does not wait.
+    await rig.hub.create({ deviceId: 'another' });
+    (await rig.hub.connect({ deviceId: 'another' })).end(true);
+    expect(goodbyes()).toBe(0);
+    release.resolve(undefined);
     await waitFor(() => renewals.length === 2);
     wanted.push(...(await upstream.append(50, 'after-')));
     await upstream.drained();

@@ -69,3 +69,21 @@ export async function iotHubRig(address: string, over: 'mqtt' | 'mqtt_ws' = 'mqt
     },
   };
 }
+
+/** A clock whose timers for renewals the test ends; it counts the orderly ends of connections. */
+export function clockWithRenewals(base: Clock): {
+  readonly clock: Clock;
+  readonly renewals: (() => void)[];
+  readonly goodbyes: () => number;
+} {
+  const renewals: (() => void)[] = [];
+  let goodbyes = 0;
+  const after: Clock['after'] = (ms, callback) => {
+    // What `end` of a connection waits for its peer.
+    if (ms === 500) goodbyes += 1;
+    if (ms < 1_000_000) return base.after(ms, callback);
+    renewals.push(callback);
+    return () => {};
+  };
+  return { clock: { ...base, after }, renewals, goodbyes: () => goodbyes };
+}
