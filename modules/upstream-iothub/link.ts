@@ -20,6 +20,7 @@ import {
   type Clock,
   type DeliveryResult,
   type EndpointClosed,
+  type GatewayError,
   type MqttClosed,
   type MqttConnection,
   type MqttMessage,
@@ -27,7 +28,6 @@ import {
   type StoredMessage,
 } from '#sdk';
 import type { HubIdentity } from './identity.ts';
-import { connackError } from './refusals.ts';
 
 /** Goes to the hub as the name of the client. */
 const CLIENT_TYPE = 'fieldpost';
@@ -70,6 +70,8 @@ export interface LinkOptions {
   readonly filters: readonly (readonly [filter: string, qos: 0 | 1])[];
   /** What that brings; one of QoS 1 is acknowledged when it resolves, and not when it rejects. */
   readonly onMessage: (message: MqttMessage, from: Incoming) => Promise<void>;
+  /** What a CONNACK that refuses means. */
+  readonly refused: (reasonCode: number) => GatewayError;
   readonly onNotSubscribed: (error: unknown) => void;
   /** Why a connection ended that was not ended here. */
   readonly closedReason: (why: MqttClosed, livedMs: number) => EndpointClosed;
@@ -175,7 +177,7 @@ export class HubLink {
       timeoutMs: options.connectTimeoutMs,
       signal,
       clock,
-      refused: (code) => connackError(code, identity, clock),
+      refused: options.refused,
       onMessage: (message) => this.#receive(message, from),
     });
     connection = opened;

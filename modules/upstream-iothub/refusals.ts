@@ -4,8 +4,11 @@
 import { GatewayError, type Clock, type EndpointClosed, type ErrorCode, type FailureKind, type MqttClosed } from '#sdk';
 import type { HubIdentity } from './identity.ts';
 
-/** The error for a CONNACK that refuses (MQTT 3.1.1, 3.2.2.3). */
-export function connackError(reasonCode: number, identity: HubIdentity, clock: Clock): GatewayError {
+/**
+ * The error for a CONNACK that refuses (MQTT 3.1.1, 3.2.2.3).
+ * @param clock that the token's time is by; undefined when the hub has taken another token of the same clock.
+ */
+export function connackError(reasonCode: number, identity: HubIdentity, clock: Clock | undefined): GatewayError {
   const { code, kind, text } = refusalOf(reasonCode, identity, clock);
   const who = `${identity.dialHost} refused device "${identity.deviceId}"`;
   return new GatewayError(code, `${who}: ${text} (code ${reasonCode}).`, {
@@ -26,7 +29,7 @@ interface Refusal {
   readonly text: string;
 }
 
-function refusalOf(reasonCode: number, { sharedAccessKey }: HubIdentity, clock: Clock): Refusal {
+function refusalOf(reasonCode: number, { sharedAccessKey }: HubIdentity, clock: Clock | undefined): Refusal {
   switch (reasonCode) {
     case 1:
       return { code: 'GW_PROTOCOL', kind: 'invalid', text: 'it does not speak MQTT 3.1.1, as Azure IoT Hub does' };
@@ -39,6 +42,7 @@ function refusalOf(reasonCode: number, { sharedAccessKey }: HubIdentity, clock: 
       if (sharedAccessKey === undefined) {
         return { code: 'GW_UNAUTHORIZED', text: 'no such device, or its certificate is not the one registered there' };
       }
+      if (clock === undefined) return { code: 'GW_UNAUTHORIZED', text: 'no such device, or a wrong or revoked key' };
       if (isClockSet(clock)) {
         return { code: 'GW_UNAUTHORIZED', text: 'no such device, a wrong or revoked key, or a wrong clock here' };
       }
@@ -64,7 +68,7 @@ export function createClosedReasons(identity: HubIdentity): (why: MqttClosed, li
     if (byPeer !== true) return { kind: 'transient', reason };
     shortLived = livedMs < SHORT_LIVED_MS ? shortLived + 1 : 0;
     const text =
-      `${identity.dialHost} ended the connection without saying why. A hub does so when a limit or the quota of the day is ` +
+      `${identity.dialHost} ended the connection without saying why. A hub does so when it stops, when a limit or the quota of the day is ` +
       `used up, when device "${identity.deviceId}" was disabled, deleted or given another key, when another client ` +
       'connects with the same device id, or at a message that it does not take.';
     return { kind: shortLived >= SHORT_LIVED_MAX ? 'throttled' : 'transient', reason: text };

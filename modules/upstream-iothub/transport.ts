@@ -23,7 +23,7 @@ import { DeviceLinks } from './device-links.ts';
 import { identityOf, type HubIdentity } from './identity.ts';
 import { hasLeafIdentity, leafIdentity } from './leaf-devices.ts';
 import { HubLink, type LinkOptions } from './link.ts';
-import { createClosedReasons } from './refusals.ts';
+import { connackError, createClosedReasons } from './refusals.ts';
 import { createTelemetryEncoder } from './telemetry.ts';
 
 /** Messages that go well into one `send`. */
@@ -39,6 +39,7 @@ export function createIotHubTransport(config: IotHubUpstreamConfig, context: End
   const port = config.port ?? (isWebSocket ? 443 : 8883);
   const takesCommands = config.commands && endpointName === UPSTREAM_ENDPOINT;
   const closedReason = createClosedReasons(identity);
+  const isByCertificate = identity.sharedAccessKey === undefined;
   let receiver: CommandReceiver | undefined;
   /** They know what was taken over all connections of a device. */
   const commands = new Map<DeviceId, HubCommands>();
@@ -91,6 +92,8 @@ export function createIotHubTransport(config: IotHubUpstreamConfig, context: End
       encode: createTelemetryEncoder({ deviceId: who.deviceId, ownerId }),
       filters: down === undefined ? [] : filters,
       onMessage: (message, from) => down?.take(message, from) ?? Promise.resolve(),
+      // A leaf device's token is by the clock that has let the gateway in by its own.
+      refused: (code) => connackError(code, who, ownerId === gatewayId || isByCertificate ? clock : undefined),
       onNotSubscribed: (error) => receiver?.onIgnored('not_subscribed', { device: ownerId, error: errorText(error) }),
       closedReason: why,
     });

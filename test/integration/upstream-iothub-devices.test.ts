@@ -106,7 +106,8 @@ describe('leaf devices with their own identities', () => {
   it('tell why one of them is refused', async () => {
     await using rig = await iotHubRig(ADDRESS);
     await create(rig, 'wrong', keyOf(9));
-    const transport = rig.transport(group());
+    // Though it is not known here that the clock is right: the hub has just let the gateway in by it.
+    const transport = rig.transport(group(), { ...rig.clock, quality: () => 'restored' });
     await transport.open(NEVER);
     const results = await transport.send([stored('wrong', 1), stored('nobody', 2)], NEVER);
     expect(results).toMatchObject(
@@ -114,7 +115,7 @@ describe('leaf devices with their own identities', () => {
         status: 'retry',
         kind: 'unauthorized',
         reason: expect.stringContaining(
-          `refused device "${device}": no such device, a wrong or revoked key`,
+          `refused device "${device}": no such device, or a wrong or revoked key`,
         ) as unknown,
       })),
     );

@@ -1,10 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
+  commandFilter,
   commandTopic,
   desiredTopic,
   inputTopic,
+  methodAnswerTopic,
   methodTopic,
+  parseDeviceTopic,
   parseFilterTopic,
   parsePublishTopic,
   telemetryTopic,
@@ -120,4 +123,32 @@ it('writes the topics that SDKs read', () => {
   expect(twinResponseTopic(204, 'r', 5)).toBe('$iothub/twin/res/204/?$rid=r&$version=5');
   expect(desiredTopic(5)).toBe('$iothub/twin/PATCH/properties/desired/?$version=5');
   expect(methodTopic('re%boot', '1')).toBe('$iothub/methods/POST/re%25boot/?$rid=1');
+});
+
+describe('a topic that a device hears', () => {
+  it('is read as it was written', () => {
+    fc.assert(
+      fc.property(fc.stringMatching(/^[A-Za-z0-9%.:=@$-]{1,40}$/), fc.string({ unit: 'grapheme' }), (id, value) => {
+        const command = parseDeviceTopic(commandTopic({ deviceId: id }, writePropertyBag([['k', value]])));
+        expect(command).toEqual({ kind: 'command', deviceId: id, bag: new Map([['k', value.toWellFormed()]]) });
+        expect(parseDeviceTopic(methodTopic(id, 'a1'))).toEqual({ kind: 'method', name: id, requestId: 'a1' });
+      }),
+    );
+    expect(commandFilter('d1')).toBe('devices/d1/messages/devicebound/#');
+    expect(parsePublishTopic(methodAnswerTopic(-5, 'a1'))).toEqual({
+      kind: 'method-answer',
+      requestId: 'a1',
+      status: -5,
+    });
+  });
+
+  it.each([
+    '',
+    'devices/d1/messages/events/',
+    '$iothub/methods/POST/m/',
+    '$iothub/methods/POST/m/?$rid=',
+    '$iothub/twin/res/200/?$rid=1',
+  ])('is none: %j', (topic) => {
+    expect(parseDeviceTopic(topic)).toBeUndefined();
+  });
 });

@@ -1,9 +1,19 @@
 import { describe, expect, it } from 'vitest';
-import { parseHubUserName } from '../../../../src/iothub/user-name.ts';
+import { parseHubUserName, writeHubUserName } from '../../../../src/iothub/user-name.ts';
 
 describe('the user name of a CONNECT', () => {
   const d1 = { hostName: 'hub.local', identity: { deviceId: 'd1' } };
   const m1 = { hostName: 'hub.local', identity: { deviceId: 'd1', moduleId: 'm1' } };
+
+  it('is written as the SDKs do', () => {
+    expect(writeHubUserName('hub.local', { deviceId: 'd1' }, 'a b/1')).toBe(
+      'hub.local/d1/?api-version=2021-04-12&DeviceClientType=a%20b%2F1',
+    );
+    for (const known of [d1, m1]) {
+      const text = writeHubUserName(known.hostName, known.identity, 'fieldpost');
+      expect(parseHubUserName(text)).toEqual({ ...known, apiVersion: '2021-04-12', clientType: 'fieldpost' });
+    }
+  });
 
   it.each([
     ['hub.local/d1', d1],
