@@ -12,16 +12,19 @@ const BASE = 'homie/';
 const CONFIRM_MS = 5000;
 
 interface Property {
-  readonly datatype: string;
+  readonly datatype: string | undefined;
   readonly unit: string | undefined;
   /** Of the values: a range, the words of an enumeration, the parts of a colour. */
   readonly format: string | undefined;
   readonly settable: boolean;
+  /** A value that the broker had kept and that came before `$datatype`, without which it cannot be read. */
+  readonly early?: string | undefined;
 }
 
 /** Longer ones than any device has are not looked at: each property would keep one. */
-const FORMAT_CHARS = 1024;
-const UNKNOWN: Property = { datatype: 'string', unit: undefined, format: undefined, settable: false };
+const KEPT_CHARS = 1024;
+/** What has not told its data type is text. */
+const UNKNOWN: Property = { datatype: undefined, unit: undefined, format: undefined, settable: false };
 /** Data types (section "Payload"); Homie 3 has `integer`, `float`, `boolean`, `string`, `enum`, `color` as well. */
 const TYPES: ReadonlyMap<string, ValueType> = new Map(
   Object.entries({
@@ -62,24 +65,28 @@ export function createHomie(): Dialect {
     ]);
   };
 
-  const understand = (levels: readonly string[], text: string): Told | undefined => {
+  const understand = (levels: readonly string[], text: string, replayed: boolean): Told | undefined => {
     const [device, first, second, third] = levels;
     if (device === undefined || first === undefined) return undefined;
     if (first.startsWith('$')) return deviceAttribute(device, first, text);
     if (second === undefined || second.startsWith('$')) return { device };
     const point = `${first}/${second}`;
     if (third === undefined) {
-      const points = properties.get(device)?.has(point) === true ? undefined : describe(device, point, {});
-      return {
-        device,
-        readings: [reading(point, text, propertyOf(device, point))],
-        ...(points !== undefined && { points }),
-      };
+      const property = propertyOf(device, point);
+      // A broker hands out what it has kept in any order, most of them a value before the attributes of its property.
+      const isEarly = replayed && property.datatype === undefined && text.length <= KEPT_CHARS;
+      if (isEarly) return { device, ...withPoints(describe(device, point, { early: text })) };
+      const isNews = property === UNKNOWN || property.early !== undefined;
+      const points = isNews ? describe(device, point, { early: undefined }) : undefined;
+      return { device, readings: [reading(point, text, property)], ...withPoints(points) };
     }
     const change = attributeChange(third, text);
     if (change === undefined) return { device };
-    const points = describe(device, point, change);
-    return { device, ...(points !== undefined && { points }) };
+    const { early } = propertyOf(device, point);
+    if (early === undefined || change.datatype === undefined)
+      return { device, ...withPoints(describe(device, point, change)) };
+    const points = describe(device, point, { ...change, early: undefined });
+    return { device, readings: [reading(point, early, propertyOf(device, point))], ...withPoints(points) };
   };
 
   return {
@@ -91,12 +98,12 @@ export function createHomie(): Dialect {
     },
     // What begins with $ in place of a device is for all of them: `$broadcast` (section "Broadcast Channel").
     isCommand: (topic) => topic.startsWith(BASE) && (topic.endsWith('/set') || topic.startsWith(`${BASE}$`)),
-    understand({ topic, payload }): Understood | undefined {
+    understand({ topic, payload, replayed }): Understood | undefined {
       if (!topic.startsWith(BASE) || topic.endsWith('/set')) return undefined;
       const text = parseText(payload);
       const levels = topic.slice(BASE.length).split('/');
       if (text === undefined) return { told: [{ device: levels[0] ?? '', fault: 'payload_not_text' }] };
-      const told = understand(levels, text);
+      const told = understand(levels, text, replayed);
       return told === undefined ? undefined : { told: [told] };
     },
     planWrite(device, point, value): WritePlan | undefined {
@@ -110,6 +117,10 @@ export function createHomie(): Dialect {
       };
     },
   };
+}
+
+function withPoints(points: readonly PointInfo[] | undefined): Pick<Told, 'points'> {
+  return points === undefined ? {} : { points };
 }
 
 /** `$state` is `init`, `ready`, `disconnected`, `sleeping`, `lost` or `alert` (section "Device Lifecycle"). */
@@ -134,7 +145,7 @@ function attributeChange(attribute: string, text: string): Partial<Property> | u
     case '$unit':
       return { unit: text.slice(0, 32) };
     case '$format':
-      return { format: text === '' || text.length > FORMAT_CHARS ? undefined : text };
+      return { format: text === '' || text.length > KEPT_CHARS ? undefined : text };
     case '$settable':
       return { settable: text === 'true' };
     default:
@@ -143,7 +154,7 @@ function attributeChange(attribute: string, text: string): Partial<Property> | u
 }
 
 function reading(point: string, text: string, { datatype, unit }: Property): Reading {
-  return readingOf(point, text, TYPES.get(datatype) ?? 'string', unit);
+  return readingOf(point, text, TYPES.get(datatype ?? 'string') ?? 'string', unit);
 }
 
 /** By `$datatype` and `$format` (sections "Payload" and "Property Attributes"); undefined for what is any text. */

@@ -316,6 +316,21 @@ describe('homie', () => {
     expect(values(told(dialect, `${topic}/engine/temperature`, '21.5'))).toEqual({ 'engine/temperature °C': 21.5 });
   });
 
+  it('reads what a broker has kept once its data type is known', () => {
+    const dialect = preset('homie');
+    const kept = (name: string, text: string) =>
+      hear(dialect, `homie/car/${name}`, text, true)?.told[0] ?? { device: '' };
+    expect(kept('engine/on', 'false').readings).toBeUndefined();
+    expect(kept('engine/heat', '20.4').readings).toBeUndefined();
+    expect(kept('engine/heat/$unit', '°C').readings).toBeUndefined();
+    expect(values(kept('engine/heat/$datatype', 'float'))).toEqual({ 'engine/heat °C': 20.4 });
+    expect(kept('engine/heat/$datatype', 'float').readings).toBeUndefined();
+    expect(values(kept('engine/heat', '20.5'))).toEqual({ 'engine/heat °C': 20.5 });
+    // What it says now is not followed by what it said before.
+    expect(values(told(dialect, 'homie/car/engine/on', 'true'))).toEqual({ 'engine/on': 'true' });
+    expect(kept('engine/on/$datatype', 'boolean').readings).toBeUndefined();
+  });
+
   it('writes settable properties only', () => {
     const dialect = preset('homie');
     told(dialect, 'homie/car/lights/intensity/$datatype', 'integer');
