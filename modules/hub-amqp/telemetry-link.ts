@@ -4,6 +4,7 @@ import {
   errorText,
   iotHubError,
   LIMITS,
+  QUOTAS,
   type AmqpDelivery,
   type AmqpIncoming,
   type AmqpReceiver,
@@ -36,11 +37,14 @@ export function telemetryReceiver(link: AmqpReceiver, context: DeviceContext): v
   receive(link, inFlight, take);
 }
 
-/** @throws GatewayError GW_IOTHUB ArgumentInvalid. */
+/** @throws GatewayError GW_IOTHUB ArgumentInvalid; MessageTooLarge of a batch (contract/device-semantics.md, section 2). */
 function messagesOf(delivery: AmqpDelivery, modelId: string | undefined): readonly TelemetryMessage[] {
-  const { format, message } = delivery;
+  const { format, message, bytes } = delivery;
   if (message !== undefined) return [telemetryOf(message, modelId)];
   if (format !== BATCH) throw iotHubError('ArgumentInvalid', `The message format ${format} is not known.`);
+  if (bytes > QUOTAS.device_message_bytes) {
+    throw iotHubError('MessageTooLarge', `The batch has ${bytes} bytes; the most is ${QUOTAS.device_message_bytes}.`);
+  }
   const batch = partsOf(delivery);
   if (batch.length === 0) throw iotHubError('ArgumentInvalid', 'The batch is empty.');
   return batch.map((one) => telemetryOf(one, modelId));
