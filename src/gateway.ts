@@ -17,7 +17,7 @@ import { createPointCache, type PointCache } from './devices/point-cache.ts';
 import { watchClock, type ClockWatch } from './gateway/clock-watch.ts';
 import { EndpointSet, type EndpointAtWork } from './gateway/endpoint-set.ts';
 import { HubSet } from './gateway/hub-set.ts';
-import { adapterPlan, endpointsOf, routerFor, streamsFor, type ModuleList } from './gateway/modules.ts';
+import { adapterPlan, endpointsOf, keepStreams, routerFor, type ModuleList } from './gateway/modules.ts';
 import type { HubService } from './hub/hub.ts';
 import type { Telemetry } from './observe/events.ts';
 import type { HealthPart } from './observe/health.ts';
@@ -139,7 +139,7 @@ export class Gateway {
   /** @throws GatewayError GW_STORE_OPEN, GW_STORE_FORMAT, GW_STORE_WRITE, GW_DATA_LOCKED, GW_DATA_DIRECTORY from the outbox; nothing else. */
   static async start(options: GatewayOptions): Promise<Gateway> {
     const outbox = await options.openOutbox(options.config, routerFor(options.config));
-    await keepStreams(outbox, options.config);
+    await keepStreams(outbox, options.config, options.telemetry);
     const gateway = new Gateway(options, outbox, await options.openState());
     const { clock, telemetry, config } = options;
     gateway.#clockWatch = watchClock({ clock, outbox, telemetry });
@@ -254,7 +254,7 @@ export class Gateway {
 
     const isHubChanged = changed(withoutLiveFields(before.hub), withoutLiveFields(next.hub));
     if (isHubChanged) await this.#hubs.apply(undefined, deadline);
-    await keepStreams(this.outbox, next);
+    await keepStreams(this.outbox, next, this.#options.telemetry);
     const router = this.#routerFor(next);
     await this.outbox.setQueues(router.queues);
     this.#ingress.setRouter(router);
@@ -315,12 +315,6 @@ export class Gateway {
       cancel();
     }
   }
-}
-
-/** Streams that nobody has and had cost no commit. */
-async function keepStreams(outbox: Outbox, config: GatewayConfig): Promise<void> {
-  const streams = streamsFor(config);
-  if (streams.length > 0 || outbox.stats().streams.length > 0) await outbox.setStreams(streams);
 }
 
 function byId<T extends { readonly id: string }>(items: readonly T[]): ReadonlyMap<string, T> {

@@ -11,6 +11,7 @@ import type { Outbox, StreamDefinition } from '../core/outbox.ts';
 import type { AdapterPlan } from '../devices/adapter-supervisor.ts';
 import { withSimulatedDevices } from '../devices/simulated-devices.ts';
 import { eventsPlace, eventsStream } from '../iothub/events-stream.ts';
+import type { Telemetry } from '../observe/events.ts';
 import { createRouter, type Router } from '../pipeline/route.ts';
 
 export type ModuleList = readonly ModuleDefinition[];
@@ -114,8 +115,19 @@ export function routerFor(
 }
 
 /** The streams that the outbox has to keep. */
-export function streamsFor({ hub }: GatewayConfig): readonly StreamDefinition[] {
+function streamsFor({ hub }: GatewayConfig): readonly StreamDefinition[] {
   if (hub === undefined) return [];
   const { partitions, retentionSecs, maxBytes } = hub.events;
   return [{ name: eventsStream(hub.hubId), partitions, retentionSecs, maxBytes }];
+}
+
+/** Has the outbox keep the streams of a configuration. Those that nobody has and had cost no commit. */
+export async function keepStreams(outbox: Outbox, config: GatewayConfig, telemetry: Telemetry): Promise<void> {
+  const streams = streamsFor(config);
+  if (streams.length > 0 || outbox.stats().streams.length > 0) await outbox.setStreams(streams);
+  for (const { name, partitions: configured } of streams) {
+    const { partitions } = outbox.stream(name);
+    if (partitions === configured) continue;
+    telemetry.emit('hub_partitions_fixed', { key: name, field: 'hub.events.partitions', configured, partitions });
+  }
 }

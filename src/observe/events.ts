@@ -355,6 +355,11 @@ export const EVENTS = {
     everyMs: 60_000,
     recent: true,
   },
+  hub_partitions_fixed: {
+    level: 'warn',
+    text: 'The events of the local hub keep the number of partitions that they were first stored with, whatever is configured now.',
+    recent: true,
+  },
   hub_certificate_near_end: {
     level: 'warn',
     text: 'A certificate of the local hub nears its end. Put another in its place; it is taken up on SIGHUP.',
