@@ -3,6 +3,7 @@
 import type { HubConfig } from '../config/hub-schema.ts';
 import type { Clock } from '../core/clock.ts';
 import { GatewayError } from '../core/errors.ts';
+import type { Permission } from '../core/hub/access.ts';
 import type { EventView, HubAdmin, IdentityChange } from '../core/hub/admin.ts';
 import type { IdentityRef, IfMatch } from '../core/hub/identity.ts';
 import type { HubEvent } from '../core/hub/messaging.ts';
@@ -34,12 +35,20 @@ export function createHubAdmin({ hub: find, config, clock }: HubAdminOptions): H
     throw new GatewayError('GW_NOT_FOUND', `The local hub ${why}.`);
   }
 
+  /** @param needed what the policy must allow. @throws GatewayError GW_NOT_FOUND, GW_IOTHUB InvalidOperation. */
   async function policyKey(
     name: string,
+    needed?: Permission,
   ): Promise<{ readonly sharedAccessKeyName: string; readonly sharedAccessKey: string }> {
     const { hub, hubId } = running();
     const policies = await hub.policiesOf(hubId).all();
     const policy = policies.find((one) => one.name === name);
+    if (policy !== undefined && needed !== undefined && !policy.permissions.includes(needed)) {
+      throw iotHubError(
+        'InvalidOperation',
+        `The policy "${name}" does not have ${needed}, which reading events takes.`,
+      );
+    }
     if (policy !== undefined) return { sharedAccessKeyName: name, sharedAccessKey: policy.primaryKey };
     const names = policies.map((one) => one.name).join(', ');
     throw new GatewayError('GW_NOT_FOUND', `There is no policy "${name}". There are ${names}.`);
@@ -83,7 +92,7 @@ export function createHubAdmin({ hub: find, config, clock }: HubAdminOptions): H
     return writeConnectionString({
       kind: 'events',
       host: port === AMQPS_PORT ? name : `${name}:${port}`,
-      ...(await policyKey(policy)),
+      ...(await policyKey(policy, 'ServiceConnect')),
       entityPath: eventHubName,
       ...(isPlaintext && { isPlaintext: true }),
     });

@@ -111,6 +111,7 @@ async function connectionString(args: readonly string[], { hub, out }: HubComman
     throw usageError('Give one of --device, --module and --events', HUB_USAGE);
   }
   if (plain && !events) throw usageError('--plain goes with --events', HUB_USAGE);
+  if (module !== undefined && !module.includes('/')) throw usageError('--module takes ID/MODULE', HUB_USAGE);
   const { text } = await hub.connectionString(
     events
       ? { of: 'events', policy: policy ?? 'service', isPlaintext: plain }

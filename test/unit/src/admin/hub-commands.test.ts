@@ -39,6 +39,9 @@ describe('fieldpost hub', () => {
     expect(await run('connection-string', '--events', '--plain')).toMatch(
       /^Endpoint=sb:\/\/localhost:5672\/;.*;EntityPath=hub;UseDevelopmentEmulator=true\n$/,
     );
+    expect(await refusalOf(run('connection-string', '--events', '--policy', 'device'))).toBe('InvalidOperation');
+    expect(await run('connection-string', '--events', '--policy', 'iothubowner')).toContain('iothubowner');
+    await expect(run('connection-string', '--module', 'd1')).rejects.toThrow('ID/MODULE');
     // The port is where the hub is when that is on loopback, else at 127.0.0.1.
     for (const [address, host] of [
       ['127.0.7.1', '127.0.7.1'],
