@@ -145,8 +145,11 @@ export class HubConnection {
 
   async #plain(userName: string, password: string, hostName: string): Promise<boolean> {
     const user = parseSaslUser(userName);
-    if (user === undefined) return false;
-    const { hub } = this.#context;
+    const { hub, reportRefusal } = this.#context;
+    if (user === undefined) {
+      reportRefusal('sasl_user_malformed', { remoteAddress: this.#door.remoteAddress });
+      return false;
+    }
     const { remoteAddress, protocol, serverName } = this.#door;
     this.#saslHostName = hostName || (serverName ?? user.hubName);
     try {

@@ -2,13 +2,13 @@
 
 import { isIdentityId, type IdentityRef } from '#sdk';
 
-/** `{device}[/{module}]@sas.{hub}` or `{policy}@sas.root.{hub}`; undefined for anything else. */
+/** `{device}[/{module}]@sas.{hub}`, with or without `modules/` between the two, or `{policy}@sas.root.{hub}`; undefined for anything else. */
 export function parseSaslUser(
   text: string,
 ): { readonly claimed: IdentityRef | { readonly policy: string }; readonly hubName: string } | undefined {
   const [, name = '', root, hubName = ''] = /^(.{1,300})@sas\.(root\.)?([^@]{1,256})$/.exec(text) ?? [];
   if (root !== undefined && name !== '') return { claimed: { policy: name }, hubName };
-  const [deviceId = '', moduleId, ...rest] = name.split('/');
+  const [deviceId = '', moduleId, ...rest] = name.replace(/^([^/]+)\/modules\/(?=[^/]+$)/, '$1/').split('/');
   if (!isIdentityId(deviceId) || rest.length > 0) return undefined;
   if (moduleId === undefined) return { claimed: { deviceId }, hubName };
   return isIdentityId(moduleId) ? { claimed: { deviceId, moduleId }, hubName } : undefined;
