@@ -109,7 +109,9 @@ class MqttAdapter implements Adapter {
             intake,
             devices,
           })
-        : new RemoteBroker({ config: config.connect, context, dialects, intake, devices });
+        : context.isOnDesk === true
+          ? NO_CARRIER
+          : new RemoteBroker({ config: config.connect, context, dialects, intake, devices });
   }
 
   #createPresets(): Dialect[] {
@@ -239,6 +241,15 @@ class MqttAdapter implements Adapter {
     });
   }
 }
+
+/** On a desk, where another broker would lead to the machines of a plant. */
+const NO_CARRIER: Carrier = {
+  start: () => Promise.resolve(),
+  stop: () => Promise.resolve(),
+  publish: () =>
+    Promise.reject(new GatewayError('GW_DISCONNECTED', 'All is simulated: the other broker is not connected to.')),
+  health: () => ({ status: 'degraded', reason: 'All is simulated: the other broker is not connected to.' }),
+};
 
 /** Nobody writes to a capture. */
 const NO_WITNESS: Witness = { reading: () => {}, answer: () => {} };

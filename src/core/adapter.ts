@@ -111,6 +111,8 @@ export interface AdapterContext {
   readonly dataDirectory: string;
   /** Folder for captures of raw bytes; may not exist yet. */
   readonly captureDirectory: string;
+  /** All of its configured devices are simulated or replayed: no peer at a site may be reached, or told anything. */
+  readonly isOnDesk?: boolean;
   /** What this adapter keeps over restarts, durably. It may be out of order for a while: then it throws. */
   readonly state: StateSpace;
   /** Polled and streamed values: waits for nobody; stored, else counted as lost. */

@@ -79,6 +79,8 @@ export const MESSAGE_MAX_BYTES = 262_144;
 
 /** Names of application properties that Fieldpost sets itself. */
 export const PROPERTY_FIELDPOST_ID = 'fieldpost-id';
+/** On a message of a device that passes through and is not good, in the words of `quality`: `uncertain:replayed`. */
+export const PROPERTY_FIELDPOST_QUALITY = 'fieldpost-quality';
 export const PROPERTY_FIELDPOST_EVENT = 'fieldpost-event';
 
 /** Of a cloud-to-device message to a device of an adapter: the action that it asks for; without it values are written. */

@@ -8,6 +8,14 @@ export interface HealthReport {
   readonly reason?: string;
 }
 
+/** The report, and a reason besides for which the part does less than it seems to. */
+export function alsoDegraded(report: HealthReport, reason: string): HealthReport {
+  return {
+    status: report.status === 'running' ? 'degraded' : report.status,
+    reason: report.reason === undefined ? reason : `${report.reason} ${reason}`,
+  };
+}
+
 export interface Service {
   readonly name: string;
   /** Touches the world; may be retried after a failure. */

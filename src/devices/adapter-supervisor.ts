@@ -6,7 +6,7 @@ import type { Clock } from '../core/clock.ts';
 import type { DeviceId } from '../core/device.ts';
 import { errorText } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
-import type { HealthReport } from '../core/service.ts';
+import { alsoDegraded, type HealthReport } from '../core/service.ts';
 import type { StateSpace } from '../core/state.ts';
 import type { Telemetry } from '../observe/events.ts';
 import type { FieldMeters } from '../observe/metrics.ts';
@@ -22,6 +22,8 @@ export interface AdapterPlan {
   readonly type: string;
   /** The leaf devices that its configuration names. */
   readonly deviceIds?: readonly string[];
+  /** Why it does less than it seems to, however well it runs. */
+  readonly caveat?: string;
   readonly create: (context: AdapterContext) => Promise<Adapter>;
 }
 
@@ -151,12 +153,10 @@ export class AdapterSupervisor {
     if (stop.signal.aborted) return { status: 'draining', reason: 'It is being stopped.' };
     const own: HealthReport =
       failure === undefined ? (adapter?.health() ?? { status: 'starting' }) : { status: 'failed', reason: failure };
-    if (!this.#leftBehind.has(plan.adapterId)) return own;
-    const before = `Its run before the last change ${NOT_ENDED}`;
-    return {
-      status: own.status === 'running' ? 'degraded' : own.status,
-      reason: own.reason === undefined ? before : `${own.reason} ${before}`,
-    };
+    const told = plan.caveat === undefined ? own : alsoDegraded(own, plan.caveat);
+    return this.#leftBehind.has(plan.adapterId)
+      ? alsoDegraded(told, `Its run before the last change ${NOT_ENDED}`)
+      : told;
   }
 
   /** Whether it ended in its time; else it goes on ending beside all others. */

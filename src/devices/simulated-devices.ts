@@ -4,13 +4,13 @@
 import type { Adapter, AdapterContext, DeviceInfo, PointInfo, PointWrite, WriteResult } from '../core/adapter.ts';
 import type { DeviceId } from '../core/device.ts';
 import { GatewayError } from '../core/errors.ts';
-import { GOOD, type PointValue } from '../core/reading.ts';
-import type { HealthReport } from '../core/service.ts';
+import type { PointValue } from '../core/reading.ts';
+import { alsoDegraded, type HealthReport } from '../core/service.ts';
 import { simulatedValue } from './simulated-value.ts';
+import { SIMULATED } from './stand-in-marks.ts';
 
 /** Of a device that does not say how often it is read. */
 const DEFAULT_INTERVAL_MS = 1000;
-const SIMULATED = 'simulated';
 
 /** @param inner the adapter of the devices that are not simulated; undefined when all of them are. */
 export function withSimulatedDevices(
@@ -42,15 +42,13 @@ export function withSimulatedDevices(
   }
 
   async function identify(deviceId: DeviceId, signal: AbortSignal): Promise<Readonly<Record<string, string>>> {
-    if (devices.has(deviceId)) return { vendor_name: 'Fieldpost', product_code: SIMULATED };
+    if (devices.has(deviceId)) return { vendor_name: 'Fieldpost', product_code: SIMULATED.reason };
     return (await of(deviceId).identify?.(deviceId, signal)) ?? {};
   }
 
   function health(): HealthReport {
     if (isStopped) return { status: 'stopped' };
-    const report: HealthReport = inner?.health() ?? { status: 'running' };
-    if (report.status === 'running') return { status: 'degraded', reason };
-    return report.reason === undefined ? report : { ...report, reason: `${report.reason} ${reason}` };
+    return alsoDegraded(inner?.health() ?? { status: 'running' }, reason);
   }
 
   return {
@@ -86,7 +84,7 @@ class SimulatedDevice {
 
   start(): void {
     this.stop();
-    this.#context.reportDevice(this.#info.deviceId, 'good', SIMULATED);
+    this.#context.reportDevice(this.#info.deviceId, 'good', SIMULATED.reason);
     this.#publish();
   }
 
@@ -107,7 +105,7 @@ class SimulatedDevice {
     this.checkWrite(write);
     const { point, value } = write;
     this.#written.set(point, value);
-    return { readBack: value, quality: GOOD };
+    return { readBack: value, quality: SIMULATED };
   }
 
   #publish(): void {
@@ -120,7 +118,7 @@ class SimulatedDevice {
       readings: points.map((point) => ({
         point: point.name,
         value: this.#written.get(point.name) ?? simulatedValue(point, deviceId, time.wallMs),
-        quality: GOOD,
+        quality: SIMULATED,
         ...(point.unit === undefined ? {} : { unit: point.unit }),
       })),
     });

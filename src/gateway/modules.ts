@@ -10,6 +10,7 @@ import type { Message } from '../core/message.ts';
 import type { Outbox, StreamDefinition } from '../core/outbox.ts';
 import type { AdapterPlan } from '../devices/adapter-supervisor.ts';
 import { withSimulatedDevices } from '../devices/simulated-devices.ts';
+import { markReplays } from '../devices/stand-in-marks.ts';
 import { eventsPlace, eventsStream } from '../iothub/events-stream.ts';
 import type { Telemetry } from '../observe/events.ts';
 import { createRouter, type Router } from '../pipeline/route.ts';
@@ -23,13 +24,18 @@ export type ModuleList = readonly ModuleDefinition[];
 export function adapterPlan(config: AdapterConfig, modules: ModuleList, simulateAll = false): AdapterPlan {
   const definition = modules.find((module) => module.kind === 'adapter' && module.type === config.type);
   assert(definition?.kind === 'adapter', `no adapter module of type ${config.type}`);
+  const replayed = replayedDevices(config);
   return {
     adapterId: config.id,
     type: config.type,
     deviceIds: Object.keys(config.settings['devices'] ?? {}),
-    create: async (context: AdapterContext): Promise<Adapter> => {
+    ...(replayed.size > 0 && {
+      caveat: `${replayed.size} of its devices ${replayed.size === 1 ? 'is' : 'are'} replayed.`,
+    }),
+    create: async (outer: AdapterContext): Promise<Adapter> => {
       refuseFault(config);
       const build = await definition.load();
+      const context = markReplays({ ...outer, isOnDesk: config.simulate || simulateAll }, replayed);
       const { simulated, others } = splitSimulated(config, simulateAll, definition.servesOthers?.(config.settings));
       if (simulated === undefined) return build(config.settings, context);
       const model = build(simulated, context);
@@ -42,6 +48,16 @@ export function adapterPlan(config: AdapterConfig, modules: ModuleList, simulate
       return withSimulatedDevices(inner, infos, context);
     },
   };
+}
+
+/** Those that a capture stands in for: their own, or one of the whole line. */
+function replayedDevices({ settings }: AdapterConfig): ReadonlySet<string> {
+  const devices = Object.entries((settings['devices'] ?? {}) as Readonly<Record<string, StandInSettings>>);
+  return new Set(devices.filter(([, device]) => isReplayed(settings, device)).map(([deviceId]) => deviceId));
+}
+
+function isReplayed(settings: AdapterConfig['settings'], device: StandInSettings): boolean {
+  return device.simulate !== true && (device.replay ?? settings['replay']) !== undefined;
 }
 
 /** @throws GatewayError GW_CONFIG_INVALID for a part that cannot run. */
@@ -69,7 +85,7 @@ function splitSimulated(
 ): SplitSettings {
   const devices = Object.entries((settings['devices'] ?? {}) as Readonly<Record<string, StandInSettings>>);
   const isSimulated = ([, device]: [string, StandInSettings]): boolean =>
-    device.simulate === true || ((simulate || simulateAll) && device.replay === undefined);
+    device.simulate === true || ((simulate || simulateAll) && !isReplayed(settings, device));
   const [on, off] = [devices.filter(isSimulated), devices.filter((device) => !isSimulated(device))];
   const having = (chosen: typeof devices): SplitSettings['others'] =>
     chosen.length === 0 ? undefined : { ...settings, devices: Object.fromEntries(chosen) };

@@ -1,14 +1,20 @@
-import { describe, expect, it } from 'vitest';
+import { once } from 'node:events';
+import { createServer, type AddressInfo, type Server } from 'node:net';
+import { afterEach, describe, expect, it } from 'vitest';
 import { modbus } from '../../../../modules/modbus/index.ts';
 import { mqtt } from '../../../../modules/mqtt/index.ts';
 import { serial } from '../../../../modules/serial/index.ts';
 import type { AdapterConfig } from '../../../../src/config/config.ts';
 import type { Adapter, AdapterContext, PointInfo, ValueKind } from '../../../../src/core/adapter.ts';
 import { parseDeviceId } from '../../../../src/core/device.ts';
+import type { Message } from '../../../../src/core/message.ts';
+import { GOOD } from '../../../../src/core/reading.ts';
 import type { WriteRules } from '../../../../src/core/write-rules.ts';
 import { simulatedValue } from '../../../../src/devices/simulated-value.ts';
 import { adapterPlan } from '../../../../src/gateway/modules.ts';
+import { message, timestamp } from '../../../support/builders.ts';
 import { ManualClock } from '../../../support/manual-clock.ts';
+import { waitFor } from '../../../support/wait.ts';
 import { NEVER, record, type Recording } from '../../modules/modbus/harness.ts';
 
 const METER = parseDeviceId('meter');
@@ -70,7 +76,10 @@ describe('a simulated device', () => {
     await adapter.start(NEVER);
     const write = (point: string, value: number | boolean | string) =>
       adapter.write?.({ deviceId: METER, point, value }, NEVER);
-    expect(await write('relay', true)).toEqual({ readBack: true, quality: { level: 'good' } });
+    expect(await write('relay', true)).toEqual({
+      readBack: true,
+      quality: { level: 'uncertain', reason: 'simulated' },
+    });
     expect(await write('setpoint', 21.5)).toMatchObject({ readBack: 21.5 });
     clock.advance(1000);
     expect(recording.value('meter', 'relay')).toBe(true);
@@ -173,6 +182,11 @@ describe('a simulated value', () => {
   });
 });
 
+const servers: Server[] = [];
+afterEach(() => {
+  for (const server of servers.splice(0)) server.close();
+});
+
 describe('the other adapters', () => {
   const decode = { kind: 'regex', pattern: '^W (?<weight>[0-9.]+) kg$', types: { weight: 'number' } };
   const topics = [
@@ -191,7 +205,7 @@ describe('the other adapters', () => {
     await adapter.start(NEVER);
     clock.advance(200);
     expect(recording.batches.map(({ readings }) => readings)).toMatchObject([
-      [{ point: 'weight', unit: 'kg', quality: { level: 'good' } }],
+      [{ point: 'weight', unit: 'kg', quality: { level: 'uncertain', reason: 'simulated' } }],
       [{ point: 'weight' }],
     ]);
     expect(typeof recording.value('scale', 'weight')).toBe('number');
@@ -255,5 +269,67 @@ describe('the other adapters', () => {
     };
     expect(await startedWith({ listen: { port: 1 } })).toEqual([{}]);
     expect(await startedWith({ connect: { url: 'mqtt://127.0.0.1' } })).toEqual([]);
+  });
+
+  it('marks what a capture says, and health tells of it', async () => {
+    const messages: Message[] = [];
+    const publishMessages = (all: readonly Message[]) => Promise.resolve(void messages.push(...all));
+    const recording = record({ publishMessages });
+    const settings = { devices: { plug: { replay: { file: 'plug.jsonl' } }, pump: {} } };
+    const [plug, pump] = [parseDeviceId('plug'), parseDeviceId('pump')];
+    const load = () =>
+      Promise.resolve((_config: unknown, context: AdapterContext) => ({
+        devices: () => [],
+        async start() {
+          for (const deviceId of [plug, pump]) {
+            const lost = { point: 'lost', quality: { level: 'bad', reason: 'timeout' } } as const;
+            const readings = [{ point: 'power', value: 7, quality: GOOD }, lost];
+            context.publishReadings({ deviceId, time: timestamp(), readings });
+            context.reportDevice(deviceId, 'good');
+            await context.publishMessages([message({ deviceId })]);
+          }
+        },
+        stop: () => Promise.resolve(),
+        health: () => ({ status: 'running' as const }),
+      }));
+    const plan = adapterPlan({ id: 'b', type: 'mqtt', enabled: true, simulate: false, settings }, [{ ...mqtt, load }]);
+    expect(plan.caveat).toBe('1 of its devices is replayed.');
+    const adapter = await plan.create(recording.context);
+    await adapter.start(NEVER);
+    const replayed = { level: 'uncertain', reason: 'replayed' };
+    const lost = { level: 'bad', reason: 'timeout' };
+    expect(recording.batches.map(({ readings }) => readings.map(({ quality }) => quality))).toEqual([
+      [replayed, lost],
+      [GOOD, lost],
+    ]);
+    expect(messages.map(({ properties }) => properties['fieldpost-quality'])).toEqual([
+      'uncertain:replayed',
+      undefined,
+    ]);
+    expect(recording.states.map(({ reason }) => reason)).toEqual(['replayed', undefined]);
+  });
+
+  it('connects to no other broker on a desk, not even for devices that nobody configured', async () => {
+    const connected: string[] = [];
+    const started = async (name: string, simulateAll: boolean): Promise<Adapter> => {
+      const server = createServer((socket) => {
+        connected.push(name);
+        socket.destroy();
+      }).listen(0, '127.0.0.1');
+      servers.push(server);
+      await once(server, 'listening');
+      const { port } = server.address() as AddressInfo;
+      const settings = mqtt.config.parse({ connect: { url: `mqtt://127.0.0.1:${port}` }, presets: ['tasmota'] });
+      const config = { id: name, type: 'mqtt', enabled: true, simulate: false, settings };
+      const adapter = await adapterPlan(config, [mqtt], simulateAll).create(record().context);
+      await adapter.start(NEVER);
+      return adapter;
+    };
+    const desk = await started('desk', true);
+    expect(desk.health()).toEqual({ status: 'degraded', reason: expect.stringContaining('is simulated') as string });
+    const site = await started('site', false);
+    await waitFor(() => connected.includes('site'));
+    expect(connected).not.toContain('desk');
+    await Promise.all([desk.stop(NEVER), site.stop(NEVER)]);
   });
 });

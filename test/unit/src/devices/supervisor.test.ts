@@ -192,6 +192,12 @@ describe('adapter supervisor and dispatcher', () => {
     expect(outbox.stats().messages).toBe(2);
   });
 
+  it('tells the caveat of a plan beside what the adapter says', async () => {
+    const { supervisor, plan } = setup(1_000_000);
+    await supervisor.add({ ...plan, caveat: 'It is replayed.' });
+    expect(supervisor.status()[0]?.health).toEqual({ status: 'failed', reason: 'The port is taken. It is replayed.' });
+  });
+
   it('leaves an adapter behind that does not stop, says so, and lets its successor work', async () => {
     const { supervisor, plan, made, registry, events } = setup();
     await supervisor.add(plan);
