@@ -39,6 +39,7 @@ const PAUSE_MS = 1000;
 /** How much of the end of a file is looked at first. */
 const TAIL_BYTES = 65_536;
 const MODE = 0o640;
+const LINE_START = '{"t":';
 const NEWLINE = 0x0a;
 const HEX_PATTERN = /^(?:[0-9a-f]{2})+$/i;
 
@@ -162,7 +163,8 @@ async function endOf(path: string): Promise<FileEnd> {
       const last = lines.findLast((line) => line.trim() !== '' && !line.startsWith('#'));
       if (last === undefined && tail.length < size) continue;
       const record = last === undefined ? undefined : parseLine(last);
-      if (typeof record === 'string') {
+      const cut = tail.toString('utf8', tail.length - cutBytes);
+      if (typeof record === 'string' || (last === undefined && !isStartOfLine(cut))) {
         throw new GatewayError('GW_CAPTURE_INVALID', `${path} is no capture, and is left as it is.`);
       }
       if (cutBytes > 0) await file.truncate(size - cutBytes);
@@ -173,6 +175,11 @@ async function endOf(path: string): Promise<FileEnd> {
   }
 }
 
+/** Whether a power cut may have left this of the first line of a capture. */
+function isStartOfLine(cut: string): boolean {
+  return cut.startsWith('#') || cut.startsWith(LINE_START.slice(0, cut.length));
+}
+
 async function tailOf(file: FileHandle, size: number, length: number): Promise<Buffer> {
   const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, size - length);
   return buffer.subarray(0, bytesRead);
@@ -180,7 +187,7 @@ async function tailOf(file: FileHandle, size: number, length: number): Promise<B
 
 /** One record as a line of the file. */
 export function captureLine({ atMs, direction, bytes }: CaptureRecord): string {
-  return `{"t":${Math.round(atMs * 10) / 10},"dir":"${direction}","hex":"${bytes.toString('hex')}"}\n`;
+  return `${LINE_START}${Math.round(atMs * 10) / 10},"dir":"${direction}","hex":"${bytes.toString('hex')}"}\n`;
 }
 
 /**

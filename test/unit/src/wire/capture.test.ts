@@ -96,15 +96,18 @@ describe('captures', () => {
     expect(times[2]).toBeLessThan(60_000);
   });
 
-  it('leave a file alone that is none', async () => {
-    const path = dir.file('notes.txt');
-    writeFileSync(path, 'nothing that was recorded\n');
-    const { writer, ends } = await open(path);
-    writer.record('rx', Buffer.of(2));
-    await writer.close();
-    expect(readFileSync(path, 'utf8')).toBe('nothing that was recorded\n');
-    expect(ends).toEqual([`${path} is no capture, and is left as it is.`]);
-  });
+  it.each(['nothing that was recorded\n', 'one line without an end', '{"t":1,"note":1}\n'])(
+    'leave a file alone that is none: %j',
+    async (text) => {
+      const path = dir.file(`notes-${text.length}.txt`);
+      writeFileSync(path, text);
+      const { writer, ends } = await open(path);
+      writer.record('rx', Buffer.of(2));
+      await writer.close();
+      expect(readFileSync(path, 'utf8')).toBe(text);
+      expect(ends).toEqual([`${path} is no capture, and is left as it is.`]);
+    },
+  );
 
   it('close although they have ended by themselves long ago', async () => {
     const path = dir.file('e.jsonl');
