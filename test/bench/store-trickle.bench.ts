@@ -4,7 +4,7 @@
 // into a table and merges tables. A run shorter than the hour measures both apart: a span of commits alone, and a short
 // one that holds such a moment, the fourth, which is when LevelDB merges; the hour is reckoned from as many as it has.
 
-import { readdirSync } from 'node:fs';
+import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Outbox } from '../../src/core/outbox.ts';
@@ -24,7 +24,7 @@ const INTERVALS = { commitIntervalMs: 0, pollCommitIntervalMs: 1000 } as const;
 const FLUSH_SECS = 10;
 /** The buffer is filled so far beforehand that it is full some seconds, and commits, later. */
 const FLUSH_MARGIN_STEPS = 15;
-/** More than the margin and an error of a tenth of the buffer take. */
+/** Spans of the trickle that the rest of the buffer may take: many times the margin. */
 const FLUSH_ATTEMPTS = 30;
 /** Tables on the first level at which LevelDB merges (kL0_CompactionTrigger, 4), less the one that is measured. */
 const FLUSHES_BEFORE = 3;
@@ -76,12 +76,11 @@ async function wholeHour(rig: Rig): Promise<Hour> {
 
 async function reckonedHour(rig: Rig): Promise<Hour> {
   const secs = rig.context.quick ? 60 : 240;
-  const flushSteps = await learnBuffer(rig);
+  const buffer = await learnBuffer(rig);
   const span = await trickle(rig, secs);
-  for (let step = span.commits + FLUSH_MARGIN_STEPS; step < flushSteps; step += 1) await fillStep(rig);
-  const flush = await flushSpan(rig, flushSteps);
+  const flush = await flushSpan(rig, buffer);
   const flushBytes = flush.written - span.written * (FLUSH_SECS / secs);
-  const flushes = Math.ceil((span.commits * (HOUR_SECS / secs)) / flushSteps);
+  const flushes = Math.ceil((span.commits * (HOUR_SECS / secs)) / buffer.steps);
   return {
     megabytes: (span.written * (HOUR_SECS / secs) + flushBytes * flushes) / 1e6,
     text: `reckoned from ${secs} s of ${whole(span.commits)} commits, ${(span.written / span.commits / 1024).toFixed(1)} KiB each, and ${flushes} times an hour a write buffer turned into a table, ${(flushBytes / 1e6).toFixed(1)} MB each`,
@@ -95,26 +94,38 @@ function fillStep({ outbox }: Rig): Promise<unknown> {
   return outbox.append(FILL_BODIES.map((body, index) => polledEntry(`meter-${index}`, body)));
 }
 
-/** Fills the write buffer a few times; resolves, with a new one begun, with how many steps it takes. */
-async function learnBuffer(rig: Rig): Promise<number> {
-  let steps = 0;
+/** How much a write buffer takes. */
+interface BufferSize {
+  /** Commits. */
+  readonly steps: number;
+  /** Bytes of its log when the next commit began a new one. */
+  readonly logBytes: number;
+}
+
+/** Fills the write buffer a few times; resolves with a new one begun. */
+async function learnBuffer(rig: Rig): Promise<BufferSize> {
+  let size: BufferSize = { steps: 0, logBytes: 0 };
   for (let flush = 0; flush < FLUSHES_BEFORE; flush += 1) {
     const log = newestLog(rig.directory);
-    for (steps = 0; newestLog(rig.directory) === log; steps += 1) await fillStep(rig);
+    let { bytes } = log;
+    let steps = 0;
+    for (let now = log; now.name === log.name; now = newestLog(rig.directory), steps += 1) {
+      ({ bytes } = now);
+      await fillStep(rig);
+    }
+    size = { steps, logBytes: bytes };
   }
-  return steps;
+  return size;
 }
 
 /** A short span of the trickle in which a write buffer is turned into a table. */
-async function flushSpan(rig: Rig, flushSteps: number): Promise<Span> {
+async function flushSpan(rig: Rig, { steps, logBytes }: BufferSize): Promise<Span> {
+  const nearlyFull = logBytes * (1 - FLUSH_MARGIN_STEPS / steps);
+  while (newestLog(rig.directory).bytes < nearlyFull) await fillStep(rig);
   for (let attempt = 0; attempt < FLUSH_ATTEMPTS; attempt += 1) {
-    const log = newestLog(rig.directory);
+    const { name } = newestLog(rig.directory);
     const span = await trickle(rig, FLUSH_SECS);
-    if (newestLog(rig.directory) !== log) return span;
-    // Commits of the trickle take less room than was reckoned: nearer to the end, or once more from the beginning.
-    for (let step = 0; step < FLUSH_SECS; step += 1) await fillStep(rig);
-    if (newestLog(rig.directory) === log) continue;
-    for (let step = FLUSH_MARGIN_STEPS; step < flushSteps; step += 1) await fillStep(rig);
+    if (newestLog(rig.directory).name !== name) return span;
   }
   throw new Error('No write buffer was turned into a table.');
 }
@@ -143,8 +154,10 @@ async function trickle(rig: Rig, secs: number): Promise<Span> {
   return { written: (await device.bytesWritten()) - before, commits: outbox.stats().commitsTotal - commitsBefore };
 }
 
-/** Number of LevelDB's log of what is in the write buffer: a new one is begun with each buffer. */
-function newestLog(directory: string): number {
+/** LevelDB's log of what is in the write buffer: a new one is begun with each buffer. */
+function newestLog(directory: string): { readonly name: string; readonly bytes: number } {
+  // Numbers of six digits and more, in the order of their making.
   const names = readdirSync(directory).filter((name) => name.endsWith('.log'));
-  return Math.max(...names.map((name) => Number.parseInt(name, 10)));
+  const name = names.toSorted((one, other) => Number.parseInt(one, 10) - Number.parseInt(other, 10)).at(-1) ?? '';
+  return { name, bytes: statSync(join(directory, name)).size };
 }
