@@ -53,8 +53,8 @@ export interface GatewayDevices {
   /** Desired properties that changed are written to the device. */
   twinChanged(change: TwinChange): void;
   /**
-   * A disabled identity shuts its device out, and a deleted one does until the device, if it is still there, is registered again
-   * when it shows itself next. Resolves when that counts.
+   * A disabled identity shuts its device out, and a deleted one does until the device, should it go away and come back, is
+   * registered again. Resolves when that counts.
    */
   identityChanged(hubId: string, deviceId: string, kind: 'created' | 'updated' | 'deleted'): Promise<void>;
   /** Undefined while the device has no identity that is known. */
@@ -139,7 +139,9 @@ export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDev
   function seen({ deviceId, state }: RegisteredDevice): void {
     const isBack = isReachable(state) && !isReachable(lastState.get(deviceId));
     lastState.set(deviceId, state);
-    if (standing.generationOf(deviceId) === undefined) queue(deviceId, () => register(deviceId));
+    // A deleted one only when it comes back: to go away is what follows when a device is taken down.
+    const isExpected = isBack || !standing.isShutOut(deviceId);
+    if (isExpected && standing.generationOf(deviceId) === undefined) queue(deviceId, () => register(deviceId));
     if (isBack) resume(deviceId);
   }
 

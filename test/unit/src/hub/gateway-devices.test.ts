@@ -187,13 +187,18 @@ describe('devices of adapters in the hub', () => {
     expect((await rig.hub.identities.device(HUB, 'meter-1')).connectionState).toBe('Connected');
   });
 
-  it('are shut out when their identity is deleted, until they show themselves again', async () => {
+  it('are shut out when their identity is deleted, until they come back', async () => {
     registry.report(info.deviceId, 'good');
     await waitFor(() => rig.hub.generationOf(HUB, 'meter-1'));
     await rig.hub.identities.deleteDevice(HUB, 'meter-1', '*');
     expect(rig.hub.admits('meter-1')).toBe(false);
     expect(await refusalOf(invoke('write', { relay: true }))).toBe('DeviceNotFound');
+    registry.report(info.deviceId, 'degraded', 'timeout');
     registry.report(info.deviceId, 'offline', 'timeout');
+    // More than it takes to register one.
+    for (let turn = 0; turn < 50; turn += 1) await setImmediate();
+    expect(await refusalOf(rig.hub.identities.device(HUB, 'meter-1'))).toBe('DeviceNotFound');
+    registry.report(info.deviceId, 'good');
     await waitFor(() => rig.hub.admits('meter-1'));
     expect((await rig.hub.identities.device(HUB, 'meter-1')).status).toBe('enabled');
   });
