@@ -4,7 +4,7 @@
 
 import type { Clock } from '../core/clock.ts';
 import type { CommandAnswer } from '../core/command.ts';
-import { isDeviceId, isReachable, type DeviceId, type DeviceState } from '../core/device.ts';
+import { isDeviceId, isReachable, type DeviceId } from '../core/device.ts';
 import { errorText } from '../core/errors.ts';
 import type { IdentityRef } from '../core/hub/identity.ts';
 import type { MethodAnswer, MethodCall } from '../core/hub/messaging.ts';
@@ -76,7 +76,6 @@ export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDev
   );
   /** One line of work a device: registering it, then its desired properties. */
   const work = new Map<string, Promise<void>>();
-  const lastState = new Map<string, DeviceState>();
   /** Whose messages are about to be carried out. */
   const emptying = new Set<DeviceId>();
   const stopping = new AbortController();
@@ -137,8 +136,7 @@ export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDev
   }
 
   function seen({ deviceId, state }: RegisteredDevice): void {
-    const isBack = isReachable(state) && !isReachable(lastState.get(deviceId));
-    lastState.set(deviceId, state);
+    const isBack = standing.saw(deviceId, isReachable(state));
     // A deleted one only when it comes back: to go away is what follows when a device is taken down.
     const isExpected = isBack || !standing.isShutOut(deviceId);
     if (isExpected && standing.generationOf(deviceId) === undefined) queue(deviceId, () => register(deviceId));
@@ -219,7 +217,8 @@ export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDev
         standing.lastMessageMs(device.deviceId) ?? 0,
         device.state === 'unknown' ? 0 : wallMs,
       );
-      return { isConnected: isOnline(device), connectionChangedMs: wallMs, ...(activityMs > 0 && { activityMs }) };
+      const connectionChangedMs = standing.connectionChangedMs(device.deviceId) ?? wallMs;
+      return { isConnected: isOnline(device), connectionChangedMs, ...(activityMs > 0 && { activityMs }) };
     },
     get connectedCount() {
       return registry.list().filter((device) => isOnline(device) && standing.generationOf(device.deviceId)).length;

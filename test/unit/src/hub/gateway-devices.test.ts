@@ -203,6 +203,31 @@ describe('devices of adapters in the hub', () => {
     expect((await rig.hub.identities.device(HUB, 'meter-1')).status).toBe('enabled');
   });
 
+  it('tell when they were connected or disconnected last, also by what is done to their identity', async () => {
+    const timeOf = async () => (await rig.hub.identities.device(HUB, 'meter-1')).connectionStateUpdatedTime;
+    const at = (minute: number) => `2026-01-02T03:0${4 + minute}:05.000Z`;
+    const put = (status: 'enabled' | 'disabled') => rig.hub.identities.putDevice(HUB, { ...meter, status }, '*');
+    registry.report(info.deviceId, 'good');
+    await waitFor(() => rig.hub.generationOf(HUB, 'meter-1'));
+    rig.clock.advance(60_000);
+    registry.report(info.deviceId, 'degraded', 'timeout');
+    expect(await timeOf()).toBe(at(0));
+    expect((await put('disabled')).connectionStateUpdatedTime).toBe(at(1));
+    rig.clock.advance(60_000);
+    registry.report(info.deviceId, 'offline', 'timeout');
+    expect(await timeOf()).toBe(at(1));
+    registry.report(info.deviceId, 'good');
+    expect((await put('enabled')).connectionStateUpdatedTime).toBe(at(2));
+    registry.report(info.deviceId, 'offline', 'timeout');
+    rig.clock.advance(60_000);
+    await put('disabled');
+    expect((await put('enabled')).connectionStateUpdatedTime).toBe(at(2));
+    await rig.hub.identities.deleteDevice(HUB, 'meter-1', '*');
+    await rig.hub.identities.putDevice(HUB, meter, undefined);
+    await waitFor(() => rig.hub.generationOf(HUB, 'meter-1'));
+    expect(await timeOf()).toBe(at(3));
+  });
+
   it('report what a write did that was done in part', async () => {
     registry.report(info.deviceId, 'good');
     answer = 400;
