@@ -1,12 +1,16 @@
 // How desired properties of adapters' devices ended, as reported properties: what the device confirmed by its value alone, anything
 // else by the convention of IoT Plug and Play for writable properties: `{ value, ac, av, ad }`.
 
+import type { PointInfo } from '../core/adapter.ts';
 import type { CommandAnswer } from '../core/command.ts';
 import type { Json, JsonObject } from './twin-record.ts';
-import { isObject } from './twin-rules.ts';
+import { isObject, isScalar } from './twin-rules.ts';
 
 /** Of `ad`: nobody reads more of a reason. */
 const REASON_CHARS = 512;
+/** Names that are refused at once, and their length: what is desired by mistake must not crowd out what the device reports. */
+const NAMES_MAX = 16;
+const NAME_CHARS = 128;
 /** It was written, and the device did not say what it holds now. */
 const UNCONFIRMED = 202;
 
@@ -28,6 +32,26 @@ export function reportOf(
       const value = outcome.status === 200 ? outcome.values?.[point] : undefined;
       return [point, value ?? refusalOf(point, outcome, reported[point], version)];
     }),
+  );
+}
+
+/**
+ * Refusals of names in the patch that are no point of the device, as by a typing error. An object is none: it is a component of
+ * IoT Plug and Play, or what back ends keep for themselves.
+ * @param desired all of it, as it is now.
+ */
+export function refusedNames(
+  patch: JsonObject,
+  desired: JsonObject,
+  points: readonly PointInfo[],
+): Readonly<Record<string, Outcome>> {
+  const known = new Set(points.map(({ name }) => name));
+  const unknown = Object.keys(desired).filter(
+    (name) => !known.has(name) && name.length <= NAME_CHARS && isScalar(desired[name]),
+  );
+  const refused = unknown.slice(0, NAMES_MAX).filter((name) => Object.hasOwn(patch, name));
+  return Object.fromEntries(
+    refused.map((name) => [name, { status: 400, reason: 'The device has no point of this name.' }]),
   );
 }
 

@@ -14,14 +14,15 @@ import type { Dispatcher } from '../devices/dispatcher.ts';
 import { iotHubError, iotHubErrorName } from '../iothub/errors.ts';
 import type { Telemetry } from '../observe/events.ts';
 import type { HubCommands } from './commands.ts';
-import { reportOf, withdrawalOf, type Outcome } from './desired-answers.ts';
+import { refusedNames, reportOf, withdrawalOf, type Outcome } from './desired-answers.ts';
 import { fieldCommand, WRITE } from '../iothub/field-command.ts';
 import { createFieldInbox } from './field-inbox.ts';
 import { createFieldStanding } from './field-standing.ts';
 import type { Presence } from './identity-record.ts';
 import type { HubRegistry } from './identity-registry.ts';
 import type { DirectCall } from './methods.ts';
-import type { Json, JsonObject } from './twin-record.ts';
+import type { JsonObject } from './twin-record.ts';
+import { isScalar } from './twin-rules.ts';
 import type { HubTwins, TwinChange } from './twins.ts';
 
 export interface FieldSide {
@@ -181,6 +182,7 @@ export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDev
     }
     Object.assign(outcomes, await dispatcher.applyDesired(deviceId, values, { actor: DESIRED_ACTOR }));
     const { desired, reported } = await twins().record(hubId, { deviceId });
+    Object.assign(outcomes, refusedNames(patch, desired.value, device.info.points));
     await report(deviceId, {
       ...withdrawalOf(desired.value, reported.value),
       ...reportOf(outcomes, reported.value, version),
@@ -259,8 +261,4 @@ export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDev
 
 function answerOf({ status, ...rest }: CommandAnswer): MethodAnswer {
   return { status, payload: Buffer.from(JSON.stringify(rest)) };
-}
-
-function isScalar(value: Json): value is number | boolean | string {
-  return typeof value === 'number' || typeof value === 'boolean' || typeof value === 'string';
 }

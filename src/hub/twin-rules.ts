@@ -124,3 +124,7 @@ export function objectOf(members: Iterable<readonly [string, Json]>): JsonObject
   for (const [name, value] of members) object[name] = value;
   return object;
 }
+
+export function isScalar(value: Json | undefined): value is number | boolean | string {
+  return typeof value === 'number' || typeof value === 'boolean' || typeof value === 'string';
+}

@@ -122,7 +122,7 @@ describe('devices of adapters in the hub', () => {
 
   it('follow their desired properties, also those that changed while they were away', async () => {
     registry.report(info.deviceId, 'good');
-    await rig.hub.twins.patch(HUB, meter, { desired: { relay: true, unknown: 1, deep: { a: 1 } } }, '*');
+    await rig.hub.twins.patch(HUB, meter, { desired: { relay: true, deep: { a: 1 } } }, '*');
     await waitFor(async () => (await reported())['relay'] === true);
     expect(asked.map(({ actor }) => actor)).toEqual(['hub:desired']);
     expect(written()).toEqual([{ relay: true }]);
@@ -161,6 +161,26 @@ describe('devices of adapters in the hub', () => {
     await rig.hub.twins.replace(HUB, meter, { desired: {} }, '*');
     await waitFor(async () => !('power' in (await reported())));
     expect(await reported()).toEqual({ level: 4 });
+  });
+
+  it('report which desired properties are none of their points, if it is a value and there are few', async () => {
+    registry.report(info.deviceId, 'good');
+    const part = { __t: 'c', relay: false };
+    await rig.hub.twins.patch(HUB, meter, { desired: { relai: true, part, relay: true } }, '*');
+    await waitFor(async () => 'relai' in (await reported()));
+    const ad = 'The device has no point of this name.';
+    expect(await reported()).toEqual({ relay: true, relai: { ac: 400, av: 2, ad } });
+    registry.report(info.deviceId, 'offline', 'timeout');
+    const many = Object.fromEntries(Array.from({ length: 2000 }, (_, index) => [`n${index}`, 1]));
+    await rig.hub.twins.patch(HUB, meter, { desired: { relai: null, ['n'.repeat(1000)]: 1, ...many, level: 3 } }, '*');
+    registry.report(info.deviceId, 'good');
+    await waitFor(async () => (await reported())['level'] === 3);
+    const names = Array.from({ length: 16 }, (_, index) => `n${index}`);
+    expect(Object.keys(await reported()).toSorted()).toEqual(['level', 'relay', ...names].toSorted());
+    await rig.hub.twins.replace(HUB, meter, { desired: { level: 4 } }, '*');
+    await waitFor(async () => !('n0' in (await reported())));
+    expect(await reported()).toEqual({ relay: true, level: 4 });
+    expect(written()).toEqual([{ relay: true }, { level: 3 }, { level: 4 }]);
   });
 
   it('are shut out while their identity is disabled, and come back with what waited', async () => {
