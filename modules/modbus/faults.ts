@@ -94,3 +94,12 @@ export function exceptionOf(error: unknown): number | undefined {
   const exception = error.details['exception'];
   return typeof exception === 'number' ? exception : undefined;
 }
+
+/** Silence, garbage and a server that hangs up say only that nobody sound is there. */
+export function isNoAnswer(error: unknown): boolean {
+  return (
+    isGatewayError(error, 'GW_TIMEOUT') ||
+    isGatewayError(error, 'GW_MODBUS_FRAME') ||
+    isGatewayError(error, 'GW_DISCONNECTED')
+  );
+}

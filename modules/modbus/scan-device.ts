@@ -1,46 +1,50 @@
 // What one device that answers is: who it says it is, which addresses can be read, and in which order its bytes lie.
 
-import { isGatewayError, type ScanFinding, type ScanProfile, throwIfAborted } from '#sdk';
+import type { ScanFinding, ScanProfile } from '#sdk';
 import { isBitTable, type RegisterTable } from './address.ts';
-import { bisect } from './bisect.ts';
 import { SUNSPEC_BASE_ADDRESSES } from './config.ts';
-import { exceptionOf } from './faults.ts';
-import { Holes } from './holes.ts';
+import { exceptionOf, isNoAnswer } from './faults.ts';
 import { type DeviceIdentification, identifyDevice } from './identification.ts';
-import { readFunction, type ReadRequest } from './pdu.ts';
-import { type PlannedPoint, requestFor } from './poll-plan.ts';
+import type { ModbusRequest } from './pdu.ts';
 import { profileFor, sunspecProfileFor } from './profile.ts';
 import type { ScanLine } from './scan-line.ts';
 import type { ScanOptions } from './scan-options.ts';
+import {
+  leastTableReads,
+  mostTableReads,
+  readableRanges,
+  type TableFindings,
+  type TableProgress,
+} from './scan-ranges.ts';
 import { findModels } from './sunspec.ts';
 import { suggestByteOrder } from './suggest-order.ts';
 
-/** What one table of a device lets be read. */
-interface TableFindings {
-  readonly table: RegisterTable;
-  /** First and last address of each range. */
-  readonly ranges: readonly (readonly [number, number])[];
-  /** Bytes that were read, each block from its first address on. */
-  readonly blocks: readonly Uint8Array[];
+export type Exchange = (request: ModbusRequest) => Promise<Uint8Array>;
+
+/** How far the look at one device is. */
+export interface DeviceProgress {
+  /** What is looked at: `input addresses`. */
+  readonly text: string;
+  /** Share of its addresses that are settled, 0 to 1. */
+  readonly doneShare: number;
+  /** So many reads more at most. */
+  readonly readsLeft: number;
 }
 
 export interface DeviceScan {
   readonly line: ScanLine;
   readonly unitId: number;
+  /** Asks this device on that line. */
+  readonly exchange: Exchange;
   readonly options: ScanOptions;
   readonly signal: AbortSignal;
   readonly profiles: readonly ScanProfile[];
-  /** Told before each table. */
-  readonly onStep: (text: string) => void;
+  readonly onProgress: (progress: DeviceProgress) => void;
+  /** What is known until then, each time that more is. */
+  readonly onPartial: (finding: ScanFinding) => void;
   readonly onNote: (text: string) => void;
 }
 
-/** Addresses that are asked for at once; small, because many devices refuse longer blocks. */
-const BLOCK = 64;
-/** So many requests for one table at most: a table full of holes costs two for each address. */
-const TABLE_REQUESTS_MAX = 2000;
-/** Exceptions that say that an address cannot be read: illegal address, illegal value, device failure (section 7). */
-const REFUSALS: ReadonlySet<number> = new Set([2, 3, 4]);
 /** Reads that a device is looked for with, one after the other while nobody answers. */
 export const PRESENCE_FUNCTIONS = [3, 4] as const;
 /** In place of a device, a gateway says that nobody answers it (section 7: 10 and 11). */
@@ -50,10 +54,10 @@ const NOBODY: ReadonlySet<number> = new Set([10, 11]);
  * Whether somebody answers to a unit id: any answer counts but that of a gateway which says that nobody does. Some devices
  * are silent to functions that they do not know in place of refusing them, so holding and input registers are both tried.
  */
-export async function isPresent(line: ScanLine, unitId: number): Promise<boolean> {
+export async function isPresent(exchange: Exchange): Promise<boolean> {
   for (const functionCode of PRESENCE_FUNCTIONS) {
     try {
-      await line.exchange(unitId, { functionCode, address: 0, quantity: 1 });
+      await exchange({ functionCode, address: 0, quantity: 1 });
       return true;
     } catch (error) {
       const exception = exceptionOf(error);
@@ -64,39 +68,67 @@ export async function isPresent(line: ScanLine, unitId: number): Promise<boolean
   return false;
 }
 
-/** Silence, garbage and a server that hangs up say only that nobody sound is there. */
-function isNoAnswer(error: unknown): boolean {
-  return (
-    isGatewayError(error, 'GW_TIMEOUT') ||
-    isGatewayError(error, 'GW_MODBUS_FRAME') ||
-    isGatewayError(error, 'GW_DISCONNECTED')
-  );
+/** Reads that whoever answers costs beside those of its addresses. */
+const LOOK_READS = 1 + SUNSPEC_BASE_ADDRESSES.length;
+
+/** About how many reads a device that answers costs: the more of the addresses it does not have, the more. */
+export function readsPerDevice({ skip_ranges: skipRanges, tables, addresses }: ScanOptions): {
+  readonly least: number;
+  readonly most: number;
+} {
+  const tableCount = skipRanges ? 0 : tables.length;
+  return {
+    least: LOOK_READS + tableCount * leastTableReads(addresses),
+    most: LOOK_READS + tableCount * mostTableReads(addresses),
+  };
 }
 
-/** Reads that a device which answers costs at least; addresses that it does not have cost more, to `TABLE_REQUESTS_MAX`. */
-export function leastReads({ skip_ranges: skipRanges, tables, addresses }: ScanOptions): number {
-  const look = 1 + SUNSPEC_BASE_ADDRESSES.length;
-  return skipRanges ? look : look + tables.length * Math.ceil(addresses.length / BLOCK);
+interface Known {
+  identification: DeviceIdentification;
+  models: readonly number[];
+  tables: readonly TableFindings[];
 }
 
 /** @throws GatewayError GW_ABORTED, and what opening the line throws. */
 export async function scanDevice(scan: DeviceScan): Promise<ScanFinding> {
-  const { line, unitId, options, onStep } = scan;
-  onStep('identification');
-  const identification = await identify(scan);
-  onStep('SunSpec models');
-  const models = await sunspecModels(scan);
-  const tables: TableFindings[] = [];
+  const { options, onPartial, onProgress } = scan;
+  const known: Known = { identification: {}, models: [], tables: [] };
+  const { most } = readsPerDevice(options);
+  onPartial(findingOf(scan, known));
+  onProgress({ text: 'identification', doneShare: 0, readsLeft: most });
+  known.identification = await identify(scan);
+  onPartial(findingOf(scan, known));
+  onProgress({ text: 'SunSpec models', doneShare: 0, readsLeft: most - 1 });
+  known.models = await sunspecModels(scan);
+  onPartial(findingOf(scan, known));
   if (!options.skip_ranges) {
-    for (const table of options.tables) {
-      onStep(`${table} addresses`);
-      tables.push(await readableRanges(scan, table));
-    }
+    for (const [index, table] of options.tables.entries()) await lookAtTable(scan, known, table, index);
   }
+  return findingOf(scan, known);
+}
+
+/** @param index of the table among those that are looked at */
+async function lookAtTable(scan: DeviceScan, known: Known, table: RegisterTable, index: number): Promise<void> {
+  const { unitId, exchange, signal, options, onPartial, onProgress, onNote } = scan;
+  const { addresses, tables } = options;
+  const readsAfter = (tables.length - index - 1) * mostTableReads(addresses);
+  const before = known.tables;
+  const keep = (findings: TableFindings): void => {
+    known.tables = [...before, findings];
+    onPartial(findingOf(scan, known));
+  };
+  const onRead = ({ settled, readsLeft }: TableProgress): void => {
+    const doneShare = (index + settled / addresses.length) / tables.length;
+    onProgress({ text: `${table} addresses`, doneShare, readsLeft: readsAfter + readsLeft });
+  };
+  keep(await readableRanges({ unitId, exchange, signal, addresses, onRead, onBlock: keep, onNote }, table));
+}
+
+function findingOf(scan: DeviceScan, { identification, models, tables }: Known): ScanFinding {
   const order = suggestByteOrder(tables.filter(({ table }) => !isBitTable(table)).map(({ blocks }) => blocks));
   const profile = profileFor(identification, scan.profiles) ?? sunspecProfileFor(models, scan.profiles);
   return {
-    place: `${line.text}, unit ${unitId}`,
+    place: `${scan.line.text}, unit ${scan.unitId}`,
     facts: {
       ...identification,
       ...(models.length === 0 ? {} : { 'SunSpec models': models.join(', ') }),
@@ -114,9 +146,9 @@ export async function scanDevice(scan: DeviceScan): Promise<ScanFinding> {
   };
 }
 
-async function identify({ line, unitId }: DeviceScan): Promise<DeviceIdentification> {
+async function identify({ exchange }: DeviceScan): Promise<DeviceIdentification> {
   try {
-    return await identifyDevice((request) => line.exchange(unitId, request));
+    return await identifyDevice(exchange);
   } catch (error) {
     if (exceptionOf(error) !== undefined || isNoAnswer(error)) return {};
     throw error;
@@ -124,87 +156,14 @@ async function identify({ line, unitId }: DeviceScan): Promise<DeviceIdentificat
 }
 
 /** Ids of the models of a SunSpec map; none when the device has no map. */
-async function sunspecModels({ line, unitId }: DeviceScan): Promise<readonly number[]> {
+async function sunspecModels({ exchange }: DeviceScan): Promise<readonly number[]> {
   try {
-    const models = await findModels(SUNSPEC_BASE_ADDRESSES, (request) => line.exchange(unitId, request));
+    const models = await findModels(SUNSPEC_BASE_ADDRESSES, exchange);
     return [...(models?.keys() ?? [])];
   } catch (error) {
     if (exceptionOf(error) !== undefined || isNoAnswer(error)) return [];
     throw error;
   }
-}
-
-/** Asks block by block, and halves what is refused until it is known which addresses can be read. */
-async function readableRanges(scan: DeviceScan, table: RegisterTable): Promise<TableFindings> {
-  const readable = new Set<number>();
-  const blocks: Uint8Array[] = [];
-  let requests = 0;
-  let isOver = false;
-  const ask = async (request: { address: number; quantity: number }): Promise<'answered' | 'refused'> => {
-    throwIfAborted(scan.signal);
-    // Beyond the bound nothing more is asked, and so nothing more is said to be readable.
-    if (isOver || (requests += 1) > TABLE_REQUESTS_MAX) return 'refused';
-    try {
-      blocks.push(await readBlock(scan, table, request));
-    } catch (error) {
-      const exception = exceptionOf(error);
-      if (exception === undefined && !isNoAnswer(error)) throw error;
-      isOver = exception === undefined || !REFUSALS.has(exception);
-      return 'refused';
-    }
-    for (let index = 0; index < request.quantity; index += 1) readable.add(request.address + index);
-    return 'answered';
-  };
-  for (const points of blocksOf(scan.options.addresses, table)) {
-    const request = requestFor(table, points);
-    if ((await ask(request)) === 'refused' && !isOver) await bisect(request, new Holes(), ask);
-    if (isOver || requests > TABLE_REQUESTS_MAX) break;
-  }
-  if (requests > TABLE_REQUESTS_MAX) {
-    scan.onNote(
-      `Unit ${scan.unitId}, ${table}: ended after ${TABLE_REQUESTS_MAX} requests; narrow it with --addresses.`,
-    );
-  }
-  return { table, ranges: rangesOf([...readable]), blocks };
-}
-
-/** One read; a second try where there was no answer, because a line loses frames now and then. */
-async function readBlock(
-  { line, unitId }: DeviceScan,
-  table: RegisterTable,
-  { address, quantity }: { address: number; quantity: number },
-): Promise<Uint8Array> {
-  const request: ReadRequest = { functionCode: readFunction(table), address, quantity };
-  try {
-    return await line.exchange(unitId, request);
-  } catch (error) {
-    if (!isNoAnswer(error)) throw error;
-    return line.exchange(unitId, request);
-  }
-}
-
-/** Neighbouring addresses in blocks. */
-function* blocksOf(addresses: readonly number[], table: RegisterTable): Generator<PlannedPoint[]> {
-  let block: PlannedPoint[] = [];
-  for (const address of [...addresses].sort((a, b) => a - b)) {
-    const last = block.at(-1);
-    if (last !== undefined && (last.address + 1 !== address || block.length === BLOCK)) {
-      yield block;
-      block = [];
-    }
-    block.push({ table, address, quantity: 1 });
-  }
-  if (block.length > 0) yield block;
-}
-
-function rangesOf(addresses: readonly number[]): (readonly [number, number])[] {
-  const ranges: [number, number][] = [];
-  for (const address of [...addresses].sort((a, b) => a - b)) {
-    const last = ranges.at(-1);
-    if (last !== undefined && last[1] + 1 === address) last[1] = address;
-    else ranges.push([address, address]);
-  }
-  return ranges;
 }
 
 /** Many more ranges nobody reads. */

@@ -1,40 +1,11 @@
 // Searches lines for Modbus devices. Only functions that read are used: 1 to 4 and 43/14.
 
 import { errorText, GatewayError, isGatewayError, type ScanContext, throwIfAborted } from '#sdk';
-import { isPresent, leastReads, PRESENCE_FUNCTIONS, scanDevice } from './scan-device.ts';
+import { type Exchange, isPresent, PRESENCE_FUNCTIONS, readsPerDevice, scanDevice } from './scan-device.ts';
 import { lentLine, type LinePlan, linePlans, ownLine, PORT_FAULTS, type ScanLine } from './scan-line.ts';
 import type { ScanOptions } from './scan-options.ts';
+import { ScanProgress } from './scan-progress.ts';
 import { BROADCAST_UNIT } from './pdu.ts';
-
-/** How often progress is told at most. */
-const PROGRESS_MS = 500;
-
-/** How much is done, against the longest that it can take: each unit id costs its timeouts when nobody answers. */
-class Progress {
-  readonly #context: ScanContext;
-  readonly #stepMs: number;
-  readonly #steps: number;
-  #done = 0;
-  #toldMs = Number.NEGATIVE_INFINITY;
-
-  constructor(context: ScanContext, steps: number, stepMs: number) {
-    this.#context = context;
-    this.#steps = steps;
-    this.#stepMs = stepMs;
-  }
-
-  step(count: number): void {
-    this.#done = Math.min(this.#steps, this.#done + count);
-  }
-
-  tell(text: string): void {
-    const nowMs = this.#context.clock.monotonicMs();
-    if (nowMs - this.#toldMs < PROGRESS_MS) return;
-    this.#toldMs = nowMs;
-    const remainingMs = (this.#steps - this.#done) * this.#stepMs;
-    this.#context.report({ kind: 'progress', doneShare: this.#done / this.#steps, remainingMs, text });
-  }
-}
 
 /**
  * What cannot be opened is told and left out.
@@ -45,12 +16,14 @@ export async function scanModbus(options: ScanOptions, context: ScanContext): Pr
   const plans = linePlans(options);
   const steps = plans.length * options.unit_ids.length;
   const stepMs = PRESENCE_FUNCTIONS.length * options.timeout_ms;
+  const { least, most } = readsPerDevice(options);
+  const reads = least === most ? `${least} reads` : `${least} reads to, where addresses are missing, ${most}`;
   context.report({
     kind: 'estimate',
     longestMs: steps * stepMs,
-    text: `${options.unit_ids.length} unit ids on ${plans.length} ${plans.length === 1 ? 'line' : 'settings of lines'}; each device that answers adds ${leastReads(options)} reads or, where addresses are missing, more.`,
+    text: `${options.unit_ids.length} unit ids on ${plans.length} ${plans.length === 1 ? 'line' : 'settings of lines'}; each device that answers adds about ${reads}.`,
   });
-  const progress = new Progress(context, steps, stepMs);
+  const progress = new ScanProgress(context, steps, stepMs);
   const closed = new Set<string>();
   let searched = 0;
   let unopened: GatewayError | undefined;
@@ -80,7 +53,7 @@ async function scanLine(
   plan: LinePlan,
   options: ScanOptions,
   context: ScanContext,
-  progress: Progress,
+  progress: ScanProgress,
 ): Promise<LineResult> {
   const lent = await lentLine(plan.target, options, context);
   if (lent !== undefined) {
@@ -122,16 +95,22 @@ async function scanUnit(
   unitId: number,
   options: ScanOptions,
   context: ScanContext,
-  progress: Progress,
+  progress: ScanProgress,
 ): Promise<void> {
-  if (!(await isPresent(line, unitId))) return;
+  const exchange: Exchange = (request) => progress.timed(() => line.exchange(unitId, request));
+  if (!(await isPresent(exchange))) return;
   const finding = await scanDevice({
     line,
     unitId,
+    exchange,
     options,
     signal: context.signal,
     profiles: context.profiles(),
-    onStep: (text) => progress.tell(`${line.text}, unit ${unitId} answers: ${text}`),
+    onProgress: (device) => {
+      const percent = Math.floor(100 * device.doneShare);
+      progress.tell(`${line.text}, unit ${unitId} answers, ${percent} % looked at: ${device.text}`, device);
+    },
+    onPartial: (partial) => context.report({ kind: 'partial', finding: partial }),
     onNote: (text) => context.report({ kind: 'note', text }),
   });
   context.report({ kind: 'found', finding });

@@ -9,13 +9,11 @@ import { createScanRunner, scannable } from '../admin/scan.ts';
 import type { AdminApi } from '../core/admin.ts';
 import type { Clock } from '../core/clock.ts';
 import { EXIT_CODES, isGatewayError } from '../core/errors.ts';
-import type { ScanEvent, ScanFinding } from '../core/scan.ts';
+import type { ScanEvent } from '../core/scan.ts';
 import { createLogger } from '../observe/logger.ts';
 import { SystemClock } from '../platform/clock.ts';
 import { gatewayFiles, splitFileOptions, usageError, type Command, type CommandContext } from './command.ts';
-
-/** Where nobody watches a terminal, progress is told no more often. */
-const PROGRESS_EVERY_MS = 5000;
+import { ScanDisplay } from './scan-display.ts';
 
 /** `unit_ids` is `--unit-ids`. */
 function flagOf(field: string): string {
@@ -67,48 +65,6 @@ async function scanner(files: { data?: string }, context: CommandContext, clock:
   });
 }
 
-/** How long, in words: `40 s`, `12 min`. */
-function duration(ms: number): string {
-  const secs = Math.ceil(ms / 1000);
-  return secs < 120 ? `${secs} s` : `${Math.ceil(secs / 60)} min`;
-}
-
-function findingText({ place, facts, suggestion }: ScanFinding): string {
-  const lines = Object.entries(facts).map(([name, value]) => `  ${name}: ${value}\n`);
-  const yaml = suggestion === undefined ? '' : `  configuration:\n${suggestion.trimEnd().replaceAll(/^/gm, '    ')}\n`;
-  return `${place}\n${lines.join('')}${yaml}`;
-}
-
-/** Shows what a scan tells: findings to the output, the rest beside it. */
-function display({ out, err }: CommandContext, clock: Clock): (event: ScanEvent) => void {
-  const isTerminal = process.stderr.isTTY;
-  let toldMs = clock.monotonicMs();
-  const clear = isTerminal ? '\r\u001B[K' : '';
-  return (event) => {
-    switch (event.kind) {
-      case 'estimate':
-        err(`${event.text} At most about ${duration(event.longestMs)}; Ctrl+C ends it.\n`);
-        break;
-      case 'progress': {
-        const text = `${Math.floor(event.doneShare * 100)} %, at most ${duration(event.remainingMs)} more: ${event.text}`;
-        if (isTerminal) err(`${clear}${text}`);
-        else if (clock.monotonicMs() - toldMs >= PROGRESS_EVERY_MS) {
-          toldMs = clock.monotonicMs();
-          err(`${text}\n`);
-        }
-        break;
-      }
-      case 'found':
-        err(clear);
-        void out(findingText(event.finding));
-        break;
-      case 'note':
-        err(`${clear}${event.text}\n`);
-        break;
-    }
-  };
-}
-
 async function run(args: readonly string[], context: CommandContext): Promise<number> {
   const { files, rest } = splitFileOptions(args);
   const [type, ...more] = rest;
@@ -122,19 +78,17 @@ async function run(args: readonly string[], context: CommandContext): Promise<nu
   const stop = new AbortController();
   const end = (): void => stop.abort();
   process.once('SIGINT', end).once('SIGTERM', end);
-  const show = display(context, clock);
-  let found = 0;
-  const report = (event: ScanEvent): void => {
-    if (event.kind === 'found') found += 1;
-    show(event);
-  };
+  const display = new ScanDisplay({ ...context, clock, isTerminal: process.stderr.isTTY });
+  const report = (event: ScanEvent): void => display.show(event);
   try {
     const scan = await scanner(files, context, clock);
     await scan(request, { signal: stop.signal, report });
-    show({ kind: 'note', text: `Done: ${found} found.` });
+    const found = display.end();
+    context.err(`Done: ${found} found.\n`);
   } catch (error) {
+    const found = display.end();
     if (!stop.signal.aborted) throw error;
-    show({ kind: 'note', text: `Stopped: ${found} found until then.` });
+    context.err(`Stopped: ${found} found until then.\n`);
   } finally {
     process.off('SIGINT', end).off('SIGTERM', end);
   }

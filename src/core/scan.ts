@@ -17,10 +17,12 @@ export interface ScanFinding {
 }
 
 export type ScanEvent =
-  /** First of all: how long it can take, when nothing answers. */
+  /** First of all: how long it takes at most when nothing answers. */
   | { readonly kind: 'estimate'; readonly longestMs: number; readonly text: string }
-  /** At least once a second or so; `remainingMs` is at most what is left of the estimate. */
+  /** At least once a second or so; `remainingMs` grows when something answers that takes longer to look at. */
   | { readonly kind: 'progress'; readonly doneShare: number; readonly remainingMs: number; readonly text: string }
+  /** What is known of something that answered and is still looked at; `found` tells the rest, or the scan ends first. */
+  | { readonly kind: 'partial'; readonly finding: ScanFinding }
   | { readonly kind: 'found'; readonly finding: ScanFinding }
   /** Something to know: a port that could not be opened, a limit that was reached. */
   | { readonly kind: 'note'; readonly text: string };

@@ -187,6 +187,23 @@ describe('a scan over TCP', () => {
   });
 });
 
+describe('a scan that is stopped while it looks at a device', () => {
+  it('has told what it knows of it', async () => {
+    const port = await freePort(HOST);
+    await servePymodbus('tcp', HOST, String(port));
+    const stop = new AbortController();
+    const events: ScanEvent[] = [];
+    const scanning = scan({ host: HOST, port, unit_ids: '1', timeout_ms: 2000 }, { signal: stop.signal, events });
+    scanning.catch(() => {});
+    const known = () => events.findLast((event) => event.kind === 'partial')?.finding.facts ?? {};
+    await waitFor(() => 'readable holding' in known());
+    stop.abort();
+    await expect(scanning).rejects.toMatchObject({ code: 'GW_ABORTED' });
+    expect(known()).toMatchObject({ vendor_name: 'Fieldpost Works', 'readable holding': '0-9' });
+    expect(events.some(({ kind }) => kind === 'found')).toBe(false);
+  });
+});
+
 describe('a scan of a serial port', () => {
   it('finds devices and the settings that they were found with', async () => {
     await using line = await serialLine();
