@@ -195,6 +195,7 @@ export class Broker {
       destroy,
       answers: new AnswerOrder(),
       subscriptions: new Subscriptions(),
+      heardAtMs: context.clock.monotonicMs(),
       principal: undefined,
       lane: undefined,
     };
@@ -236,6 +237,7 @@ export class Broker {
         destroy();
       },
       onSlowed: () => this.#refuse('slowed_down', { address: remoteAddress }),
+      onRead: () => (connection.heardAtMs = context.clock.monotonicMs()),
       onHeard: () => heard(client),
     });
     coalesceWrites(stream);

@@ -23,6 +23,8 @@ export interface ClientInputOptions {
   readonly onFault: (fault: FrameFault) => void;
   /** The client is being slowed down; told once each time that it starts. */
   readonly onSlowed: () => void;
+  /** Bytes came, whatever they are. */
+  readonly onRead: () => void;
   /** Something was taken past the library. */
   readonly onHeard: () => void;
 }
@@ -132,6 +134,7 @@ export class ClientInput {
     if (this.#resting || !this.#lane.hasRoom) return false;
     const read = this.#read();
     if (read === null) return false;
+    this.#options.onRead();
     const rest = this.#librarySplit ? this.#meter.rest : 0;
     const bytes = this.#measure(read);
     if (bytes === undefined) return false;

@@ -1,5 +1,6 @@
 // How many connections there are, and how fast new ones come. At the limit somebody who has no right to so many gives way,
-// so that neither strangers nor one user lock out all others.
+// so that neither strangers nor one user lock out all others. Who is alive does not: where devices of one user are more than
+// fit, they would cut each other for ever.
 
 import type { Clock } from '#sdk';
 import type { Connection } from './connection.ts';
@@ -7,6 +8,9 @@ import { TokenBucket } from './rate-limit.ts';
 
 /** Addresses whose connects are counted. */
 const CONNECT_ADDRESSES = 1024;
+
+/** A client silent for longer is taken for leaked: one with the usual keep-alive of a minute would be closed (3.1.2-24). */
+const SILENT_MS = 90_000;
 
 export interface ConnectGateOptions {
   readonly clock: Clock;
@@ -65,7 +69,7 @@ export class ConnectGate {
     this.#open.delete(connection);
   }
 
-  /** The oldest that has not logged in; else the oldest of whoever has more than half of all. */
+  /** The oldest that has not logged in; else the longest silent of whoever has more than half of all, if it looks leaked. */
   #dispensable(): Connection | undefined {
     const counts = new Map<string, number>();
     for (const connection of this.#open) {
@@ -74,7 +78,14 @@ export class ConnectGate {
       counts.set(holder, (counts.get(holder) ?? 0) + 1);
     }
     const greedy = [...counts].find(([, count]) => count > this.#options.maxConnections / 2)?.[0];
-    return greedy === undefined ? undefined : [...this.#open].find((connection) => holderOf(connection) === greedy);
+    let silent: Connection | undefined;
+    let heardAtMs = this.#options.clock.monotonicMs() - SILENT_MS;
+    for (const connection of this.#open) {
+      if (connection.heardAtMs >= heardAtMs || holderOf(connection) !== greedy) continue;
+      silent = connection;
+      ({ heardAtMs } = connection);
+    }
+    return silent;
   }
 }
 

@@ -11,6 +11,8 @@ export interface Connection {
   /** Of PUBACK and PUBREC, as far as the library gives them. */
   readonly answers: AnswerOrder;
   readonly subscriptions: Subscriptions;
+  /** When bytes of it were last read, by the monotonic clock. */
+  heardAtMs: number;
   principal: Principal | undefined;
   lane: PublishLane | undefined;
 }
