@@ -237,7 +237,7 @@ const connectSchema = z
     client_id: z.string().min(1).max(128).optional().meta({
       title: 'Client id',
       description:
-        'Must stay the same: the broker keeps what came in while the gateway was away under it. Default: `fieldpost-` and the name of the adapter and of the machine.',
+        'Must stay the same: the broker keeps what came in while the gateway was away under it. No other client of the broker may have it. Default: `fieldpost-GATEWAY.ADAPTER`, past 64 characters cut, with a hash at the end.',
     }),
     ...mqttClientFields,
   })

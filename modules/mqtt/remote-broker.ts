@@ -1,8 +1,6 @@
 // Client mode: attached to a broker that is there already. The session is kept there under one client id, and a message is
 // acknowledged once it is stored, so nothing is lost while the gateway is away.
 
-import { createHash } from 'node:crypto';
-import { hostname } from 'node:os';
 import {
   brokerUrl,
   connectMqtt,
@@ -13,9 +11,11 @@ import {
   isGatewayError,
   type AdapterContext,
   type HealthReport,
+  type MqttClosed,
   type MqttConnection,
   type MqttMessage,
 } from '#sdk';
+import { defaultClientId } from './client-id.ts';
 import type { ConnectConfig } from './config.ts';
 import type { Devices } from './devices.ts';
 import type { Dialect, Publish } from './dialect.ts';
@@ -24,6 +24,10 @@ import { Refusal } from './refusal.ts';
 
 const RETRY_FIRST_MS = 500;
 const RETRY_LAST_MS = 30_000;
+/** A connection that stood for less has mended nothing: the waits go on growing. */
+const FRESH_MS = 5_000;
+/** So many of those in a row are no accident. */
+const FRESH_ENOUGH = 3;
 
 export interface RemoteBrokerOptions {
   readonly config: ConnectConfig;
@@ -39,6 +43,8 @@ export class RemoteBroker {
   #connection: MqttConnection | undefined;
   #health: HealthReport = { status: 'degraded', reason: 'Not connected yet.' };
   #running: Promise<void> | undefined;
+  /** Connections in a row that stood for less than FRESH_MS. */
+  #lostFresh = 0;
 
   constructor(options: RemoteBrokerOptions) {
     this.#options = options;
@@ -77,11 +83,13 @@ export class RemoteBroker {
       let reason: string;
       try {
         const connection = await this.#open();
-        delayMs = RETRY_FIRST_MS;
+        const attachedMs = clock.monotonicMs();
         this.#health = { status: 'running' };
         log.info({ url: this.#options.config.url }, 'The adapter is attached to the broker.');
-        const { reason: cause } = await connection.closed;
-        reason = `The connection to ${this.#options.config.url} was lost: ${cause.replace(/\.$/, '')}.`;
+        const closed = await connection.closed;
+        this.#lostFresh = clock.monotonicMs() - attachedMs < FRESH_MS ? this.#lostFresh + 1 : 0;
+        if (this.#lostFresh === 0) delayMs = RETRY_FIRST_MS;
+        reason = this.#lossReason(closed);
         this.#options.devices.leave(this, 'broker_disconnected');
       } catch (error) {
         if (signal.aborted) return;
@@ -99,6 +107,19 @@ export class RemoteBroker {
       }
       delayMs = Math.min(delayMs * 2, RETRY_LAST_MS);
     }
+  }
+
+  #lossReason({ reason, byPeer }: MqttClosed): string {
+    const lost = `The connection to ${this.#options.config.url} was lost: ${reason.replace(/\.$/, '')}.`;
+    if (byPeer !== true || this.#lostFresh < FRESH_ENOUGH) return lost;
+    // MQTT 3.1.1, 3.1.4-2: a server closes the client that is there for a new one with its id, and says nothing.
+    const doubt = `as it does when another client logs in with the client id "${this.#clientId}"`;
+    return `${lost} The broker closes each new connection soon, ${doubt}: give one of them another \`client_id\`.`;
+  }
+
+  get #clientId(): string {
+    const { config, context } = this.#options;
+    return config.client_id ?? defaultClientId(context);
   }
 
   /** @throws GatewayError as `dial`, `connectMqtt` and `subscribe`. */
@@ -119,7 +140,7 @@ export class RemoteBroker {
       ...(url.protocol.startsWith('ws') && { webSocket: { host: place.host, path: `${url.pathname}${url.search}` } }),
       host: `${url.protocol}//${url.host}`,
       protocolVersion: 4,
-      clientId: config.client_id ?? defaultClientId(context.adapterId),
+      clientId: this.#clientId,
       ...(config.username !== undefined && { username: config.username }),
       ...(config.password !== undefined && { password: config.password }),
       keepAliveSecs: config.keepalive_secs,
@@ -155,12 +176,6 @@ export class RemoteBroker {
       throw error;
     }
   }
-}
-
-/** The same at each start, and another one on another machine. */
-function defaultClientId(adapterId: string): string {
-  const machine = createHash('sha256').update(hostname()).digest('hex').slice(0, 8);
-  return `fieldpost-${adapterId}-${machine}`;
 }
 
 function tlsOf(config: ConnectConfig): Parameters<typeof dialTls>[0]['tls'] {

@@ -1,18 +1,19 @@
 // The adapter as a client of a Mosquitto that is there already.
 
-import { connectAsync } from 'mqtt';
+import { connectAsync, type MqttClient } from 'mqtt';
 import { expect, it } from 'vitest';
 import { createMqttAdapter } from '../../modules/mqtt/adapter.ts';
 import { mqttConfig } from '../../modules/mqtt/config.ts';
 import type { AdapterContext } from '../../src/core/adapter.ts';
 import { parseDeviceId } from '../../src/core/device.ts';
 import { GatewayError } from '../../src/core/errors.ts';
+import { AheadClock } from '../support/ahead-clock.ts';
 import { createAuthority } from '../support/certificates.ts';
 import { run } from '../support/command.ts';
 import { startMosquitto } from '../support/mosquitto.ts';
 import { createTempDir } from '../support/temp-dir.ts';
 import { waitFor } from '../support/wait.ts';
-import { record } from '../unit/modules/mqtt/harness.ts';
+import { record, SILENT } from '../unit/modules/mqtt/harness.ts';
 
 const ADDRESS = '127.0.65.1';
 const NEVER = new AbortController().signal;
@@ -91,6 +92,55 @@ it('comes back to a broker that was away, and writes through it', async () => {
   expect(result).toEqual({ readBack: true, quality: { level: 'good' } });
   await rig.adapter.stop(NEVER);
   await plug.endAsync();
+});
+
+it('stays attached beside another gateway of the same host name and adapter name', async () => {
+  await using broker = await startMosquitto({ address: ADDRESS });
+  const lost: unknown[] = [];
+  const warn = (fields: object): void => void ('reason' in fields && lost.push(fields.reason));
+  const log = { ...SILENT, warn };
+  const connect = { url: broker.url };
+  const rigs = ['plant-7', 'plant-8'].map((id) =>
+    attach(broker.url, { gatewayId: parseDeviceId(id), log }, { connect }),
+  );
+  for (const { adapter } of rigs) {
+    await adapter.start(NEVER);
+    await waitFor(() => adapter.health().status === 'running', { what: 'the adapter to be attached' });
+  }
+  const device = await connectAsync(broker.url);
+  await device.publishAsync('sensors/a/telemetry', 'x', { qos: 1 });
+  await waitFor(() => rigs.every(({ messages }) => messages.length === 1), { what: 'the message at both' });
+  expect(lost).toEqual([]);
+  for (const { adapter } of rigs) await adapter.stop(NEVER);
+  await device.endAsync();
+});
+
+it('waits longer each time that another client takes its client id, and says so', async () => {
+  await using broker = await startMosquitto({ address: ADDRESS });
+  const told: [waitMs: number, reason: string][] = [];
+  class HastyClock extends AheadClock {
+    override sleep(ms: number, signal?: AbortSignal): Promise<void> {
+      told.push([ms, rig.adapter.health().reason ?? '']);
+      return super.sleep(1, signal);
+    }
+  }
+  const clock = new HastyClock();
+  const rig = attach(broker.url, { clock });
+  await rig.adapter.start(NEVER);
+  const rivals: MqttClient[] = [];
+  const takeOver = async (aheadMs: number): Promise<void> => {
+    await waitFor(() => rig.adapter.health().status === 'running', { what: 'the adapter to be attached' });
+    clock.aheadMs += aheadMs;
+    const count = told.length;
+    rivals.push(await connectAsync(broker.url, { clientId: 'gateway', reconnectPeriod: 0 }));
+    await waitFor(() => told.length > count, { what: 'the loss' });
+  };
+  for (const aheadMs of [0, 0, 0, 0, 6000, 0]) await takeOver(aheadMs);
+  expect(told.map(([waitMs]) => waitMs)).toEqual([500, 1000, 2000, 4000, 500, 1000]);
+  const named = told.map(([, reason]) => reason.includes('the client id "gateway"'));
+  expect(named).toEqual([false, false, true, true, false, false]);
+  await rig.adapter.stop(NEVER);
+  for (const rival of rivals) await rival.endAsync(true);
 });
 
 it('attaches over plain WebSockets', async () => {
