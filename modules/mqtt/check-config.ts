@@ -1,6 +1,7 @@
 // Faults of a configuration that the schema cannot express.
 
 import {
+  brokerClientFaults,
   checkDeviceShape,
   compilePattern,
   isDeviceId,
@@ -190,22 +191,19 @@ function gatewayFaults({ clients }: MqttConfig, { gatewayId }: SiteFacts): Confi
 function clientFaults(config: MqttConfig): ConfigFault[] {
   const { connect } = config;
   if (connect === undefined) return [];
-  const faults: ConfigFault[] = [];
-  const url = new URL(connect.url);
-  const secure = url.protocol === 'mqtts:' || url.protocol === 'wss:';
-  const fault = (field: string, message: string): void => void faults.push({ path: ['connect', field], message });
-  if (url.hostname === '') fault('url', 'has no host');
-  if (url.username !== '' || url.password !== '')
-    fault('url', 'must not hold credentials; use `username` and `password`');
-  if (!secure && !config.allow_plaintext && !isLoopbackHost(url.hostname)) {
-    fault('url', 'sends credentials and data in clear; use mqtts:// or wss://, or set `allow_plaintext: true`');
-  }
-  if ((connect.certificate === undefined) !== (connect.key === undefined)) {
-    fault(connect.key === undefined ? 'certificate' : 'key', 'needs both `certificate` and `key`');
-  }
+  const client = { ...connect, allow_plaintext: config.allow_plaintext };
+  const faults = brokerClientFaults(client, 'mqtts', 'what is taken in goes into `topics`').map(
+    ({ path, message }) => ({
+      path: ['connect', ...path],
+      message,
+    }),
+  );
   // MQTT 3.1.1, 3.1.2.9.
-  if (connect.password !== undefined && connect.username === undefined) fault('password', 'needs `username` as well');
-  if (config.clients.length > 0)
+  if (connect.password !== undefined && connect.username === undefined) {
+    faults.push({ path: ['connect', 'password'], message: 'needs `username` as well' });
+  }
+  if (config.clients.length > 0) {
     faults.push({ path: ['clients'], message: 'are for a broker of our own, not for `connect`' });
+  }
   return faults;
 }

@@ -1,19 +1,8 @@
 // Configuration of an AMQP upstream or endpoint.
 
-import { isIP } from 'node:net';
 import { z } from 'zod';
-import { type ConfigFault, isLoopbackHost, LIMITS, pemField, httpProxyFault, httpProxySchema } from '#sdk';
+import { brokerClientFaults, brokerClientFields, type ConfigFault, httpProxySchema, LIMITS } from '#sdk';
 import { addressTemplateFault } from './address-template.ts';
-
-const DEFAULT_PORTS: Readonly<Record<string, number>> = {
-  'amqp:': 5672,
-  'amqps:': 5671,
-  'ws:': 80,
-  'amqpws:': 80,
-  'wss:': 443,
-  'amqpwss:': 443,
-};
-const SECURE: ReadonlySet<string> = new Set(['amqps:', 'wss:', 'amqpwss:']);
 
 const addressTemplate = (allowed: Parameters<typeof addressTemplateFault>[1]): z.ZodString =>
   z.string().superRefine((template, context) => {
@@ -71,15 +60,7 @@ export const amqpUpstreamConfig = z
       description:
         'How to say who this is. `external`: by the client certificate; `none` leaves SASL out. Default: `plain` with a user name, else `external` with a certificate, else `anonymous`.',
     }),
-    username: z.string().min(1).optional().meta({ title: 'User name', description: 'For the broker.' }),
-    password: z.string().optional().meta({ title: 'Password', description: 'For the broker.', secret: true }),
-    ca: pemField('Authority', 'Certificates (PEM) of the authorities to trust instead of the system’s.'),
-    certificate: pemField('Client certificate', 'Own certificate (PEM), with its chain where the broker needs it.'),
-    key: pemField('Client key', 'Private key (PEM) of the client certificate.', true),
-    server_name: z.string().min(1).optional().meta({
-      title: 'Server name',
-      description: 'Name that the certificate of the broker must hold. Default: the host of the URL.',
-    }),
+    ...brokerClientFields,
     idle_timeout_secs: z.int().min(5).max(3600).default(60).meta({
       title: 'Idle timeout',
       description:
@@ -108,31 +89,6 @@ export const amqpUpstreamConfig = z
 
 export type AmqpUpstreamConfig = z.output<typeof amqpUpstreamConfig>;
 
-/** The URL in the parts that a connection needs. */
-export interface BrokerAddress {
-  readonly host: string;
-  readonly port: number;
-  readonly secure: boolean;
-  /** Path of the WebSocket; undefined without one. */
-  readonly webSocketPath?: string;
-  /** For people, without credentials. */
-  readonly target: string;
-}
-
-export function brokerAddress(url: string): BrokerAddress {
-  const parsed = new URL(url);
-  const host = parsed.hostname.replace(/^\[|\]$/g, '');
-  const port = parsed.port === '' ? (DEFAULT_PORTS[parsed.protocol] ?? 5672) : Number(parsed.port);
-  const webSocket = /wss?:$/.test(parsed.protocol);
-  return {
-    host,
-    port,
-    secure: SECURE.has(parsed.protocol),
-    ...(webSocket && { webSocketPath: `${parsed.pathname === '' ? '/' : parsed.pathname}${parsed.search}` }),
-    target: `${parsed.protocol}//${isIP(host) === 6 ? `[${host}]` : host}:${port}`,
-  };
-}
-
 /** The mechanism that is meant. */
 export function saslMechanism(config: AmqpUpstreamConfig): NonNullable<AmqpUpstreamConfig['sasl']> {
   return (
@@ -143,36 +99,7 @@ export function saslMechanism(config: AmqpUpstreamConfig): NonNullable<AmqpUpstr
 
 /** Faults that the schema cannot express. */
 export function checkAmqpUpstream(config: AmqpUpstreamConfig): readonly ConfigFault[] {
-  const faults: ConfigFault[] = [];
-  const url = new URL(config.url);
-  const { host, secure, webSocketPath } = brokerAddress(config.url);
-  if (host === '') faults.push({ path: ['url'], message: 'has no host' });
-  if (url.username !== '' || url.password !== '') {
-    faults.push({ path: ['url'], message: 'must not hold credentials; use `username` and `password`' });
-  }
-  if (webSocketPath === undefined && url.pathname !== '' && url.pathname !== '/') {
-    const message = 'has a path, which only ws:// and wss:// may have; the address goes into `address`';
-    faults.push({ path: ['url'], message });
-  }
-  if (!secure && !config.allow_plaintext && !isLoopbackHost(host)) {
-    const message = `sends credentials and data in clear to ${host}; use amqps:// or wss://, or set \`allow_plaintext: true\``;
-    faults.push({ path: ['url'], message });
-  }
-  if (!secure) {
-    for (const name of ['ca', 'certificate', 'key', 'server_name'] as const) {
-      if (config[name] === undefined) continue;
-      faults.push({ path: [name], message: 'has no effect without amqps:// or wss://' });
-    }
-  }
-  if ((config.certificate === undefined) !== (config.key === undefined)) {
-    const [has, lacks] =
-      config.key === undefined ? (['certificate', 'key'] as const) : (['key', 'certificate'] as const);
-    faults.push({ path: [has], message: `needs \`${lacks}\` as well` });
-  }
-  const proxyFault = config.proxy === undefined ? undefined : httpProxyFault(config.proxy);
-  if (proxyFault !== undefined) faults.push({ path: ['proxy', 'url'], message: proxyFault });
-  faults.push(...saslFaults(config));
-  return faults;
+  return [...brokerClientFaults(config, 'amqps', 'the address goes into `address`'), ...saslFaults(config)];
 }
 
 function saslFaults(config: AmqpUpstreamConfig): readonly ConfigFault[] {

@@ -3,6 +3,7 @@
 import {
   type AmqpClient,
   type AmqpSasl,
+  brokerAddress,
   type CommandReceiver,
   connectAmqp,
   dial,
@@ -21,7 +22,7 @@ import {
 import { fillAddress, hasDevice } from './address-template.ts';
 import { CommandLink } from './command-link.ts';
 import { closedReason, refusedError } from './conditions.ts';
-import { type AmqpUpstreamConfig, brokerAddress, saslMechanism } from './config.ts';
+import { type AmqpUpstreamConfig, saslMechanism } from './config.ts';
 import { encodeMessage } from './outgoing-message.ts';
 import { Publisher } from './publisher.ts';
 

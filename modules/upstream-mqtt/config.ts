@@ -1,16 +1,7 @@
 // Configuration of an MQTT upstream or endpoint.
 
-import { isIP } from 'node:net';
 import { z } from 'zod';
-import {
-  brokerUrl,
-  type ConfigFault,
-  httpProxyFault,
-  httpProxySchema,
-  isLoopbackHost,
-  LIMITS,
-  mqttClientFields,
-} from '#sdk';
+import { brokerClientFaults, type ConfigFault, httpProxySchema, LIMITS, mqttClientFields } from '#sdk';
 import { commandTemplateFault } from './command-topics.ts';
 import { topicTemplateFault } from './topic-template.ts';
 
@@ -123,67 +114,10 @@ export const mqttUpstreamConfig = z
 
 export type MqttUpstreamConfig = z.output<typeof mqttUpstreamConfig>;
 
-/** The URL in the parts that a connection needs. */
-export interface BrokerAddress {
-  readonly host: string;
-  readonly port: number;
-  readonly secure: boolean;
-  /** Path of the WebSocket; undefined without one. */
-  readonly webSocketPath?: string;
-  /** For people, without credentials. */
-  readonly target: string;
-}
-
-export function brokerAddress(url: string): BrokerAddress {
-  const parsed = new URL(url);
-  const { host, port } = brokerUrl(url);
-  const webSocket = parsed.protocol === 'ws:' || parsed.protocol === 'wss:';
-  return {
-    host,
-    port,
-    secure: parsed.protocol === 'mqtts:' || parsed.protocol === 'wss:',
-    ...(webSocket && { webSocketPath: `${parsed.pathname === '' ? '/' : parsed.pathname}${parsed.search}` }),
-    target: `${parsed.protocol}//${isIP(host) === 6 ? `[${host}]` : host}:${port}`,
-  };
-}
-
 /** Faults that the schema cannot express. */
 export function checkMqttUpstream(config: MqttUpstreamConfig): readonly ConfigFault[] {
-  const faults: ConfigFault[] = [];
-  const url = new URL(config.url);
-  const { host, secure, webSocketPath } = brokerAddress(config.url);
-  if (host === '') faults.push({ path: ['url'], message: 'has no host' });
-  if (url.username !== '' || url.password !== '') {
-    faults.push({ path: ['url'], message: 'must not hold credentials; use `username` and `password`' });
-  }
-  if (webSocketPath === undefined && url.pathname !== '' && url.pathname !== '/') {
-    faults.push({
-      path: ['url'],
-      message: 'has a path, which only ws:// and wss:// may have; the topic goes into `topic`',
-    });
-  }
-  if (!secure && !config.allow_plaintext && !isLoopbackHost(host)) {
-    faults.push({
-      path: ['url'],
-      message: `sends credentials and data in clear to ${host}; use mqtts:// or wss://, or set \`allow_plaintext: true\``,
-    });
-  }
-  if (!secure) {
-    for (const name of ['ca', 'certificate', 'key', 'server_name', 'alpn'] as const) {
-      if (config[name] !== undefined)
-        faults.push({ path: [name], message: 'has no effect without mqtts:// or wss://' });
-    }
-  }
-  if ((config.certificate === undefined) !== (config.key === undefined)) {
-    const [has, lacks] =
-      config.key === undefined ? (['certificate', 'key'] as const) : (['key', 'certificate'] as const);
-    faults.push({ path: [has], message: `needs \`${lacks}\` as well` });
-  }
-  if (config.password !== undefined && config.username === undefined && config.protocol_version === '3.1.1') {
-    // MQTT 3.1.1, 3.1.2.9: no password without a user name.
-    faults.push({ path: ['password'], message: 'needs `username` as well in MQTT 3.1.1' });
-  }
-  const proxyFault = config.proxy === undefined ? undefined : httpProxyFault(config.proxy);
-  if (proxyFault !== undefined) faults.push({ path: ['proxy', 'url'], message: proxyFault });
-  return faults;
+  const faults = brokerClientFaults(config, 'mqtts', 'the topic goes into `topic`');
+  if (config.password === undefined || config.username !== undefined || config.protocol_version === 5) return faults;
+  // MQTT 3.1.1, 3.1.2.9: no password without a user name.
+  return [...faults, { path: ['password'], message: 'needs `username` as well in MQTT 3.1.1' }];
 }

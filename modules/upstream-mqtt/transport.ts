@@ -1,6 +1,7 @@
 // The MQTT upstream transport: one connection at a time, made when told, never by itself.
 
 import {
+  brokerAddress,
   type CommandReceiver,
   connectMqtt,
   dial,
@@ -22,7 +23,7 @@ import {
   type UpstreamTransport,
   WindowPublisher,
 } from '#sdk';
-import { brokerAddress, type MqttUpstreamConfig } from './config.ts';
+import type { MqttUpstreamConfig } from './config.ts';
 import { createCommandTopics } from './command-topics.ts';
 import { wrapBody } from './envelope.ts';
 import { propertiesFault, publishPacketBytes, publishProperties } from './properties.ts';

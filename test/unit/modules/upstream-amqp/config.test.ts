@@ -1,11 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { fillAddress, hasDevice } from '../../../../modules/upstream-amqp/address-template.ts';
-import {
-  amqpUpstreamConfig,
-  brokerAddress,
-  checkAmqpUpstream,
-  saslMechanism,
-} from '../../../../modules/upstream-amqp/config.ts';
+import { amqpUpstreamConfig, checkAmqpUpstream, saslMechanism } from '../../../../modules/upstream-amqp/config.ts';
 import { parseDeviceId } from '../../../../src/core/device.ts';
 
 const PEM = '-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----';
@@ -59,19 +54,7 @@ describe('the configuration of an AMQP upstream', () => {
     expect(faults(config).join('\n')).toMatch(wanted);
   });
 
-  it('knows ports, paths and mechanisms', () => {
-    expect(brokerAddress('amqps://b.example')).toMatchObject({
-      port: 5671,
-      secure: true,
-      target: 'amqps://b.example:5671',
-    });
-    expect(brokerAddress('amqp://[::1]:7')).toMatchObject({ host: '::1', port: 7, target: 'amqp://[::1]:7' });
-    expect(brokerAddress('amqpwss://b.example/amqp?x=1')).toMatchObject({
-      port: 443,
-      secure: true,
-      webSocketPath: '/amqp?x=1',
-    });
-    expect(brokerAddress('ws://b.example')).toMatchObject({ port: 80, secure: false, webSocketPath: '/' });
+  it('knows the mechanism that is meant', () => {
     const mechanism = (more: object): string => saslMechanism(amqpUpstreamConfig.parse({ ...BASE, ...more }));
     expect(mechanism({})).toBe('anonymous');
     expect(mechanism({ username: 'a', password: 'b', certificate: PEM, key: PEM })).toBe('plain');

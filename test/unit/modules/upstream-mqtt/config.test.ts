@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { brokerAddress, checkMqttUpstream, mqttUpstreamConfig } from '../../../../modules/upstream-mqtt/config.ts';
+import { checkMqttUpstream, mqttUpstreamConfig } from '../../../../modules/upstream-mqtt/config.ts';
 
 const PEM = '-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----';
 
@@ -72,17 +72,5 @@ describe('the configuration of an MQTT upstream', () => {
     for (const field of ['password', 'key'] as const) {
       expect(mqttUpstreamConfig.shape[field].meta()).toMatchObject({ secret: true });
     }
-  });
-});
-
-describe('the address of a broker', () => {
-  it.each([
-    ['mqtt://a', { host: 'a', port: 1883, secure: false, target: 'mqtt://a:1883' }],
-    ['mqtts://a', { host: 'a', port: 8883, secure: true, target: 'mqtts://a:8883' }],
-    ['ws://a', { host: 'a', port: 80, webSocketPath: '/', target: 'ws://a:80' }],
-    ['wss://a/mqtt?q=1', { host: 'a', port: 443, webSocketPath: '/mqtt?q=1', target: 'wss://a:443' }],
-    ['mqtt://[::1]:9', { host: '::1', port: 9, target: 'mqtt://[::1]:9' }],
-  ])('of %s', (url, expected) => {
-    expect(brokerAddress(url)).toMatchObject(expected);
   });
 });

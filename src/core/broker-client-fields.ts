@@ -1,19 +1,28 @@
-// The configuration of a connection to an MQTT broker, as every client of one has it: a fragment that a module spreads into
-// its own schema, so that user, certificates and waits are written the same way for an upstream and for a field broker.
+// The configuration of a connection to a broker, as every client of one has it: fragments that a module spreads into its
+// own schema, so that user, certificates and waits are written the same way for an upstream and for a field broker.
 
 import { z } from 'zod';
 import type { BrokerPlace } from './module.ts';
 import { PEM_PATTERN, PEM_RULE } from './pem.ts';
 
-/** Registered for MQTT (IANA), and those of HTTP for WebSockets. */
-const DEFAULT_PORTS: Readonly<Record<string, number>> = { 'mqtt:': 1883, 'mqtts:': 8883, 'ws:': 80, 'wss:': 443 };
+/** Registered for MQTT and AMQP (IANA), and those of HTTP for WebSockets. */
+const DEFAULT_PORTS: Readonly<Record<string, number>> = {
+  'mqtt:': 1883,
+  'mqtts:': 8883,
+  'amqp:': 5672,
+  'amqps:': 5671,
+  'ws:': 80,
+  'amqpws:': 80,
+  'wss:': 443,
+  'amqpwss:': 443,
+};
 
 /** Where the broker of a valid URL listens; an IPv6 address comes without brackets. */
 export function brokerUrl(url: string): BrokerPlace {
   const { protocol, hostname, port } = new URL(url);
   return {
     host: hostname.replace(/^\[|\]$/g, ''),
-    port: port === '' ? (DEFAULT_PORTS[protocol] ?? 1883) : Number(port),
+    port: port === '' ? (DEFAULT_PORTS[protocol] ?? 0) : Number(port),
   };
 }
 
@@ -26,7 +35,8 @@ export function pemField(title: string, description: string, secret = false): z.
     .meta({ title, description, ...(secret && { secret }) });
 }
 
-export const mqttClientFields = {
+/** Who the client is, and whom it trusts. */
+export const brokerClientFields = {
   username: z.string().min(1).optional().meta({ title: 'User name', description: 'For the broker.' }),
   password: z.string().optional().meta({ title: 'Password', description: 'For the broker.', secret: true }),
   ca: pemField('Authority', 'Certificates (PEM) of the authorities to trust instead of the system’s.'),
@@ -36,6 +46,10 @@ export const mqttClientFields = {
     title: 'Server name',
     description: 'Name that the certificate of the broker must hold. Default: the host of the URL.',
   }),
+};
+
+export const mqttClientFields = {
+  ...brokerClientFields,
   keepalive_secs: z.int().min(5).max(65_535).default(30).meta({
     title: 'Keep-alive',
     description: 'A silent connection is asked for a sign of life this often.',
