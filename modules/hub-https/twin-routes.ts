@@ -133,8 +133,13 @@ async function twinOf(hub: Hub, hubId: string, ref: IdentityRef): Promise<TwinDo
   }
 }
 
-/** Any number is taken; the registry gives at most one less than a page of it, so that the next one is known of. */
+/**
+ * The registry gives at most one less than a page of it, so that the next one is known of: more than that is taken as that many.
+ * @throws GatewayError GW_IOTHUB ArgumentInvalid.
+ */
 function pageOf(text: string | undefined): number {
-  const count = text !== undefined && /^\d{1,9}$/.test(text) ? Number(text) : PAGE_TWINS;
-  return Math.min(Math.max(1, count), QUOTAS.devices_per_page - 1);
+  if (text === undefined || text === '') return PAGE_TWINS;
+  const count = /^\d+$/.test(text) ? Number(text) : 0;
+  if (count >= 1) return Math.min(count, QUOTAS.devices_per_page - 1);
+  throw iotHubError('ArgumentInvalid', 'x-ms-max-item-count is a whole number from 1.');
 }

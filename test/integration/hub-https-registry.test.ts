@@ -200,19 +200,25 @@ describe('azure-iothub over HTTPS', () => {
     await expect(backEnd.call('query', "SELECT * FROM devices WHERE tags.a = 'b'")).rejects.toMatchObject({
       name: 'ArgumentError',
     });
-    // The last one is an id, but not as a page names it.
-    for (const continuation of ['bogus', Buffer.from('after d1').toString('base64'), 'ZDE']) {
+    const query = (...header: readonly string[]) => {
       const head = [
         `Authorization: ${sasToken(HUB_HOST_NAME, daemon.ownerKey, 3600, 'iothubowner')}`,
         'Content-Type: application/json',
-        `x-ms-continuation: ${continuation}`,
+        ...header,
       ];
       const args = ['--request', 'POST', ...head.flatMap((line) => ['--header', line]), '--data-binary', '@-'];
-      const query = '{"query":"SELECT * FROM devices"}';
-      const strange = await curl(daemon, '/devices/query?api-version=2021-04-12', args, query);
-      const body = expect.stringContaining('x-ms-continuation') as string;
-      expect(strange, continuation).toMatchObject({ status: 400, body });
+      return curl(daemon, '/devices/query?api-version=2021-04-12', args, '{"query":"SELECT * FROM devices"}');
+    };
+    const strange = [
+      // The last one is an id, but not as a page names it.
+      ...['bogus', Buffer.from('after d1').toString('base64'), 'ZDE'].map((text) => ['x-ms-continuation', text]),
+      ...['-1', '0', 'x', '1.5'].map((text) => ['x-ms-max-item-count', text]),
+    ];
+    for (const [name = '', text = ''] of strange) {
+      const body = expect.stringContaining(name) as string;
+      expect(await query(`${name}: ${text}`), `${name}: ${text}`).toMatchObject({ status: 400, body });
     }
+    expect(await query('x-ms-max-item-count: 10000000000')).toMatchObject({ status: 200 });
   });
 
   it('says of a method why it could not be called', async () => {
