@@ -9,6 +9,9 @@ import { eventsStream } from '../iothub/events-stream.ts';
 import { GATEWAY_STAMPS, STAMP_NAMES } from '../iothub/stamps.ts';
 import { restamp } from '../pipeline/restamp.ts';
 
+/** When the last event came to a partition that never had one, as the service tells it. */
+const NEVER_MS = Date.parse('0001-01-01T00:00:00Z');
+
 export interface EventsOptions {
   readonly outbox: Pick<Outbox, 'stream' | 'clockOffset'>;
   /** Of an adapter's device, as far as it is known without a wait: its messages carry none themselves. */
@@ -45,7 +48,7 @@ export function createEvents({ outbox, generationOf }: EventsOptions): Events {
         beginSequenceNumber: found.firstSequence,
         lastSequenceNumber: found.lastSequence,
         lastOffset: found.lastOffset,
-        lastEnqueuedTimeMs: found.lastEnqueuedMs,
+        lastEnqueuedTimeMs: found.lastEnqueuedMs < 0 ? NEVER_MS : found.lastEnqueuedMs,
         isEmpty: found.firstSequence > found.lastSequence,
       };
     },

@@ -100,6 +100,7 @@ export interface PartitionInfo {
   /** -1: nothing was ever stored. */
   readonly lastSequenceNumber: number;
   readonly lastOffset: number;
+  /** 0001-01-01: nothing was ever stored. */
   readonly lastEnqueuedTimeMs: number;
   readonly isEmpty: boolean;
 }

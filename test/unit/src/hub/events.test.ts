@@ -227,6 +227,7 @@ describe('telemetry and events of a hub', () => {
     expect(await events.partition('hub', partition)).toMatchObject({
       beginSequenceNumber: 0,
       lastSequenceNumber: -1,
+      lastEnqueuedTimeMs: Date.parse('0001-01-01T00:00:00Z'),
       isEmpty: true,
     });
     await intake.send(device('d1'), { deviceId: 'd1' }, [telemetry('x'), telemetry('y')]);
