@@ -157,7 +157,7 @@ class MqttAdapter implements Adapter {
   checkWrite(write: PointWrite): void {
     this.#assertNotReplayed(write.deviceId);
     const device = this.#devices.get(write.deviceId);
-    // Of one that was not heard nothing can be said but that it is away.
+    // One that was not heard is away.
     if (device !== undefined) this.#writer.check(device, write);
   }
 

@@ -67,9 +67,13 @@ export class Writer implements Witness {
     }
   }
 
-  /** @throws GatewayError GW_NOT_FOUND, GW_WRITE_REFUSED. */
+  /**
+   * What a device takes is partly known from what it says (Sparkplug's births), and gone with it: one that is away is told
+   * to be away, never to refuse.
+   * @throws GatewayError GW_NOT_FOUND, GW_WRITE_REFUSED.
+   */
   check(device: Device, write: PointWrite): void {
-    planOf(device, write);
+    if (device.state === 'good') planOf(device, write);
   }
 
   /**

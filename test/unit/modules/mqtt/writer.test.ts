@@ -151,14 +151,16 @@ it('needs patterns that compile, a topic for them, and one thing that confirms',
 it('says before it sends anything what cannot be written', () => {
   const writer = new Writer(new SystemClock(), () => Promise.reject(new Error('nothing is to be sent')));
   const dialect = createConfiguredDialect(configOf({}));
-  const device = { info: { points: dialect.points }, dialect } as unknown as Device;
+  const device = { state: 'good', info: { points: dialect.points }, dialect } as unknown as Device;
   const check =
-    (point: string, value: PointValue, deviceId = PUMP) =>
+    (point: string, value: PointValue, deviceId = PUMP, state = 'good') =>
     () =>
-      writer.check(device, { deviceId, point, value });
+      writer.check({ ...device, state } as Device, { deviceId, point, value });
   expect(check('limit', 42)).not.toThrow();
   expect(check('limit', 'much')).toThrow('takes a number');
   expect(check('running', 'up')).toThrow('takes true or false');
   expect(check('speed', 1)).toThrow('has no point "speed"');
   expect(check('limit', 42, 'pump/#' as DeviceId)).toThrow('"pumps/pump/#/set" is no topic');
+  // What it takes may have gone with it.
+  expect(check('speed', 1, PUMP, 'offline')).not.toThrow();
 });
