@@ -2,6 +2,7 @@
 // acknowledged once it is stored, so nothing is lost while the gateway is away.
 
 import {
+  brokerTls,
   brokerUrl,
   connectMqtt,
   dial,
@@ -134,7 +135,7 @@ export class RemoteBroker {
       timeoutMs: config.connect_timeout_ms,
       signal,
     };
-    const socket = await (secure ? dialTls({ ...dialOptions, tls: tlsOf(config) }) : dial(dialOptions));
+    const socket = await (secure ? dialTls({ ...dialOptions, tls: brokerTls(config) }) : dial(dialOptions));
     const connection = await connectMqtt({
       socket,
       ...(url.protocol.startsWith('ws') && { webSocket: { host: place.host, path: `${url.pathname}${url.search}` } }),
@@ -176,13 +177,4 @@ export class RemoteBroker {
       throw error;
     }
   }
-}
-
-function tlsOf(config: ConnectConfig): Parameters<typeof dialTls>[0]['tls'] {
-  return {
-    ...(config.ca !== undefined && { ca: config.ca }),
-    ...(config.certificate !== undefined && { certificate: config.certificate }),
-    ...(config.key !== undefined && { key: config.key }),
-    ...(config.server_name !== undefined && { serverName: config.server_name }),
-  };
 }

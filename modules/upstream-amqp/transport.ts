@@ -4,6 +4,7 @@ import {
   type AmqpClient,
   type AmqpSasl,
   brokerAddress,
+  brokerTls,
   type CommandReceiver,
   connectAmqp,
   dial,
@@ -130,7 +131,7 @@ export function createAmqpTransport(config: AmqpUpstreamConfig, context: Endpoin
     probe: (signal) => probeDial(dialOptions(signal)),
     open: async (signal) => {
       const options = dialOptions(signal);
-      const socket = await (address.secure ? dialTls({ ...options, tls: tlsOf(config) }) : dial(options));
+      const socket = await (address.secure ? dialTls({ ...options, tls: brokerTls(config) }) : dial(options));
       const client = await connectAmqp({
         socket,
         ...(address.webSocketPath !== undefined && { webSocket: { path: address.webSocketPath, host: address.host } }),
@@ -174,13 +175,4 @@ function saslOf(config: AmqpUpstreamConfig): AmqpSasl {
     case 'none':
       return { mechanism: 'NONE' };
   }
-}
-
-function tlsOf(config: AmqpUpstreamConfig): Parameters<typeof dialTls>[0]['tls'] {
-  return {
-    ...(config.ca !== undefined && { ca: config.ca }),
-    ...(config.certificate !== undefined && { certificate: config.certificate }),
-    ...(config.key !== undefined && { key: config.key }),
-    ...(config.server_name !== undefined && { serverName: config.server_name }),
-  };
 }

@@ -2,6 +2,7 @@
 
 import {
   brokerAddress,
+  brokerTls,
   type CommandReceiver,
   connectMqtt,
   dial,
@@ -162,7 +163,12 @@ export function createMqttTransport(config: MqttUpstreamConfig, context: Endpoin
     probe: (signal) => probeDial(dialOptions(signal)),
     open: async (signal) => {
       const options = dialOptions(signal);
-      const socket = await (address.secure ? dialTls({ ...options, tls: tlsOf(config) }) : dial(options));
+      const socket = await (address.secure
+        ? dialTls({
+            ...options,
+            tls: { ...brokerTls(config), ...(config.alpn !== undefined && { alpn: config.alpn }) },
+          })
+        : dial(options));
       const connection = await connectMqtt({
         socket,
         ...(address.webSocketPath !== undefined && { webSocket: { path: address.webSocketPath, host: address.host } }),
@@ -216,16 +222,6 @@ export function createMqttTransport(config: MqttUpstreamConfig, context: Endpoin
 
 function defaultClientId({ endpointName, gatewayId }: EndpointContext): string {
   return endpointName === UPSTREAM_ENDPOINT ? gatewayId : `${gatewayId}-${endpointName}`;
-}
-
-function tlsOf(config: MqttUpstreamConfig): Parameters<typeof dialTls>[0]['tls'] {
-  return {
-    ...(config.ca !== undefined && { ca: config.ca }),
-    ...(config.certificate !== undefined && { certificate: config.certificate }),
-    ...(config.key !== undefined && { key: config.key }),
-    ...(config.server_name !== undefined && { serverName: config.server_name }),
-    ...(config.alpn !== undefined && { alpn: config.alpn }),
-  };
 }
 
 function willOf(

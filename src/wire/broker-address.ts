@@ -4,7 +4,7 @@ import { isIP } from 'node:net';
 import { brokerUrl } from '../core/broker-client-fields.ts';
 import { httpProxyFault } from '../core/http-proxy.ts';
 import type { ConfigFault } from '../core/module.ts';
-import { isLoopbackHost } from './dial.ts';
+import { type dialTls, isLoopbackHost } from './dial.ts';
 
 /** The URL in the parts that a connection needs. */
 export interface BrokerAddress {
@@ -81,4 +81,16 @@ export function brokerClientFaults(
   const proxyFault = config.proxy === undefined ? undefined : httpProxyFault(config.proxy);
   if (proxyFault !== undefined) faults.push({ path: ['proxy', 'url'], message: proxyFault });
   return faults;
+}
+
+/** Whom a client trusts and who it is, as a dial takes it. */
+export function brokerTls(
+  config: Pick<BrokerClientConfig, 'ca' | 'certificate' | 'key' | 'server_name'>,
+): Parameters<typeof dialTls>[0]['tls'] {
+  return {
+    ...(config.ca !== undefined && { ca: config.ca }),
+    ...(config.certificate !== undefined && { certificate: config.certificate }),
+    ...(config.key !== undefined && { key: config.key }),
+    ...(config.server_name !== undefined && { serverName: config.server_name }),
+  };
 }
