@@ -1,26 +1,16 @@
-// What comes down to a device at the hub: direct methods, answered as soon as the device has, and cloud-to-device messages,
-// acknowledged when they are carried out. Those to the gateway's own device name the leaf device that they are for.
-//
-// Invariants
-// - A message is acknowledged (in MQTT: taken from the hub's queue, for good) only after the dispatcher's answer.
-// - What comes again because its acknowledgement was lost is not done again: by its message id over restarts, without one as
-//   long as the process runs.
+// What comes down to a device at the hub, whatever the protocol: direct methods, and cloud-to-device messages, which wait while
+// their device is away. Those to the gateway's own device name the leaf device that they are for.
 
 import {
   errorText,
   fieldCommand,
-  LIMITS,
-  methodAnswerTopic,
-  parseDeviceTopic,
   PROPERTY_FIELDPOST_COMMAND,
   WRITE,
   type Clock,
   type CommandAnswer,
   type CommandReceiver,
   type DeviceCommand,
-  type MqttMessage,
 } from '#sdk';
-import type { Incoming } from './link.ts';
 import { isClockSet } from './refusals.ts';
 import { PROPERTY_DEVICE_ID } from './telemetry.ts';
 
@@ -28,10 +18,6 @@ import { PROPERTY_DEVICE_ID } from './telemetry.ts';
 const AWAY_MS = 5000;
 /** The longest that a message without an expiry waits: the hub's own default. */
 const MESSAGE_LIFE_MS = 3_600_000;
-/** An acknowledgement that left this shortly before the connection ended may not have arrived. */
-const UNSURE_MS = 5000;
-/** How long the hub may take to send a message again: its lock, and the time until we are back. */
-const AGAIN_MS = 600_000;
 /** Of a message id, so that it can be the id of a command. */
 const ID_CHARS = 100;
 
@@ -43,25 +29,41 @@ export interface HubCommandsOptions {
   readonly receiver: CommandReceiver;
 }
 
-/** A message, as long as it may come again. */
-interface Taken {
-  readonly from: Incoming;
-  readonly done: Promise<void>;
-  /** When its acknowledgement left. */
-  acknowledgedAtMs: number | undefined;
+/** A cloud-to-device message. */
+export interface CloudMessage {
+  readonly messageId: string | undefined;
+  /** Until when it holds, by the hub's clock; undefined: for as long as it waits there. */
+  readonly expiresAtMs: number | undefined;
+  /** An application property. */
+  readonly property: (name: string) => string | undefined;
+  readonly body: Uint8Array;
 }
 
+export interface HubMethodAnswer {
+  readonly status: number;
+  /** JSON. */
+  readonly body: Uint8Array;
+}
+
+/**
+ * What became of a message: carried out by the device; refused by it, no command, or expired; or, where its wait is bounded,
+ * still to be done.
+ */
+export type CloudMessageOutcome = 'done' | 'refused' | 'waiting';
+
 export interface HubCommands {
-  /** Resolves when a message may be acknowledged, or a method is answered. Rejects when the connection ended before. */
-  take(message: MqttMessage, from: Incoming): Promise<void>;
+  /** Carries out a direct method. Never rejects. */
+  method(name: string, payload: Uint8Array): Promise<HubMethodAnswer>;
+  /**
+   * Carries out a message; while its device is away it waits, for `waitMs` at most where that is given.
+   * @throws GatewayError GW_ABORTED when the signal aborts before it has begun.
+   */
+  message(message: CloudMessage, signal: AbortSignal, waitMs?: number): Promise<CloudMessageOutcome>;
+  /** An answer that could not be sent. */
+  answerLost(method: string, status: number): void;
 }
 
 export function createHubCommands({ gatewayId, leafId, clock, receiver }: HubCommandsOptions): HubCommands {
-  /** By all that they say. */
-  const taken = new Map<string, Taken>();
-  /** Settles when all messages so far are acknowledged: MQTT acknowledges in order (3.1.1, 4.6). */
-  let acknowledged: Promise<unknown> = Promise.resolve();
-
   async function callMethod(name: string, payload: Uint8Array): Promise<CommandAnswer> {
     try {
       return await receiver.run(
@@ -78,84 +80,45 @@ export function createHubCommands({ gatewayId, leafId, clock, receiver }: HubCom
     return Promise.resolve(name === PING ? { status: 200, gateway: gatewayId } : unknownMethod(name));
   }
 
-  async function answerMethod(name: string, requestId: string, payload: Uint8Array, from: Incoming): Promise<void> {
-    const { status, ...rest } = await answerOf(name, payload);
-    if (!from.publish(methodAnswerTopic(status, requestId), Buffer.from(JSON.stringify(rest)))) {
-      receiver.onIgnored('answer_not_sent', { device: leafId ?? gatewayId, method: name, status });
-    }
-  }
-
-  async function carryOut(bag: Bag, body: Uint8Array, from: Incoming): Promise<void> {
-    const deviceId = leafId ?? bag.get(PROPERTY_DEVICE_ID) ?? '';
-    const messageId = bag.get('$.mid') ?? undefined;
-    let command: DeviceCommand;
-    try {
-      command = fieldCommand(deviceId, bag.get(PROPERTY_FIELDPOST_COMMAND) ?? WRITE, body);
-    } catch (error) {
-      receiver.onIgnored('not_a_command', { device: deviceId, id: messageId, error: errorText(error) });
-      return;
-    }
-    const expiresAtMs = Date.parse(bag.get('$.exp') ?? '');
-    const endsAtMs = clock.monotonicMs() + MESSAGE_LIFE_MS;
-    const id = messageId === undefined || messageId.length > ID_CHARS ? undefined : `c2d.${messageId}`;
-    for (;;) {
-      if (!receiver.isAway(deviceId)) {
-        const { status } = await receiver.run(command, { id });
-        // Else not taken, and nothing is remembered of it.
-        if (status !== 429 && status !== 503) return;
-      }
-      // The hub hands out nothing that has expired by its clock: ours counts for what has waited here, if it is set.
-      const isExpired = isClockSet(clock) && clock.wallMs() >= expiresAtMs;
-      if (isExpired || clock.monotonicMs() >= endsAtMs) {
-        receiver.onIgnored('expired', { device: deviceId, id: messageId });
-        return;
-      }
-      await clock.sleep(AWAY_MS, from.signal);
-    }
-  }
-
-  /** The same message, when it comes again because its acknowledgement did not arrive. */
-  function earlier(key: string, from: Incoming): Taken | undefined {
-    const known = taken.get(key);
-    // On one connection nothing comes twice: who sends the same again wants it done again.
-    if (known === undefined || known.from === from) return undefined;
-    const { acknowledgedAtMs } = known;
-    if (acknowledgedAtMs === undefined) return known;
-    const endedAtMs = known.from.endedAtMs ?? Number.POSITIVE_INFINITY;
-    const isUnsure = acknowledgedAtMs > endedAtMs - UNSURE_MS && clock.monotonicMs() - acknowledgedAtMs < AGAIN_MS;
-    return isUnsure ? known : undefined;
-  }
-
-  function takeMessage({ topic, payload }: MqttMessage, bag: Bag, from: Incoming): Promise<void> {
-    const key = `${topic}\n${payload.toString('base64')}`;
-    const done = earlier(key, from)?.done ?? carryOut(bag, payload, from);
-    const entry: Taken = { from, done, acknowledgedAtMs: undefined };
-    taken.delete(key);
-    taken.set(key, entry);
-    if (taken.size > LIMITS.downlink_commands) taken.delete(taken.keys().next().value ?? '');
-    const before = acknowledged;
-    acknowledged = done.then(
-      () => before,
-      // It had not begun when the connection ended: it comes again as if it never had.
-      () => {
-        if (taken.get(key) === entry) taken.delete(key);
-      },
-    );
-    void acknowledged.then(() => (entry.acknowledgedAtMs = clock.monotonicMs()));
-    return done;
-  }
-
   return {
-    take(message, from) {
-      const topic = parseDeviceTopic(message.topic);
-      if (topic === undefined) return Promise.resolve();
-      if (topic.kind === 'method') return answerMethod(topic.name, topic.requestId, message.payload, from);
-      return takeMessage(message, topic.bag, from);
+    async method(name, payload) {
+      const { status, ...rest } = await answerOf(name, payload);
+      return { status, body: Buffer.from(JSON.stringify(rest)) };
     },
+
+    async message({ messageId, expiresAtMs = Number.NaN, property, body }, signal, waitMs = MESSAGE_LIFE_MS) {
+      const deviceId = leafId ?? property(PROPERTY_DEVICE_ID) ?? '';
+      let command: DeviceCommand;
+      try {
+        command = fieldCommand(deviceId, property(PROPERTY_FIELDPOST_COMMAND) ?? WRITE, body);
+      } catch (error) {
+        receiver.onIgnored('not_a_command', { device: deviceId, id: messageId, error: errorText(error) });
+        return 'refused';
+      }
+      const endsAtMs = clock.monotonicMs() + MESSAGE_LIFE_MS;
+      const waitsUntilMs = clock.monotonicMs() + waitMs;
+      const id = messageId === undefined || messageId.length > ID_CHARS ? undefined : `c2d.${messageId}`;
+      for (;;) {
+        if (!receiver.isAway(deviceId)) {
+          const { status } = await receiver.run(command, { id });
+          // Else not taken, and nothing is remembered of it.
+          if (status !== 429 && status !== 503) return status < 300 ? 'done' : 'refused';
+        }
+        // The hub hands out nothing that has expired by its clock: ours counts for what has waited here, if it is set.
+        const isExpired = isClockSet(clock) && clock.wallMs() >= expiresAtMs;
+        if (isExpired || clock.monotonicMs() >= endsAtMs) {
+          receiver.onIgnored('expired', { device: deviceId, id: messageId });
+          return 'refused';
+        }
+        if (clock.monotonicMs() >= waitsUntilMs) return 'waiting';
+        await clock.sleep(AWAY_MS, signal);
+      }
+    },
+
+    answerLost: (method, status) =>
+      receiver.onIgnored('answer_not_sent', { device: leafId ?? gatewayId, method, status }),
   };
 }
-
-type Bag = ReadonlyMap<string, string | null>;
 
 const PING = 'ping';
 const WRITE_POINT = 'writePoint';

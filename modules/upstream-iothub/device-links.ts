@@ -10,7 +10,7 @@ import {
   type FailureKind,
   type StoredMessage,
 } from '#sdk';
-import type { HubLink } from './link.ts';
+import type { HubLink } from './mqtt-link.ts';
 
 const STOPPED: DeliveryResult = Object.freeze({ status: 'retry', kind: 'transient', reason: 'Stopped on request.' });
 

@@ -84,12 +84,21 @@ function deviceFault({ key, certificate, private_key: privateKey }: z.output<typ
   return key === undefined || isSharedKey(key) ? undefined : KEY_RULE;
 }
 
-/** Whether a leaf device is somebody at the hub; else the gateway speaks for it. */
-export function hasLeafIdentity({ group_key: groupKey, devices }: LeafDevicesConfig, deviceId: DeviceId): boolean {
-  return groupKey !== undefined || Object.hasOwn(devices, deviceId);
+/**
+ * Under whose identity the messages of a device travel, whatever the protocol: its own where it is somebody at the hub, else that
+ * of the gateway, which speaks for it.
+ */
+export function carrierOf(
+  { group_key: groupKey, devices }: LeafDevicesConfig,
+  gateway: { readonly gatewayId: DeviceId; readonly identity: HubIdentity },
+  deviceId: DeviceId,
+): DeviceId {
+  const isGateway = deviceId === gateway.gatewayId || deviceId === gateway.identity.deviceId;
+  const isSomebody = groupKey !== undefined || Object.hasOwn(devices, deviceId);
+  return isSomebody && !isGateway ? deviceId : gateway.gatewayId;
 }
 
-/** Who a leaf device is at the gateway's hub, where `hasLeafIdentity`. */
+/** Who a leaf device is at the gateway's hub, where `carrierOf` names it. */
 export function leafIdentity(
   config: LeafDevicesConfig,
   { hostName, dialHost }: HubIdentity,

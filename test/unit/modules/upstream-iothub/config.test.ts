@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { checkIotHubUpstream, iotHubUpstreamConfig } from '../../../../modules/upstream-iothub/config.ts';
 import { identityOf } from '../../../../modules/upstream-iothub/identity.ts';
 import {
-  hasLeafIdentity,
+  carrierOf,
   leafDevicesFaults,
   leafDevicesSchema,
   leafIdentity,
@@ -88,11 +88,12 @@ describe('the identity of a leaf device', () => {
     const valve = leafIdentity(leaves, gateway, parseDeviceId('valve'));
     expect(valve).toMatchObject({ certificate: PEM, privateKey: PEM });
     expect(valve.sharedAccessKey).toBeUndefined();
-    expect(hasLeafIdentity(leaves, meter)).toBe(true);
+    const carriers = (config: typeof leaves, ...ids: string[]): string[] =>
+      ids.map((id) => carrierOf(config, { gatewayId: GATEWAY, identity: gateway }, parseDeviceId(id)));
+    // Whatever the group's key could be made to say of the gateway's own device.
+    expect(carriers(leaves, 'meter-1', GATEWAY, gateway.deviceId)).toEqual(['meter-1', GATEWAY, GATEWAY]);
     const some = leafDevicesSchema.parse({ identity: 'own', per_device: true, devices: { pump: { key: KEY } } });
-    expect([meter, parseDeviceId('pump'), parseDeviceId('constructor')].map((id) => hasLeafIdentity(some, id))).toEqual(
-      [false, true, false],
-    );
+    expect(carriers(some, 'meter-1', 'pump', 'constructor')).toEqual([GATEWAY, 'pump', GATEWAY]);
   });
 });
 

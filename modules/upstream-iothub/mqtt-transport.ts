@@ -1,0 +1,154 @@
+// The upstream transport to Azure IoT Hub over MQTT 3.1.1: one connection has one identity (contract/gateway.md, section 5), so the
+// gateway's own carries all leaf devices that have none, and the others have connections of their own.
+
+import {
+  commandFilter,
+  dialTls,
+  errorText,
+  httpProxyAddress,
+  METHOD_FILTER,
+  probeDial,
+  UPSTREAM_ENDPOINT,
+  type CommandReceiver,
+  type DeliveryResult,
+  type DeviceId,
+  type EndpointClosed,
+  type EndpointContext,
+  type StoredMessage,
+  type UpstreamTransport,
+} from '#sdk';
+import { createHubCommands } from './commands.ts';
+import type { IotHubUpstreamConfig } from './config.ts';
+import { DeviceLinks } from './device-links.ts';
+import { identityOf, type HubIdentity } from './identity.ts';
+import { carrierOf, leafIdentity } from './leaf-devices.ts';
+import { createMqttCommands, type MqttCommands } from './mqtt-commands.ts';
+import { HubLink, type LinkOptions } from './mqtt-link.ts';
+import { connackError, createClosedReasons } from './refusals.ts';
+import { sendByOwner } from './send-by-owner.ts';
+import { createTelemetryEncoder } from './telemetry.ts';
+
+/** Messages that go well into one `send`. */
+const BATCH_MESSAGES = 32;
+/** contract/device-mqtt.md, section 1. */
+const WEB_SOCKET_PATH = '/$iothub/websocket';
+const NEVER_OPENED: EndpointClosed = { kind: 'transient', reason: 'There is no connection.' };
+
+export function createMqttHubTransport(config: IotHubUpstreamConfig, context: EndpointContext): UpstreamTransport {
+  const { clock, endpointName, gatewayId } = context;
+  const identity = identityOf(config, gatewayId);
+  const isWebSocket = config.protocol === 'mqtt_ws';
+  const port = config.port ?? (isWebSocket ? 443 : 8883);
+  const takesCommands = config.commands && endpointName === UPSTREAM_ENDPOINT;
+  const closedReason = createClosedReasons(identity);
+  const isByCertificate = identity.sharedAccessKey === undefined;
+  let receiver: CommandReceiver | undefined;
+  /** They know what was taken over all connections of a device. */
+  const commands = new Map<DeviceId, MqttCommands>();
+  let opened: { readonly link: HubLink; readonly leaves: DeviceLinks } | undefined;
+
+  const dialOptions = (signal: AbortSignal): Parameters<typeof probeDial>[0] => ({
+    host: identity.dialHost,
+    port,
+    ...(config.proxy !== undefined && { proxy: httpProxyAddress(config.proxy) }),
+    timeoutMs: config.connect_timeout_ms,
+    signal,
+  });
+  const shared = {
+    clock,
+    dial: ({ certificate, privateKey }: HubIdentity, signal: AbortSignal) =>
+      dialTls({
+        ...dialOptions(signal),
+        tls: {
+          ...(config.ca !== undefined && { ca: config.ca }),
+          ...(certificate !== undefined && { certificate }),
+          ...(privateKey !== undefined && { key: privateKey }),
+        },
+      }),
+    webSocket: isWebSocket ? { path: WEB_SOCKET_PATH, host: identity.dialHost } : undefined,
+    keepAliveSecs: config.keepalive_secs,
+    connectTimeoutMs: config.connect_timeout_ms,
+    ackTimeoutMs: config.ack_timeout_ms,
+    tokenLifetimeSecs: config.token_lifetime_secs,
+    window: config.window,
+  } satisfies Partial<LinkOptions>;
+
+  const commandsOf = (ownerId: DeviceId): MqttCommands | undefined => {
+    if (receiver === undefined) return undefined;
+    const leaf = ownerId === gatewayId ? {} : { leafId: ownerId };
+    const known =
+      commands.get(ownerId) ?? createMqttCommands(createHubCommands({ gatewayId, ...leaf, clock, receiver }), clock);
+    commands.set(ownerId, known);
+    return known;
+  };
+
+  /** @param ownerId whose identity it is, on this side. */
+  const createLink = (ownerId: DeviceId, who: HubIdentity, why: LinkOptions['closedReason']): HubLink => {
+    const down = commandsOf(ownerId);
+    const filters = [
+      [commandFilter(who.deviceId), 1],
+      [METHOD_FILTER, 0],
+    ] as const;
+    return new HubLink({
+      ...shared,
+      identity: who,
+      encode: createTelemetryEncoder({ deviceId: who.deviceId, ownerId }),
+      filters: down === undefined ? [] : filters,
+      onMessage: (message, from) => down?.take(message, from) ?? Promise.resolve(),
+      // A leaf device's token is by the clock that has let the gateway in by its own.
+      refused: (code) => connackError(code, who, ownerId === gatewayId || isByCertificate ? clock : undefined),
+      onNotSubscribed: (error) => receiver?.onIgnored('not_subscribed', { device: ownerId, error: errorText(error) }),
+      closedReason: why,
+    });
+  };
+
+  const send = (batch: readonly StoredMessage[], signal: AbortSignal): Promise<readonly DeliveryResult[]> => {
+    if (opened === undefined) return Promise.resolve(batch.map(() => ({ status: 'retry' as const, ...NEVER_OPENED })));
+    const { link, leaves } = opened;
+    return sendByOwner(
+      batch,
+      ({ message }) => carrierOf(config.leaf_devices, { gatewayId, identity }, message.deviceId),
+      (ownerId, part) => (ownerId === gatewayId ? link.send(part, signal) : leaves.send(ownerId, part, signal)),
+    );
+  };
+
+  return {
+    target: `${isWebSocket ? 'wss' : 'mqtts'}://${identity.dialHost}:${port}`,
+    capabilities: {
+      // MQTT 3.1.1: the hub ends the connection instead.
+      negativeAcknowledgement: false,
+      window: config.window,
+      batchMessages: BATCH_MESSAGES,
+      multiplexesIdentities: false,
+      twins: false,
+      methods: takesCommands,
+      commands: takesCommands,
+    },
+    probe: (signal) => probeDial(dialOptions(signal)),
+    open: async (signal) => {
+      const link = createLink(gatewayId, identity, closedReason);
+      await link.open(signal);
+      const leaves = new DeviceLinks((deviceId) => {
+        const who = leafIdentity(config.leaf_devices, identity, deviceId);
+        return createLink(deviceId, who, createClosedReasons(who));
+      });
+      opened = { link, leaves };
+      void link.closed.then(() => leaves.end());
+    },
+    ...(takesCommands && {
+      receiveCommands: (given: CommandReceiver) => {
+        receiver = given;
+      },
+    }),
+    closed: () => opened?.link.closed ?? Promise.resolve(NEVER_OPENED),
+    send,
+    close: async () => {
+      await opened?.link.end();
+      await opened?.leaves.end();
+    },
+    cut: (reason) => {
+      opened?.link.cut(reason);
+      opened?.leaves.cut(reason);
+    },
+  };
+}
