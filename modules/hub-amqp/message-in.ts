@@ -21,7 +21,6 @@ export function telemetryOf(message: AmqpIncoming, modelId: string | undefined):
     ...own
   } = properties;
   const interfaceId = textOf(annotations['iothub-interface-id']);
-  const componentName = textOf(annotations['dt-subject']);
   return {
     body: bodyOf(message),
     properties: own,
@@ -35,7 +34,9 @@ export function telemetryOf(message: AmqpIncoming, modelId: string | undefined):
       ...optional('contentEncoding', message.contentEncoding),
       ...optional('creationTimeUtc', creationTimeUtc),
       ...optional('messageSchema', messageSchema),
-      ...optional('componentName', componentName),
+      ...optional('componentName', textOf(annotations['dt-subject'])),
+      ...optional('diagnosticId', textOf(annotations['Diagnostic-Id'])),
+      ...optional('correlationContext', textOf(annotations['Correlation-Context'])),
     },
     ...optional('interfaceId', interfaceId),
     ...optional('outputName', outputName),

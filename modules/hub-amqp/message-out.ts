@@ -8,6 +8,7 @@ import {
   amqpUlong,
   commandTarget,
   encodeAmqpMessage,
+  SYSTEM_PROPERTIES,
   type AmqpProperties,
   type AmqpValue,
   type DeliveredCommand,
@@ -60,6 +61,18 @@ export function encodeInput(item: Extract<ToSession, { readonly kind: 'input' }>
   });
 }
 
+/** Written as a standard property of AMQP, not as an annotation. */
+const NATIVE: ReadonlySet<string> = new Set([
+  'messageId',
+  'correlationId',
+  'userId',
+  'to',
+  'absoluteExpiryTime',
+  'contentType',
+  'contentEncoding',
+]);
+const AS_ANNOTATION = SYSTEM_PROPERTIES.filter(({ field }) => !NATIVE.has(field));
+
 /** @param latest told with every event to those who asked for it. */
 export function encodeEvent(event: HubEvent, latest: PartitionInfo | undefined, wallMs: number): Buffer {
   const { systemProperties } = event;
@@ -71,13 +84,10 @@ export function encodeEvent(event: HubEvent, latest: PartitionInfo | undefined, 
     ...event.stamps,
     'iothub-enqueuedtime': amqpTimestamp(event.enqueuedTimeMs),
   };
-  if (systemProperties.creationTimeUtc !== undefined) {
-    annotations['iothub-creation-time-utc'] = systemProperties.creationTimeUtc;
+  for (const { field, name } of AS_ANNOTATION) {
+    const value = systemProperties[field];
+    if (value !== undefined) annotations[name] = value;
   }
-  if (systemProperties.messageSchema !== undefined) {
-    annotations['iothub-message-schema'] = systemProperties.messageSchema;
-  }
-  if (systemProperties.componentName !== undefined) annotations['dt-subject'] = systemProperties.componentName;
   return encodeAmqpMessage({
     ...(latest === undefined ? {} : { deliveryAnnotations: latestOf(latest, wallMs) }),
     annotations,

@@ -21,6 +21,10 @@ export interface SystemProperties {
   readonly creationTimeUtc?: string;
   readonly messageSchema?: string;
   readonly componentName?: string;
+  /** `Diagnostic-Id`: the trace that the message belongs to, as the device wrote it. */
+  readonly diagnosticId?: string;
+  /** `Correlation-Context`: what goes with the trace. */
+  readonly correlationContext?: string;
 }
 
 /** Where the body has places that are filled later. Byte positions in `body`; absent for bodies that are not ours. */

@@ -21,4 +21,6 @@ export const SYSTEM_PROPERTIES: readonly SystemPropertyRow[] = [
   { field: 'creationTimeUtc', name: 'iothub-creation-time-utc', topicKey: '$.ctime' },
   { field: 'messageSchema', name: 'iothub-message-schema', topicKey: '$.schema' },
   { field: 'componentName', name: 'dt-subject', topicKey: '$.sub' },
+  { field: 'diagnosticId', name: 'Diagnostic-Id', topicKey: '$.diagid' },
+  { field: 'correlationContext', name: 'Correlation-Context', topicKey: '$.diagctx' },
 ];

@@ -105,6 +105,8 @@ export const SYSTEM_PROPERTY_CODES: readonly (keyof SystemProperties)[] = [
   'creationTimeUtc',
   'messageSchema',
   'componentName',
+  'diagnosticId',
+  'correlationContext',
 ];
 
 export function clockCode(clock: ClockQuality): number {

@@ -1,9 +1,17 @@
 // Devices and modules over AMQP on the unmodified SDK, with a back end beside them.
 
 import { X509Certificate } from 'node:crypto';
+import rhea, { type Message } from 'rhea';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { connectAmqp, sasToken } from '../support/amqp-client.ts';
 import { createAuthority } from '../support/certificates.ts';
-import { deviceConnectionString, HUB_HOST_NAME, startHubDaemon, type HubDaemon } from '../support/hub-daemon.ts';
+import {
+  AMQPS_PORT,
+  deviceConnectionString,
+  HUB_HOST_NAME,
+  startHubDaemon,
+  type HubDaemon,
+} from '../support/hub-daemon.ts';
 import { startBackEnd, startDevice, type SdkChild } from '../support/sdk-child.ts';
 import { createTempDir } from '../support/temp-dir.ts';
 
@@ -13,6 +21,14 @@ interface Event {
   readonly systemProperties: Record<string, unknown>;
   readonly messageId?: string;
 }
+
+const { message: codec } = rhea as unknown as {
+  message: {
+    encode(message: object): Buffer;
+    data_section(bytes: Buffer): unknown;
+    data_sections(list: Buffer[]): unknown;
+  };
+};
 
 const directory = createTempDir('hub-amqp-device');
 let hub: HubDaemon;
@@ -153,9 +169,44 @@ describe('a device over AMQP', () => {
     await device.call('neverRetry');
     await device.call('send', { body: 'by certificate' });
     const event = await backEnd.nextEvent<Event>('event', ({ body }) => body === 'by certificate');
-    expect(event.systemProperties['iothub-connection-auth-method']).toContain('x509');
+    expect(event.systemProperties['iothub-connection-auth-method']).toBe(
+      '{"scope":"device","type":"x509","issuer":"external","acceptingIpFilterRule":null}',
+    );
     await register('update', '0'.repeat(40));
     await device.nextEvent('disconnect', () => true, 1500);
+  });
+
+  it('says to which trace a message belongs, also in a batch, as one over MQTT does', async () => {
+    const connectionString = await createDevice('traced');
+    const key = /SharedAccessKey=(.+)$/.exec(connectionString)?.[1] ?? '';
+    const traceOf = (n: number): object => ({ 'Diagnostic-Id': `00-${n}-1-01`, 'Correlation-Context': `n=${n},a b` });
+    const traced = (n: number): Message => ({
+      message_id: `trace-${n}`,
+      message_annotations: traceOf(n),
+      body: codec.data_section(Buffer.from('x')),
+    });
+    using client = await connectAmqp({
+      host: hub.address,
+      port: AMQPS_PORT,
+      hostName: HUB_HOST_NAME,
+      options: { transport: 'tls', servername: HUB_HOST_NAME, ca: [hub.authority] },
+    });
+    const audience = `${HUB_HOST_NAME}/devices/traced`;
+    expect(await client.putToken(audience, sasToken(audience, key, 3600))).toBe(200);
+    const link = await client.sender('/devices/traced/messages/events');
+    expect(await link.send(traced(1))).toMatchObject({ outcome: 'accepted' });
+    const batch = codec.encode({ body: codec.data_sections([2, 3].map((n) => codec.encode(traced(n)))) });
+    expect(await link.send(batch, 0x8001_3700)).toMatchObject({ outcome: 'accepted' });
+    await using device = startDevice({ hub });
+    await device.call('open', connectionString, 'mqtt');
+    // The SDK writes names as they are into the topic.
+    const properties = { '$.diagid': '00-4-1-01', '$.diagctx': 'n=4,a b' };
+    await device.call('send', { body: 'x', properties, system: { messageId: 'trace-4' } });
+    for (const n of [1, 2, 3, 4]) {
+      const event = await backEnd.nextEvent<Event>('event', ({ messageId }) => messageId === `trace-${n}`);
+      expect(event.systemProperties).toMatchObject(traceOf(n));
+      expect(event.properties ?? {}).toEqual({});
+    }
   });
 
   it('is refused with a wrong key, and cut off within a second when it is deleted', async () => {

@@ -76,6 +76,7 @@ describe('what the peer makes of a message', () => {
       creationTimeUtc: '2026-01-02T03:04:05.678Z',
       absoluteExpiryTime: '2036-01-02T03:04:05Z',
       messageSchema: 'meter;v1',
+      diagnosticId: '00-1-2-01',
     };
     const one = stored('{"a":1}', 7, { deviceId, properties: { level: 'älarm' }, systemProperties });
     expect(await transport.send([{ ...one, messageId: 'own-1' }], SOON())).toEqual([{ status: 'accepted' }]);
@@ -95,6 +96,7 @@ describe('what the peer makes of a message', () => {
           'fieldpost-id': 'abcd.meter-9.7',
           'iothub-creation-time-utc': '2026-01-02T03:04:05.678Z',
           'iothub-message-schema': 'meter;v1',
+          'Diagnostic-Id': '00-1-2-01',
         },
       },
     ]);

@@ -49,6 +49,8 @@ describe('telemetry', () => {
       contentEncoding: 'utf-8',
       correlationId: 'c&1',
       creationTimeUtc: '2026-01-02T03:04:05.678Z',
+      diagnosticId: '00-1-2-01',
+      correlationContext: 'k=v',
     };
     const properties = { 'a b': 'c/é+%', device_id: 'somebody else', '$.cdid': 'forged', '': 'no name' };
     const results = await transport.send(

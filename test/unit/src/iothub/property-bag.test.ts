@@ -4,7 +4,7 @@ import { bagProperties, commandBag, parsePropertyBag } from '../../../../src/iot
 describe('properties of a bag', () => {
   it('are sorted by what they mean', () => {
     const bag = parsePropertyBag(
-      '%24.mid=1&$.cid=2&%24.ct=application%2Fjson&%24.on=out&%24.ifid=urn&a=1&b&iothub-creation-time-utc=2026-01-02T03:04:05Z',
+      '%24.mid=1&$.cid=2&%24.ct=application%2Fjson&%24.on=out&%24.ifid=urn&%24.diagid=t1&%24.diagctx=k%3Dv&a=1&b&iothub-creation-time-utc=2026-01-02T03:04:05Z',
     );
     expect(bagProperties(bag)).toEqual({
       properties: { a: '1', b: '' },
@@ -13,6 +13,8 @@ describe('properties of a bag', () => {
         correlationId: '2',
         contentType: 'application/json',
         creationTimeUtc: '2026-01-02T03:04:05Z',
+        diagnosticId: 't1',
+        correlationContext: 'k=v',
       },
       outputName: 'out',
       interfaceId: 'urn',

@@ -55,7 +55,10 @@ const arbitraryMessage: fc.Arbitrary<Message> = fc.record(
     deviceId: fc.stringMatching(/^[a-z0-9.-]{1,128}$/).map((id) => id as DeviceId),
     body: fc.uint8Array({ maxLength: 500 }).map((bytes) => Buffer.from(bytes)),
     properties: fc.dictionary(text, text, { maxKeys: 4, noNullPrototype: true }),
-    systemProperties: fc.record({ correlationId: text, contentType: text, to: text }, { requiredKeys: [] }),
+    systemProperties: fc.record(
+      { correlationId: text, contentType: text, to: text, diagnosticId: text, correlationContext: text },
+      { requiredKeys: [] },
+    ),
     time: fc.record({
       bootId: fc.constantFrom('boot-1', 'boot-2'),
       monotonicMs: fc.integer({ min: 0, max: 2 ** 37 }),
