@@ -295,7 +295,7 @@ export function createAccess({
 }
 
 function authMethod(scope: 'hub' | 'device' | 'module', type: 'sas' | 'x509'): string {
-  return JSON.stringify({ scope, type, issuer: type === 'sas' ? 'iothub' : 'external' });
+  return JSON.stringify({ scope, type, issuer: type === 'sas' ? 'iothub' : 'external', acceptingIpFilterRule: null });
 }
 
 function isNameOf({ hostName, alternateNames }: HubInfo, asked: string, host: string): boolean {

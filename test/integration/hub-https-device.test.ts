@@ -92,7 +92,8 @@ describe('devices over HTTPS', () => {
         stamps: {
           'iothub-connection-device-id': deviceId,
           'iothub-message-source': 'Telemetry',
-          'iothub-connection-auth-method': '{"scope":"device","type":"sas","issuer":"iothub"}',
+          'iothub-connection-auth-method':
+            '{"scope":"device","type":"sas","issuer":"iothub","acceptingIpFilterRule":null}',
         },
       });
     });
