@@ -25,18 +25,9 @@ import type { PointValue } from '../core/reading.ts';
 import type { StateSpace } from '../core/state.ts';
 import { isoTime } from '../core/time.ts';
 import type { Telemetry } from '../observe/events.ts';
-import { createAudit } from './audit.ts';
 import { createCommandLedger } from './command-ledger.ts';
-import {
-  failureOf,
-  isNotTaken,
-  isOverFor,
-  outcomeOf,
-  progressOf,
-  requestText,
-  UNKNOWN,
-  type Progress,
-} from './command-outcome.ts';
+import { failureOf, isNotTaken, isOverFor, outcomeOf, progressOf, UNKNOWN, type Progress } from './command-outcome.ts';
+import { createCommandReport } from './command-report.ts';
 import type { DeviceRegistry } from './device-registry.ts';
 import { createDeviceQueue } from './device-queue.ts';
 import { checkValue } from './write-check.ts';
@@ -82,10 +73,6 @@ export interface Dispatcher {
 
 const COMMAND_TIMEOUT_MS = 30_000;
 const IDENTIFY_TIMEOUT_MS = 30_000;
-/** Characters of a name or value in the log. */
-const TOLD_CHARS = 128;
-/** Characters of a request in the audit. */
-const AUDIT_REQUEST_CHARS = 1024;
 
 interface Target {
   readonly deviceId: DeviceId;
@@ -96,7 +83,7 @@ interface Target {
 export function createDispatcher(options: DispatcherOptions): Dispatcher {
   const { registry, adapterOf, clock, telemetry } = options;
   const ledger = createCommandLedger({ space: options.commands, clock });
-  const audit = createAudit(options.audit);
+  const report = createCommandReport({ space: options.audit, clock, telemetry });
   const queue = createDeviceQueue();
   /** Commands with an id that are under way. */
   const running = new Map<string, Promise<CommandAnswer>>();
@@ -231,68 +218,6 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     }
   }
 
-  function recordOf(command: DeviceCommand, by: CommandOptions, answer: CommandAnswer, sinceMs: number) {
-    const { wallMs, clock: quality } = clock.now();
-    return {
-      time: isoTime(wallMs),
-      clock: quality,
-      actor: by.actor,
-      device: command.deviceId,
-      command: command.kind === 'write' ? 'write' : command.action,
-      ...(by.id !== undefined && { id: by.id }),
-      request: requestText(command).slice(0, AUDIT_REQUEST_CHARS),
-      answer,
-      durationMs: Math.round(clock.monotonicMs() - sinceMs),
-    };
-  }
-
-  /** An audit that cannot be kept is told, and keeps nobody from a device. */
-  async function keep<T>(record: ReturnType<typeof recordOf>, kept: Promise<T>): Promise<T | undefined> {
-    try {
-      return await kept;
-    } catch (error) {
-      telemetry.emit('command_not_kept', { ...record, error: errorText(error) });
-      return undefined;
-    }
-  }
-
-  /** The audit of a command that is about to touch its device: if the gateway ends first, it says that nobody knows. */
-  function beginAudit(command: DeviceCommand, by: CommandOptions, sinceMs: number): Promise<number | undefined> {
-    const record = recordOf(command, by, UNKNOWN, sinceMs);
-    return keep(record, audit.begin(record));
-  }
-
-  /** Tells log, metrics and audit what became of a command. `begun`: the number of its record. */
-  async function tell(
-    command: DeviceCommand,
-    by: CommandOptions,
-    answer: CommandAnswer,
-    sinceMs: number,
-    begun: number | undefined,
-  ): Promise<void> {
-    telemetry.emit('command_answered', { status: answer.status, device: command.deviceId, actor: by.actor, id: by.id });
-    const done = answer.status === 200;
-    const device = command.deviceId.slice(0, TOLD_CHARS);
-    const failed = done ? {} : { status: answer.status, error: answer.reason };
-    const fields = { key: device, device, actor: by.actor, ...failed };
-    if (command.kind === 'action') {
-      telemetry.emit(done ? 'action_done' : 'action_failed', {
-        ...fields,
-        action: command.action.slice(0, TOLD_CHARS),
-      });
-    } else {
-      for (const [point, value] of Object.entries(command.values)) {
-        const what = { point: point.slice(0, TOLD_CHARS), value: String(value).slice(0, TOLD_CHARS) };
-        if (done) telemetry.emit('point_written', { ...fields, ...what, readBack: String(answer.values?.[point]) });
-        else telemetry.emit('point_write_failed', { ...fields, ...what });
-      }
-    }
-    // What was not taken, and what names no device, would only push out what matters.
-    if (begun === undefined && (answer.status === 404 || isNotTaken(answer.status))) return;
-    const record = recordOf(command, by, answer, sinceMs);
-    await keep(record, audit.add(record, begun));
-  }
-
   /** One command from its arrival to its answer. */
   async function carryOut(command: DeviceCommand, by: CommandOptions, key: string | undefined): Promise<CommandAnswer> {
     const sinceMs = clock.monotonicMs();
@@ -309,7 +234,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
         // Both in one commit.
         const marked = key === undefined ? undefined : ledger.begin(key);
         marked?.catch(() => {});
-        number = await beginAudit(command, by, sinceMs);
+        number = await report.begin(command, by, sinceMs);
         await marked;
         begun = true;
         by.onBegun?.();
@@ -329,7 +254,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
             telemetry.emit('command_not_kept', { device: command.deviceId, id: by.id, error: errorText(error) });
           })
         : undefined,
-      tell(command, by, answer, sinceMs, number),
+      report.end(command, by, answer, sinceMs, number),
     ]);
     return answer;
   }
@@ -356,13 +281,13 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       const progress: Progress = { written: new Map() };
       let number: number | undefined;
       const begin = async (): Promise<void> => {
-        number = await beginAudit(command, by, sinceMs);
+        number = await report.begin(command, by, sinceMs);
       };
       try {
         await perform(command, by, begin, progress);
-        await tell(command, by, { status: 200, ...progressOf(progress) }, sinceMs, number);
+        await report.end(command, by, { status: 200, ...progressOf(progress) }, sinceMs, number);
       } catch (error) {
-        await tell(command, by, answerOf(error), sinceMs, number);
+        await report.end(command, by, answerOf(error), sinceMs, number);
         throw error;
       }
       return progress.written.get(point) ?? UNCONFIRMED;
@@ -392,6 +317,6 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
         (signal) => adapter.identify?.(deviceId, signal) ?? Promise.resolve({}),
       );
     },
-    audit: (page) => audit.list(page),
+    audit: (page) => report.list(page),
   };
 }

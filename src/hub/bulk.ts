@@ -5,7 +5,7 @@ import { iotHubError, iotHubErrorOf } from '../iothub/errors.ts';
 import { QUOTAS } from '../iothub/quotas.ts';
 import type { DeviceInput } from './identity-rules.ts';
 import type { HubTwins } from './twins.ts';
-import type { TwinRecord } from './twin-record.ts';
+import type { TwinRecord } from '../iothub/twin-record.ts';
 
 interface Target {
   readonly registry: Pick<IdentityRegistry, 'putDevice' | 'putModule' | 'deleteDevice' | 'deleteModule'> & {

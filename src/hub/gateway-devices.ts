@@ -8,21 +8,19 @@ import { isDeviceId, isReachable, type DeviceId } from '../core/device.ts';
 import { errorText } from '../core/errors.ts';
 import type { IdentityRef } from '../core/hub/identity.ts';
 import type { MethodAnswer, MethodCall } from '../core/hub/messaging.ts';
-import type { PointValue } from '../core/reading.ts';
 import type { DeviceRegistry, RegisteredDevice } from '../devices/device-registry.ts';
 import type { Dispatcher } from '../devices/dispatcher.ts';
 import { iotHubError, iotHubErrorName } from '../iothub/errors.ts';
 import type { Telemetry } from '../observe/events.ts';
 import type { HubCommands } from './commands.ts';
-import { refusedNames, reportOf, withdrawalOf, type Outcome } from './desired-answers.ts';
+import { refusedNames, reportOf, withdrawalOf, writesOf } from '../iothub/desired-answers.ts';
 import { fieldCommand, WRITE } from '../iothub/field-command.ts';
 import { createFieldInbox } from './field-inbox.ts';
 import { createFieldStanding } from './field-standing.ts';
 import type { Presence } from './identity-record.ts';
 import type { HubRegistry } from './identity-registry.ts';
 import type { DirectCall } from './methods.ts';
-import type { JsonObject } from './twin-record.ts';
-import { isScalar } from './twin-rules.ts';
+import type { JsonObject } from '../iothub/twin-record.ts';
 import type { HubTwins, TwinChange } from './twins.ts';
 
 export interface FieldSide {
@@ -171,18 +169,10 @@ export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDev
   async function applyDesired(deviceId: DeviceId, patch: JsonObject, version: number): Promise<void> {
     const device = registry.get(deviceId);
     if (!isOnline(device)) return;
-    const outcomes: Record<string, Outcome> = {};
-    const values: Record<string, PointValue> = {};
-    for (const [name, value] of Object.entries(patch)) {
-      const point = device.info.points.find((one) => one.name === name);
-      if (point === undefined || value === null) continue;
-      if (!point.writable) outcomes[name] = { status: 400, reason: 'The point cannot be written.' };
-      else if (isScalar(value)) values[name] = value;
-      else outcomes[name] = { status: 400, reason: 'A point takes a number, a boolean or a text.' };
-    }
-    Object.assign(outcomes, await dispatcher.applyDesired(deviceId, values, { actor: DESIRED_ACTOR }));
+    const { values, refused } = writesOf(patch, device.info.points);
+    const answers = await dispatcher.applyDesired(deviceId, values, { actor: DESIRED_ACTOR });
     const { desired, reported } = await twins().record(hubId, { deviceId });
-    Object.assign(outcomes, refusedNames(patch, desired.value, device.info.points));
+    const outcomes = { ...refused, ...answers, ...refusedNames(patch, desired.value, device.info.points) };
     await report(deviceId, {
       ...withdrawalOf(desired.value, reported.value),
       ...reportOf(outcomes, reported.value, version),

@@ -39,7 +39,7 @@ import {
   type DeviceInput,
 } from './identity-rules.ts';
 import { commandsPrefix, expiryKey, sessionKey, twinKey } from './keys.ts';
-import { newTwin, type TwinRecord } from './twin-record.ts';
+import { newTwin, type TwinRecord } from '../iothub/twin-record.ts';
 import type { HubTwins } from './twins.ts';
 
 export interface IdentityRegistryOptions extends IdentityListOptions {

@@ -4,7 +4,7 @@ import type { DeviceIdentityInput, IdentityRef, IfMatch } from '../core/hub/iden
 import { iotHubError } from '../iothub/errors.ts';
 import { isRegistryId, isSystemModule } from '../iothub/ids.ts';
 import type { IdentityRecord } from './identity-record.ts';
-import { nameOf } from './twin-record.ts';
+import { nameOf } from '../iothub/twin-record.ts';
 
 /** A device as the gateway registers it. */
 export type DeviceInput = DeviceIdentityInput & { readonly isGatewayDevice?: boolean };

@@ -14,7 +14,7 @@ import type { HubStore } from './hub-store.ts';
 import { notFound } from './identity-rules.ts';
 import { refText } from './keys.ts';
 import type { HubSessions, LiveSession } from './sessions.ts';
-import { nameOf } from './twin-record.ts';
+import { nameOf } from '../iothub/twin-record.ts';
 
 const RESPONSE_MS = { min: 5000, max: 300_000 };
 const CONNECT_MS = { min: 0, max: 300_000 };

@@ -10,9 +10,9 @@ import { changeOf, type HubStore } from './hub-store.ts';
 import { timeText, type IdentityRecord, type Presence } from './identity-record.ts';
 import { notFound } from './identity-rules.ts';
 import { twinKey } from './keys.ts';
-import { mergeSection, mergeValue, replaceSection } from './twin-merge.ts';
-import { newTwin, twinEtag, type JsonObject, type Section, type TwinRecord } from './twin-record.ts';
-import { checkedSection, checkSize, isObject } from './twin-rules.ts';
+import { mergeSection, mergeValue, replaceSection } from '../iothub/twin-merge.ts';
+import { newTwin, twinEtag, type JsonObject, type Section, type TwinRecord } from '../iothub/twin-record.ts';
+import { checkedSection, checkSize, isObject } from '../iothub/twin-rules.ts';
 import type { HubSessions } from './sessions.ts';
 
 export interface TwinsOptions {

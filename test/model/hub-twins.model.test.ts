@@ -3,8 +3,8 @@
 
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { mergeSection, replaceSection } from '../../src/hub/twin-merge.ts';
-import { newTwin, type Json, type JsonObject, type Metadata, type Section } from '../../src/hub/twin-record.ts';
+import { mergeSection, replaceSection } from '../../src/iothub/twin-merge.ts';
+import { newTwin, type Json, type JsonObject, type Metadata, type Section } from '../../src/iothub/twin-record.ts';
 
 /** RFC 7396, section 2, over plain Maps. */
 function naive(target: Json | undefined, patch: Json): Json {

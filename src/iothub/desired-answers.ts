@@ -3,6 +3,7 @@
 
 import type { PointInfo } from '../core/adapter.ts';
 import type { CommandAnswer } from '../core/command.ts';
+import type { PointValue } from '../core/reading.ts';
 import type { Json, JsonObject } from './twin-record.ts';
 import { isObject, isScalar } from './twin-rules.ts';
 
@@ -16,6 +17,23 @@ const UNCONFIRMED = 202;
 
 /** What became of a desired property that is refused before a device is asked. */
 export type Outcome = Pick<CommandAnswer, 'status' | 'values' | 'quality' | 'code' | 'reason'>;
+
+/** What of desired properties is to be written to the device's points, and what is refused before it is asked. */
+export function writesOf(
+  patch: JsonObject,
+  points: readonly PointInfo[],
+): { readonly values: Readonly<Record<string, PointValue>>; readonly refused: Readonly<Record<string, Outcome>> } {
+  const values: Record<string, PointValue> = {};
+  const refused: Record<string, Outcome> = {};
+  for (const [name, value] of Object.entries(patch)) {
+    const point = points.find((one) => one.name === name);
+    if (point === undefined || value === null) continue;
+    if (!point.writable) refused[name] = { status: 400, reason: 'The point cannot be written.' };
+    else if (isScalar(value)) values[name] = value;
+    else refused[name] = { status: 400, reason: 'A point takes a number, a boolean or a text.' };
+  }
+  return { values, refused };
+}
 
 /**
  * The patch of reported properties that tells how each desired one ended.

@@ -1,6 +1,6 @@
 // What a twin may hold (contract/device-semantics.md, section 3; contract/service-04-twins-query.md, section 2.1).
 
-import { iotHubError } from '../iothub/errors.ts';
+import { iotHubError } from './errors.ts';
 import type { Json, JsonObject } from './twin-record.ts';
 
 export type SectionName = 'tags' | 'desired' | 'reported';
