@@ -13,6 +13,7 @@ import { writeConnectionString } from '../iothub/connection-string.ts';
 import { iotHubError } from '../iothub/errors.ts';
 import { isIdentityId } from '../iothub/ids.ts';
 import { STAMP_NAMES } from '../iothub/stamps.ts';
+import { watchEvents } from './event-watch.ts';
 
 export interface HubAdminOptions {
   /** Undefined while it is off, or not yet built. */
@@ -22,7 +23,6 @@ export interface HubAdminOptions {
 }
 
 const AMQPS_PORT = 5671;
-const READ_LIMIT = { maxMessages: 100, maxBytes: 1024 * 1024 };
 const CALLER = 'cli';
 
 export function createHubAdmin({ hub: find, config, clock }: HubAdminOptions): HubAdmin {
@@ -171,21 +171,15 @@ export function createHubAdmin({ hub: find, config, clock }: HubAdminOptions): H
     },
     async monitorEvents({ deviceId, from }, { signal, report }) {
       const { hub, hubId } = running();
-      const { events } = hub;
-      const { partitions } = events.info(hubId);
-      await Promise.all(
-        Array.from({ length: partitions }, async (_, partition) => {
-          let next = await events.locate(hubId, partition, { kind: from });
-          while (!signal.aborted) {
-            const found = await events.read(hubId, partition, next, READ_LIMIT, signal);
-            for (const event of found) {
-              const view = eventView(partition, event);
-              if (deviceId === undefined || view.deviceId === deviceId) await report(view);
-            }
-            next = (found.at(-1)?.sequenceNumber ?? next - 1) + 1;
-          }
-        }),
-      );
+      await watchEvents(hub.events, {
+        hubId,
+        from,
+        signal,
+        async report(partition, event) {
+          const view = eventView(partition, event);
+          if (deviceId === undefined || view.deviceId === deviceId) await report(view);
+        },
+      });
     },
   };
 }

@@ -24,7 +24,7 @@ export const HUB_USAGE = `Usage: fieldpost hub COMMAND
   send-c2d ID TEXT [--property NAME=VALUE]... [--message-id TEXT] [--correlation-id TEXT] [--content-type TEXT]
       [--content-encoding TEXT] [--ack none|positive|negative|full] [--expires-in SECS]
   monitor-events [--device ID] [--from earliest|latest] [--count N] [--json]
-      Prints what devices send until Ctrl+C.
+      Prints what devices send until Ctrl+C; the earliest first, whatever their partition.
   run --in-memory [--address ADDRESS] [--host-name NAME]
       A hub that keeps nothing, for tests: identities, twins and events are gone when it ends.
 All but run ask the gateway that runs on --data DIR.`;

@@ -73,7 +73,10 @@ export interface HubAdmin {
   updateTwin(request: IdentityRef & TwinUpdate): Promise<TwinDocument>;
   invokeMethod(request: MethodRequest): Promise<{ readonly status: number; readonly payload: unknown }>;
   sendCommand(request: CommandRequest): Promise<object>;
-  /** Reports events until the signal aborts; no more are read while what `report` returns is unresolved. */
+  /**
+   * Reports events until the signal aborts, what is there already in the order of its enqueued times; no more are read while what
+   * `report` returns is unresolved.
+   */
   monitorEvents(
     query: EventsQuery,
     watch: { readonly signal: AbortSignal; readonly report: (event: EventView) => void | Promise<void> },
