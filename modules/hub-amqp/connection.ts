@@ -29,7 +29,7 @@ import { Grants, type Grant, type LinkFacts } from './grants.ts';
 import { positionOf, sendEvents } from './partition-link.ts';
 import type { PartitionReaders } from './partition-readers.ts';
 import { redirectError } from './redirect.ts';
-import { parseSaslUser } from './sasl-user.ts';
+import { isHubName, parseSaslUser } from './sasl-user.ts';
 import { commandsReceiver, sendFeedback, type ServiceContext } from './service-links.ts';
 
 /** How long a client may take to say OPEN, and then to say who it is. */
@@ -153,6 +153,11 @@ export class HubConnection {
     const { remoteAddress, protocol, serverName } = this.#door;
     this.#saslHostName = hostName || (serverName ?? user.hubName);
     try {
+      const info = hub.hubOf(this.#saslHostName);
+      if (!isHubName(user.hubName, [info.hostName, ...info.alternateNames, hostName, serverName ?? ''])) {
+        reportRefusal('sasl_user_of_another_hub', { remoteAddress });
+        return false;
+      }
       const credential = { kind: 'sas', token: password } as const;
       const principal = await hub.access.login({
         hostName: this.#saslHostName,

@@ -13,3 +13,12 @@ export function parseSaslUser(
   if (moduleId === undefined) return { claimed: { deviceId }, hubName };
   return isIdentityId(moduleId) ? { claimed: { deviceId, moduleId }, hubName } : undefined;
 }
+
+/** Whether a user name's `{hub}` is a hub of these names: it has the first label of one, as SDKs cut it, or the whole of it. */
+export function isHubName(text: string, hostNames: readonly string[]): boolean {
+  const name = text.toLowerCase();
+  return hostNames.some((host) => {
+    const known = host.toLowerCase();
+    return known === name || known.split('.', 1)[0] === name;
+  });
+}

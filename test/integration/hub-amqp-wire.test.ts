@@ -257,6 +257,9 @@ describe('AMQP of the local hub on the wire', () => {
     await expect(
       open({ username: 'd1@sas.hub', password: token('d1', 60, OTHER_KEY.replace('C', 'D')) }),
     ).rejects.toThrow('disconnected');
+    // The right token, and the name of another hub.
+    await expect(open({ username: 'd1@sas.other', password: token('d1') })).rejects.toThrow('disconnected');
+    await expect(open({ username: 'iothubowner@sas.root.other', password })).rejects.toThrow('disconnected');
   });
 
   it('ends what a message asks to end, where faults may be injected', async () => {

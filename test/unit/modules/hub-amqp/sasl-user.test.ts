@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { parseSaslUser } from '../../../../modules/hub-amqp/sasl-user.ts';
+import { isHubName, parseSaslUser } from '../../../../modules/hub-amqp/sasl-user.ts';
 
 describe('parseSaslUser', () => {
   it.each([
@@ -25,5 +25,17 @@ describe('parseSaslUser', () => {
     ['d 1@sas.hub'],
   ])('refuses %s', (text) => {
     expect(parseSaslUser(text)).toBeUndefined();
+  });
+});
+
+describe('isHubName', () => {
+  const names = ['Hub.example.com', 'gateway.local', ''];
+
+  it.each(['hub', 'HUB.example.com', 'gateway', 'gateway.local'])('knows %s', (text) => {
+    expect(isHubName(text, names)).toBe(true);
+  });
+
+  it.each(['other', 'hub.other.com', 'hub.', 'ample', 'example.com'])('refuses %s', (text) => {
+    expect(isHubName(text, names)).toBe(false);
   });
 });
