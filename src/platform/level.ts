@@ -10,7 +10,7 @@ import { open, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { fsync } from 'node:fs';
-import { ClassicLevel, type Iterator } from 'classic-level';
+import { ClassicLevel, type Iterator, type KeyIterator as LevelKeyIterator } from 'classic-level';
 import { GatewayError, errorText, systemCode } from '../core/errors.ts';
 import { makeDirectory, syncDirectory } from './files.ts';
 import type { LevelEntry, LevelHandle, LevelRange, LevelTuning, LevelWrite } from './level-handle.ts';
@@ -25,6 +25,7 @@ const BEHIND_ALL = Buffer.from([0xff]);
 /** Fetched together, within the bytes of `highWaterMarkBytes`. */
 const ENTRIES_AT_ONCE = 128;
 const ENTRIES_AT_FIRST = 16;
+const KEYS_AT_ONCE = 512;
 
 /** So much may stay with an iterator that is closed. */
 const HELD_BYTES = 4 * 1024;
@@ -149,6 +150,7 @@ function deepestText(error: unknown): string {
   return errorText(current);
 }
 
+type KeyIterator = LevelKeyIterator<ClassicLevel<Buffer, Uint8Array>, Buffer>;
 type EntryIterator = Iterator<ClassicLevel<Buffer, Uint8Array>, Buffer, Uint8Array>;
 
 class ClassicHandle implements LevelHandle {
@@ -219,7 +221,8 @@ class ClassicHandle implements LevelHandle {
     const highWaterMarkBytes = range.limit === undefined ? 64 : Math.min(range.limit * 16, 16 * 1024);
     const iterator = this.#db.keys({ ...range, highWaterMarkBytes });
     try {
-      for await (const key of iterator) yield key;
+      if (range.limit === undefined) for await (const key of iterator) yield key;
+      else yield* pages(iterator, range.limit);
     } finally {
       await iterator.close();
     }
@@ -253,6 +256,16 @@ class ClassicHandle implements LevelHandle {
         closeSync(this.#descriptor);
       }
     }
+  }
+}
+
+/** One promise for many keys, not one for each. */
+async function* pages(iterator: KeyIterator, limit: number): AsyncIterable<Buffer> {
+  for (let left = limit; left > 0;) {
+    const keys = await iterator.nextv(Math.min(left, KEYS_AT_ONCE));
+    if (keys.length === 0) return;
+    yield* keys;
+    left -= keys.length;
   }
 }
 

@@ -7,6 +7,7 @@ import type { Logger } from '../core/log.ts';
 import type { OutboxEvent, OutboxSettings } from '../core/outbox.ts';
 import type { LevelHandle, LevelWrite } from '../platform/level-handle.ts';
 import { logFrom, metaKey } from './keys.ts';
+import type { CommitBatch } from './commit-batch.ts';
 import type { CommitJob } from './group-commit.ts';
 import type { Limits } from './limits.ts';
 import type { LogReader } from './log-reader.ts';
@@ -32,8 +33,15 @@ const CRITICAL_STEP_BYTES = 1024 * 1024;
 /** When the log ran empty for a while. */
 const IDLE_STEP_BYTES = 256 * 1024;
 const IDLE_MS = 5000;
+/** With no more than this alive, and no more than that share of the quota, a table may span it all. */
+const NEAR_MAX_BYTES = 8 * 1024 * 1024;
+const NEAR_FRACTION = 1 / 32;
 /** Deletes of one commit: they stay in LevelDB's memory together, and delay what comes in. */
-const DELETES = 16_384;
+const DELETES_APART = 16_384;
+/** Those that go along with messages: about a millisecond. */
+const DELETES_ALONG = 512;
+
+type Apply = (batch: CommitBatch) => void;
 
 /** What it needs of the engine. */
 export interface HousekeepingHost {
@@ -174,40 +182,64 @@ export class Housekeeping {
     this.#uncompactedBytes = 0;
   }
 
-  /**
-   * By deletes in tables of their own. LevelDB makes one table of what comes in together, and a table that spans the log
-   * from the dead to the newest would be merged with all that lies between: it would take as much room as the backlog, and
-   * write all of it anew.
-   */
+  /** Everything below the kept head; what a failure leaves of it is deleted by the next step. */
   async #delete(): Promise<void> {
-    const { state } = this.#core;
+    const { state, settings } = this.#core;
     const { first, logBytes } = keptHead(state);
+    const isNear = state.logBytes - logBytes <= Math.min(settings.maxBytes * NEAR_FRACTION, NEAR_MAX_BYTES);
+    const limit = isNear ? DELETES_ALONG : DELETES_APART;
     const cleared: LevelWrite = { key: metaKey('cleared'), value: seal({ to: first, logBytes }) };
-    let gte = logFrom(state.clearedTo);
-    for (let more = true; more;) {
-      const deletes: LevelWrite[] = [];
-      await this.#core.read(async (level) => {
-        deletes.length = 0;
-        for await (const key of level.keys({ gte, lt: logFrom(first), limit: DELETES })) {
-          deletes.push({ key, value: undefined });
-        }
-        // Most of what is in memory becomes a table before the line of commits waits for the rest.
-        await level.flush();
-      });
-      await this.#core.change({
-        // What is deleted must have been given up by a durable checkpoint, and its devices' numbers be in a snapshot.
-        apply: (batch) => {
-          batch.checkpoint = true;
-          batch.snapshot = true;
-        },
-        apart: () => [cleared, ...deletes],
-      });
-      gte = deletes.at(-1)?.key ?? gte;
-      this.#lastDeleted = gte;
-      more = deletes.length === DELETES;
+    let from = logFrom(state.clearedTo);
+    for (let page = 0; ; page += 1) {
+      const deletes = await this.#keys(from, logFrom(first), limit);
+      const writes = page === 0 ? [cleared, ...deletes] : deletes;
+      const apply = page === 0 ? giveUp : () => {};
+      await (isNear ? this.#removeAlong(writes, apply) : this.#removeApart(writes, apply));
+      from = deletes.at(-1)?.key ?? from;
+      this.#lastDeleted = from;
+      if (deletes.length < limit) break;
     }
     state.clearedTo = first;
     state.clearedLogBytes = logBytes;
     this.#core.reader.forgetBelow(first);
   }
+
+  /** Their deletes. */
+  #keys(gte: Buffer, lt: Buffer, limit: number): Promise<LevelWrite[]> {
+    return this.#core.read(async (level) => {
+      const deletes: LevelWrite[] = [];
+      for await (const key of level.keys({ gte, lt, limit })) deletes.push({ key, value: undefined });
+      return deletes;
+    });
+  }
+
+  /**
+   * With the commit of what comes in meanwhile, which waits for nothing: next to nothing lies between the dead and the
+   * newest, so that a table that spans both is merged with next to nothing.
+   */
+  async #removeAlong(writes: readonly LevelWrite[], apply: Apply): Promise<void> {
+    await this.#core.change({
+      apply: (batch) => {
+        apply(batch);
+        batch.writes.push(...writes);
+      },
+    });
+  }
+
+  /**
+   * In tables of their own. LevelDB makes one table of what comes in together, and a table that spans the log from the dead
+   * to the newest would be merged with all that lies between: it would take as much room as the backlog, and write all of
+   * it anew.
+   */
+  async #removeApart(writes: readonly LevelWrite[], apply: Apply): Promise<void> {
+    // Most of what is in memory becomes a table before the line of commits waits for the rest.
+    await this.#core.read((level) => level.flush());
+    await this.#core.change({ apply, apart: () => writes });
+  }
+}
+
+/** What is deleted must have been given up by a durable checkpoint, and its devices' numbers be in a snapshot. */
+function giveUp(batch: CommitBatch): void {
+  batch.checkpoint = true;
+  batch.snapshot = true;
 }
