@@ -9,10 +9,10 @@ import {
   type AmqpId,
   type Clock,
   type CommandReceiver,
+  conditionText,
   LIMITS,
   PROPERTY_FIELDPOST_COMMAND,
 } from '#sdk';
-import { conditionText } from './conditions.ts';
 import { DEVICE_PROPERTY } from './outgoing-message.ts';
 
 export interface CommandLinkOptions {

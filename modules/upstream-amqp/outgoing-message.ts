@@ -2,6 +2,7 @@
 // among the application properties by Azure IoT Hub's names.
 
 import {
+  type AmqpOutgoing,
   type AmqpProperties,
   encodeAmqpMessage,
   gatewayMessageId,
@@ -9,10 +10,6 @@ import {
   SYSTEM_PROPERTIES,
   type StoredMessage,
 } from '#sdk';
-
-/** A message as it goes on the wire, or why it never will. */
-export type Outgoing =
-  { readonly address: string; readonly bytes: Uint8Array } | { readonly rejected: string; readonly address: string };
 
 /** Application property that names the leaf device, so that receivers can select by it. */
 export const DEVICE_PROPERTY = 'device_id';
@@ -32,13 +29,13 @@ const AS_APPLICATION_PROPERTY = SYSTEM_PROPERTIES.filter((row) => !NATIVE.has(ro
 /** AMQP 1.0, 1.6.22: a symbol is of ASCII characters. */
 const SYMBOL_PATTERN = /^[\x20-\x7e]*$/;
 
-export function encodeMessage(stored: StoredMessage, address: string): Outgoing {
+export function encodeMessage(stored: StoredMessage): AmqpOutgoing {
   const { message, messageId } = stored;
   const { systemProperties } = message;
   const { absoluteExpiryTime, contentEncoding, contentType, correlationId, creationTimeUtc, to, userId } =
     systemProperties;
   if (!SYMBOL_PATTERN.test(contentType ?? '') || !SYMBOL_PATTERN.test(contentEncoding ?? '')) {
-    return { address, rejected: 'The content type or encoding is not of ASCII characters, as AMQP wants it.' };
+    return { rejected: 'The content type or encoding is not of ASCII characters, as AMQP wants it.' };
   }
   const absoluteExpiryTimeMs = timeOf(absoluteExpiryTime);
   const properties: AmqpProperties = {
@@ -63,7 +60,6 @@ export function encodeMessage(stored: StoredMessage, address: string): Outgoing 
   const ownId = gatewayMessageId(stored.epoch, message.deviceId, stored.seq);
   if (messageId !== ownId) applicationProperties[PROPERTY_FIELDPOST_ID] = ownId;
   return {
-    address,
     bytes: encodeAmqpMessage({ durable: true, properties, applicationProperties, data: message.body }),
   };
 }

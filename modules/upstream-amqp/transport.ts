@@ -1,7 +1,9 @@
 // The AMQP upstream transport: one connection at a time, made when told, never by itself.
 
 import {
+  amqpConditions,
   type AmqpClient,
+  AmqpPublisher,
   type AmqpSasl,
   brokerAddress,
   brokerTls,
@@ -22,18 +24,17 @@ import {
 } from '#sdk';
 import { fillAddress, hasDevice } from './address-template.ts';
 import { CommandLink } from './command-link.ts';
-import { closedReason, refusedError } from './conditions.ts';
 import { type AmqpUpstreamConfig, saslMechanism } from './config.ts';
 import { encodeMessage } from './outgoing-message.ts';
-import { Publisher } from './publisher.ts';
 
 /** Messages that go well into one `send`: enough to share a write to the socket, few enough to refill the window early. */
 const BATCH_MESSAGES = 64;
+const conditions = amqpConditions({ peer: 'broker' });
 const NEVER_OPENED: EndpointClosed = { kind: 'transient', reason: 'There is no connection.' };
 
 interface Opened {
   readonly client: AmqpClient;
-  readonly publisher: Publisher;
+  readonly publisher: AmqpPublisher;
   readonly commands: CommandLink | undefined;
   readonly closed: Promise<EndpointClosed>;
 }
@@ -58,7 +59,7 @@ export function createAmqpTransport(config: AmqpUpstreamConfig, context: Endpoin
   });
 
   const adopt = (client: AmqpClient): Opened => {
-    const publisher = new Publisher({
+    const publisher = new AmqpPublisher({
       client,
       window: config.window,
       ackTimeoutMs: config.ack_timeout_ms,
@@ -66,6 +67,7 @@ export function createAmqpTransport(config: AmqpUpstreamConfig, context: Endpoin
       linkIdleMs: config.link_idle_secs * 1000,
       onlyAddress,
       addressOf: ({ message }) => onlyAddress ?? fillAddress(config.address, gatewayId, message.deviceId),
+      conditions,
       encode: encodeMessage,
       onRefused: (to, reason) => log.warn({ address: to, reason }, 'An address takes nothing; it is tried again.'),
       clock,
@@ -81,7 +83,7 @@ export function createAmqpTransport(config: AmqpUpstreamConfig, context: Endpoin
             clock,
           });
     const closed = client.closed.then(({ error, reason }): EndpointClosed =>
-      error === undefined ? { kind: 'transient', reason } : closedReason(error, target),
+      error === undefined ? { kind: 'transient', reason } : conditions.closedReason(error, target),
     );
     // Registered when the end has come, hence called after everybody who has waited for it until then.
     void client.closed
@@ -143,7 +145,7 @@ export function createAmqpTransport(config: AmqpUpstreamConfig, context: Endpoin
         timeoutMs: config.connect_timeout_ms,
         signal,
         clock,
-        refused: (error) => refusedError(error, target),
+        refused: (error) => conditions.refusedError(error, target),
       });
       opened = adopt(client);
     },

@@ -81,6 +81,9 @@ export type { MqttMessage, MqttPublishProperties } from '../wire/mqtt-messages.t
 export * from '../wire/serial-link.ts';
 export * from '../wire/serial-ports.ts';
 export { isTlsFailure, tlsError } from '../wire/tls.ts';
+export * from './amqp-conditions.ts';
+export type { AmqpOutgoing } from './amqp-lane-queue.ts';
+export { AmqpPublisher } from './amqp-publisher.ts';
 export * from './breaker.ts';
 export * from './define.ts';
 export * from './poll-grid.ts';

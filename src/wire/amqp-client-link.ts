@@ -1,5 +1,5 @@
-// One link of an AMQP client, in a session of its own: a peer that ends the session over one address (RabbitMQ does where
-// there is none) harms no other, and credit that one address withholds holds up no other.
+// One link of an AMQP client, where nothing else is said in a session of its own: a peer that ends the session over one address
+// (RabbitMQ does where there is none) harms no other, and credit that one address withholds holds up no other.
 
 import { errorOf, incomingOf } from './amqp-incoming.ts';
 import { outcomeState, settle, terminusOf } from './amqp-link.ts';
@@ -10,6 +10,7 @@ import type {
   AmqpReceiverOptions,
   AmqpSenderOptions,
 } from './amqp-client-types.ts';
+import type { ClientSession, SessionLink } from './amqp-client-session.ts';
 import type { RheaContext, RheaDelivery, RheaFrame, RheaLibrary, RheaLink, RheaSession } from './amqp-rhea.ts';
 import type { AmqpDelivery, AmqpError } from './amqp-types.ts';
 
@@ -24,52 +25,32 @@ export interface ClientLinkHost {
 
 /** Messages of a session that wait for the peer to open its window (AMQP 1.0, 2.5.6). */
 const MAX_WAITING = 512;
-/** Nobody has more deliveries to speak of at once. */
-const MAX_RANGE = 65_536;
-/** As which messages are given to the library, so that it leaves their decoding to us: what cannot be decoded is refused alone. */
-const UNDECODED = 1;
-/** `received` and the outcomes (3.4), by their numbers and names. */
-const STATES: ReadonlySet<unknown> = new Set([
-  0x23,
-  0x24,
-  0x25,
-  0x26,
-  0x27,
-  'amqp:received:list',
-  'amqp:accepted:list',
-  'amqp:rejected:list',
-  'amqp:released:list',
-  'amqp:modified:list',
-]);
 /** All that a sender understands (3.5.3). */
 const OUTCOMES = ['amqp:accepted:list', 'amqp:rejected:list', 'amqp:released:list', 'amqp:modified:list'];
 
-abstract class ClientLink {
+abstract class ClientLink implements SessionLink {
   protected readonly host: ClientLinkHost;
-  protected readonly session: RheaSession;
+  protected readonly session: ClientSession;
   protected readonly link: RheaLink;
   #state: 'attaching' | 'open' | 'ended' = 'attaching';
   readonly #onClosed: (error: AmqpError | undefined) => void;
 
   constructor(
     host: ClientLinkHost,
-    session: RheaSession,
-    attach: () => RheaLink,
+    session: ClientSession,
+    attach: (session: RheaSession) => RheaLink,
     onClosed: (error: AmqpError | undefined) => void,
   ) {
     this.host = host;
     this.session = session;
     this.#onClosed = onClosed;
-    this.#guard();
-    session.begin();
-    this.link = attach();
+    this.link = attach(session.rhea);
+    session.add(this.link, this);
     const ignore = (): void => {};
     for (const role of ['sender', 'receiver']) {
       this.link.on(`${role}_error`, ignore);
       this.link.on(`${role}_close`, () => this.#detached());
     }
-    session.on('session_error', ignore);
-    session.on('session_close', () => this.#ended(errorOf(session.error)));
   }
 
   protected get isOpen(): boolean {
@@ -91,33 +72,23 @@ abstract class ClientLink {
     if (this.#state === 'ended') return;
     this.#state = 'ended';
     this.link.close();
-    this.session.close();
+    this.session.remove(this.link);
   }
 
-  #detached(): void {
-    // The library answers with a DETACH of its own first.
-    setImmediate(() => this.session.close());
-    this.#ended(errorOf(this.link.error));
-  }
-
-  #ended(error: AmqpError | undefined): void {
+  ended(error: AmqpError | undefined): void {
     if (this.#state === 'ended') return;
     this.#state = 'ended';
     this.#onClosed(error);
   }
 
-  /** What the library takes without a look. */
-  #guard(): void {
-    const { session } = this;
-    const disposition = session.on_disposition.bind(session);
-    session.on_disposition = (frame) => {
-      const { performative } = frame;
-      const { first, last, state } = performative;
-      if ((last ?? 0) - (first ?? 0) > MAX_RANGE) throw new RangeError('a disposition of too many deliveries');
-      // One that is unknown counts as none.
-      if (!STATES.has(state?.descriptor?.value)) performative.state = undefined;
-      disposition(frame);
-    };
+  forget(): void {
+    this.#state = 'ended';
+  }
+
+  #detached(): void {
+    // The library answers with a DETACH of its own first.
+    setImmediate(() => this.session.remove(this.link));
+    this.ended(errorOf(this.link.error));
   }
 }
 
@@ -125,9 +96,10 @@ export class ClientSender extends ClientLink implements AmqpClientSender {
   readonly #options: AmqpSenderOptions;
   #sent = 0;
 
-  constructor(host: ClientLinkHost, session: RheaSession, options: AmqpSenderOptions) {
-    const attach = (): RheaLink =>
-      session.open_sender({
+  constructor(host: ClientLinkHost, session: ClientSession, options: AmqpSenderOptions) {
+    const attach = (rhea: RheaSession): RheaLink =>
+      rhea.open_sender({
+        ...propertiesOf(options),
         source: { outcomes: OUTCOMES },
         target: { address: options.address },
         snd_settle_mode: 0,
@@ -154,12 +126,6 @@ export class ClientSender extends ClientLink implements AmqpClientSender {
       const outcome = delivery.remote_state?.constructor.composite_type;
       if (outcome === undefined || outcome === 'received') this.#answered(delivery, { outcome: 'unknown' });
     });
-    const flow = session.on_flow.bind(session);
-    session.on_flow = (frame) => {
-      const wasBlocked = this.#waiting > 0;
-      flow(frame);
-      if (wasBlocked) setImmediate(() => this.#wake());
-    };
   }
 
   get maxMessageBytes(): number | undefined {
@@ -169,13 +135,13 @@ export class ClientSender extends ClientLink implements AmqpClientSender {
   }
 
   get hasCredit(): boolean {
-    return this.link.credit - this.#waiting > 0;
+    return this.link.credit - this.session.waiting > 0;
   }
 
   get capacity(): number {
     if (!this.isOpen || this.host.isCongested) return 0;
-    const waiting = this.#waiting;
-    return Math.min(this.link.credit - waiting, this.session.outgoing.available(), MAX_WAITING - waiting);
+    const { waiting } = this.session;
+    return Math.min(this.link.credit - waiting, this.session.rhea.outgoing.available(), MAX_WAITING - waiting);
   }
 
   /** The connection takes bytes again. */
@@ -183,17 +149,17 @@ export class ClientSender extends ClientLink implements AmqpClientSender {
     this.#wake();
   }
 
-  send(message: Uint8Array): number {
+  send(message: Uint8Array, format = 0): number {
+    const number = this.#sent;
     const tag = Buffer.allocUnsafe(4);
-    tag.writeUInt32BE(this.#sent >>> 0);
+    tag.writeUInt32BE(number);
     this.#sent += 1;
-    return this.link.send(message, tag, 0).id;
+    this.link.send(message, tag, format);
+    return number;
   }
 
-  /** Given to the library and not yet on the wire. */
-  get #waiting(): number {
-    const { outgoing } = this.session;
-    return outgoing.next_delivery_id - outgoing.next_pending_delivery;
+  flowed(): void {
+    setImmediate(() => this.#wake());
   }
 
   #wake(): void {
@@ -208,8 +174,8 @@ export class ClientSender extends ClientLink implements AmqpClientSender {
       delivery.remote_settled = true;
     }
     // Room in the session comes when the library is through with the frame.
-    if (this.session.outgoing.available() === 0) setImmediate(() => this.#wake());
-    this.#options.onAnswer(delivery.id, answer);
+    if (this.session.rhea.outgoing.available() === 0) setImmediate(() => this.#wake());
+    this.#options.onAnswer(delivery.tag.readUInt32BE(0), answer);
   }
 }
 
@@ -218,9 +184,10 @@ export class ClientReceiver extends ClientLink implements AmqpClientReceiver {
   /** Bytes of the message under way. */
   #bytes = 0;
 
-  constructor(host: ClientLinkHost, session: RheaSession, options: AmqpReceiverOptions) {
-    const attach = (): RheaLink =>
-      session.open_receiver({
+  constructor(host: ClientLinkHost, session: ClientSession, options: AmqpReceiverOptions) {
+    const attach = (rhea: RheaSession): RheaLink =>
+      rhea.open_receiver({
+        ...propertiesOf(options),
         source: { address: options.address },
         snd_settle_mode: 0,
         rcv_settle_mode: 0,
@@ -237,20 +204,15 @@ export class ClientReceiver extends ClientLink implements AmqpClientReceiver {
       });
     });
     link.on('message', (context) => this.#deliver(context));
-    const transfer = session.on_transfer.bind(session);
-    session.on_transfer = (frame) => {
-      if (this.#admits(frame)) transfer(frame);
-    };
   }
 
   /** Counts and marks a frame of a message. What is too much is dropped while it comes. */
-  #admits(frame: RheaFrame): boolean {
+  admits(frame: RheaFrame): boolean {
     const isFirst = this.link._incomplete === undefined;
     if (isFirst && this.link.credit < 1) {
       this.host.fault('a message came without credit');
       return false;
     }
-    frame.performative.message_format = UNDECODED;
     const { payload = EMPTY } = frame;
     this.#bytes = (isFirst ? 0 : this.#bytes) + payload.byteLength;
     frame.payload = this.#bytes > this.#options.maxMessageBytes ? EMPTY : payload;
@@ -260,6 +222,7 @@ export class ClientReceiver extends ClientLink implements AmqpClientReceiver {
   #deliver({ delivery, message: raw }: RheaContext): void {
     if (!this.isOpen) return;
     const { library } = this.host;
+    const isSettled = delivery.remote_settled;
     let isDone = false;
     const end = (outcome: 'accepted' | 'released' | AmqpError): void => {
       if (isDone || !this.isOpen) return;
@@ -267,7 +230,7 @@ export class ClientReceiver extends ClientLink implements AmqpClientReceiver {
       // One more may come in its place.
       this.link.flow(1);
       const kind = typeof outcome === 'string' ? outcome : 'rejected';
-      settle(delivery, () => this.session.incoming.updated, outcomeState(library, outcome), kind);
+      settle(delivery, () => this.session.rhea.incoming.updated, outcomeState(library, outcome), kind);
     };
     const settling = { accept: () => end('accepted'), release: () => end('released'), reject: end };
     const { maxMessageBytes, onDelivery } = this.#options;
@@ -283,9 +246,13 @@ export class ClientReceiver extends ClientLink implements AmqpClientReceiver {
       end({ condition: 'amqp:decode-error', description: 'It is not an AMQP message.' });
       return;
     }
-    const isSettled = delivery.remote_settled;
     onDelivery({ format: 0, isSettled, bytes: this.#bytes, message, batch: () => [], ...settling });
   }
+}
+
+/** Of the ATTACH. */
+function propertiesOf({ properties }: AmqpSenderOptions | AmqpReceiverOptions): object {
+  return properties === undefined ? {} : { properties };
 }
 
 const EMPTY = Buffer.alloc(0);

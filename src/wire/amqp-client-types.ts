@@ -14,8 +14,8 @@ export type AmqpSasl =
 export interface AmqpConnectOptions {
   /** Connected, with TLS done where it is wanted. It belongs to the connection from now on. */
   readonly socket: Socket | TLSSocket;
-  /** Speak through a WebSocket on the socket (AMQP WebSocket binding, sub-protocol `amqp`). */
-  readonly webSocket?: { readonly path: string; readonly host: string };
+  /** Speak through a WebSocket on the socket; the sub-protocol is that of the AMQP WebSocket binding where none is named. */
+  readonly webSocket?: { readonly path: string; readonly host: string; readonly protocol?: string };
   /** For messages to people. */
   readonly target: string;
   readonly containerId: string;
@@ -44,14 +44,16 @@ export type AmqpAnswer =
   | { readonly outcome: 'modified'; readonly undeliverableHere: boolean }
   | { readonly outcome: 'rejected'; readonly error: AmqpError | undefined };
 
-interface LinkEvents {
+interface LinkOptions {
+  /** Of the ATTACH, by symbols. */
+  readonly properties?: Readonly<Record<string, string>>;
   /** The peer took the attach. */
   readonly onOpen: () => void;
   /** Once, whoever ended it: the link, its session or the connection; nothing comes after it. Not called for `close`. */
   readonly onClosed: (error: AmqpError | undefined) => void;
 }
 
-export interface AmqpSenderOptions extends LinkEvents {
+export interface AmqpSenderOptions extends LinkOptions {
   readonly address: string;
   /** Messages that may be unsettled at once. */
   readonly window: number;
@@ -61,7 +63,7 @@ export interface AmqpSenderOptions extends LinkEvents {
   readonly onAnswer: (number: number, answer: AmqpAnswer) => void;
 }
 
-/** A sending link in a session of its own. */
+/** A sending link. */
 export interface AmqpClientSender {
   /** Undefined before it is open, and where the peer sets no limit. */
   readonly maxMessageBytes: number | undefined;
@@ -69,13 +71,16 @@ export interface AmqpClientSender {
   readonly hasCredit: boolean;
   /** How many messages can be sent now. */
   readonly capacity: number;
-  /** Only while there is capacity. Returns its number: 0 for the first of the link, and so on. */
-  send(message: Uint8Array): number;
-  /** Ends link and session. Idempotent. */
+  /**
+   * Only while there is capacity. Returns its number: 0 for the first of the link, and so on.
+   * @param format of the message (2.7.5); default 0, AMQP's own.
+   */
+  send(message: Uint8Array, format?: number): number;
+  /** Ends it. Idempotent. */
   close(): void;
 }
 
-export interface AmqpReceiverOptions extends LinkEvents {
+export interface AmqpReceiverOptions extends LinkOptions {
   readonly address: string;
   /** Messages that may be unsettled at once. */
   readonly credit: number;
@@ -89,13 +94,25 @@ export interface AmqpClientReceiver {
   close(): void;
 }
 
+/** A session of several links. */
+export interface AmqpClientSession {
+  /** Whoever ended it; its links end with it. */
+  readonly isOver: boolean;
+  openSender(options: AmqpSenderOptions): AmqpClientSender;
+  openReceiver(options: AmqpReceiverOptions): AmqpClientReceiver;
+  /** Ends it with its links, whose `onClosed` is not called. Idempotent. */
+  close(): void;
+}
+
 export interface AmqpClient {
   /** Sessions that the peer allows, and so links. */
   readonly maxLinks: number;
   /** Settles once the connection is gone. Never rejects. */
   readonly closed: Promise<AmqpClosed>;
+  /** Each link in a session of its own. */
   openSender(options: AmqpSenderOptions): AmqpClientSender;
   openReceiver(options: AmqpReceiverOptions): AmqpClientReceiver;
+  openSession(): AmqpClientSession;
   /** CLOSE, then the end of the socket; at once when the peer does not take it. */
   end(): Promise<void>;
   /** Cuts the connection, for a reason that `closed` then gives. */

@@ -9,15 +9,17 @@ import type {
   AmqpClient,
   AmqpClientReceiver,
   AmqpClientSender,
+  AmqpClientSession,
   AmqpClosed,
   AmqpConnectOptions,
   AmqpReceiverOptions,
   AmqpSasl,
   AmqpSenderOptions,
 } from './amqp-client-types.ts';
+import { ClientSession } from './amqp-client-session.ts';
 import { frameSizeCheck } from './amqp-frames.ts';
 import { errorOf, recordOf } from './amqp-incoming.ts';
-import { guardReader, type RheaConnection, type RheaLibrary, type RheaSession } from './amqp-rhea.ts';
+import { guardReader, type RheaConnection, type RheaLibrary } from './amqp-rhea.ts';
 import { librarySocket } from './amqp-socket.ts';
 import type { AmqpError } from './amqp-types.ts';
 import { coalesceWrites } from './coalesce.ts';
@@ -29,6 +31,8 @@ const MAX_FRAME_BYTES = 65_536;
 const MIN_FRAME_BYTES = 512;
 /** Messages of one session from the peer that are not settled. */
 const INCOMING_WINDOW = 2048;
+/** Messages to the peer of a session with several links that are not settled. */
+const SHARED_WINDOW = 2048;
 const MAX_CHANNEL = 65_535;
 /** Longest wait for an orderly end. */
 const END_MS = 500;
@@ -60,7 +64,7 @@ export async function connectAmqp(options: AmqpConnectOptions): Promise<AmqpClie
   const stream =
     webSocket === undefined
       ? socket
-      : await openWebSocket({ ...webSocket, socket, protocol: 'amqp', target: options.target, timeoutMs, signal });
+      : await openWebSocket({ protocol: 'amqp', ...webSocket, socket, target: options.target, timeoutMs, signal });
   return new ClientConnection(library, stream, options).opened;
 }
 
@@ -140,15 +144,23 @@ class ClientConnection implements AmqpClient, ClientLinkHost {
   }
 
   openSender(options: AmqpSenderOptions): AmqpClientSender {
-    const session = this.#session(2 * options.window);
-    const sender = new ClientSender(this, session, options);
-    this.#senders.add(sender);
-    session.on('session_close', () => this.#senders.delete(sender));
-    return sender;
+    return this.#openSender(this.#session(2 * options.window, false), options);
   }
 
   openReceiver(options: AmqpReceiverOptions): AmqpClientReceiver {
-    return new ClientReceiver(this, this.#session(1), options);
+    return new ClientReceiver(this, this.#session(1, false), options);
+  }
+
+  openSession(): AmqpClientSession {
+    const session = this.#session(SHARED_WINDOW, true);
+    return {
+      get isOver() {
+        return session.isOver;
+      },
+      openSender: (options) => this.#openSender(session, options),
+      openReceiver: (options) => new ClientReceiver(this, session, options),
+      close: () => session.close(),
+    };
   }
 
   fault(detail: string): void {
@@ -171,14 +183,21 @@ class ClientConnection implements AmqpClient, ClientLinkHost {
     this.#stream.destroy();
   }
 
-  #session(outgoing: number): RheaSession {
+  #openSender(session: ClientSession, options: AmqpSenderOptions): AmqpClientSender {
+    const sender = new ClientSender(this, session, options);
+    this.#senders.add(sender);
+    session.rhea.on('session_close', () => this.#senders.delete(sender));
+    return sender;
+  }
+
+  #session(outgoing: number, isShared: boolean): ClientSession {
     const session = this.#rhea.create_session({ outgoing, incoming: INCOMING_WINDOW });
     this.#sessions += 1;
     session.on('session_open', () => {});
     session.on('session_close', () => {
       this.#sessions -= 1;
     });
-    return session;
+    return new ClientSession(session, isShared);
   }
 
   #after(name: 'handshake' | 'silence' | 'beat' | 'end', ms: number, callback: () => void): void {

@@ -117,6 +117,16 @@ export function encodeAmqpMessage(message: AmqpOutgoing): Buffer {
   return writer.bytes();
 }
 
+/** The body of a batch (message format 0x80013700): each message in a data section of its own. */
+export function encodeAmqpBatch(messages: readonly Uint8Array[]): Buffer {
+  const writer = new Writer(messages.reduce((bytes, message) => bytes + message.byteLength + 8, 0));
+  for (const message of messages) {
+    writer.section(SECTION.data);
+    writer.binary(message);
+  }
+  return writer.bytes();
+}
+
 function writeProperties(writer: Writer, properties: AmqpProperties): void {
   const { absoluteExpiryTimeMs, creationTimeMs } = properties;
   writer.list(10, () => {

@@ -12,6 +12,7 @@ export interface RheaDelivery {
   readonly link: RheaLink;
   /** Of a session, counted from 0. */
   readonly id: number;
+  readonly tag: Buffer;
   readonly format: number | null | undefined;
   settled: boolean;
   remote_settled: boolean;

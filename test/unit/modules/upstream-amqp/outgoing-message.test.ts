@@ -5,7 +5,7 @@ import type { SystemProperties } from '../../../../src/core/message.ts';
 import { stored } from '../../../support/upstream-rig.ts';
 
 function decoded(systemProperties: SystemProperties, properties: Readonly<Record<string, string>> = {}): object {
-  const outgoing = encodeMessage(stored('body', 1, { systemProperties, properties }), 'a');
+  const outgoing = encodeMessage(stored('body', 1, { systemProperties, properties }));
   if ('rejected' in outgoing) throw new Error(outgoing.rejected);
   return rhea.message.decode(Buffer.from(outgoing.bytes));
 }
@@ -28,7 +28,7 @@ describe('a message in AMQP', () => {
   it.each([{ contentType: 'täxt/plain' }, { contentEncoding: 'ütf-8' }])(
     'refuses what is no symbol: %j',
     (properties) => {
-      expect(encodeMessage(stored('x', 1, { systemProperties: properties }), 'a')).toHaveProperty('rejected');
+      expect(encodeMessage(stored('x', 1, { systemProperties: properties }))).toHaveProperty('rejected');
     },
   );
 });

@@ -1,11 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import {
-  answerResult,
-  closedReason,
-  conditionText,
-  linkEnd,
-  refusedError,
-} from '../../../../modules/upstream-amqp/conditions.ts';
+import { amqpConditions, conditionText } from '../../../../src/sdk/amqp-conditions.ts';
+
+const { answerResult, closedReason, linkEnd, refusedError } = amqpConditions({ peer: 'broker' });
 
 describe('outcomes and conditions of AMQP', () => {
   it('puts what is rejected aside, but for what is no fault of the message', () => {

@@ -7,20 +7,11 @@
 // - A lane that is `patient` keeps what it could not send; the others give it back at once while nothing can be sent, so that
 //   one address does not fill the window of all.
 
-import type { AmqpClientSender, AmqpError, AmqpSenderOptions, DeliveryResult } from '#sdk';
-import { answerResult, linkEnd, type LinkEnd } from './conditions.ts';
-import type { Outgoing } from './outgoing-message.ts';
-
-/** One message. */
-export interface Entry {
-  /** Called when it is sent, so that what waits is not there twice. */
-  readonly encode: () => Outgoing;
-  /** Whether it was answered meanwhile, by a stop. */
-  readonly isDone: () => boolean;
-  readonly answer: (result: DeliveryResult) => void;
-  /** On the wire; 0 before. */
-  bytes: number;
-}
+import type { DeliveryResult } from '../core/delivery.ts';
+import type { AmqpClientSender, AmqpSenderOptions } from '../wire/amqp-client-types.ts';
+import type { AmqpError } from '../wire/amqp-types.ts';
+import type { AmqpConditions, AmqpLinkEnd } from './amqp-conditions.ts';
+import { LaneQueue, type AmqpBatchLimits, type LaneBatch, type LaneEntry } from './amqp-lane-queue.ts';
 
 /** What a lane needs of its publisher. */
 export interface LaneHost {
@@ -29,7 +20,7 @@ export interface LaneHost {
   /** Unsettled messages came to be, or (negative) are no more. */
   readonly unsettled: (change: number) => void;
   /** Has something to send and no room. */
-  readonly waitsForRoom: (lane: AddressLane) => void;
+  readonly waitsForRoom: (lane: AmqpLane) => void;
   /** Undefined when no link can be opened now. */
   readonly openSender: (options: AmqpSenderOptions) => AmqpClientSender | undefined;
   readonly monotonicMs: () => number;
@@ -40,6 +31,9 @@ export interface LaneOptions {
   readonly address: string;
   readonly window: number;
   readonly patient: boolean;
+  readonly conditions: Pick<AmqpConditions, 'answerResult' | 'linkEnd'>;
+  /** Messages of one address may go together as one. */
+  readonly batch?: AmqpBatchLimits | undefined;
   readonly ackTimeoutMs: number;
   /** For the answer to an attach. */
   readonly openTimeoutMs: number;
@@ -54,16 +48,14 @@ const PATIENCE_MS = 3000;
 /** Links that carried so many messages are made anew, before counters of 32 bits pass their end (AMQP 1.0, 1.6.5). */
 const MESSAGES_OF_A_LINK = 2 ** 31;
 
-export class AddressLane {
+export class AmqpLane {
   readonly address: string;
   readonly #options: LaneOptions;
-  /** From `#head` on; not yet sent. */
-  #waiting: Entry[] = [];
-  #head = 0;
+  readonly #waiting: LaneQueue;
   #sender: AmqpClientSender | undefined;
   #isOpen = false;
   /** Of the present link, by their numbers. */
-  #sent: (Entry | undefined)[] = [];
+  #sent: (LaneEntry | LaneBatch | undefined)[] = [];
   #oldest = 0;
   #next = 0;
   #unsettled = 0;
@@ -73,12 +65,13 @@ export class AddressLane {
   #usedMs: number;
   #creditlessSinceMs: number | undefined;
   /** Why there is no link, until it may be tried again. */
-  #refusal: (LinkEnd & { readonly retryAtMs: number }) | undefined;
+  #refusal: (AmqpLinkEnd & { readonly retryAtMs: number }) | undefined;
   #refusals = 0;
 
   constructor(options: LaneOptions) {
     this.#options = options;
     this.address = options.address;
+    this.#waiting = new LaneQueue(options.batch);
     this.#usedMs = options.host.monotonicMs();
   }
 
@@ -88,21 +81,22 @@ export class AddressLane {
 
   /** When it last had something to do; undefined while it has. */
   get idleSinceMs(): number | undefined {
-    return this.#unsettled > 0 || this.#waiting.length > 0 ? undefined : this.#usedMs;
+    return this.#unsettled > 0 || this.#waiting.size > 0 ? undefined : this.#usedMs;
   }
 
   /** Why nothing can be sent now, where that has lasted; undefined otherwise. */
   get stuck(): string | undefined {
-    if (this.#unsettled > 0 || this.#waiting.length === 0) return undefined;
+    if (this.#unsettled > 0 || this.#waiting.size === 0) return undefined;
     return this.#refusal?.reason ?? this.#blocked()?.reason;
   }
 
   /** Everything that is not answered, what was sent first. */
-  entries(): Entry[] {
-    return [...this.#sentEntries(), ...this.#waiting.slice(this.#head)];
+  entries(): LaneEntry[] {
+    const sent = this.#sentEntries().flatMap((entry) => ('members' in entry ? entry.members : [entry]));
+    return [...sent, ...this.#waiting.all()];
   }
 
-  push(entry: Entry): void {
+  push(entry: LaneEntry): void {
     const blocked = this.#options.patient ? undefined : this.#blocked();
     if (blocked !== undefined) {
       entry.answer(blocked);
@@ -114,7 +108,7 @@ export class AddressLane {
   /** Sends what can be sent. */
   pump(): void {
     const { host, window } = this.#options;
-    while (this.#waiting.length > 0) {
+    while (this.#waiting.size > 0) {
       if (this.#sender === undefined) this.#open();
       const sender = this.#sender;
       if (sender === undefined || !this.#isOpen) return;
@@ -123,9 +117,8 @@ export class AddressLane {
         return;
       }
       if (!(sender.capacity > 0) || this.#next - this.#oldest >= 2 * window || !this.#isFresh()) return;
-      const entry = this.#shift();
-      if (entry === undefined || entry.isDone()) continue;
-      this.#send(sender, entry);
+      const ready = this.#waiting.next(host.room());
+      if (ready !== undefined) this.#send(sender, ready);
     }
   }
 
@@ -139,8 +132,7 @@ export class AddressLane {
     } else if (this.#unsettled > 0 && nowMs - this.#oldestSinceMs >= ackTimeoutMs) {
       this.#giveUp(`The broker left a message to the address "${this.address}" unsettled for ${ackTimeoutMs} ms.`);
     }
-    const isCreditless =
-      this.#isOpen && this.#unsettled === 0 && this.#waiting.length > 0 && sender?.hasCredit === false;
+    const isCreditless = this.#isOpen && this.#unsettled === 0 && this.#waiting.size > 0 && sender?.hasCredit === false;
     if (isCreditless) this.#creditlessSinceMs ??= nowMs;
     else if (sender?.hasCredit !== false) this.#creditlessSinceMs = undefined;
     if (!patient) this.#giveBack();
@@ -154,7 +146,7 @@ export class AddressLane {
   }
 
   #open(): void {
-    const { host, window } = this.#options;
+    const { conditions, host, window } = this.#options;
     if (this.#refusal !== undefined && host.monotonicMs() < this.#refusal.retryAtMs) return;
     const sender = host.openSender({
       address: this.address,
@@ -163,9 +155,9 @@ export class AddressLane {
         this.#isOpen = true;
         this.#refusal = undefined;
       },
-      onClosed: (error) => this.#lost(linkEnd(this.address, error), error),
+      onClosed: (error) => this.#lost(conditions.linkEnd(this.address, error), error),
       onCapacity: () => this.pump(),
-      onAnswer: (number, answer) => this.#answered(number, answerResult(answer)),
+      onAnswer: (number, answer) => this.#answered(number, conditions.answerResult(answer)),
     });
     if (sender === undefined) return;
     this.#sender = sender;
@@ -182,21 +174,16 @@ export class AddressLane {
     return false;
   }
 
-  #send(sender: AmqpClientSender, entry: Entry): void {
+  #send(sender: AmqpClientSender, { entry, bytes, format }: NonNullable<ReturnType<LaneQueue['next']>>): void {
     const { host, window } = this.#options;
-    const outgoing = entry.encode();
-    if ('rejected' in outgoing) {
-      entry.answer({ status: 'rejected', reason: outgoing.rejected });
-      return;
-    }
-    const { byteLength } = outgoing.bytes;
+    const { byteLength } = bytes;
     if (byteLength > (sender.maxMessageBytes ?? Number.POSITIVE_INFINITY)) {
       const reason = `The message has ${byteLength} bytes; the address "${this.address}" takes ${sender.maxMessageBytes}.`;
       entry.answer({ status: 'rejected', reason });
       return;
     }
     entry.bytes = byteLength;
-    const number = sender.send(outgoing.bytes);
+    const number = sender.send(bytes, format);
     this.#sent[number % (2 * window)] = entry;
     this.#next = number + 1;
     if (this.#unsettled === 0) {
@@ -204,7 +191,7 @@ export class AddressLane {
       this.#oldestSinceMs = host.monotonicMs();
     }
     this.#unsettled += 1;
-    host.unsettled(1);
+    host.unsettled(messagesIn(entry));
   }
 
   #answered(number: number, result: DeliveryResult): void {
@@ -221,8 +208,8 @@ export class AddressLane {
       this.#usedMs = this.#oldestSinceMs;
     }
     entry.answer(result);
-    host.unsettled(-1);
-    if (this.#waiting.length > 0) this.pump();
+    host.unsettled(-messagesIn(entry));
+    if (this.#waiting.size > 0) this.pump();
   }
 
   #giveUp(reason: string): void {
@@ -231,7 +218,7 @@ export class AddressLane {
   }
 
   /** The link is gone: what was under way is to be sent again. */
-  #lost(end: LinkEnd, error: AmqpError | undefined): void {
+  #lost(end: AmqpLinkEnd, error: AmqpError | undefined): void {
     const { host } = this.#options;
     const lost = this.#sentEntries();
     const waitMs = Math.min(REOPEN_CEILING_MS, REOPEN_INITIAL_MS * 2 ** Math.min(this.#refusals, 16));
@@ -247,7 +234,7 @@ export class AddressLane {
         entry.answer({ status: 'rejected', reason: `A message of ${tooLarge} bytes is too large there. ${reason}` });
       } else entry.answer({ status: 'retry', kind, reason, ...(end.isPlace && { blameless: true }) });
     }
-    host.unsettled(-lost.length);
+    host.unsettled(-lost.reduce((sum, entry) => sum + messagesIn(entry), 0));
     if (!this.#options.patient) this.#giveBack();
   }
 
@@ -283,29 +270,20 @@ export class AddressLane {
 
   #giveBack(): void {
     const blocked = this.#blocked();
-    if (blocked === undefined || this.#waiting.length === 0) return;
-    const entries = this.#waiting.slice(this.#head);
-    this.#waiting = [];
-    this.#head = 0;
-    for (const entry of entries) entry.answer(blocked);
+    if (blocked === undefined || this.#waiting.size === 0) return;
+    for (const entry of this.#waiting.clear()) entry.answer(blocked);
   }
 
-  #sentEntries(): Entry[] {
-    const entries: Entry[] = [];
+  #sentEntries(): (LaneEntry | LaneBatch)[] {
+    const entries: (LaneEntry | LaneBatch)[] = [];
     for (let number = this.#oldest; number < this.#next; number += 1) {
       const entry = this.#sent[number % (2 * this.#options.window)];
       if (entry !== undefined) entries.push(entry);
     }
     return entries;
   }
+}
 
-  #shift(): Entry | undefined {
-    const entry = this.#waiting[this.#head];
-    this.#head += 1;
-    if (this.#head === this.#waiting.length) {
-      this.#waiting = [];
-      this.#head = 0;
-    }
-    return entry;
-  }
+function messagesIn(entry: LaneEntry | LaneBatch): number {
+  return 'members' in entry ? entry.members.length : 1;
 }

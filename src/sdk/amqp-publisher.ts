@@ -7,11 +7,16 @@
 // - Messages to one address leave in the order of the calls. An address that takes nothing holds up no other.
 // - A send that the connection's end cut short resolves after `closed` is known to whoever waits for it.
 
-import { type AmqpClient, type Clock, type DeliveryResult, LIMITS, type StoredMessage } from '#sdk';
-import { AddressLane, type Entry, type LaneHost } from './address-lane.ts';
-import type { Outgoing } from './outgoing-message.ts';
+import type { Clock } from '../core/clock.ts';
+import type { DeliveryResult } from '../core/delivery.ts';
+import { LIMITS } from '../core/limits.ts';
+import type { StoredMessage } from '../core/message.ts';
+import type { AmqpClient } from '../wire/amqp-client-types.ts';
+import type { AmqpConditions } from './amqp-conditions.ts';
+import { AmqpLane, type LaneHost } from './amqp-lane.ts';
+import type { AmqpBatchLimits, AmqpOutgoing, LaneEntry } from './amqp-lane-queue.ts';
 
-export interface PublisherOptions {
+export interface AmqpPublisherOptions {
   readonly client: Pick<AmqpClient, 'maxLinks' | 'openSender'>;
   readonly window: number;
   readonly ackTimeoutMs: number;
@@ -20,7 +25,10 @@ export interface PublisherOptions {
   /** The address of all messages, where there is but one: they wait for it. */
   readonly onlyAddress: string | undefined;
   readonly addressOf: (stored: StoredMessage) => string;
-  readonly encode: (stored: StoredMessage, address: string) => Outgoing;
+  readonly conditions: Pick<AmqpConditions, 'answerResult' | 'linkEnd'>;
+  /** Messages to one address may go together as one; default: they do not. */
+  readonly batch?: AmqpBatchLimits | undefined;
+  readonly encode: (stored: StoredMessage, address: string) => AmqpOutgoing;
   /** An address takes nothing, for the first time since it did. */
   readonly onRefused: (address: string, reason: string) => void;
   readonly clock: Clock;
@@ -33,7 +41,7 @@ interface Job {
   readonly finish: (results: readonly DeliveryResult[]) => void;
 }
 
-interface JobEntry extends Entry {
+interface JobEntry extends LaneEntry {
   readonly job: Job;
 }
 
@@ -52,18 +60,18 @@ const TOO_MANY: DeliveryResult = Object.freeze({
   blameless: true,
 });
 
-export class Publisher {
-  readonly #options: PublisherOptions;
-  readonly #lanes = new Map<string, AddressLane>();
+export class AmqpPublisher {
+  readonly #options: AmqpPublisherOptions;
+  readonly #lanes = new Map<string, AmqpLane>();
   /** Those that have something to send and found the window full; the first waits longest. */
-  readonly #waitingForRoom = new Set<AddressLane>();
+  readonly #waitingForRoom = new Set<AmqpLane>();
   readonly #signals = new Set<AbortSignal>();
   readonly #host: LaneHost;
   #unsettled = 0;
   #isEnded = false;
   #cancelTick: () => void;
 
-  constructor(options: PublisherOptions) {
+  constructor(options: AmqpPublisherOptions) {
     this.#options = options;
     const { clock, window } = options;
     this.#host = {
@@ -95,7 +103,7 @@ export class Publisher {
     const { addressOf, encode } = this.#options;
     return new Promise((finish) => {
       const job = jobOf(batch.length, signal, finish);
-      const lanes = new Set<AddressLane>();
+      const lanes = new Set<AmqpLane>();
       for (const [index, stored] of batch.entries()) {
         const address = addressOf(stored);
         const entry = entryOf(job, index, () => encode(stored, address));
@@ -115,7 +123,7 @@ export class Publisher {
     if (this.#isEnded) return Promise.resolve(LOST);
     return new Promise((resolve) => {
       const job = jobOf(1, undefined, (results) => resolve(results[0] ?? LOST));
-      const entry = entryOf(job, 0, () => ({ address, bytes }));
+      const entry = entryOf(job, 0, () => ({ bytes }));
       const lane = this.#laneOf(address);
       if (lane === undefined) entry.answer(TOO_MANY);
       else {
@@ -161,13 +169,13 @@ export class Publisher {
     }
   }
 
-  #laneOf(address: string): AddressLane | undefined {
+  #laneOf(address: string): AmqpLane | undefined {
     const known = this.#lanes.get(address);
     if (known !== undefined) return known;
     if (this.#lanes.size >= LIMITS.devices) this.#sweep(0);
     if (this.#lanes.size >= LIMITS.devices) return undefined;
     const patient = address === this.#options.onlyAddress;
-    const lane = new AddressLane({ ...this.#options, host: this.#host, address, patient });
+    const lane = new AmqpLane({ ...this.#options, host: this.#host, address, patient });
     this.#lanes.set(address, lane);
     return lane;
   }
@@ -186,7 +194,7 @@ export class Publisher {
   #hasLink(): boolean {
     const { client } = this.#options;
     let links = 0;
-    let idlest: AddressLane | undefined;
+    let idlest: AmqpLane | undefined;
     let idlestMs = Number.POSITIVE_INFINITY;
     for (const lane of this.#lanes.values()) {
       if (!lane.hasLink) continue;
@@ -205,7 +213,7 @@ function jobOf(count: number, signal: AbortSignal | undefined, finish: Job['fini
   return { results: Array.from({ length: count }), unanswered: count, signal, finish };
 }
 
-function entryOf(job: Job, index: number, encode: () => Outgoing): JobEntry {
+function entryOf(job: Job, index: number, encode: () => AmqpOutgoing): JobEntry {
   return {
     job,
     bytes: 0,
