@@ -10,6 +10,7 @@ import type { Telemetry } from '../observe/events.ts';
 import type { Random } from '../platform/random.ts';
 import { Connection, type ConnectionStatus, type Session } from './connection.ts';
 import { PoisonTracker } from './poison.ts';
+import { createPrepare, type SealMessage } from './prepare.ts';
 import { Pump, type PumpStats } from './pump.ts';
 import { watchStall } from './stall-watch.ts';
 
@@ -27,6 +28,8 @@ export interface EndpointRunnerOptions {
   readonly order: 'live_first' | 'strict';
   /** True wall clock minus monotonic clock of a boot in ms, undefined while unknown: `outbox.clockOffset`. */
   readonly clockOffset: (bootId: string) => number | undefined;
+  /** Undefined: bodies leave as they are. */
+  readonly seal?: SealMessage | undefined;
   readonly clock: Clock;
   readonly random: Random;
   readonly telemetry: Telemetry;
@@ -51,7 +54,7 @@ export function createEndpointRunner(options: EndpointRunnerOptions): EndpointRu
   const { clock, endpoint, name, telemetry } = options;
   const connection = new Connection(options);
   const poison = new PoisonTracker();
-  const pump = new Pump({ ...options, poison });
+  const pump = new Pump({ ...options, poison, prepare: createPrepare(options) });
   const running = new AbortController();
   let loop: Promise<void> | undefined;
   let stopping: Promise<void> | undefined;

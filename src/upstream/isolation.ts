@@ -2,12 +2,13 @@
 
 import type { DeliveryResult } from '../core/delivery.ts';
 import type { Endpoint } from '../core/endpoint.ts';
+import { errorText } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { StoredMessage } from '../core/message.ts';
 import type { Lane, OutboxQueue } from '../core/outbox.ts';
 import type { Session } from './connection.ts';
 import { SUSPECTED_POISON, type PoisonTracker } from './poison.ts';
-import { restamp } from '../pipeline/restamp.ts';
+import type { Prepare } from './prepare.ts';
 
 /** Neighbours looked at beside the messages that were tried alone already. */
 const NEIGHBOURS = 16;
@@ -18,7 +19,7 @@ export interface IsolationOptions {
   readonly endpoint: Endpoint;
   readonly queue: OutboxQueue;
   readonly order: 'live_first' | 'strict';
-  readonly clockOffset: (bootId: string) => number | undefined;
+  readonly prepare: Prepare;
   readonly poison: PoisonTracker;
   /** True when the session ends because Fieldpost ends it: then a lost connection says nothing. */
   readonly stopping: () => boolean;
@@ -48,17 +49,31 @@ export async function sendAlone(options: IsolationOptions, session: Session): Pr
         await options.giveBack(stored);
         continue;
       }
-      const [result] = await options.endpoint.send([restamp(stored, options.clockOffset)], session.signal);
-      const lost = session.signal.aborted && !options.stopping() && result?.status === 'retry';
+      const result = await sendOne(stored, options, session.signal);
+      const lost = session.signal.aborted && !options.stopping() && result.status === 'retry';
       const guilty = lost && poison.droppedAlone(stored.offset, neighbourPassed);
-      await settle(stored, guilty ? POISONOUS : (result ?? NO_ANSWER));
-      if (result?.status === 'accepted') {
+      await settle(stored, guilty ? POISONOUS : result);
+      if (result.status === 'accepted') {
         neighbourPassed = true;
         session.progress();
       }
-      stopped = result?.status === 'retry';
+      stopped = result.status === 'retry';
     }
     if (stopped) return;
+  }
+}
+
+async function sendOne(
+  stored: StoredMessage,
+  { endpoint, prepare }: IsolationOptions,
+  signal: AbortSignal,
+): Promise<DeliveryResult> {
+  try {
+    const [result] = await endpoint.send(await prepare([stored]), signal);
+    return result ?? NO_ANSWER;
+  } catch (error) {
+    // `send` never rejects, so the message could not be prepared.
+    return { status: 'retry', kind: 'transient', reason: errorText(error) };
   }
 }
 
