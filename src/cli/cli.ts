@@ -12,6 +12,7 @@ import { identifyCommand } from './identify.ts';
 import { profilesCommand } from './profiles.ts';
 import { runCommand } from './run.ts';
 import { scanCommand } from './scan.ts';
+import { unsealCommand } from './unseal.ts';
 import { writeCommand } from './write.ts';
 
 const versionCommand: Command = {
@@ -37,6 +38,7 @@ const COMMANDS: readonly Command[] = [
   profilesCommand,
   hubCommand,
   hashPasswordCommand,
+  unsealCommand,
   versionCommand,
 ];
 

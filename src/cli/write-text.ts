@@ -3,7 +3,7 @@
 import type { Writable } from 'node:stream';
 
 /** Resolves when more may be written, so that a slow reader bounds the memory of a long export. */
-export function writeText(stream: Writable, text: string): void | Promise<void> {
+export function writeText(stream: Writable, text: string | Uint8Array): void | Promise<void> {
   if (stream.write(text) || stream.destroyed) return undefined;
   return new Promise((resolve) => {
     // Whichever comes first takes both away: a long export waits often, and would pile up listeners.

@@ -5,6 +5,7 @@ import type { QueueName, OutboxSettings } from '../core/outbox.ts';
 import type { MessageShape } from '../core/shape.ts';
 import type { LocatedFault } from './fault.ts';
 import type { HubConfig } from './hub-schema.ts';
+import type { SealConfig } from './seal-schema.ts';
 import type { SecretSet } from './secrets.ts';
 import type { ProfileTexts } from './profiles.ts';
 
@@ -32,6 +33,7 @@ export interface EndpointConfig extends PartConfig {
   readonly enabled: boolean;
   readonly order: 'live_first' | 'strict';
   readonly maxBytes?: number;
+  readonly seal?: SealConfig;
   /** What the module's schema gave; handed to the module's `create`. */
   readonly settings: Readonly<Record<string, unknown>>;
 }

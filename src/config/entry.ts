@@ -6,6 +6,7 @@ import { type Explained, explainIssues, sentence } from './explain.ts';
 import type { ConfigPath } from './fault.ts';
 import { nearest } from './nearest.ts';
 import type { ProfileShelf } from './profiles.ts';
+import type { SealConfig } from './seal-schema.ts';
 import { commonSchema, type ModuleCatalogue, type ModuleSection } from './schema.ts';
 import type { SecretSet } from './secrets.ts';
 import { isDoubtful, soundPart } from './sound-part.ts';
@@ -17,6 +18,7 @@ export interface CheckedEntry {
     readonly simulate?: boolean;
     readonly order?: 'live_first' | 'strict';
     readonly max_bytes?: number | undefined;
+    readonly seal?: SealConfig | undefined;
   };
   readonly settings: Readonly<Record<string, unknown>>;
   /** Why it cannot run; `settings` is empty then. */
@@ -40,7 +42,9 @@ export function idleEntry(
 ): CheckedEntry | undefined {
   if (!isRecord(value)) return undefined;
   const schema = commonSchema(section);
-  const common = schema.safeParse(Object.fromEntries(Object.keys(schema.shape).map((key) => [key, value[key]])));
+  // What stays idle seals nothing, and its keys may be what cannot be read.
+  const keys = Object.keys(schema.shape).filter((key) => key !== 'seal');
+  const common = schema.safeParse(Object.fromEntries(keys.map((key) => [key, value[key]])));
   if (!common.success || catalogue.find(section, common.data.type) === undefined) return undefined;
   return { common: common.data, settings: {}, fault };
 }

@@ -218,13 +218,14 @@ function assemble(root: RootValues, entries: CheckedEntries, defaultId: DeviceId
 }
 
 function endpointConfig(name: string, { common, settings, fault }: CheckedEntry): EndpointConfig {
-  const { type, enabled, order, max_bytes } = common;
+  const { type, enabled, order, max_bytes, seal } = common;
   return {
     name,
     type,
     enabled,
     order: order ?? 'live_first',
     ...(max_bytes === undefined ? {} : { maxBytes: max_bytes }),
+    ...(seal === undefined ? {} : { seal }),
     settings,
     ...(fault !== undefined && { fault }),
   };

@@ -10,6 +10,7 @@ import type { Apply, ModuleDefinition } from '../core/module.ts';
 import type { OutboxSettings } from '../core/outbox.ts';
 import { messagesSchema } from '../core/shape-fields.ts';
 import { hubSchema } from './hub-schema.ts';
+import { sealSchema } from './seal-schema.ts';
 
 // Without this zod compiles schemas with `new Function`: no code is made from data here, and it takes memory.
 z.config({ jitless: true });
@@ -87,6 +88,7 @@ export const endpointCommonSchema = z.strictObject({
       "Most bytes of messages that may wait for this endpoint alone; past it the oldest of this queue are dropped, never another's. Default: only the limits of the outbox.",
     unit: 'bytes',
   }),
+  seal: sealSchema.optional(),
 });
 
 export const routeSchema = z

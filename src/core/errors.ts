@@ -42,6 +42,12 @@ export const ERROR_CATALOGUE = {
     exit: 75,
     kind: 'invalid',
   },
+  GW_UNSEAL: {
+    meaning:
+      'A sealed message cannot be opened: it is for another key, was changed, or is not by the signer asked for.',
+    exit: 1,
+    kind: 'invalid',
+  },
   GW_STORE_CLOSED: { meaning: 'The store is closed.', exit: 75, kind: 'transient' },
   GW_STATE_FULL: {
     meaning: 'An entry is too large for the state store, or its owner keeps as much as the bound allows.',

@@ -176,6 +176,8 @@ export const LIMITS = {
   hub_batch_messages: 5000,
   /** Links of one AMQP upstream or endpoint, where each device has an address of its own; the longest idle makes room. */
   upstream_amqp_links: 1024,
+  /** One line that `fieldpost unseal` reads: a message, sealed and signed. */
+  unseal_line_bytes: 1024 * 1024,
   control_connections: 16,
   control_request_bytes: 1024 * 1024,
 } as const;

@@ -86,6 +86,8 @@ export const PROPERTY_FIELDPOST_ID = 'fieldpost-id';
 /** On a message of a device that passes through and is not good, in the words of `quality`: `uncertain:replayed`. */
 export const PROPERTY_FIELDPOST_QUALITY = 'fieldpost-quality';
 export const PROPERTY_FIELDPOST_EVENT = 'fieldpost-event';
+/** How the body is sealed: `jwe`. */
+export const PROPERTY_FIELDPOST_SEALED = 'fieldpost-sealed';
 
 /** Of a cloud-to-device message to a device of an adapter: the action that it asks for; without it values are written. */
 export const PROPERTY_FIELDPOST_COMMAND = 'fieldpost-command';

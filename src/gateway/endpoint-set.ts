@@ -13,6 +13,7 @@ import type { Telemetry } from '../observe/events.ts';
 import type { HealthPart } from '../observe/health.ts';
 import type { Random } from '../platform/random.ts';
 import { attachDownlink, type Downlink } from '../upstream/downlink.ts';
+import { createSeal } from '../upstream/seal.ts';
 import { createEndpointRunner, type EndpointRunner, type EndpointStatus } from '../upstream/endpoint-runner.ts';
 import { createEndpoint, type ModuleList } from './modules.ts';
 
@@ -74,6 +75,7 @@ export class EndpointSet {
         endpoint,
         queue: outbox.queue(config.name),
         order: config.order,
+        seal: config.seal === undefined ? undefined : await createSeal(config.seal),
         clockOffset: (bootId) => outbox.clockOffset(bootId),
         clock,
         random,

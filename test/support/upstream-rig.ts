@@ -11,7 +11,11 @@ import type { EventName, Telemetry } from '../../src/observe/events.ts';
 import { SystemClock } from '../../src/platform/clock.ts';
 import { systemRandom } from '../../src/platform/random.ts';
 import { createMemoryOutbox } from '../../src/store/memory-outbox.ts';
-import { createEndpointRunner, type EndpointRunner } from '../../src/upstream/endpoint-runner.ts';
+import {
+  createEndpointRunner,
+  type EndpointRunner,
+  type EndpointRunnerOptions,
+} from '../../src/upstream/endpoint-runner.ts';
 import { mqttUpstreamConfig, type MqttUpstreamConfig } from '../../modules/upstream-mqtt/config.ts';
 import { createMqttTransport } from '../../modules/upstream-mqtt/transport.ts';
 import { message } from './builders.ts';
@@ -122,6 +126,7 @@ export function startRig(
   order: 'live_first' | 'strict' = 'live_first',
   runnerClock: Clock = clock,
   throughQueue: (queue: OutboxQueue) => OutboxQueue = (queue) => queue,
+  more: Partial<EndpointRunnerOptions> = {},
 ): UpstreamRig {
   const outbox = memoryOutbox(order);
   const telemetry = recordingTelemetry();
@@ -135,6 +140,7 @@ export function startRig(
     clock: runnerClock,
     random: systemRandom,
     telemetry,
+    ...more,
   });
   void runner.start(new AbortController().signal);
   return {

@@ -39,6 +39,16 @@ afterAll(async () => {
 });
 
 describe('a good configuration', () => {
+  it('keeps an endpoint whose sealing key cannot be read as a part that cannot run', () => {
+    const text = 'endpoints: { a: { type: archive, folder: x, seal: { recipients: [!file none.pem] } } }\n';
+    expect(faults(text)).toEqual([
+      expect.stringMatching(/^site.yaml:1: endpoints.a.seal.recipients\[0\]: !file none.pem: there is no file /),
+    ]);
+    const [endpoint] = load(text, { keepsUnresolved: true }).config.endpoints;
+    expect(endpoint).toMatchObject({ name: 'a', fault: expect.stringMatching(/seal.recipients/) as string });
+    expect(endpoint).not.toHaveProperty('seal');
+  });
+
   it('has every default', () => {
     const { config } = load('gateway: { id: plant-7 }\nadapters:\nupstream:\n');
     expect(config).toEqual({
