@@ -13,8 +13,7 @@
 //   without zeros ahead it is the same.
 // - They are synced together with the next commit. One that fails, on a full disk say, is no loss: the log grows as usual.
 
-import { closeSync, constants, fstatSync, openSync, write } from 'node:fs';
-import { readdir } from 'node:fs/promises';
+import { closeSync, constants, fstatSync, openSync, readdirSync, write } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { LevelWrite } from './level-handle.ts';
@@ -137,7 +136,7 @@ export class LogAhead {
     let bytes = batchBytes(writes);
     let padded = writes;
     try {
-      if (this.#stale) await this.#useNewest();
+      if (this.#stale) this.#useNewest();
       const small = bytes <= SMALL_COMMIT_BYTES && this.#descriptor !== undefined;
       const pad =
         this.#descriptor === undefined
@@ -175,10 +174,12 @@ export class LogAhead {
     if (!Number.isFinite(this.#position)) this.#position = this.#zerosEnd - bytesWritten;
   }
 
-  async #useNewest(): Promise<void> {
+  #useNewest(): void {
     this.#stale = false;
     let newest: string | undefined;
-    for (const name of await readdir(this.#directory)) {
+    // A few names that the kernel has in memory. Asked for beside the loop, this cost every commit for a while after a table
+    // was made three turns of the thread pool.
+    for (const name of readdirSync(this.#directory)) {
       if (!/^\d+\.log$/.test(name)) continue;
       if (newest === undefined || Number.parseInt(name, 10) > Number.parseInt(newest, 10)) newest = name;
     }

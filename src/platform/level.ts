@@ -30,8 +30,11 @@ const KEYS_AT_ONCE = 512;
 /** So much may stay with an iterator that is closed. */
 const HELD_BYTES = 4 * 1024;
 
-/** A directory changed this shortly before it was looked at may change again within the same tick of its clock. */
-const RACY_DIRECTORY_MS = 50;
+/**
+ * A directory changed this shortly before it was looked at may change again within the same tick of its clock, which is
+ * 10 ms at most (CONFIG_HZ of 100).
+ */
+const RACY_DIRECTORY_MS = 20;
 
 /** Opens, or creates, the database in `directory`. @throws GatewayError GW_DATA_LOCKED, GW_DATA_DIRECTORY, GW_STORE_OPEN. */
 export async function openLevel(directory: string, tuning: LevelTuning): Promise<LevelHandle> {
