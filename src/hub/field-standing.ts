@@ -15,6 +15,8 @@ export interface FieldStanding {
   found(deviceId: string, identity: Pick<DeviceIdentity, 'generationId' | 'status'>): boolean;
   /** Its identity was deleted. */
   lost(deviceId: string): void;
+  /** Nothing of its identity counts any more: it is to be looked at again. */
+  forget(deviceId: string): void;
   /** A message of the device came: it goes to the hub's events unless the device is shut out. */
   admits(deviceId: string): boolean;
   /** When it was connected or disconnected last, or its identity was made anew. Wall clock in ms; undefined: not since the start. */
@@ -76,6 +78,11 @@ export function createFieldStanding(
     lost(deviceId) {
       generations.delete(deviceId);
       shut(deviceId, 'deleted');
+    },
+    forget(deviceId) {
+      generations.delete(deviceId);
+      shutOut.delete(deviceId);
+      settle(deviceId);
     },
     admits(deviceId) {
       if (shutOut.has(deviceId)) return false;

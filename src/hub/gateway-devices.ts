@@ -15,6 +15,7 @@ import type { Telemetry } from '../observe/events.ts';
 import type { HubCommands } from './commands.ts';
 import { refusedNames, reportOf, withdrawalOf, writesOf } from '../iothub/desired-answers.ts';
 import { fieldCommand, WRITE } from '../iothub/field-command.ts';
+import { createDeviceWork } from './device-work.ts';
 import { createFieldInbox } from './field-inbox.ts';
 import { createFieldStanding } from './field-standing.ts';
 import type { Presence } from './identity-record.ts';
@@ -53,7 +54,7 @@ export interface GatewayDevices {
   twinChanged(change: TwinChange): void;
   /**
    * A disabled identity shuts its device out, and a deleted one does until the device, should it go away and come back, is
-   * registered again. Resolves when that counts.
+   * registered again. Resolves when that counts, or the store is away: then it is looked at again until it answers.
    */
   identityChanged(hubId: string, deviceId: string, kind: 'created' | 'updated' | 'deleted'): Promise<void>;
   /** Undefined while the device has no identity that is known. */
@@ -73,8 +74,9 @@ export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDev
     () => clock.wallMs(),
     (device, reason) => telemetry.emit('hub_device_shut_out', { device, reason }),
   );
-  /** One line of work a device: registering it, then its desired properties. */
-  const work = new Map<string, Promise<void>>();
+  const work = createDeviceWork(clock, (device, error) => {
+    telemetry.emit('hub_device_not_synchronised', { key: device, device, error: errorText(error) });
+  });
   /** Whose messages are about to be carried out. */
   const emptying = new Set<DeviceId>();
   const stopping = new AbortController();
@@ -85,7 +87,7 @@ export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDev
     commands,
     clock,
     telemetry,
-    onWritten: (deviceId, { values }) => queue(deviceId, () => report(deviceId, values ?? {})),
+    onWritten: (deviceId, { values }) => work.queue(deviceId, () => report(deviceId, values ?? {})),
   });
   let unsubscribe: (() => void) | undefined;
 
@@ -99,19 +101,10 @@ export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDev
     return device !== undefined && isReachable(device.state) && !standing.isShutOut(device.deviceId);
   }
 
-  function queue(deviceId: string, step: () => Promise<void>): void {
-    const done = (work.get(deviceId) ?? Promise.resolve()).then(step).catch((error: unknown) => {
-      telemetry.emit('hub_device_not_synchronised', { key: deviceId, device: deviceId, error: errorText(error) });
-    });
-    work.set(deviceId, done);
-    void done.then(() => {
-      if (work.get(deviceId) === done) work.delete(deviceId);
-    });
-  }
-
   /** Finds the device's identity, or makes one. */
   async function register(deviceId: DeviceId): Promise<void> {
-    if (standing.generationOf(deviceId) !== undefined) return;
+    // It has left the configuration, or is there.
+    if (registry.get(deviceId) === undefined || standing.generationOf(deviceId) !== undefined) return;
     try {
       await find(deviceId);
     } catch (error) {
@@ -130,7 +123,7 @@ export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDev
 
   /** What waited for a device that is back. */
   function resume(deviceId: DeviceId): void {
-    queue(deviceId, () => synchronise(deviceId));
+    work.queue(deviceId, () => synchronise(deviceId));
     commands().wake(hubId, deviceId);
   }
 
@@ -138,14 +131,14 @@ export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDev
     const isBack = standing.saw(deviceId, isReachable(state));
     // A deleted one only when it comes back: to go away is what follows when a device is taken down.
     const isExpected = isBack || !standing.isShutOut(deviceId);
-    if (isExpected && standing.generationOf(deviceId) === undefined) queue(deviceId, () => register(deviceId));
+    if (isExpected && standing.generationOf(deviceId) === undefined) work.insist(deviceId, () => register(deviceId));
     if (isBack) resume(deviceId);
   }
 
   function empty(deviceId: DeviceId): void {
     if (emptying.has(deviceId)) return;
     emptying.add(deviceId);
-    queue(deviceId, () => {
+    work.queue(deviceId, () => {
       emptying.delete(deviceId);
       return inbox.empty(deviceId, stopping.signal);
     });
@@ -195,7 +188,8 @@ export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDev
       timeoutMs: responseTimeoutMs,
     });
     // Also of a write that was done in part.
-    if (name === WRITE && answer.values !== undefined) queue(deviceId, () => report(deviceId, answer.values ?? {}));
+    if (name === WRITE && answer.values !== undefined)
+      work.queue(deviceId, () => report(deviceId, answer.values ?? {}));
     if (answer.status === 504) throw iotHubError('GatewayTimeout', answer.reason ?? 'The device did not answer.');
     return answerOf(answer);
   }
@@ -226,14 +220,22 @@ export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDev
     twinChanged({ hubId: hub, ref, by, desired, twin }) {
       const device = by === 'service' && desired !== undefined ? deviceOf(hub, ref) : undefined;
       if (device === undefined) return;
-      queue(device.deviceId, () => applyDesired(device.deviceId, desired ?? {}, twin.desired.version));
+      work.queue(device.deviceId, () => applyDesired(device.deviceId, desired ?? {}, twin.desired.version));
     },
     async identityChanged(hub, deviceId, kind) {
       const device = deviceOf(hub, { deviceId });
-      if (device === undefined) return;
-      if (kind === 'deleted') standing.lost(deviceId);
-      // It may be gone again, or the store away: then it is looked at when the device shows itself next.
-      else await find(device.deviceId).catch(() => {});
+      if (device === undefined) {
+        // No device of an adapter, or one that has left the configuration: should it come back, it is looked at again.
+        if (hub === hubId) standing.forget(deviceId);
+      } else if (kind === 'deleted') {
+        work.giveUp(device.deviceId);
+        standing.lost(deviceId);
+      } else {
+        await find(device.deviceId).catch((error: unknown) => {
+          // The store is away. One that is gone again is told of by itself.
+          if (iotHubErrorName(error) !== 'DeviceNotFound') work.insist(device.deviceId, () => find(device.deviceId));
+        });
+      }
     },
     generationOf: (hub, deviceId) => (hub === hubId ? standing.generationOf(deviceId) : undefined),
     admits: (deviceId) => standing.admits(deviceId),
@@ -244,7 +246,7 @@ export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDev
     async stop() {
       unsubscribe?.();
       stopping.abort();
-      await Promise.all(work.values());
+      await work.stop();
     },
   };
 }

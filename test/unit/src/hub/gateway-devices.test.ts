@@ -3,8 +3,11 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import type { DeviceInfo } from '../../../../src/core/adapter.ts';
 import type { CommandAnswer, CommandOptions, DeviceCommand } from '../../../../src/core/command.ts';
 import { parseDeviceId } from '../../../../src/core/device.ts';
+import { GatewayError } from '../../../../src/core/errors.ts';
 import type { JsonValue, PointValue } from '../../../../src/core/reading.ts';
+import type { StateSpace } from '../../../../src/core/state.ts';
 import { createDeviceRegistry, type DeviceRegistry } from '../../../../src/devices/device-registry.ts';
+import { createMemoryStateStore } from '../../../../src/store/state/memory-state-store.ts';
 import { HUB, hubRig, refusalOf, type HubRig } from '../../../support/hub.ts';
 import { ManualClock } from '../../../support/manual-clock.ts';
 import { waitFor } from '../../../support/wait.ts';
@@ -32,6 +35,8 @@ let done: CommandAnswer['values'];
 let begins: boolean;
 /** Whether the device is offline once it was asked. */
 let goesAway: boolean;
+/** Whether the store takes anything. */
+let isStoreAway: boolean;
 
 function run(command: DeviceCommand, { actor, id, onBegun }: CommandOptions): Promise<CommandAnswer> {
   asked.push(id === undefined ? { command, actor } : { command, actor, id });
@@ -58,11 +63,31 @@ beforeEach(async () => {
   done = undefined;
   begins = true;
   goesAway = false;
+  isStoreAway = false;
+  const state = await createMemoryStateStore({ clock, telemetry: { emit: () => {} } });
   registry = createDeviceRegistry(clock, { emit: () => {} });
-  rig = await hubRig({ clock, field: { registry, dispatcher: { run, applyDesired }, autoRegister: true } });
+  rig = await hubRig({
+    clock,
+    state: { ...state, space: (name) => failing(state.space(name)) },
+    field: { registry, dispatcher: { run, applyDesired }, autoRegister: true },
+  });
   registry.setAdapter('bus-1', [info]);
   await waitFor(() => rig.hub.identities.device(HUB, 'meter-1').catch(() => undefined));
 });
+
+/** More than it takes to register a device, or to write to one. */
+async function settled(): Promise<void> {
+  for (let turn = 0; turn < 50; turn += 1) await setImmediate();
+}
+
+function failing(space: StateSpace): StateSpace {
+  const away = () => Promise.reject(new GatewayError('GW_STORE_OPEN', 'away'));
+  return {
+    get: (key) => (isStoreAway ? away() : space.get(key)),
+    entries: (...range) => space.entries(...range),
+    write: (changes) => (isStoreAway ? away() : space.write(changes)),
+  };
+}
 
 function invoke(name: string, payload: unknown) {
   const call = { responseTimeoutMs: 5000, connectTimeoutMs: 0, caller: 'service' };
@@ -197,8 +222,7 @@ describe('devices of adapters in the hub', () => {
     await rig.hub.twins.patch(HUB, meter, { desired: { relay: true } }, '*');
     registry.report(info.deviceId, 'offline', 'timeout');
     registry.report(info.deviceId, 'good');
-    // As much as an enabled one takes for both.
-    for (let turn = 0; turn < 50; turn += 1) await setImmediate();
+    await settled();
     expect(asked).toEqual([]);
     await rig.hub.identities.putDevice(HUB, { ...meter, status: 'enabled' }, '*');
     expect(rig.hub.admits('meter-1')).toBe(true);
@@ -215,12 +239,66 @@ describe('devices of adapters in the hub', () => {
     expect(await refusalOf(invoke('write', { relay: true }))).toBe('DeviceNotFound');
     registry.report(info.deviceId, 'degraded', 'timeout');
     registry.report(info.deviceId, 'offline', 'timeout');
-    // More than it takes to register one.
-    for (let turn = 0; turn < 50; turn += 1) await setImmediate();
+    await settled();
     expect(await refusalOf(rig.hub.identities.device(HUB, 'meter-1'))).toBe('DeviceNotFound');
     registry.report(info.deviceId, 'good');
     await waitFor(() => rig.hub.admits('meter-1'));
     expect((await rig.hub.identities.device(HUB, 'meter-1')).status).toBe('enabled');
+  });
+
+  it('are registered again by and by when the store is away as they come back', async () => {
+    registry.report(info.deviceId, 'good');
+    await waitFor(() => rig.hub.generationOf(HUB, 'meter-1'));
+    await rig.hub.identities.deleteDevice(HUB, 'meter-1', '*');
+    registry.report(info.deviceId, 'offline', 'timeout');
+    isStoreAway = true;
+    registry.report(info.deviceId, 'good');
+    for (const pauseMs of [1000, 2000]) {
+      await settled();
+      rig.clock.advance(pauseMs);
+    }
+    await settled();
+    isStoreAway = false;
+    rig.clock.advance(3999);
+    await settled();
+    expect(rig.hub.admits('meter-1')).toBe(false);
+    rig.clock.advance(1);
+    await waitFor(() => rig.hub.admits('meter-1'));
+    expect((await rig.hub.identities.device(HUB, 'meter-1')).status).toBe('enabled');
+  });
+
+  it('that were deleted once more are not registered by what was tried before', async () => {
+    registry.report(info.deviceId, 'good');
+    await waitFor(() => rig.hub.generationOf(HUB, 'meter-1'));
+    await rig.hub.identities.deleteDevice(HUB, 'meter-1', '*');
+    registry.report(info.deviceId, 'offline', 'timeout');
+    isStoreAway = true;
+    registry.report(info.deviceId, 'good');
+    await settled();
+    isStoreAway = false;
+    await rig.hub.identities.putDevice(HUB, meter, undefined);
+    await rig.hub.identities.deleteDevice(HUB, 'meter-1', '*');
+    rig.clock.advance(60_000);
+    await settled();
+    expect(await refusalOf(rig.hub.identities.device(HUB, 'meter-1'))).toBe('DeviceNotFound');
+  });
+
+  it('are looked at anew when they come back into the configuration', async () => {
+    registry.report(info.deviceId, 'good');
+    const before = await waitFor(() => rig.hub.generationOf(HUB, 'meter-1'));
+    registry.setAdapter('bus-1', []);
+    await rig.hub.identities.deleteDevice(HUB, 'meter-1', '*');
+    expect(rig.hub.generationOf(HUB, 'meter-1')).toBeUndefined();
+    rig.clock.advance(1000);
+    registry.setAdapter('bus-1', [info]);
+    const after = await waitFor(() => rig.hub.generationOf(HUB, 'meter-1'));
+    expect(after).not.toBe(before);
+    expect((await rig.hub.identities.device(HUB, 'meter-1')).generationId).toBe(after);
+    // Also when it was disabled meanwhile.
+    registry.setAdapter('bus-1', []);
+    await rig.hub.identities.putDevice(HUB, { ...meter, status: 'disabled' }, '*');
+    registry.setAdapter('bus-1', [info]);
+    await waitFor(() => rig.hub.generationOf(HUB, 'meter-1') === after && !rig.hub.admits('meter-1'));
   });
 
   it('tell when they were connected or disconnected last, also by what is done to their identity', async () => {
