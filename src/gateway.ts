@@ -119,6 +119,8 @@ export class Gateway {
     });
     this.#endpoints = new EndpointSet({
       outbox,
+      registry: this.registry,
+      twins: state.space('upstream-twins'),
       dispatcher: this.dispatcher,
       gatewayId: config.gatewayId,
       modules,

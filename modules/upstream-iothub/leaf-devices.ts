@@ -91,11 +91,11 @@ function deviceFault({ key, certificate, private_key: privateKey }: z.output<typ
 export function carrierOf(
   { group_key: groupKey, devices }: LeafDevicesConfig,
   gateway: { readonly gatewayId: DeviceId; readonly identity: HubIdentity },
-  deviceId: DeviceId,
+  deviceId: string,
 ): DeviceId {
   const isGateway = deviceId === gateway.gatewayId || deviceId === gateway.identity.deviceId;
   const isSomebody = groupKey !== undefined || Object.hasOwn(devices, deviceId);
-  return isSomebody && !isGateway ? deviceId : gateway.gatewayId;
+  return isSomebody && !isGateway && isDeviceId(deviceId) ? deviceId : gateway.gatewayId;
 }
 
 /** Who a leaf device is at the gateway's hub, where `carrierOf` names it. */

@@ -72,9 +72,8 @@ export function createMqttCommands(commands: HubCommands, clock: Clock): MqttCom
   return {
     take(message, from) {
       const topic = parseDeviceTopic(message.topic);
-      if (topic === undefined) return Promise.resolve();
-      if (topic.kind === 'method') return answerMethod(topic.name, topic.requestId, message.payload, from);
-      return takeMessage(message, topic.bag, from);
+      if (topic?.kind === 'method') return answerMethod(topic.name, topic.requestId, message.payload, from);
+      return topic?.kind === 'command' ? takeMessage(message, topic.bag, from) : Promise.resolve();
     },
   };
 }

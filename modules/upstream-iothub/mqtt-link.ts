@@ -73,6 +73,8 @@ export interface LinkOptions {
   /** What a CONNACK that refuses means. */
   readonly refused: (reasonCode: number) => GatewayError;
   readonly onNotSubscribed: (error: unknown) => void;
+  /** On each connection, once all of it is subscribed. */
+  readonly onSubscribed?: (from: Incoming) => void;
   /** Why a connection ended that was not ended here. */
   readonly closedReason: (why: MqttClosed, livedMs: number) => EndpointClosed;
 }
@@ -186,7 +188,10 @@ export class HubLink {
       ended.abort();
     });
     // Nobody waits: a hub that does not answer must not hold up the messages.
-    for (const [filter, qos] of filters) opened.subscribe([filter], qos).catch(options.onNotSubscribed);
+    void Promise.all(filters.map(([filter, qos]) => opened.subscribe([filter], qos))).then(
+      () => options.onSubscribed?.(from),
+      options.onNotSubscribed,
+    );
     const publisher = new WindowPublisher({
       connection: opened,
       window: options.window,

@@ -15,6 +15,7 @@ import {
   type EndpointClosed,
   type EndpointContext,
   type StoredMessage,
+  type TwinReceiver,
   type UpstreamTransport,
 } from '#sdk';
 import { createHubCommands } from './commands.ts';
@@ -24,6 +25,7 @@ import { identityOf, type HubIdentity } from './identity.ts';
 import { carrierOf, leafIdentity } from './leaf-devices.ts';
 import { createMqttCommands, type MqttCommands } from './mqtt-commands.ts';
 import { HubLink, type LinkOptions } from './mqtt-link.ts';
+import { createMqttTwins, TWIN_FILTERS, type MqttTwins } from './mqtt-twins.ts';
 import { connackError, createClosedReasons } from './refusals.ts';
 import { sendByOwner } from './send-by-owner.ts';
 import { createTelemetryEncoder } from './telemetry.ts';
@@ -43,6 +45,7 @@ export function createMqttHubTransport(config: IotHubUpstreamConfig, context: En
   const closedReason = createClosedReasons(identity);
   const isByCertificate = identity.sharedAccessKey === undefined;
   let receiver: CommandReceiver | undefined;
+  let twinReceiver: TwinReceiver | undefined;
   /** They know what was taken over all connections of a device. */
   const commands = new Map<DeviceId, MqttCommands>();
   let opened: { readonly link: HubLink; readonly leaves: DeviceLinks } | undefined;
@@ -82,10 +85,23 @@ export function createMqttHubTransport(config: IotHubUpstreamConfig, context: En
     return known;
   };
 
+  const carrier = (deviceId: string): DeviceId => carrierOf(config.leaf_devices, { gatewayId, identity }, deviceId);
+
+  const twinsOf = (ownerId: DeviceId): MqttTwins | undefined =>
+    twinReceiver === undefined
+      ? undefined
+      : createMqttTwins({
+          deviceId: ownerId,
+          carries: (leafId) => carrier(leafId) === ownerId,
+          receiver: twinReceiver,
+          clock,
+        });
+
   /** @param ownerId whose identity it is, on this side. */
   const createLink = (ownerId: DeviceId, who: HubIdentity, why: LinkOptions['closedReason']): HubLink => {
     const down = commandsOf(ownerId);
-    const filters = [
+    const twins = twinsOf(ownerId);
+    const commandFilters = [
       [commandFilter(who.deviceId), 1],
       [METHOD_FILTER, 0],
     ] as const;
@@ -93,8 +109,10 @@ export function createMqttHubTransport(config: IotHubUpstreamConfig, context: En
       ...shared,
       identity: who,
       encode: createTelemetryEncoder({ deviceId: who.deviceId, ownerId }),
-      filters: down === undefined ? [] : filters,
-      onMessage: (message, from) => down?.take(message, from) ?? Promise.resolve(),
+      filters: [...(down === undefined ? [] : commandFilters), ...(twins === undefined ? [] : TWIN_FILTERS)],
+      onSubscribed: (from) => twins?.open(from),
+      onMessage: (message, from) =>
+        twins?.take(message) === true ? Promise.resolve() : (down?.take(message, from) ?? Promise.resolve()),
       // A leaf device's token is by the clock that has let the gateway in by its own.
       refused: (code) => connackError(code, who, ownerId === gatewayId || isByCertificate ? clock : undefined),
       onNotSubscribed: (error) => receiver?.onIgnored('not_subscribed', { device: ownerId, error: errorText(error) }),
@@ -107,7 +125,7 @@ export function createMqttHubTransport(config: IotHubUpstreamConfig, context: En
     const { link, leaves } = opened;
     return sendByOwner(
       batch,
-      ({ message }) => carrierOf(config.leaf_devices, { gatewayId, identity }, message.deviceId),
+      ({ message }) => carrier(message.deviceId),
       (ownerId, part) => (ownerId === gatewayId ? link.send(part, signal) : leaves.send(ownerId, part, signal)),
     );
   };
@@ -120,7 +138,7 @@ export function createMqttHubTransport(config: IotHubUpstreamConfig, context: En
       window: config.window,
       batchMessages: BATCH_MESSAGES,
       multiplexesIdentities: false,
-      twins: false,
+      twins: takesCommands,
       methods: takesCommands,
       commands: takesCommands,
     },
@@ -138,6 +156,9 @@ export function createMqttHubTransport(config: IotHubUpstreamConfig, context: En
     ...(takesCommands && {
       receiveCommands: (given: CommandReceiver) => {
         receiver = given;
+      },
+      receiveTwins: (given: TwinReceiver) => {
+        twinReceiver = given;
       },
     }),
     closed: () => opened?.link.closed ?? Promise.resolve(NEVER_OPENED),

@@ -7,6 +7,7 @@ import type { DeliveryResult, FailureKind } from './delivery.ts';
 import type { DeviceId } from './device.ts';
 import type { LogFields, Logger } from './log.ts';
 import type { StoredMessage } from './message.ts';
+import type { TwinReceiver } from './twin-link.ts';
 
 export interface EndpointCapabilities {
   /**
@@ -130,6 +131,8 @@ export interface UpstreamTransport extends Endpoint {
    * connection, but for a queue of the peer's, whose commands say until when they hold. A peer that does not let us subscribe goes on taking messages.
    */
   receiveCommands?(receiver: CommandReceiver): void;
+  /** Has the twins of the identities that it connects opened, from the next `open` on. */
+  receiveTwins?(receiver: TwinReceiver): void;
   /** Sends the answer to a command; resolves whether the peer has it. Never rejects. */
   answer?(command: IncomingCommand, answer: OutgoingAnswer): Promise<boolean>;
 }

@@ -8,6 +8,8 @@ import { errorText } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
 import type { Outbox } from '../core/outbox.ts';
 import type { HealthReport } from '../core/service.ts';
+import type { StateSpace } from '../core/state.ts';
+import type { DeviceRegistry } from '../devices/device-registry.ts';
 import type { Dispatcher } from '../devices/dispatcher.ts';
 import type { Telemetry } from '../observe/events.ts';
 import type { HealthPart } from '../observe/health.ts';
@@ -15,11 +17,15 @@ import type { Random } from '../platform/random.ts';
 import { attachDownlink, type Downlink } from '../upstream/downlink.ts';
 import { createSeal } from '../upstream/seal.ts';
 import { createEndpointRunner, type EndpointRunner, type EndpointStatus } from '../upstream/endpoint-runner.ts';
+import { attachTwins, type UpstreamTwins } from '../upstream/twins.ts';
 import { createEndpoint, type ModuleList } from './modules.ts';
 
 export interface EndpointSetOptions {
   readonly outbox: Outbox;
+  readonly registry: DeviceRegistry;
   readonly dispatcher: Dispatcher;
+  /** Where the twins of the upstream transport are kept. */
+  readonly twins: StateSpace;
   readonly gatewayId: DeviceId;
   readonly modules: ModuleList;
   readonly clock: Clock;
@@ -48,6 +54,7 @@ export class EndpointSet {
   readonly #options: EndpointSetOptions;
   readonly #entries = new Map<string, Entry>();
   #downlink: Downlink | undefined;
+  #twins: UpstreamTwins | undefined;
 
   constructor(options: EndpointSetOptions) {
     this.#options = options;
@@ -68,7 +75,14 @@ export class EndpointSet {
         log: log.child({ endpoint: config.name }),
       });
       if (config.name === UPSTREAM_ENDPOINT) {
-        this.#downlink = attachDownlink(endpoint, { name: config.name, dispatcher, telemetry });
+        const twins = attachTwins(endpoint, { ...this.#options, name: config.name, space: this.#options.twins });
+        this.#twins = twins;
+        this.#downlink = attachDownlink(endpoint, {
+          name: config.name,
+          dispatcher,
+          telemetry,
+          onWritten: (deviceId, values) => twins?.confirmed(deviceId, values),
+        });
       }
       const runner = createEndpointRunner({
         name: config.name,
@@ -90,6 +104,7 @@ export class EndpointSet {
   }
 
   async remove(name: string, signal: AbortSignal): Promise<void> {
+    if (name === UPSTREAM_ENDPOINT) this.#twins?.stop();
     await this.#entries.get(name)?.runner?.stop(signal);
     this.#entries.delete(name);
   }

@@ -42,10 +42,16 @@ function parseOwnTopic(topic: string): PublishTopic | undefined {
   return status === undefined ? undefined : { kind: 'method-answer', requestId, status: Number(status) };
 }
 
+/** What a device subscribes to, by the same name for each. */
+export const METHOD_FILTER = '$iothub/methods/POST/#';
+
+export const TWIN_RESPONSE_FILTER = '$iothub/twin/res/#';
+export const DESIRED_FILTER = '$iothub/twin/PATCH/properties/desired/#';
+
 const OWN_FILTERS: ReadonlyMap<string, FilterTopic> = new Map([
-  ['$iothub/twin/res/#', { kind: 'twin-responses' }],
-  ['$iothub/twin/PATCH/properties/desired/#', { kind: 'desired' }],
-  ['$iothub/methods/POST/#', { kind: 'methods' }],
+  [TWIN_RESPONSE_FILTER, { kind: 'twin-responses' }],
+  [DESIRED_FILTER, { kind: 'desired' }],
+  [METHOD_FILTER, { kind: 'methods' }],
 ]);
 
 const COMMANDS = /^devices\/([^/]+)\/(?:modules\/([^/]+)\/)?messages\/devicebound\/#$/;
@@ -98,9 +104,6 @@ export function methodTopic(name: string, requestId: string): string {
   return `$iothub/methods/POST/${encodeURIComponent(name)}/?$rid=${requestId}`;
 }
 
-/** What a device subscribes to, and what that brings it. */
-export const METHOD_FILTER = '$iothub/methods/POST/#';
-
 /** Cloud-to-device messages of a device. */
 export function commandFilter(deviceId: string): string {
   return `devices/${deviceId}/messages/devicebound/#`;
@@ -109,15 +112,26 @@ export function commandFilter(deviceId: string): string {
 /** What a hub sent to a device. */
 export type DeviceTopic =
   | { readonly kind: 'command'; readonly deviceId: string; readonly bag: ReadonlyMap<string, string | null> }
-  | { readonly kind: 'method'; readonly name: string; readonly requestId: string };
+  | { readonly kind: 'method'; readonly name: string; readonly requestId: string }
+  | { readonly kind: 'twin-response'; readonly status: number; readonly requestId: string }
+  | { readonly kind: 'desired'; readonly version: number };
 
 const DEVICEBOUND = /^devices\/([^/]+)\/messages\/devicebound\/(.*)$/;
 const METHOD = /^\$iothub\/methods\/POST\/([^/?]+)\/?\?(.*)$/;
+
+const TWIN_RESPONSE = /^\$iothub\/twin\/res\/(\d{1,3})\/?\?(.*)$/;
+const DESIRED = /^\$iothub\/twin\/PATCH\/properties\/desired\/?\?(?:.*&)?\$version=(\d{1,15})$/;
 
 /** Undefined for what a device knows nothing of. */
 export function parseDeviceTopic(topic: string): DeviceTopic | undefined {
   const [, deviceId, bag = ''] = DEVICEBOUND.exec(topic) ?? [];
   if (deviceId !== undefined) return { kind: 'command', deviceId, bag: parsePropertyBag(bag) };
+  const [, version] = DESIRED.exec(topic) ?? [];
+  if (version !== undefined) return { kind: 'desired', version: Number(version) };
+  const [, status, answered = ''] = TWIN_RESPONSE.exec(topic) ?? [];
+  if (status !== undefined) {
+    return { kind: 'twin-response', status: Number(status), requestId: REQUEST_ID.exec(answered)?.[1] ?? '' };
+  }
   const [, name, query = ''] = METHOD.exec(topic) ?? [];
   const requestId = REQUEST_ID.exec(query)?.[1];
   if (name === undefined || requestId === undefined || requestId === '') return undefined;
@@ -136,4 +150,14 @@ function decodeLoosely(text: string): string {
 /** Where a device answers a direct method. */
 export function methodAnswerTopic(status: number, requestId: string): string {
   return `$iothub/methods/res/${status}/?$rid=${requestId}`;
+}
+
+/** Where a device asks for its twin. */
+export function twinGetTopic(requestId: string): string {
+  return `$iothub/twin/GET/?$rid=${requestId}`;
+}
+
+/** Where a device reports properties. */
+export function twinReportTopic(requestId: string): string {
+  return `$iothub/twin/PATCH/properties/reported/?$rid=${requestId}`;
 }

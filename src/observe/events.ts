@@ -375,6 +375,12 @@ export const EVENTS = {
     text: 'The will of a client of the local hub was not sent, and is not kept.',
     everyMs: 60_000,
   },
+  twin_not_synchronised: {
+    level: 'warn',
+    text: 'A twin upstream could not be brought up to date; it is tried again where that can help.',
+    everyMs: 60_000,
+    recent: true,
+  },
   hub_device_not_synchronised: {
     level: 'warn',
     text: 'A device of an adapter could not be registered with the local hub, or its twin not be brought up to date.',

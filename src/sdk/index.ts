@@ -37,6 +37,7 @@ export * from '../core/shape-fields.ts';
 export * from '../core/shape-of.ts';
 export * from '../core/state.ts';
 export * from '../core/time.ts';
+export type * from '../core/twin-link.ts';
 export * from '../core/write-rules.ts';
 export type { Telemetry } from '../observe/events.ts';
 export * from '../platform/abort.ts';

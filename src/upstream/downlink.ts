@@ -14,6 +14,8 @@ export interface DownlinkOptions {
   readonly name: string;
   readonly dispatcher: Pick<Dispatcher, 'run' | 'isAway'>;
   readonly telemetry: Telemetry;
+  /** A device confirmed values that were written. */
+  readonly onWritten?: (deviceId: string, values: NonNullable<CommandAnswer['values']>) => void;
 }
 
 export interface Downlink {
@@ -25,7 +27,7 @@ export interface Downlink {
 export function attachDownlink(endpoint: Endpoint | UpstreamTransport, options: DownlinkOptions): Downlink | undefined {
   const transport: UpstreamTransport | undefined = 'receiveCommands' in endpoint ? endpoint : undefined;
   if (transport?.receiveCommands === undefined) return undefined;
-  const { name, dispatcher, telemetry } = options;
+  const { name, dispatcher, telemetry, onWritten } = options;
   /** Commands taken and not yet carried out; answers on their way, refusals included. */
   let taken = 0;
   let answering = 0;
@@ -58,7 +60,10 @@ export function attachDownlink(endpoint: Endpoint | UpstreamTransport, options: 
     }
     taken += 1;
     try {
-      return await dispatcher.run(command, { ...given, actor: `upstream:${name}` });
+      const answer = await dispatcher.run(command, { ...given, actor: `upstream:${name}` });
+      // Also of a write that was done in part.
+      if (command.kind === 'write' && answer.values !== undefined) onWritten?.(command.deviceId, answer.values);
+      return answer;
     } finally {
       taken -= 1;
     }

@@ -2,6 +2,8 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
   commandFilter,
+  twinGetTopic,
+  twinReportTopic,
   commandTopic,
   desiredTopic,
   inputTopic,
@@ -134,6 +136,14 @@ describe('a topic that a device hears', () => {
         expect(parseDeviceTopic(methodTopic(id, 'a1'))).toEqual({ kind: 'method', name: id, requestId: 'a1' });
       }),
     );
+    expect(parseDeviceTopic(twinResponseTopic(204, 'a1', 7))).toEqual({
+      kind: 'twin-response',
+      requestId: 'a1',
+      status: 204,
+    });
+    expect(parseDeviceTopic(desiredTopic(7))).toEqual({ kind: 'desired', version: 7 });
+    expect(parsePublishTopic(twinGetTopic('a1'))).toEqual({ kind: 'twin-get', requestId: 'a1' });
+    expect(parsePublishTopic(twinReportTopic('a1'))).toEqual({ kind: 'twin-report', requestId: 'a1' });
     expect(commandFilter('d1')).toBe('devices/d1/messages/devicebound/#');
     expect(parsePublishTopic(methodAnswerTopic(-5, 'a1'))).toEqual({
       kind: 'method-answer',
@@ -147,7 +157,8 @@ describe('a topic that a device hears', () => {
     'devices/d1/messages/events/',
     '$iothub/methods/POST/m/',
     '$iothub/methods/POST/m/?$rid=',
-    '$iothub/twin/res/200/?$rid=1',
+    '$iothub/twin/GET/?$rid=1',
+    '$iothub/twin/PATCH/properties/desired/?$version=x',
   ])('is none: %j', (topic) => {
     expect(parseDeviceTopic(topic)).toBeUndefined();
   });
