@@ -8,7 +8,9 @@ export interface Principal {
   /** Undefined for an anonymous client. */
   readonly username: string | undefined;
   mayPublishAs(device: string): boolean;
-  /** Of those that may publish as every device: bridges and tools, which may send commands as well. */
+  /** Whether it may send commands to the device: to its own. */
+  mayCommand(device: string): boolean;
+  /** Of those that may publish as every device: bridges and tools, which may send commands to all as well. */
   readonly everyDevice: boolean;
 }
 
@@ -83,13 +85,19 @@ export function createAuthenticator(
 function principalOf({ username, devices = [username] }: ClientConfig): Principal {
   const allowed = new Set(devices);
   const everyDevice = allowed.has('*');
-  return { username, mayPublishAs: (device) => everyDevice || allowed.has(device), everyDevice };
+  const isItsOwn = (device: string): boolean => everyDevice || allowed.has(device);
+  return { username, mayPublishAs: isItsOwn, mayCommand: isItsOwn, everyDevice };
 }
 
 /** Without a name nobody speaks for a device that a client with a password is there for, nor sends commands. */
 function anonymousPrincipal(clients: readonly ClientConfig[]): Principal {
   const owned = new Set(clients.flatMap(({ username, devices = [username] }) => devices));
-  return { username: undefined, mayPublishAs: (device) => !owned.has(device), everyDevice: false };
+  return {
+    username: undefined,
+    mayPublishAs: (device) => !owned.has(device),
+    mayCommand: () => false,
+    everyDevice: false,
+  };
 }
 
 function isLoopbackPeer(address: string): boolean {

@@ -88,8 +88,8 @@ export interface Dialect {
   readonly filters: readonly string[];
   /** The device that a publisher on the topic speaks for; undefined when the topic is not of this dialect. */
   owner(topic: string): string | undefined;
-  /** Whether the topic is for commands, which devices receive and must not send. */
-  isCommand(topic: string): boolean;
+  /** Whether the topic is for commands to its owner, without one to all devices; what comes without payload may be none. */
+  isCommand(topic: string, isEmpty?: boolean): boolean;
   /** Undefined when the topic is not of this dialect. Never throws: faults are told. */
   understand(arrival: Arrival): Understood | undefined;
   /** Undefined when the device or the point cannot be written. @throws GatewayError GW_WRITE_REFUSED for the value. */

@@ -53,7 +53,8 @@ export interface Delivery extends Arrival {
 export interface Intake {
   /** The dialect that a topic belongs to, with the device that its publisher speaks for. */
   owner(topic: string): { readonly dialect: Dialect; readonly device: string } | undefined;
-  isCommand(topic: string): boolean;
+  /** The devices that a publish commands, one for each dialect that takes it for a command; undefined in it: all there are. */
+  commanded(topic: string, isEmpty?: boolean): readonly (string | undefined)[];
   /**
    * Undefined when there is nothing to wait for.
    * @throws Refusal when it is refused for good (in the promise as well), GatewayError when it could not be stored.
@@ -149,7 +150,8 @@ export function createIntake(options: IntakeOptions): Intake {
 
   return {
     owner: ownerOf,
-    isCommand: (topic) => dialects.some((dialect) => dialect.isCommand(topic)),
+    commanded: (topic, isEmpty) =>
+      dialects.filter((dialect) => dialect.isCommand(topic, isEmpty)).map((dialect) => dialect.owner(topic)),
     take(arrival, carrier) {
       const owner = ownerOf(arrival.topic);
       if (owner === undefined) return undefined;

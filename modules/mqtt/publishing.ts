@@ -29,12 +29,14 @@ export interface PublishingOptions {
 export function publishFault(
   intake: Intake,
   principal: Principal | undefined,
-  { topic }: { readonly topic: string },
+  { topic, payload }: { readonly topic: string; readonly payload?: string | Uint8Array },
 ): string | undefined {
   if (topic.startsWith('$')) return 'reserved_topic';
   // A will that a crash left: its client was asked when it connected.
   if (principal === undefined || principal.everyDevice) return undefined;
-  if (intake.isCommand(topic)) return 'command_topic';
+  // A device that commands itself tells nobody else: firmware does, to reset what is retained there or for its own buttons.
+  const commanded = intake.commanded(topic, payload?.length === 0);
+  if (!commanded.every((device) => device !== undefined && principal.mayCommand(device))) return 'command_topic';
   const owner = intake.owner(topic);
   return owner === undefined || principal.mayPublishAs(owner.device) ? undefined : 'not_its_device';
 }
@@ -87,8 +89,8 @@ export class Publishing {
         this.#options.aedes.publishFirst(packet, client, done);
       } else done(null);
     };
-    // What comes on this topic from now on needs not be asked again.
-    if (client !== null && intake.owner(packet.topic) !== undefined) {
+    // What comes on this topic from now on needs not be asked again, but for commands, where the payload counts as well.
+    if (client !== null && intake.owner(packet.topic) !== undefined && intake.commanded(packet.topic).length === 0) {
       this.#connectionOf(client)?.lane?.learn(packet.topic);
     }
     const payload = typeof packet.payload === 'string' ? Buffer.from(packet.payload) : packet.payload;

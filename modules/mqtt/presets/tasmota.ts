@@ -35,6 +35,8 @@ const UNITS: ReadonlyMap<string, string> = new Map(
 /** Of the state message; the rest of it (uptimes, Wi-Fi names) is no process value. */
 const STATE_POINT = /^(?:POWER\d{0,2}|Dimmer|CT|Speed|FanSpeed|Vcc|Heap|UptimeSec|LoadAvg)$/;
 const POWER = /^POWER\d{0,2}$/;
+/** Without payload it asks for the state; the firmware itself says that with each connect (`MqttConnected()`, unless SetOption90). */
+const POWER_TOPIC = /\/POWER\d{0,2}$/;
 /** Deepest object in a sensor message. */
 const DEPTH = 4;
 
@@ -51,7 +53,7 @@ export function createTasmota(): Dialect {
     filters: ['tele/+/+', 'stat/+/+'],
     owner: (topic) =>
       [TELE, STAT, COMMAND].map((template) => template.match(topic)?.['device_id']).find((id) => id !== undefined),
-    isCommand: (topic) => COMMAND.match(topic) !== undefined,
+    isCommand: (topic, isEmpty) => COMMAND.match(topic) !== undefined && !(isEmpty === true && POWER_TOPIC.test(topic)),
     understand(arrival): Understood | undefined {
       const tele = TELE.match(arrival.topic);
       const found = tele ?? STAT.match(arrival.topic);

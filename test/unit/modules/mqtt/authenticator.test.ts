@@ -75,4 +75,5 @@ it('lets those without a name publish as devices of nobody else, and send no com
   const devices = ['pump', 'fan-2', 'bridge', 'valve'];
   expect(devices.filter((device) => nobody?.mayPublishAs(device))).toEqual(['bridge', 'valve']);
   expect(nobody?.everyDevice).toBe(false);
+  expect(devices.filter((device) => nobody?.mayCommand(device))).toEqual([]);
 });

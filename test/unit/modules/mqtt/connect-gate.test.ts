@@ -28,7 +28,10 @@ describe('at the limit of connections', () => {
       answers: new AnswerOrder(),
       subscriptions: new Subscriptions(),
       heardAtMs: clock.monotonicMs(),
-      principal: username === undefined ? undefined : { username, mayPublishAs: () => true, everyDevice: true },
+      principal:
+        username === undefined
+          ? undefined
+          : { username, mayPublishAs: () => true, mayCommand: () => true, everyDevice: true },
       lane: undefined,
     };
     return connection;

@@ -1,0 +1,107 @@
+// Devices of the presets at the broker for leaf devices, with mqtt.js in the place of their firmware.
+
+import mqtt from 'mqtt';
+import { afterEach, expect, it } from 'vitest';
+import { createMqttAdapter } from '../../modules/mqtt/adapter.ts';
+import { mqttConfig } from '../../modules/mqtt/config.ts';
+import type { PresetName } from '../../modules/mqtt/config.ts';
+import type { Adapter, AdapterContext } from '../../src/core/adapter.ts';
+import { freePort } from '../support/free-port.ts';
+import { record, type Recording } from '../unit/modules/mqtt/harness.ts';
+
+const ADDRESS = '127.0.155.1';
+const NEVER = new AbortController().signal;
+const ends: (() => Promise<unknown>)[] = [];
+
+afterEach(async () => {
+  for (const end of ends.splice(0).reverse()) await end();
+});
+
+interface Rig extends Recording {
+  readonly adapter: Adapter;
+  readonly url: string;
+}
+
+/** A broker with one preset, for devices with a user name of their own. */
+async function startBroker(
+  preset: PresetName,
+  devices: readonly string[],
+  fields: Partial<AdapterContext> = {},
+): Promise<Rig> {
+  const port = await freePort(ADDRESS);
+  const recording = record(fields);
+  const config = mqttConfig.parse({
+    listen: { address: ADDRESS, port },
+    presets: [preset],
+    clients: devices.map((username) => ({ username, password: 'secret' })),
+    anonymous: 'loopback',
+  });
+  const adapter = createMqttAdapter(config, recording.context);
+  await adapter.start(NEVER);
+  ends.push(() => adapter.stop(NEVER));
+  return { ...recording, adapter, url: `mqtt://${ADDRESS}:${port}` };
+}
+
+/** Without a user name: anonymous. */
+async function connect({ url }: Rig, { username, ...options }: mqtt.IClientOptions = {}): Promise<mqtt.MqttClient> {
+  const login = username === undefined ? {} : { username, password: 'secret' };
+  const client = await mqtt.connectAsync(url, { reconnectPeriod: 0, ...login, ...options });
+  ends.push(() => client.endAsync(true));
+  client.on('error', () => {});
+  return client;
+}
+
+const closed = (peer: mqtt.MqttClient): Promise<void> => new Promise((resolve) => peer.once('close', () => resolve()));
+
+/** What firmware publishes at its connect besides values, below its own topics and elsewhere. */
+const GREETINGS: readonly (readonly [preset: PresetName, device: string, topics: readonly string[]])[] = [
+  ['tasmota', 'tas', ['tele/tas/LWT', 'cmnd/tas/POWER', 'tele/tas/INFO1', 'tasmota/discovery/A0B1C2/config']],
+  ['shelly', 'shelly1-A0B1C2', ['shellies/shelly1-A0B1C2/online', 'shellies/announce', 'shellies/shelly1-A0B1C2/info']],
+  ['shelly', 'shellyplus1-a0b1c2', ['shellyplus1-a0b1c2/online', 'shellyplus1-a0b1c2/events/rpc', 'some-tool/rpc']],
+  ['zigbee2mqtt', 'zigbee2mqtt-bridge', ['zigbee2mqtt/bridge/state', 'homeassistant/sensor/x/config']],
+  // The library for ESP8266 empties what is retained there once it has read it.
+  ['homie', 'lamp', ['homie/lamp/$state', 'homie/lamp/$implementation/config/set']],
+  ['sparkplug', 'G.n', ['spBv1.0/G/NBIRTH/n', 'spBv1.0/G/NDEATH/n']],
+];
+
+it.each(GREETINGS)('takes what a device of %s says at its connect under a name of its own, %s', async (...greeting) => {
+  const [preset, device, topics] = greeting;
+  const rig = await startBroker(preset, [device]);
+  const leaf = await connect(rig, { username: device });
+  for (const qos of [0, 1] as const) for (const topic of topics) await leaf.publishAsync(topic, '', { qos });
+  expect(rig.refusals.filter((reason) => /command|device/.test(reason))).toEqual([]);
+  expect(leaf.connected).toBe(true);
+});
+
+it('lets Tasmota without a name ask itself for its state, as it does at each connect, and nobody switch it', async () => {
+  const rig = await startBroker('tasmota', []);
+  const plug = await connect(rig);
+  const heard: string[] = [];
+  plug.on('message', (topic, payload) => void heard.push(`${topic} ${payload.toString()}`));
+  await plug.subscribeAsync('cmnd/tas/#');
+  await plug.publishAsync('cmnd/tas/POWER', '', { qos: 1 });
+  const stranger = await connect(rig);
+  await stranger.publishAsync('cmnd/tas/POWER', '', { qos: 1 });
+  const gone = closed(stranger);
+  stranger.publish('cmnd/tas/POWER', 'ON', { qos: 1 });
+  await gone;
+  expect(heard).toEqual(['cmnd/tas/POWER ', 'cmnd/tas/POWER ']);
+  expect(rig.refusals).toEqual(['command_topic']);
+});
+
+it('lets a device command itself, and no other', async () => {
+  const rig = await startBroker('tasmota', ['button', 'lamp']);
+  const button = await connect(rig, { username: 'button' });
+  await button.publishAsync('cmnd/button/POWER', 'TOGGLE', { qos: 1 });
+  for (const [topic, payload] of [
+    ['cmnd/lamp/POWER', 'TOGGLE'],
+    ['cmnd/lamp/POWER', ''],
+    ['cmnd/tasmotas/POWER', 'TOGGLE'],
+  ] as const) {
+    const thief = await connect(rig, { username: 'button' });
+    const gone = closed(thief);
+    thief.publish(topic, payload, { qos: 1 });
+    await gone;
+  }
+  expect(rig.refusals).toEqual(['command_topic', 'not_its_device', 'command_topic']);
+});
