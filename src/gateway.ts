@@ -6,6 +6,7 @@
 import type { GatewayConfig } from './config/config.ts';
 import type { Adapter } from './core/adapter.ts';
 import type { Clock } from './core/clock.ts';
+import { UPSTREAM_ENDPOINT } from './core/endpoint.ts';
 import { errorText } from './core/errors.ts';
 import type { Logger } from './core/log.ts';
 import type { HeadDefinition } from './core/module.ts';
@@ -135,6 +136,7 @@ export class Gateway {
       ingress: this.#ingress,
       registry: this.registry,
       dispatcher: this.dispatcher,
+      cloud: () => this.#endpoints.cloud,
     });
   }
 
@@ -145,12 +147,10 @@ export class Gateway {
     const gateway = new Gateway(options, outbox, await options.openState());
     const { clock, telemetry, config } = options;
     gateway.#clockWatch = watchClock({ clock, outbox, telemetry });
-    // Beside all the rest, which never waits for it.
-    void gateway.#hubs.apply(config.hub, gateway.#running.signal);
-    await Promise.all([
-      gateway.#addAdapters(config.adapters),
-      ...endpointsOf(config).map((endpoint) => gateway.#endpoints.add(endpoint, gateway.#running.signal)),
-    ]);
+    const endpoints = endpointsOf(config).map((one) => gateway.#endpoints.add(one, gateway.#running.signal));
+    // Beside all the rest, which never waits for it; it lets in whom the upstream knows.
+    void Promise.all(endpoints).then(() => gateway.#hubs.apply(config.hub, gateway.#running.signal));
+    await Promise.all([gateway.#addAdapters(config.adapters), ...endpoints]);
     return gateway;
   }
 
@@ -267,6 +267,8 @@ export class Gateway {
       const endpoint = endpointsNext.get(name);
       if (endpoint !== undefined) await this.#endpoints.add(endpoint, this.#running.signal);
     }
+    if (!endpointsNext.has(UPSTREAM_ENDPOINT)) this.#endpoints.forgetCloud();
+    if (changedNames.includes(UPSTREAM_ENDPOINT)) await this.#hubs.cloudChanged();
     await this.#addAdapters(next.adapters.filter(({ id }) => changed(adaptersBefore.get(id), adaptersNext.get(id))));
   }
 

@@ -7,6 +7,10 @@ import { LIMITS } from '../core/limits.ts';
 import { PEM_PATTERN, PEM_RULE } from '../core/pem.ts';
 import { authoritiesFault, certificatesIn, pairFault } from '../platform/certificates.ts';
 
+const hostNameSchema = z
+  .string()
+  .regex(/^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$/, { error: 'must be the name of a host' });
+
 const portSchema = z.int().min(1).max(65_535);
 
 const HOUR_SECS = 3600;
@@ -143,15 +147,21 @@ export const hubSchema = z
       description: 'Address to listen on. Off loopback devices and back ends elsewhere can reach the hub.',
       examples: ['127.0.0.1', '0.0.0.0', '::'],
     }),
-    host_name: z
-      .string()
-      .regex(/^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$/, { error: 'must be the name of a host' })
-      .default('localhost')
+    host_name: hostNameSchema.default('localhost').meta({
+      title: 'Host name',
+      description:
+        'Name that devices and back ends use for the hub: it stands in connection strings and certificates, and must lead to this machine.',
+      examples: ['plant-7.local'],
+    }),
+    accepted_host_names: z
+      .array(hostNameSchema)
+      .max(16)
+      .default([])
       .meta({
-        title: 'Host name',
+        title: 'Accepted host names',
         description:
-          'Name that devices and back ends use for the hub: it stands in connection strings and certificates, and must lead to this machine.',
-        examples: ['plant-7.local'],
+          'Further names that tokens of devices may be made for, as those of devices that reach this hub by `GatewayHostName`. That of the hub under `upstream` is always accepted.',
+        examples: [['plant.azure-devices.net']],
       }),
     mqtts_port: portSchema.default(8883).meta({
       title: 'MQTT port',
@@ -218,6 +228,8 @@ export interface HubConfig {
   readonly hubId: string;
   readonly address: string;
   readonly hostName: string;
+  /** Further names that tokens may be made for. */
+  readonly acceptedHostNames: readonly string[];
   readonly ports: { readonly mqtts: number; readonly amqps: number; readonly https: number; readonly amqp?: number };
   readonly events: {
     readonly partitions: number;
@@ -255,6 +267,7 @@ export function hubConfig(values: z.output<typeof hubSchema>): HubConfig | undef
     hubId: DEFAULT_HUB_ID,
     address: values.address,
     hostName: values.host_name,
+    acceptedHostNames: values.accepted_host_names,
     ports: { mqtts, amqps, https, ...(amqp === undefined ? {} : { amqp }) },
     events: {
       partitions: events.partitions,

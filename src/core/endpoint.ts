@@ -124,8 +124,21 @@ export interface CommandReceiver {
   readonly isAway: (deviceId: string) => boolean;
 }
 
+/** What a transport to an IoT hub knows of its leaf devices there, so that a local hub can stand in for it. */
+export interface CloudIdentities {
+  /** The hub's name, which tokens of devices are made for. */
+  readonly hostName: string;
+  /**
+   * Key (base64) of a leaf device that is somebody there; undefined: it is not, or has no key, or
+   * none that is known here. Rejects while that cannot be told.
+   */
+  keyOf(deviceId: DeviceId): Promise<string | undefined>;
+}
+
 export interface UpstreamTransport extends Endpoint {
   readonly capabilities: UpstreamCapabilities;
+  /** Absent where it leads to no hub of devices. */
+  readonly identities?: CloudIdentities;
   /**
    * Has commands received from the next `open` on. Never what is retained, and never what was sent while there was no
    * connection, but for a queue of the peer's, whose commands say until when they hold. A peer that does not let us subscribe goes on taking messages.

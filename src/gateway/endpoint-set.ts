@@ -3,7 +3,7 @@
 import type { EndpointConfig } from '../config/config.ts';
 import type { Clock } from '../core/clock.ts';
 import type { DeviceId } from '../core/device.ts';
-import { UPSTREAM_ENDPOINT } from '../core/endpoint.ts';
+import { UPSTREAM_ENDPOINT, type CloudIdentities, type Endpoint, type UpstreamTransport } from '../core/endpoint.ts';
 import { errorText } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
 import type { Outbox } from '../core/outbox.ts';
@@ -54,6 +54,7 @@ export class EndpointSet {
   readonly #options: EndpointSetOptions;
   readonly #entries = new Map<string, Entry>();
   #downlink: Downlink | undefined;
+  #cloud: CloudIdentities | undefined;
   #twins: UpstreamTwins | undefined;
 
   constructor(options: EndpointSetOptions) {
@@ -75,6 +76,7 @@ export class EndpointSet {
         log: log.child({ endpoint: config.name }),
       });
       if (config.name === UPSTREAM_ENDPOINT) {
+        this.#cloud = identitiesOf(endpoint);
         const twins = attachTwins(endpoint, { ...this.#options, name: config.name, space: this.#options.twins });
         this.#twins = twins;
         this.#downlink = attachDownlink(endpoint, {
@@ -107,6 +109,16 @@ export class EndpointSet {
     if (name === UPSTREAM_ENDPOINT) this.#twins?.stop();
     await this.#entries.get(name)?.runner?.stop(signal);
     this.#entries.delete(name);
+  }
+
+  /** Who is known at the hub that the upstream leads to; undefined where it leads to none. */
+  get cloud(): CloudIdentities | undefined {
+    return this.#cloud;
+  }
+
+  /** There is no upstream any more. Until then, or until another is there, the earlier one's identities hold. */
+  forgetCloud(): void {
+    this.#cloud = undefined;
   }
 
   /** Commands from upstream that are under way. */
@@ -153,4 +165,8 @@ export class EndpointSet {
   async stop(signal: AbortSignal): Promise<void> {
     await Promise.all([...this.#entries.keys()].map((name) => this.remove(name, signal)));
   }
+}
+
+function identitiesOf(endpoint: Endpoint | UpstreamTransport): CloudIdentities | undefined {
+  return 'identities' in endpoint ? endpoint.identities : undefined;
 }

@@ -9,6 +9,7 @@ import { hostname, networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import type { HubConfig } from '../config/hub-schema.ts';
 import type { Clock } from '../core/clock.ts';
+import type { CloudIdentities } from '../core/endpoint.ts';
 import { errorText } from '../core/errors.ts';
 import type { ProtocolHead } from '../core/hub/head.ts';
 import type { HubInfo } from '../core/hub/hub.ts';
@@ -40,6 +41,8 @@ export interface HubSetOptions {
   readonly ingress: Pick<Ingress, 'messages'>;
   readonly registry: DeviceRegistry;
   readonly dispatcher: Dispatcher;
+  /** Who is known at the hub that the upstream leads to. */
+  readonly cloud: () => CloudIdentities | undefined;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Logger;
@@ -105,6 +108,16 @@ export class HubSet {
   stop(deadline: AbortSignal): Promise<void> {
     this.#life.abort();
     return this.apply(undefined, deadline);
+  }
+
+  /** There is another upstream. */
+  async cloudChanged(): Promise<void> {
+    try {
+      await this.hub?.cloudChanged();
+    } catch (error) {
+      // Looked at again when they connect.
+      this.#options.log.warn({ error: errorText(error) }, 'Sessions of devices of the cloud could not be looked at.');
+    }
   }
 
   /** A message came in: whether it goes to the hub's events. Those of sessions were let in with their sender. */
@@ -353,6 +366,7 @@ async function buildHub(
       clock,
     }),
     field: { registry, dispatcher, autoRegister: config.autoRegister },
+    cloud: options.cloud,
     commands: config.commands,
     feedback: config.feedback,
     clock,
@@ -371,7 +385,7 @@ function infoOf(config: HubConfig): HubInfo {
   return {
     hubId: config.hubId,
     hostName: config.hostName,
-    alternateNames: ownNames(config).filter((name) => name !== config.hostName),
+    alternateNames: [...ownNames(config), ...config.acceptedHostNames].filter((name) => name !== config.hostName),
     eventHubName: config.hubId,
     consumerGroups: config.events.consumerGroups,
     faultInjection: config.faultInjection,

@@ -4,7 +4,7 @@
 import type { Clock } from '../core/clock.ts';
 import type { Access, AccessPolicy, LoginRequest, Permission, Principal } from '../core/hub/access.ts';
 import type { HubInfo } from '../core/hub/hub.ts';
-import type { IdentityRef } from '../core/hub/identity.ts';
+import type { IdentityRef, SymmetricKey } from '../core/hub/identity.ts';
 import type { EndReason } from '../core/hub/session.ts';
 import { iotHubError, iotHubErrorOf } from '../iothub/errors.ts';
 import { isIdentityId } from '../iothub/ids.ts';
@@ -23,6 +23,7 @@ import { hmacSha256, sameBytes } from '../platform/hmac.ts';
 import type { Sealer } from '../platform/sealing.ts';
 import { thumbprintsOf, type Authorities } from './authorities.ts';
 import type { Brake } from './brake.ts';
+import type { CloudDevices } from './cloud-devices.ts';
 import type { HubStore } from './hub-store.ts';
 import {
   authorityGrant,
@@ -49,6 +50,8 @@ export interface AccessOptions {
   readonly hubOf: (hostName: string) => HubInfo;
   readonly secretsOf: (hubId: string) => HubSecrets;
   readonly sealer: Sealer;
+  /** Absent: a hub with no cloud behind it. */
+  readonly cloud?: Pick<CloudDevices, 'isHostName' | 'find'> | undefined;
   readonly brake: Brake;
   readonly clock: Clock;
   /** A client was let in. Must not throw. */
@@ -71,6 +74,7 @@ export function createAccess({
   hubOf,
   secretsOf,
   sealer,
+  cloud,
   brake,
   clock,
   onPassed,
@@ -118,7 +122,9 @@ export function createAccess({
     const token = parseSasToken(text);
     const expiresAtMs = sasEndMs(token);
     if (expiresAtMs < clock.wallMs()) throw unauthorized('The specified SAS token is expired.');
-    const audiences = audiencesOf(token.resource).filter(({ host }) => isNameOf(info, request.hostName, host));
+    const audiences = audiencesOf(token.resource).filter(
+      ({ host }) => isNameOf(info, request.hostName, host) || cloud?.isHostName(info.hubId, host) === true,
+    );
     if (audiences.length === 0) throw unauthorized('The SAS token is for another hub.');
     const form = request.keyForm ?? 'base64';
     const { claimed } = request;
@@ -179,16 +185,20 @@ export function createAccess({
     readonly expiresAtMs: number;
   }): Promise<Principal> {
     const { store, token, audiences, claimed, form, expiresAtMs } = given;
-    const candidates = audiences
-      .map((audience) => ({ audience, ref: audienceIdentity(audience) }))
-      .filter(({ ref }) => ref !== undefined && (claimed === undefined || isSameText(ref, claimed)));
+    const candidates = audiences.flatMap((audience) => {
+      const ref = audienceIdentity(audience);
+      if (ref === undefined || (claimed !== undefined && !isSameText(ref, claimed))) return [];
+      return [{ audience, asked: claimed ?? ref }];
+    });
     if (candidates.length === 0) throw unauthorized('The SAS token is for another device or policy.');
     let missing: unknown;
-    for (const { audience, ref } of candidates) {
-      const record = await known(store, claimed ?? (ref as IdentityRef)).catch((error: unknown) => {
-        missing = error;
-      });
-      if (record === undefined) continue;
+    for (const { audience, asked } of candidates) {
+      const isSignedBy = (keys: SymmetricKey): boolean => signingKey(token, keys, form, CRYPTO) !== undefined;
+      const record = await (cloud?.find(store, asked, isSignedBy) ?? store.identity(asked));
+      if (record === undefined) {
+        missing = notFound(asked);
+        continue;
+      }
       const { auth } = record;
       if (auth.type !== 'sas') throw unauthorized(`The identity authenticates by ${auth.type}, not by SAS tokens.`);
       const keys = keysOf(auth, identitySeal(sealer, store.hubId, refOf(record)));
@@ -325,8 +335,8 @@ function exactIdentity(audience: Audience): IdentityRef | undefined {
 }
 
 /** The service compares the id of a token without case (contract/device-auth, section 2). */
-function isSameText(a: IdentityRef | undefined, b: IdentityRef): boolean {
-  return a !== undefined && refText(a).toLowerCase() === refText(b).toLowerCase();
+function isSameText(a: IdentityRef, b: IdentityRef): boolean {
+  return refText(a).toLowerCase() === refText(b).toLowerCase();
 }
 
 /** For the brake: whom a client says it is; without that its address must do. */

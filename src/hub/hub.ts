@@ -2,6 +2,7 @@
 // as `Hub` (core/hub/hub.ts); the gateway starts and stops them.
 
 import type { Clock } from '../core/clock.ts';
+import type { CloudIdentities } from '../core/endpoint.ts';
 import type { Principal } from '../core/hub/access.ts';
 import type { Hub, HubInfo } from '../core/hub/hub.ts';
 import type { IdentityRef } from '../core/hub/identity.ts';
@@ -19,6 +20,7 @@ import { createAccess, type HubSecrets } from './access.ts';
 import { createActivity } from './activity.ts';
 import { createAuthorities, type Authorities } from './authorities.ts';
 import { createBrake } from './brake.ts';
+import { createCloudDevices, type CloudDevices } from './cloud-devices.ts';
 import { createCommands, type CommandSettings } from './commands.ts';
 import { createFeedback, type Feedback, type FeedbackSettings } from './feedback.ts';
 import { createGatewayDevices, type FieldSide, type GatewayDevices } from './gateway-devices.ts';
@@ -53,6 +55,8 @@ export interface HubOptions {
   readonly telemetryIntake: TelemetryIntake;
   /** Absent: a hub without adapters. */
   readonly field?: FieldSide;
+  /** Who is known at the hub that the upstream leads to; undefined while it leads to none. Absent: never to one. */
+  readonly cloud?: () => CloudIdentities | undefined;
   readonly commands?: Partial<CommandSettings>;
   readonly feedback?: Partial<FeedbackSettings>;
   readonly clock: Clock;
@@ -71,6 +75,8 @@ export interface HubService extends Hub {
   authoritiesOf(hubId: string): Authorities;
   policiesOf(hubId: string): Policies;
   sessionsOf(hubId: string): readonly LiveSession[];
+  /** There is another upstream: sessions of devices whose keys it does not have end. */
+  cloudChanged(): Promise<void>;
   /** Of a device of an adapter, as far as it is known: its messages do not carry it themselves. */
   generationOf(hubId: string, deviceId: string): string | undefined;
   /** A device of an adapter sent a message: whether it goes to the events. */
@@ -119,11 +125,24 @@ export function createHub(options: HubOptions): HubService {
     throw iotHubError('IotHubNotFound', `There is no hub "${hostName.slice(0, 200)}".`);
   }
 
+  const { cloud } = options;
+  const cloudDevices: CloudDevices | undefined =
+    cloud === undefined
+      ? undefined
+      : createCloudDevices({
+          hubId: first.hubId,
+          cloud,
+          storeOf,
+          identities: () => identities,
+          sessions: { list: (hubId) => sessions.list(hubId) },
+          sealer,
+        });
   const brake = createBrake(clock);
   const access = createAccess({
     hubOf,
     secretsOf: hubById,
     sealer,
+    cloud: cloudDevices,
     brake,
     clock,
     onPassed({ protocol }, { hubId, identity }) {
@@ -243,6 +262,7 @@ export function createHub(options: HubOptions): HubService {
     authoritiesOf: (hubId) => hubById(hubId).authorities,
     policiesOf: (hubId) => hubById(hubId).policies,
     sessionsOf: (hubId) => sessions.list(hubId),
+    cloudChanged: async () => cloudDevices?.changed(),
     generationOf: (hubId, deviceId) => gatewayDevices?.generationOf(hubId, deviceId),
     admits: (deviceId) => gatewayDevices?.admits(deviceId) ?? true,
     start() {

@@ -44,6 +44,8 @@ export interface DeviceRecord extends RecordFields {
   readonly deviceScope?: string;
   readonly parentScopes: readonly string[];
   readonly isGatewayDevice?: boolean;
+  /** Its key is that which the gateway has for it at the cloud behind the hub. */
+  readonly isCloudDevice?: boolean;
   /** Commands that wait, and how many there have been. */
   readonly commandCount: number;
   readonly commandsSent: number;

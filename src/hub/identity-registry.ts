@@ -145,6 +145,7 @@ export function createIdentityRegistry(options: IdentityRegistryOptions): HubReg
       iotEdge,
       ...(await scopesOf(store, input, own)),
       ...(input.isGatewayDevice === true && { isGatewayDevice: true }),
+      ...(input.isCloudDevice === true && { isCloudDevice: true }),
       commandCount: 0,
       commandsSent: 0,
     };

@@ -6,8 +6,11 @@ import { isRegistryId, isSystemModule } from '../iothub/ids.ts';
 import type { IdentityRecord } from './identity-record.ts';
 import { nameOf } from '../iothub/twin-record.ts';
 
-/** A device as the gateway registers it. */
-export type DeviceInput = DeviceIdentityInput & { readonly isGatewayDevice?: boolean };
+/** A device as the gateway registers it: one of its adapters', or one that the cloud behind the hub has. */
+export type DeviceInput = DeviceIdentityInput & {
+  readonly isGatewayDevice?: boolean;
+  readonly isCloudDevice?: boolean;
+};
 
 /** Modules that an edge device has from the beginning; nobody edits them. */
 export const EDGE_MODULES = ['$edgeAgent', '$edgeHub'] as const;

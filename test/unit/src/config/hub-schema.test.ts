@@ -31,6 +31,7 @@ describe('the section of the hub', () => {
       hubId: 'hub',
       address: '127.0.0.1',
       hostName: 'localhost',
+      acceptedHostNames: [],
       ports: { mqtts: 8883, amqps: 5671, https: 443 },
       events: { partitions: 4, retentionSecs: 86_400, maxBytes: 536_870_912, consumerGroups: ['$Default'] },
       policies: [],

@@ -87,6 +87,7 @@ async function build(heads: readonly HeadDefinition[] = [echo]): Promise<HubSet>
       clock,
       telemetry,
     }),
+    cloud: () => undefined,
     clock,
     random: systemRandom,
     log: silentLogger,

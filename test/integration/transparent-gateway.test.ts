@@ -1,0 +1,163 @@
+// The transparent gateway: unmodified device SDKs reach a gateway by `GatewayHostName`; behind it stands a second daemon, a local
+// hub, as the cloud, watched by the unmodified SDKs of a back end.
+
+import { createHmac } from 'node:crypto';
+import { once } from 'node:events';
+import type { IncomingMessage } from 'node:http';
+import https from 'node:https';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { makeSasToken } from '../../src/iothub/sas-token.ts';
+import { hmacSha256 } from '../../src/platform/hmac.ts';
+import { startTcpProxy, type TcpProxy } from '../sim/tcp-proxy.ts';
+import { HUB_HOST_NAME, MQTTS_PORT, startHubDaemon, type HubDaemon } from '../support/hub-daemon.ts';
+import { startBackEnd, startDevice, type SdkChild } from '../support/sdk-child.ts';
+import { createTempDir } from '../support/temp-dir.ts';
+import { waitFor } from '../support/wait.ts';
+
+const CLOUD = '127.0.154.1';
+const EDGE = '127.0.154.2';
+const GROUP_KEY = Buffer.alloc(64, 7).toString('base64');
+const OWN_KEY = Buffer.alloc(32, 8).toString('base64');
+const GATEWAY_KEY = Buffer.alloc(32, 9).toString('base64');
+
+const derived = (deviceId: string): string =>
+  createHmac('sha256', Buffer.from(GROUP_KEY, 'base64')).update(deviceId).digest('base64');
+const keyOf = (deviceId: string): string => (deviceId === 'own-1' ? OWN_KEY : derived(deviceId));
+const stringOf = (deviceId: string, key = keyOf(deviceId)): string =>
+  `HostName=${HUB_HOST_NAME};GatewayHostName=${EDGE};DeviceId=${deviceId};SharedAccessKey=${key}`;
+
+/** As the SDKs do, but for that of Node, whose HTTP knows no `GatewayHostName`. */
+async function postTelemetry(deviceId: string): Promise<void> {
+  const resource = `${HUB_HOST_NAME}/devices/${deviceId}`;
+  const token = makeSasToken({ resource, key: keyOf(deviceId), expiresAtMs: Date.now() + 60_000 }, { hmacSha256 });
+  const request = https.request({
+    host: EDGE,
+    path: `/devices/${deviceId}/messages/events?api-version=2020-09-30`,
+    method: 'POST',
+    rejectUnauthorized: false,
+    headers: {
+      authorization: token,
+      'iothub-messageid': `id-${deviceId}`,
+      'iothub-correlationid': 'c-1',
+      'iothub-contenttype': 'text/plain',
+      'iothub-contentencoding': 'utf-8',
+      'iothub-app-level': 'hot & cold',
+      'iothub-app-place': 'Bern',
+    },
+  });
+  request.end(`hello of ${deviceId}`);
+  const [response] = (await once(request, 'response')) as [IncomingMessage];
+  response.resume();
+  expect(response.statusCode).toBe(204);
+}
+
+interface ReadEvent {
+  readonly body: unknown;
+  readonly messageId?: string;
+  readonly contentType?: string;
+  readonly correlationId?: string;
+  readonly properties: Readonly<Record<string, unknown>>;
+  readonly systemProperties: Readonly<Record<string, unknown>>;
+}
+
+const DEVICES = ['own-1', 'leaf-mqtt', 'leaf-mqtt-ws', 'leaf-amqp', 'leaf-amqp-ws', 'leaf-http'];
+
+describe('a transparent gateway', () => {
+  const stack = new AsyncDisposableStack();
+  let cloud: HubDaemon;
+  let edge: HubDaemon;
+  let proxy: TcpProxy;
+  let backEnd: SdkChild;
+  /** Reads the events of the gateway's own hub. */
+  let local: SdkChild;
+
+  const eventsOf = (child: SdkChild): ReadEvent[] =>
+    child.events.filter(({ event }) => event === 'event').map(({ data }) => data as ReadEvent);
+  const eventOf = (child: SdkChild, body: string): ReadEvent | undefined =>
+    eventsOf(child).find((event) => event.body === body);
+  const device = (): SdkChild => stack.use(startDevice({ hub: { address: CLOUD, authorityPath: edge.authorityPath } }));
+
+  beforeAll(async () => {
+    const cloudDirectory = stack.use(createTempDir('transparent-cloud'));
+    const edgeDirectory = stack.use(createTempDir('transparent-edge'));
+    cloud = stack.use(await startHubDaemon({ address: CLOUD, directory: cloudDirectory }));
+    proxy = stack.use(await startTcpProxy({ target: { host: CLOUD, port: MQTTS_PORT }, address: CLOUD }));
+    backEnd = stack.use(startBackEnd({ hub: cloud }));
+    await backEnd.call('openRegistry', cloud.owner);
+    for (const [deviceId, primaryKey] of [['plant-7', GATEWAY_KEY], ...DEVICES.map((id) => [id, keyOf(id)])]) {
+      const authentication = { symmetricKey: { primaryKey, secondaryKey: primaryKey } };
+      await backEnd.call('registry', 'create', { deviceId, authentication });
+    }
+    await backEnd.call('openClient', cloud.owner);
+    await backEnd.call('readEvents', { connectionString: cloud.events });
+    edge = stack.use(
+      await startHubDaemon({
+        address: EDGE,
+        directory: edgeDirectory,
+        hub: { host_name: 'edge.fieldpost.test' },
+        config: {
+          gateway: { id: 'plant-7' },
+          upstream: {
+            type: 'iothub',
+            host_name: HUB_HOST_NAME,
+            shared_access_key: GATEWAY_KEY,
+            gateway_host_name: CLOUD,
+            port: proxy.port,
+            ca: cloud.authority,
+            protocol: 'mqtt',
+            leaf_devices: {
+              identity: 'group_key',
+              group_key: GROUP_KEY,
+              per_device: true,
+              devices: { 'own-1': { key: OWN_KEY } },
+            },
+          },
+        },
+      }),
+    );
+    local = stack.use(startBackEnd({ hub: edge }));
+    await local.call('readEvents', { connectionString: edge.events.replace(HUB_HOST_NAME, EDGE) });
+  }, 120_000);
+
+  afterAll(() => stack.disposeAsync());
+
+  it('lets devices of the cloud in on each transport, and carries what they say under their own names', async () => {
+    const sent = {
+      properties: { level: 'hot & cold', place: 'Bern' },
+      system: { correlationId: 'c-1', contentType: 'text/plain', contentEncoding: 'utf-8' },
+    };
+    const names = [['own-1', 'mqtt'], ...['mqtt', 'mqtt-ws', 'amqp', 'amqp-ws'].map((on) => [`leaf-${on}`, on])];
+    await Promise.all([
+      postTelemetry('leaf-http'),
+      ...names.map(async ([deviceId = '', transport]) => {
+        const child = device();
+        await child.call('open', stringOf(deviceId), transport);
+        const system = { ...sent.system, messageId: `id-${deviceId}` };
+        await child.call('send', { ...sent, body: `hello of ${deviceId}`, system });
+        await child.call('close');
+      }),
+    ]);
+    for (const deviceId of DEVICES) {
+      const event = await waitFor(() => eventOf(backEnd, `hello of ${deviceId}`), { timeoutMs: 20_000 });
+      expect(event).toMatchObject({
+        messageId: `id-${deviceId}`,
+        correlationId: 'c-1',
+        contentType: 'text/plain',
+        properties: {
+          level: 'hot & cold',
+          place: 'Bern',
+        },
+        systemProperties: { 'iothub-connection-device-id': deviceId },
+      });
+      // The gateway's own hub has it too.
+      await waitFor(() => eventOf(local, `hello of ${deviceId}`), { timeoutMs: 20_000 });
+    }
+    expect(eventsOf(backEnd).filter(({ body }) => String(body).startsWith('hello of '))).toHaveLength(DEVICES.length);
+  });
+
+  it('lets nobody in whose key is not that of the device', async () => {
+    await using child = device();
+    const opened = child.call('open', stringOf('leaf-mqtt', OWN_KEY), 'mqtt');
+    await expect(opened).rejects.toMatchObject({ name: 'UnauthorizedError' });
+  });
+});
