@@ -127,7 +127,10 @@ export class Broker {
       connectionOf,
       refuse,
     });
-    aedes.on('client', (client) => this.#clients.set(client.id, client));
+    aedes.on('client', (client) => {
+      this.#clients.set(client.id, client);
+      this.#publishing.recall(client, this.#store.retained.of(client.id));
+    });
     aedes.on('clientDisconnect', (client) => this.#gone(client));
     aedes.on('subscribe', (granted, client) => this.#subscribeAnswers.answer(granted, client));
     aedes.on('unsubscribe', (filters, client) => this.#connections.get(client.conn)?.subscriptions.remove(filters));

@@ -13,7 +13,7 @@ export interface Publish {
 export interface Arrival {
   readonly topic: string;
   readonly payload: Uint8Array;
-  /** Kept by another broker from before: tells a state, but no fresh value. */
+  /** Kept by a broker from before: tells a state, but no fresh value. */
   readonly replayed: boolean;
 }
 

@@ -57,7 +57,9 @@ export class FieldAedes extends Aedes {
 
   #pass(packet: PublishPacket, client: Client | null, done: Done): void {
     // The library compares with what a subscriber was granted only where its filter is the topic itself.
-    const passed: PublishPacket = packet.qos === 2 ? { ...packet, qos: 1 } : packet;
+    const passed: PublishPacket & { clientId?: string } = packet.qos === 2 ? { ...packet, qos: 1 } : packet;
+    // The library notes the client only after it has stored what is retained.
+    if (packet.retain && client !== null) passed.clientId = client.id;
     (super.publish as unknown as LibraryPublish).call(this, passed, client, done);
   }
 

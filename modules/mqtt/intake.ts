@@ -14,7 +14,7 @@ import {
   type ReadingBatch,
   type Timestamp,
 } from '#sdk';
-import type { Carrier, Device, Devices } from './devices.ts';
+import type { Carrier, Device, Devices, Refused } from './devices.ts';
 import type { Arrival, Dialect, Publish, Told } from './dialect.ts';
 import { createMessageBatch } from './message-batch.ts';
 import { isPointName } from './presets/point-table.ts';
@@ -60,6 +60,8 @@ export interface Intake {
    * @throws Refusal when it is refused for good (in the promise as well), GatewayError when it could not be stored.
    */
   take(delivery: Delivery, carrier: Carrier | undefined): Promise<void> | undefined;
+  /** Learns from what a client that is back has left retained: points, and who is there. Old values are no readings. */
+  recall(kept: Publish, carrier: Carrier): void;
 }
 
 export function createIntake(options: IntakeOptions): Intake {
@@ -76,24 +78,31 @@ export function createIntake(options: IntakeOptions): Intake {
     return undefined;
   });
 
-  /** What is told of one device: admitted, heard, stored. */
+  /** The device that something is told of: admitted and heard; a reason where it cannot be, which was counted. */
+  const hearTold = (told: Told, topic: string, dialect: Dialect, carrier: Carrier | undefined): Device | Refused => {
+    const points = told.points ?? (dialect.name === 'topics' ? options.configuredPoints : NO_POINTS);
+    const device = devices.admit(told.device, dialect, points);
+    if (typeof device === 'string') {
+      context.reportRefusal(device, { topic, device: told.device });
+      return device;
+    }
+    if (told.fault !== undefined) {
+      context.reportRefusal(told.fault, { topic, device: told.device });
+      context.reportExchange({ deviceId: device.deviceId, operation: 'publish', durationMs: 0, outcome: told.fault });
+    }
+    devices.hear(device, told, carrier);
+    return device;
+  };
+
+  /** What is told of one device: heard, stored. */
   const takeTold = (
     told: Told,
     arrival: Delivery,
     dialect: Dialect,
     carrier: Carrier | undefined,
   ): Promise<void> | undefined => {
-    const points = told.points ?? (dialect.name === 'topics' ? options.configuredPoints : NO_POINTS);
-    const device = devices.admit(told.device, dialect, points);
-    if (typeof device === 'string') {
-      context.reportRefusal(device, { topic: arrival.topic, device: told.device });
-      return Promise.reject(new Refusal(device));
-    }
-    if (told.fault !== undefined) {
-      context.reportRefusal(told.fault, { topic: arrival.topic, device: told.device });
-      context.reportExchange({ deviceId: device.deviceId, operation: 'publish', durationMs: 0, outcome: told.fault });
-    }
-    devices.hear(device, told, carrier);
+    const device = hearTold(told, arrival.topic, dialect, carrier);
+    if (typeof device === 'string') return Promise.reject(new Refusal(device));
     if (told.answer !== undefined) witness.answer(device.deviceId, told.answer);
     const forwarded =
       told.forward === undefined ? undefined : store(message(device, arrival, told.forward.contentType));
@@ -163,6 +172,11 @@ export function createIntake(options: IntakeOptions): Intake {
       if (only !== undefined && told.length === 1) return takeTold(only, arrival, owner.dialect, carrier);
       const waits = told.flatMap((one) => takeTold(one, arrival, owner.dialect, carrier) ?? []);
       return waits.length <= 1 ? waits[0] : settle(waits);
+    },
+    recall({ topic, payload }, carrier) {
+      const dialect = ownerOf(topic)?.dialect;
+      const told = dialect?.understand({ topic, payload, replayed: true })?.told ?? [];
+      if (dialect !== undefined) for (const one of told) hearTold(one, topic, dialect, carrier);
     },
   };
 }

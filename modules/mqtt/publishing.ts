@@ -5,6 +5,7 @@ import type { Clock } from '#sdk';
 import type { Principal } from './authenticator.ts';
 import type { Connection } from './connection.ts';
 import type { Devices } from './devices.ts';
+import type { Publish } from './dialect.ts';
 import type { FieldAedes } from './field-aedes.ts';
 import type { IncomingPackets } from './incoming-packets.ts';
 import { refusalReason, type Delivery, type Intake } from './intake.ts';
@@ -73,6 +74,15 @@ export class Publishing {
     };
     if (noted === 'known') done(null);
     else this.#keepPublish(client, packet, done);
+  }
+
+  /** A client that is back need not say again what it has left retained: bridges say it once, at their own start. */
+  recall(client: Client, kept: Iterable<Publish>): void {
+    const { intake } = this.#options;
+    for (const publish of kept) {
+      if (publishFault(intake, this.#connectionOf(client)?.principal, publish) === undefined)
+        intake.recall(publish, client);
+    }
   }
 
   #refusePublish(reason: string, fields: Readonly<Record<string, unknown>>, answer: Done): void {

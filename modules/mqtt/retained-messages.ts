@@ -52,6 +52,11 @@ export class RetainedMessages {
     for (const [topic, packet] of this.#retained) if (trie.match(topic).length > 0) yield packet;
   }
 
+  /** What a client has left here. */
+  *of(clientId: string): Generator<KeptPacket> {
+    for (const packet of this.#retained.values()) if (packet.clientId === clientId) yield packet;
+  }
+
   #put(packet: KeptPacket): void {
     this.#drop(packet.topic);
     this.#retained.set(packet.topic, packet);

@@ -5,8 +5,11 @@ import { afterEach, expect, it } from 'vitest';
 import { createMqttAdapter } from '../../modules/mqtt/adapter.ts';
 import { mqttConfig } from '../../modules/mqtt/config.ts';
 import type { PresetName } from '../../modules/mqtt/config.ts';
-import type { Adapter, AdapterContext } from '../../src/core/adapter.ts';
+import type { Adapter, AdapterContext, DeviceInfo } from '../../src/core/adapter.ts';
+import { parseDeviceId } from '../../src/core/device.ts';
 import { freePort } from '../support/free-port.ts';
+import { memorySpace } from '../support/state.ts';
+import { waitFor } from '../support/wait.ts';
 import { record, type Recording } from '../unit/modules/mqtt/harness.ts';
 
 const ADDRESS = '127.0.155.1';
@@ -19,6 +22,7 @@ afterEach(async () => {
 
 interface Rig extends Recording {
   readonly adapter: Adapter;
+  readonly port: number;
   readonly url: string;
 }
 
@@ -27,8 +31,9 @@ async function startBroker(
   preset: PresetName,
   devices: readonly string[],
   fields: Partial<AdapterContext> = {},
+  at?: number,
 ): Promise<Rig> {
-  const port = await freePort(ADDRESS);
+  const port = at ?? (await freePort(ADDRESS));
   const recording = record(fields);
   const config = mqttConfig.parse({
     listen: { address: ADDRESS, port },
@@ -39,7 +44,7 @@ async function startBroker(
   const adapter = createMqttAdapter(config, recording.context);
   await adapter.start(NEVER);
   ends.push(() => adapter.stop(NEVER));
-  return { ...recording, adapter, url: `mqtt://${ADDRESS}:${port}` };
+  return { ...recording, adapter, port, url: `mqtt://${ADDRESS}:${port}` };
 }
 
 /** Without a user name: anonymous. */
@@ -104,4 +109,48 @@ it('lets a device command itself, and no other', async () => {
     await gone;
   }
   expect(rig.refusals).toEqual(['command_topic', 'not_its_device', 'command_topic']);
+});
+
+/** A lamp, as Zigbee2MQTT describes it. */
+const LAMP = {
+  friendly_name: 'lamp',
+  definition: {
+    exposes: [{ type: 'binary', name: 'state', property: 'state', access: 7, value_on: 'ON', value_off: 'OFF' }],
+  },
+};
+
+it('knows the devices of Zigbee2MQTT again when that comes back, which describes them only at its own start', async () => {
+  const state = memorySpace();
+  const infos = new Map<string, DeviceInfo>();
+  const addDevice = (info: DeviceInfo): undefined => void infos.set(info.deviceId, info);
+  const first = await startBroker('zigbee2mqtt', [], { state, addDevice });
+  const bridge = await connect(first, { clientId: 'z2m' });
+  const options = { qos: 1, retain: true } as const;
+  await bridge.publishAsync('zigbee2mqtt/bridge/devices', JSON.stringify([LAMP]), options);
+  await bridge.publishAsync('zigbee2mqtt/lamp/availability', '{"state":"online"}', { ...options, qos: 0 });
+  await bridge.publishAsync('zigbee2mqtt/lamp', '{"state":"ON"}', options);
+  await first.adapter.stop(NEVER);
+
+  infos.clear();
+  const second = await startBroker('zigbee2mqtt', ['eve'], { state, addDevice }, first.port);
+  await connect(second, { clientId: 'another' });
+  const eve = await connect(second, { username: 'eve', clientId: 'z2m' });
+  await eve.endAsync();
+  expect([infos.size, second.states.get('lamp')]).toEqual([0, undefined]);
+  const back = await connect(second, { clientId: 'z2m' });
+  const heard: string[] = [];
+  back.on('message', (_topic, payload) => {
+    heard.push(payload.toString());
+    back.publish('zigbee2mqtt/lamp', payload);
+  });
+  await back.subscribeAsync('zigbee2mqtt/lamp/set');
+  expect(second.states.get('lamp')).toBe('good');
+  expect(infos.get('lamp')?.points).toEqual([expect.objectContaining({ name: 'state', writable: true })]);
+  // What it had said of the present was said then.
+  expect(second.batches).toEqual([]);
+  const write = { deviceId: parseDeviceId('lamp'), point: 'state', value: false };
+  expect(await second.adapter.write?.(write, NEVER)).toMatchObject({ readBack: false });
+  expect(heard).toEqual(['{"state":"OFF"}']);
+  await back.endAsync();
+  await waitFor(() => second.states.get('lamp') === 'offline', { what: 'the end of all that came through it' });
 });
