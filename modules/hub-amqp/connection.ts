@@ -346,7 +346,10 @@ export class HubConnection {
     facts: LinkFacts,
   ): Promise<{ readonly grant: Grant; readonly sessionId: SessionId }> {
     const grant = await found;
-    if (!link.isOpen) throw iotHubError('DeviceConnectionClosedRemotely', 'The link is gone.');
+    if (!link.isOpen) {
+      this.#grants.leave(grant, link);
+      throw iotHubError('DeviceConnectionClosedRemotely', 'The link is gone.');
+    }
     this.#onGone(link, () => this.#grants.leave(grant, link));
     return { grant, sessionId: await this.#grants.session(grant, link, facts) };
   }

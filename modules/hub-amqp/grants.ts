@@ -11,10 +11,12 @@ import {
   type Hub,
   type HubProtocol,
   type IdentityRef,
+  type Permission,
   type Principal,
   type SessionId,
   type SessionRequest,
 } from '#sdk';
+import { amqpErrorOf } from './errors.ts';
 
 const HEAD = 'amqp';
 
@@ -24,8 +26,8 @@ export interface Grant {
   principal: Principal;
   /** Of a policy: may be used again for single devices. */
   credential: Credential;
-  /** Key of the policy whose token let this device in. */
-  readonly parent?: string;
+  /** Key of the policy whose token let this device in; undefined where it has a credential of its own. */
+  parent: string | undefined;
   readonly links: Set<AmqpLink>;
   session: Promise<SessionId> | undefined;
   sessionId: SessionId | undefined;
@@ -72,14 +74,22 @@ export class Grants {
     // Event Hubs clients sign with the text of the key; both forms prove that the key is known.
     const credential: Credential = { kind: 'sas', token };
     const principal = await this.#login(credential, { keyForm: 'either' });
-    const grant = this.add(principal, credential);
-    // Devices that a policy's token let in go on with the new one.
-    for (const child of this.#grants.values()) {
-      const { identity } = child.principal;
-      if (child.parent !== grant.key || identity === undefined) continue;
-      this.add(await this.#login(credential, { claimed: identity, keyForm: 'either' }), credential);
+    const { key } = this.add(principal, credential);
+    for (const child of [...this.#grants.values()].filter(({ parent }) => parent === key)) {
+      await this.#renew(child, credential, key);
     }
     return principal;
+  }
+
+  /** A device that a policy's token let in goes on with the new one; who may not any more loses its own links alone. */
+  async #renew(child: Grant, credential: Credential, parent: string): Promise<void> {
+    const { identity } = child.principal;
+    try {
+      const principal = await this.#login(credential, { ...(identity && { claimed: identity }), keyForm: 'either' });
+      if (this.#grants.get(child.key) === child) this.add(principal, credential, parent);
+    } catch (error) {
+      this.#drop(child, error);
+    }
   }
 
   /** @throws GatewayError GW_IOTHUB IotHubMaxCbsTokenExceeded. */
@@ -89,6 +99,7 @@ export class Grants {
     if (known !== undefined) {
       known.principal = principal;
       known.credential = credential;
+      known.parent = parent;
       // A session that is over is opened anew by the next link.
       if (known.sessionId !== undefined) this.#options.hub.sessions.renew(known.sessionId, principal);
       return known;
@@ -100,7 +111,7 @@ export class Grants {
       key,
       principal,
       credential,
-      ...(parent === undefined ? {} : { parent }),
+      parent,
       links: new Set(),
       session: undefined,
       sessionId: undefined,
@@ -111,38 +122,33 @@ export class Grants {
 
   /** Who may speak for a device or module. @throws GatewayError GW_IOTHUB IotHubUnauthorizedAccess and what a log-in throws. */
   async identity(ref: IdentityRef, resource: string): Promise<Grant> {
-    const { hub } = this.#options;
-    const { hubId } = hub.hubOf(this.#options.peer().hostName);
-    const own = this.#grants.get(identityKey(hubId, ref));
-    if (own !== undefined) {
-      this.#demandFresh(own.principal);
-      hub.access.demand(own.principal, 'DeviceConnect', resource);
-      return own;
-    }
-    const { certificateChain } = this.#options.peer();
-    const policy = [...this.#grants.values()].find(
-      ({ principal }) => principal.kind === 'policy' && principal.permissions.includes('DeviceConnect'),
-    );
-    if (policy !== undefined) {
-      const { key, credential } = policy;
-      return this.add(await this.#login(credential, { claimed: ref, keyForm: 'either' }), credential, key);
-    }
+    const { hub, peer } = this.#options;
+    const { hostName, certificateChain } = peer();
     if (this.#grants.size === 0 && certificateChain.length > 0) {
       const credential: Credential = { kind: 'x509', chain: certificateChain };
       return this.add(await this.#login(credential, { claimed: ref }), credential);
     }
-    throw iotHubError('IotHubUnauthorizedAccess', `No token was put for ${ref.deviceId}.`);
+    const own = this.#grants.get(identityKey(hub.hubOf(hostName).hubId, ref));
+    const policies = [...this.#grants.values()].filter(({ principal }) => principal.kind === 'policy');
+    const allowing = this.#allowing(own === undefined ? policies : [own, ...policies], 'DeviceConnect', [resource]);
+    if (allowing === own) return allowing;
+    const { key, credential } = allowing;
+    return this.add(await this.#login(credential, { claimed: ref, keyForm: 'either' }), credential, key);
   }
 
   /** The policy that may use an endpoint of the service. @throws GatewayError GW_IOTHUB IotHubUnauthorizedAccess. */
   service(resources: readonly string[]): Grant {
-    const { access } = this.#options.hub;
+    return this.#allowing(this.#grants.values(), 'ServiceConnect', resources);
+  }
+
+  /** The first that is not over and may use one of the resources. @throws GatewayError GW_IOTHUB IotHubUnauthorizedAccess. */
+  #allowing(grants: Iterable<Grant>, permission: Permission, resources: readonly string[]): Grant {
     let refused: unknown = iotHubError('IotHubUnauthorizedAccess', 'No token was put for this address.');
-    for (const grant of this.#grants.values()) {
+    for (const grant of grants) {
       for (const resource of resources) {
         try {
           this.#demandFresh(grant.principal);
-          access.demand(grant.principal, 'ServiceConnect', resource);
+          this.#options.hub.access.demand(grant.principal, permission, resource);
           return grant;
         } catch (error) {
           refused = error;
@@ -159,16 +165,19 @@ export class Grants {
     try {
       return await grant.session;
     } catch (error) {
-      grant.links.delete(link);
+      this.leave(grant, link);
       throw error;
     }
   }
 
   /** A link is gone; without any the identity is not connected any more. */
   leave(grant: Grant, link: AmqpLink): void {
-    if (!grant.links.delete(link) || grant.links.size > 0) return;
-    const { sessionId } = grant;
+    grant.links.delete(link);
+    if (grant.links.size > 0) return;
+    const { sessionId, parent } = grant;
     if (sessionId !== undefined) this.#close(grant, sessionId, 'closed');
+    // The policy can let it in again: of all the devices behind a gateway only those that are there are kept.
+    if (parent !== undefined) this.#remove(grant);
   }
 
   /** The hub has ended a session: returns the links that go with it. */
@@ -178,7 +187,7 @@ export class Grants {
     grant.session = undefined;
     grant.sessionId = undefined;
     // Whoever was displaced may come again with the same token.
-    if (reason !== 'displaced' && this.#grants.get(grant.key) === grant) this.#grants.delete(grant.key);
+    if (reason !== 'displaced') this.#remove(grant);
     const links = [...grant.links];
     grant.links.clear();
     return links;
@@ -191,6 +200,18 @@ export class Grants {
       if (grant.sessionId !== undefined) this.#close(grant, grant.sessionId, reason);
     }
     this.#grants.clear();
+  }
+
+  #drop(grant: Grant, error: unknown): void {
+    const links = [...grant.links];
+    grant.links.clear();
+    this.#remove(grant);
+    if (grant.sessionId !== undefined) this.#close(grant, grant.sessionId, 'credential_revoked');
+    for (const link of links) link.close(amqpErrorOf(error, this.#options.clock));
+  }
+
+  #remove(grant: Grant): void {
+    if (this.#grants.get(grant.key) === grant) this.#grants.delete(grant.key);
   }
 
   #close(grant: Grant, sessionId: SessionId, reason: EndReason): void {

@@ -3,7 +3,7 @@
 import { connect } from 'node:net';
 import rhea, { type Message } from 'rhea';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { connectAmqp, sasToken, type TestConnection } from '../support/amqp-client.ts';
+import { connectAmqp, sasToken, type TestConnection, type TestSender } from '../support/amqp-client.ts';
 import { HUB_HOST_NAME, startHubDaemon, type HubDaemon } from '../support/hub-daemon.ts';
 import { startBackEnd, type SdkChild } from '../support/sdk-child.ts';
 import { createTempDir, type TempDir } from '../support/temp-dir.ts';
@@ -14,6 +14,8 @@ const PORT = 5672;
 const KEY = Buffer.alloc(32, 9).toString('base64');
 const OTHER_KEY = Buffer.alloc(32, 8).toString('base64');
 const BATCH = 0x8001_3700;
+/** Of a token that is over in 4 s, with the tolerance for clocks that differ. */
+const ENDS_SOON_SECS = -296;
 
 const { message: codec } = rhea as unknown as {
   message: {
@@ -117,6 +119,43 @@ describe('AMQP of the local hub on the wire', () => {
     expect(await one.send(telemetry('3'))).toMatchObject({ outcome: 'accepted' });
     expect(await client.putToken(audience('d2'), token('d2'))).toBe(403);
     await backEnd.call('registry', 'update', { deviceId: 'd2', status: 'enabled' });
+  });
+
+  const policyToken = (resource: string, lifeSecs = 3600): string =>
+    sasToken(resource, hub.ownerKey, lifeSecs, 'iothubowner');
+
+  it('renews the token of a policy for all devices that it let in, whatever became of some of them', async () => {
+    using client = await open();
+    const devices = `${HUB_HOST_NAME}/devices`;
+    using other = await open();
+    const soonOver = policyToken(devices, ENDS_SOON_SECS);
+    for (const connection of [client, other]) expect(await connection.putToken(devices, soonOver)).toBe(200);
+    const unrenewed = await other.sender('/devices/d3/messages/events');
+    const attach = (id: string): Promise<TestSender> => client.sender(`/devices/${id}/messages/events`);
+    const gone = await attach('d4');
+    const staying = await attach('d5');
+    gone.link.close();
+    await gone.closed;
+    await backEnd.call('registry', 'update', { deviceId: 'd4', status: 'disabled' });
+    expect(await client.putToken(devices, policyToken(devices))).toBe(200);
+    await backEnd.call('registry', 'update', { deviceId: 'd4', status: 'enabled' });
+    expect(await (await attach('d4')).send(telemetry('back'))).toMatchObject({ outcome: 'accepted' });
+    // Where the first token was not renewed it is over.
+    await unrenewed.closed;
+    expect(await staying.send(telemetry('on'))).toMatchObject({ outcome: 'accepted' });
+  });
+
+  it('goes on with the token of a policy that is valid, where another one is over', async () => {
+    using client = await open();
+    const devices = `${HUB_HOST_NAME}/devices`;
+    expect(await client.putToken(devices, policyToken(devices, ENDS_SOON_SECS))).toBe(200);
+    const first = await client.sender('/devices/d4/messages/events');
+    expect(await client.putToken(HUB_HOST_NAME, policyToken(HUB_HOST_NAME))).toBe(200);
+    expect(await first.closed).toMatchObject({ condition: 'amqp:unauthorized-access' });
+    for (const id of ['d4', 'd5']) {
+      const link = await client.sender(`/devices/${id}/messages/events`);
+      expect(await link.send(telemetry('on'))).toMatchObject({ outcome: 'accepted' });
+    }
   });
 
   it('takes batches all or none, and refuses what is too large or no text', async () => {
