@@ -205,7 +205,8 @@ export class SerialLine {
   }
 
   #noteOwed({ confirmation, timeoutMs }: LineJob): void {
-    if (confirmation !== undefined) this.#owed.owe(confirmation, timeoutMs, this.#nowMs());
+    if (confirmation === undefined) this.#owed.unanswered(timeoutMs, this.#nowMs());
+    else this.#owed.owe(confirmation, timeoutMs, this.#nowMs());
   }
 
   #end(job: CurrentJob): WaitingJob {
@@ -228,6 +229,8 @@ export class SerialLine {
     const job = this.#current;
     const isLate = !this.#owed.isEmpty && this.#settles(frame);
     if (!isLate && job?.accepts?.(frame) === true) {
+      const { confirmation, timeoutMs } = job;
+      if (confirmation !== undefined) this.#owed.answered(confirmation, frame, timeoutMs, this.#nowMs());
       this.#end(job).resolve(frame);
       this.#pump();
       return;

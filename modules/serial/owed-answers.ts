@@ -4,6 +4,7 @@
 // Invariants
 // - While a device owes one, no other write of it goes out that is to be confirmed, so each owes one at most.
 // - It is settled by a frame that can be nothing else, or by time. A refusal settles nothing: it may be that of a request.
+// - For the same reason a write that was refused soon after a request got no answer still owes one.
 
 import type { DeviceId } from '#sdk';
 
@@ -22,6 +23,8 @@ const LATEST_TIMEOUTS = 10;
 /** All times are monotonic ms. No more entries than there are devices on the line. */
 export class OwedAnswers {
   readonly #owed = new Map<DeviceId, { readonly confirms: (frame: Buffer) => boolean; readonly endMs: number }>();
+  /** Until when a request may be answered that was not. */
+  #unansweredUntilMs = 0;
 
   get isEmpty(): boolean {
     return this.#owed.size === 0;
@@ -30,6 +33,16 @@ export class OwedAnswers {
   /** The write went out, and no answer came. */
   owe({ deviceId, confirms }: AwaitedConfirmation, timeoutMs: number, nowMs: number): void {
     this.#owed.set(deviceId, { confirms, endMs: nowMs + LATEST_TIMEOUTS * timeoutMs });
+  }
+
+  /** A request got no answer. */
+  unanswered(timeoutMs: number, nowMs: number): void {
+    this.#unansweredUntilMs = Math.max(this.#unansweredUntilMs, nowMs + LATEST_TIMEOUTS * timeoutMs);
+  }
+
+  /** The write got this answer: where it may be that of a request, its own may still come. */
+  answered(confirmation: AwaitedConfirmation, frame: Buffer, timeoutMs: number, nowMs: number): void {
+    if (nowMs < this.#unansweredUntilMs && !confirmation.confirms(frame)) this.owe(confirmation, timeoutMs, nowMs);
   }
 
   /** Whether the frame is a confirmation that was owed; nothing is owed by that device any more then. */

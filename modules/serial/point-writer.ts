@@ -137,11 +137,13 @@ export class PointWriter {
       await this.#online(line.ask(job, signal));
       return undefined;
     }
-    const { accepts, isTold, sources } = plan;
-    const confirms = (frame: Buffer): boolean =>
-      accepts(frame) &&
-      matches(response, frame.toString('latin1')) &&
-      !sources.some((source) => source.accepts(frame) && source.understands(frame));
+    const { isTold, sources } = plan;
+    const isValue = (frame: Buffer): boolean =>
+      sources.some((source) => source.accepts(frame) && source.understands(frame));
+    const confirms = (frame: Buffer): boolean => plan.accepts(frame) && says(response, frame) && !isValue(frame);
+    // A value that neither confirms nor refuses is the late answer to a poll, or what the device says by itself.
+    const accepts = (frame: Buffer): boolean =>
+      plan.accepts(frame) && (!isValue(frame) || [response, write.refusal].some((pattern) => says(pattern, frame)));
     const confirmation = { deviceId, isTold, confirms };
     const answer = await this.#online(line.ask({ ...job, accepts, confirmation }, signal));
     return answer.toString('latin1');
@@ -185,6 +187,10 @@ function checkAnswer(point: Point, write: WriteConfig, answer: string): void {
     );
   }
   throw answerFault('no_match');
+}
+
+function says(pattern: string | undefined, frame: Buffer): boolean {
+  return pattern !== undefined && matches(pattern, frame.toString('latin1'));
 }
 
 function matches(pattern: string, text: string): boolean {

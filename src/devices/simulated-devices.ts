@@ -115,7 +115,8 @@ class SimulatedDevice {
     this.#context.publishReadings({
       deviceId,
       time,
-      readings: points.map((point) => ({
+      // Computed points are made of the others, as those of a real device.
+      readings: points.filter(isMeasured).map((point) => ({
         point: point.name,
         value: this.#written.get(point.name) ?? simulatedValue(point, deviceId, time.wallMs),
         quality: SIMULATED,
@@ -125,6 +126,8 @@ class SimulatedDevice {
     this.#cancel = clock.after(pollIntervalMs, () => this.#publish());
   }
 }
+
+const isMeasured = ({ shape }: PointInfo): boolean => shape?.expression === undefined;
 
 /** Why a value cannot be written, as a real device's adapter would have it; undefined when it can. */
 function writeFault({ writable, values }: PointInfo, value: PointValue): string | undefined {

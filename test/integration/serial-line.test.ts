@@ -225,6 +225,58 @@ describe('a polled instrument', () => {
       expect(instrument.requests).toContain('L002.00');
     });
 
+    it('and a poll too: its value is no refusal, nor is the confirmation that comes then that of the next write', async () => {
+      let isSlow = false;
+      const held: string[] = [];
+      await using instrument = await SerialInstrument.open({
+        path: line.far,
+        answer(request) {
+          const answer = request === 'W' ? 'W 12.5 kg\r\n' : request === 'L009.00' ? 'ERR 9\r\n' : 'OK\r\n';
+          return isSlow ? void held.push(answer) : answer;
+        },
+      });
+      const adapter = await start({ devices: { scale: LATE } });
+      await waitFor(() => recording.state('scale') === 'good');
+      isSlow = true;
+      await waitFor(() => held.length > 0);
+      const first = expect(write(adapter, 'limit', 1)).rejects.toMatchObject({ code: 'GW_TIMEOUT' });
+      await waitFor(() => instrument.requests.includes('L001.00'));
+      await instrument.say('W 12.5 kg\r\n');
+      await first;
+      isSlow = false;
+      const next = write(adapter, 'limit', 9);
+      await instrument.say('OK\r\n');
+      await expect(next).rejects.toMatchObject({ code: 'GW_SERIAL_ANSWER', details: { answer: 'ERR 9' } });
+    });
+
+    it('while the refusal of a poll was taken for its own', async () => {
+      let isSilent = false;
+      let owed = '';
+      const taken = (): string => {
+        const said = owed;
+        owed = '';
+        return said;
+      };
+      await using instrument = await SerialInstrument.open({
+        path: line.far,
+        answer: (request) => (isSilent ? undefined : `${taken()}${request === 'W' ? 'W 12.5 kg\r\n' : 'ERR 9\r\n'}`),
+      });
+      const adapter = await start({ devices: { scale: { ...LATE, poll_interval_ms: 400 } } });
+      await waitFor(() => recording.state('scale') === 'good');
+      isSilent = true;
+      const polls = instrument.requests.length;
+      await waitFor(() => instrument.requests.length > polls);
+      const first = expect(write(adapter, 'limit', 1)).rejects.toMatchObject({ code: 'GW_SERIAL_ANSWER' });
+      await waitFor(() => instrument.requests.includes('L001.00'));
+      await instrument.say('ERR 1\r\n');
+      await first;
+      isSilent = false;
+      // That of the first write comes with whatever is said next.
+      owed = 'OK\r\n';
+      const next = write(adapter, 'limit', 9);
+      await expect(next).rejects.toMatchObject({ code: 'GW_SERIAL_ANSWER', details: { answer: 'ERR 9' } });
+    });
+
     it('is not sent what nobody waits for any more, and that is told', async () => {
       await using instrument = await open();
       const adapter = await start({ devices: { scale: LATE } });

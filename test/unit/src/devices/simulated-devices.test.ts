@@ -69,6 +69,15 @@ describe('a simulated device', () => {
     expect(adapter.health()).toEqual({ status: 'stopped' });
   });
 
+  it('makes up no value of a computed point, which the pipeline computes', async () => {
+    const recording = record({ clock: new ManualClock() });
+    const computed = { double: { expression: 'voltage * 2' } };
+    const adapter = await build(config({ meter: { simulate: true, points, computed } }), recording);
+    await adapter.start(NEVER);
+    expect(adapter.devices()[0]?.points.map(({ name }) => name)).toContain('double');
+    expect(recording.batches[0]?.readings.map(({ point }) => point)).toEqual(Object.keys(points));
+  });
+
   it('keeps what is written, and refuses what a real one would', async () => {
     const clock = new ManualClock();
     const recording = record({ clock });
