@@ -39,7 +39,7 @@ export class CommandLink {
   readonly #unsettled = unsettledDeliveries();
   /** Commands that the hub may still hand over. */
   #granted = 0;
-  /** Handed over after the device had taken its credit back. */
+  /** Handed over as the device took its credit back. */
   readonly #waiting: DeliveredCommand[] = [];
 
   constructor(link: AmqpSender, context: CommandLinkContext) {
@@ -56,12 +56,28 @@ export class CommandLink {
     this.#flush();
   }
 
+  /** The link is gone. What it has not sent comes again when its lock is over. */
+  close(): void {
+    this.#link.onCapacity = () => {};
+    this.#waiting.length = 0;
+    this.#grant(0);
+  }
+
   #flush(): void {
-    while (this.#waiting.length > 0 && this.#link.capacity > 0) this.#send(this.#waiting.shift() as DeliveredCommand);
-    const wanted = Math.min(this.#link.capacity, LIMITS.hub_device_commands) - this.#granted;
-    if (wanted <= 0 || this.#waiting.length > 0) return;
-    this.#granted += wanted;
-    this.#context.hub.sessions.grantCommands(this.#context.sessionId, wanted);
+    const { clock } = this.#context;
+    while (this.#waiting.length > 0 && this.#link.capacity > 0) {
+      const command = this.#waiting.shift() as DeliveredCommand;
+      // What was locked too long ago is handed over once more, or has gone another way.
+      if (command.lockedUntilMs > clock.monotonicMs()) this.#send(command);
+    }
+    this.#grant(Math.min(this.#link.capacity, LIMITS.hub_device_commands));
+  }
+
+  /** Also takes back what a device that took its credit back was to get. */
+  #grant(credit: number): void {
+    const more = credit - this.#granted;
+    this.#granted = credit;
+    if (more !== 0) this.#context.hub.sessions.grantCommands(this.#context.sessionId, more);
   }
 
   #send(command: DeliveredCommand): void {

@@ -61,7 +61,7 @@ export class DeviceLinks {
       this.#links.delete(place);
       if (place === 'device-twin/sender') this.#twin.noReplies();
       if (place === 'device-methods/sender') this.#methods.noRequests();
-      if (place === 'device-commands/sender') this.#commands = undefined;
+      if (place === 'device-commands/sender') this.#closeCommands();
       if (place === 'device-events/sender') this.#sendInput = undefined;
       this.#tellInterests();
     }
@@ -111,7 +111,13 @@ export class DeviceLinks {
 
   #openCommands(link: AmqpSender): void {
     const { hub, hubId, ref, sessionId, clock } = this.#context;
+    this.#closeCommands();
     this.#commands = new CommandLink(link, { hub, hubId, ref, sessionId, clock });
+  }
+
+  #closeCommands(): void {
+    this.#commands?.close();
+    this.#commands = undefined;
   }
 
   #tellInterests(): void {

@@ -173,10 +173,12 @@ export function createCommands(options: CommandsOptions): HubCommands {
         continue;
       }
       const lockToken = randomUuid();
-      queue.lock(next.number, { token: lockToken, sessionId, untilMs: clock.monotonicMs() + LOCK_MS });
+      const lockedUntilMs = clock.monotonicMs() + LOCK_MS;
+      queue.lock(next.number, { token: lockToken, sessionId, untilMs: lockedUntilMs });
       const { number, enqueuedMs, expiresAtMs, deliveryCount, body, message } = command;
       return {
         lockToken,
+        lockedUntilMs,
         sequenceNumber: number,
         deliveryCount,
         enqueuedTimeMs: enqueuedMs,

@@ -262,7 +262,7 @@ export function createSessions({ storeOf, endReason, wills, clock, random }: Ses
     grantCommands(sessionId, credit) {
       const session = sessions.get(sessionId);
       if (session === undefined) return;
-      session.commandCredit = Math.min(session.commandCredit + Math.max(0, credit), LIMITS.hub_device_commands);
+      session.commandCredit = Math.min(Math.max(0, session.commandCredit + credit), LIMITS.hub_device_commands);
       for (const listener of listeners) listener.ready?.(session);
     },
     touch(sessionId) {

@@ -81,6 +81,8 @@ export type ToSession =
 export interface DeliveredCommand {
   /** GUID in text form. */
   readonly lockToken: string;
+  /** Monotonic ms: after that the token is worth nothing. */
+  readonly lockedUntilMs: number;
   readonly sequenceNumber: number;
   /** Deliveries before this one. */
   readonly deliveryCount: number;
@@ -111,8 +113,9 @@ export interface Sessions {
   renew(sessionId: SessionId, principal: Principal): void;
   /** For a persistent session, after the sync. */
   keep(sessionId: SessionId, state: unknown): Promise<void>;
-  /** What it wants from now on. `commands`: how many it takes unsettled; further credit is added by `grantCommands`. */
+  /** What it wants from now on. */
   setInterests(sessionId: SessionId, interests: readonly Interest[]): void;
+  /** How many more commands it takes unsettled; below 0: takes back what was not used of that. */
   grantCommands(sessionId: SessionId, credit: number): void;
   /** Any sign of life: `lastActivityTime`. */
   touch(sessionId: SessionId): void;

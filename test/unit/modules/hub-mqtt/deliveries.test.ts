@@ -5,6 +5,7 @@ import type { DeliveredCommand } from '../../../../src/sdk/index.ts';
 
 const COMMAND: DeliveredCommand = {
   lockToken: 't1',
+  lockedUntilMs: 60_000,
   sequenceNumber: 1,
   deliveryCount: 0,
   enqueuedTimeMs: 0,
