@@ -8,6 +8,7 @@ import type { Adapter } from './core/adapter.ts';
 import type { Clock } from './core/clock.ts';
 import { UPSTREAM_ENDPOINT } from './core/endpoint.ts';
 import { errorText } from './core/errors.ts';
+import type { GatewayMethods } from './core/gateway-methods.ts';
 import type { Logger } from './core/log.ts';
 import type { HeadDefinition } from './core/module.ts';
 import type { Outbox } from './core/outbox.ts';
@@ -36,6 +37,8 @@ export interface GatewayOptions {
   /** Protocols of the local hub. */
   readonly heads: readonly HeadDefinition[];
   readonly env: Readonly<Record<string, string | undefined>>;
+  /** What back ends may call of the gateway itself. */
+  readonly methods?: GatewayMethods;
   /** Simulates every configured device. */
   readonly simulate?: boolean;
   /** Opens the outbox with the queues of the routes. */
@@ -122,6 +125,7 @@ export class Gateway {
       outbox,
       registry: this.registry,
       twins: state.space('upstream-twins'),
+      methods: options.methods,
       dispatcher: this.dispatcher,
       gatewayId: config.gatewayId,
       modules,

@@ -64,26 +64,23 @@ export interface HubCommands {
 }
 
 export function createHubCommands({ gatewayId, leafId, clock, receiver }: HubCommandsOptions): HubCommands {
-  async function callMethod(name: string, payload: Uint8Array): Promise<CommandAnswer> {
+  /** Of a leaf device. */
+  async function callField(deviceId: string, name: string, payload: Uint8Array): Promise<CommandAnswer> {
     try {
-      return await receiver.run(
-        leafId === undefined ? methodCommand(name, payload) : fieldCommand(leafId, name, payload),
-        {},
-      );
+      return await receiver.run(fieldCommand(deviceId, name, payload), {});
     } catch (error) {
       return { status: 400, code: 'GW_MESSAGE_INVALID', reason: errorText(error) };
     }
   }
 
-  function answerOf(name: string, payload: Uint8Array): Promise<Pick<CommandAnswer, 'status'>> {
-    if (leafId !== undefined || METHODS.has(name)) return callMethod(name, payload);
-    return Promise.resolve(name === PING ? { status: 200, gateway: gatewayId } : unknownMethod(name));
-  }
-
   return {
     async method(name, payload) {
-      const { status, ...rest } = await answerOf(name, payload);
-      return { status, body: Buffer.from(JSON.stringify(rest)) };
+      if (leafId === undefined) {
+        const { status, body } = await receiver.callMethod(name, payload);
+        return { status, body: Buffer.from(JSON.stringify(body)) };
+      }
+      const { status, ...body } = await callField(leafId, name, payload);
+      return { status, body: Buffer.from(JSON.stringify(body)) };
     },
 
     async message({ messageId, expiresAtMs = Number.NaN, property, body }, signal, waitMs = MESSAGE_LIFE_MS) {
@@ -118,40 +115,4 @@ export function createHubCommands({ gatewayId, leafId, clock, receiver }: HubCom
     answerLost: (method, status) =>
       receiver.onIgnored('answer_not_sent', { device: leafId ?? gatewayId, method, status }),
   };
-}
-
-const PING = 'ping';
-const WRITE_POINT = 'writePoint';
-const INVOKE_ACTION = 'invokeAction';
-const METHODS: ReadonlySet<string> = new Set([WRITE_POINT, INVOKE_ACTION]);
-
-function unknownMethod(name: string): CommandAnswer {
-  const reason = `The gateway has no method "${name.slice(0, 128)}"; it has ${[PING, ...METHODS].join(', ')}.`;
-  return { status: 404, code: 'GW_NOT_FOUND', reason };
-}
-
-/**
- * `writePoint` with `{"device_id":…,"values":{…}}`, `invokeAction` with `{"device_id":…,"action":…,"payload":…}`.
- * @throws an Error that says what is wrong.
- */
-function methodCommand(name: string, payload: Uint8Array): DeviceCommand {
-  const { device_id: deviceId, action, values, payload: given } = objectOf(payload);
-  if (typeof deviceId !== 'string') throw new Error('The payload has no "device_id".');
-  if (name === WRITE_POINT) {
-    if (values === undefined) throw new Error('The payload has no "values".');
-    return fieldCommand(deviceId, WRITE, payload);
-  }
-  if (typeof action !== 'string' || action === '') throw new Error('The payload has no "action".');
-  return { kind: 'action', deviceId, action, ...(given !== undefined && { payload: given }) };
-}
-
-function objectOf(payload: Uint8Array): Readonly<Record<string, unknown>> {
-  let body: unknown;
-  try {
-    body = JSON.parse(Buffer.from(payload).toString('utf8'));
-  } catch {
-    throw new Error('The payload is not JSON.');
-  }
-  if (typeof body !== 'object' || body === null || Array.isArray(body)) throw new Error('The payload is no object.');
-  return body as Readonly<Record<string, unknown>>;
 }

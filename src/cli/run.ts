@@ -5,6 +5,7 @@ import { starterConfig } from '../config/starter.ts';
 import type { Clock } from '../core/clock.ts';
 import { EXIT_CODES, errorText } from '../core/errors.ts';
 import { Daemon } from '../gateway/daemon.ts';
+import { createLogTail } from '../observe/log-tail.ts';
 import { createLogger, type LogLevel } from '../observe/logger.ts';
 import { probeSynchronised } from '../platform/clock-probe.ts';
 import { SystemClock } from '../platform/clock.ts';
@@ -64,7 +65,12 @@ async function run(
     out,
     onLost: (count) => log.warn({ lines: count }, 'Lines of the log were lost, because whoever reads it stood still.'),
   });
-  const log = createLogger({ level: level as LogLevel, format, write: (line) => lines.write(line) });
+  const tail = createLogTail();
+  const write = (line: string): void => {
+    tail.add(line);
+    lines.write(line);
+  };
+  const log = createLogger({ level: level as LogLevel, format, write });
   const files = gatewayFiles(values, env);
   const clock = new SystemClock({ probe: () => probeSynchronised() });
   // From the first moment on: a signal that nobody has asked for yet ends the process at once.
@@ -75,7 +81,8 @@ async function run(
       log.error({ error: errorText(error) }, 'The edited configuration could not be applied.');
     });
   };
-  const told = untilTold(reload);
+  const restarted = Promise.withResolvers<string>();
+  const told = Promise.race([untilTold(reload), restarted.promise]);
   const daemon = await Daemon.start({
     ...files,
     modules,
@@ -88,13 +95,16 @@ async function run(
     clock,
     log,
     manager: createServiceManager({ log, environment: env }),
+    logLines: (count) => tail.last(count),
+    // systemd.exec(5): set for what systemd has started, and would start again.
+    restart: env['INVOCATION_ID'] === undefined ? undefined : () => restarted.resolve('restart'),
   });
   running.daemon = daemon;
   if (running.edited) reload();
   // A person may read along although the log goes to a file or another program; systemd's journal has no use for it.
   if (env['JOURNAL_STREAM'] === undefined) void greet(daemon, { clock, files, version, err });
   const signal = await told;
-  log.info({ signal }, 'Told to stop.');
+  log.info({ by: signal }, 'Told to stop.');
   await daemon.stop();
   // What has stopped, with all that it took stored, is not kept alive by whoever reads its last words and stands still, nor by
   // an adapter that was left behind.

@@ -5,6 +5,7 @@ import type { Clock } from './clock.ts';
 import type { CommandAnswer, CommandOptions, DeviceCommand } from './command.ts';
 import type { DeliveryResult, FailureKind } from './delivery.ts';
 import type { DeviceId } from './device.ts';
+import type { GatewayMethodAnswer } from './gateway-methods.ts';
 import type { LogFields, Logger } from './log.ts';
 import type { StoredMessage } from './message.ts';
 import type { TwinReceiver } from './twin-link.ts';
@@ -120,6 +121,8 @@ export interface CommandReceiver {
    * message). Never rejects.
    */
   readonly run: (command: DeviceCommand, options: Omit<CommandOptions, 'actor'>) => Promise<CommandAnswer>;
+  /** Calls a direct method of the gateway's own device. Never rejects. */
+  readonly callMethod: (name: string, payload: Uint8Array) => Promise<GatewayMethodAnswer>;
   /** Whether a device is known and does not answer now, so that a command that can wait had better do so. */
   readonly isAway: (deviceId: string) => boolean;
 }

@@ -104,6 +104,9 @@ export const LIMITS = {
   frame_log_frames: 512,
   /** Lines of the log that whoever reads it has not taken; past it lines are lost and counted. */
   log_waiting_bytes: 256 * 1024,
+  /** Last lines of the log, kept for who asks for them, and characters of each. */
+  log_tail_lines: 1000,
+  log_tail_line_chars: 2048,
   /** Numbered generations of the configuration kept on disk. */
   config_generations: 50,
   config_bytes: 8 * 1024 * 1024,

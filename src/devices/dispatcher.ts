@@ -65,6 +65,8 @@ export interface Dispatcher {
   isAway(deviceId: string): boolean;
   /** Asks a device who it is. @throws GatewayError GW_NOT_FOUND, GW_DEVICE_OFFLINE, GW_TIMEOUT, GW_MODBUS_EXCEPTION. */
   identify(deviceId: DeviceId): Promise<Readonly<Record<string, string>>>;
+  /** Tells log and audit what was done for the gateway itself, which is no device of an adapter. Never rejects. */
+  record(command: DeviceCommand, by: CommandOptions, answer: CommandAnswer, sinceMs: number): Promise<void>;
   /** Commands that were carried out or refused, the newest first. @throws GatewayError as `StateSpace.get`. */
   audit(options: { readonly limit: number; readonly before?: number }): Promise<readonly AuditRecord[]>;
   /** Commands that wait or are under way. */
@@ -317,6 +319,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
         (signal) => adapter.identify?.(deviceId, signal) ?? Promise.resolve({}),
       );
     },
+    record: (command, by, answer, sinceMs) => report.end(command, by, answer, sinceMs, undefined),
     audit: (page) => report.list(page),
   };
 }

@@ -3,6 +3,7 @@
 import { join } from 'node:path';
 import type { GatewayConfig } from '../config/config.ts';
 import { errorText, GatewayError, isGatewayError, systemCode } from '../core/errors.ts';
+import type { GatewayMethods } from '../core/gateway-methods.ts';
 import type { HealthReport } from '../core/service.ts';
 import { Gateway } from '../gateway.ts';
 import { createFieldMeters, createMetrics } from '../observe/metrics.ts';
@@ -33,10 +34,16 @@ export function observe({ clock, log, dataDirectory }: DaemonOptions) {
 }
 
 /** The gateway on the store of the data directory. @throws GatewayError as `openOutbox` does. */
-export function startGateway(options: DaemonOptions, observed: Observed, config: GatewayConfig): Promise<Gateway> {
+export function startGateway(
+  options: DaemonOptions,
+  observed: Observed,
+  config: GatewayConfig,
+  methods: GatewayMethods,
+): Promise<Gateway> {
   const { clock, log, modules, heads, env, dataDirectory } = options;
   return Gateway.start({
     config,
+    methods,
     modules,
     heads,
     env,

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { createAdmin } from '../admin/admin.ts';
 import { loadApiToken } from '../admin/api-token.ts';
 
+import { createGatewayMethods } from '../admin/gateway-methods.ts';
 import { createHubAdmin } from '../admin/hub-admin.ts';
 import { createScanRunner } from '../admin/scan.ts';
 import { createControlServer, type ControlServer } from '../admin/control-server.ts';
@@ -12,6 +13,7 @@ import { ConfigStore, type ConfigChangeResult } from '../config/config-store.ts'
 import type { AdminApi } from '../core/admin.ts';
 import { counted } from '../core/counted.ts';
 import { errorText } from '../core/errors.ts';
+import type { GatewayMethods } from '../core/gateway-methods.ts';
 import type { HealthReport, Service } from '../core/service.ts';
 import type { Gateway } from '../gateway.ts';
 import type { HealthPart } from '../observe/health.ts';
@@ -36,6 +38,7 @@ export class Daemon {
   readonly #lock: DirectoryLock;
   readonly #observed: Observed;
   readonly #config: ConfigControl;
+  readonly #methods: GatewayMethods;
   #gateway: Gateway;
   #admin: AdminApi | undefined;
   #control: ControlServer | undefined;
@@ -49,12 +52,13 @@ export class Daemon {
 
   private constructor(
     options: DaemonOptions,
-    parts: { lock: DirectoryLock; store: ConfigStore; observed: Observed; gateway: Gateway },
+    parts: { lock: DirectoryLock; store: ConfigStore; observed: Observed; gateway: Gateway; methods: GatewayMethods },
   ) {
     this.#options = options;
     this.#lock = parts.lock;
     this.#observed = parts.observed;
     this.#gateway = parts.gateway;
+    this.#methods = parts.methods;
     const { clock, configPath } = options;
     this.#config = createConfigControl({
       store: parts.store,
@@ -87,8 +91,12 @@ export class Daemon {
       const { loaded } = await store.load();
       const observed = observe(options);
       options.manager.extendTimeout(OPEN_TIMEOUT_MS);
-      const gateway = await startGateway(options, observed, loaded.config);
-      const daemon = new Daemon(options, { lock, store, observed, gateway });
+      // A back end may call them before there is anything to answer for.
+      const started: { daemon?: Daemon } = {};
+      const methods = methodsOf(options, () => started.daemon);
+      const gateway = await startGateway(options, observed, loaded.config, methods);
+      const daemon = new Daemon(options, { lock, store, observed, gateway, methods });
+      started.daemon = daemon;
       await daemon.#serve();
       return daemon;
     } catch (error) {
@@ -270,7 +278,7 @@ export class Daemon {
       await this.#web?.stop(AbortSignal.timeout(STOP_WEB_MS)).catch(() => {});
       await this.#gateway.stop();
       if (this.#stopping !== undefined) return;
-      this.#gateway = await startGateway(this.#options, this.#observed, next);
+      this.#gateway = await startGateway(this.#options, this.#observed, next, this.#methods);
       if (this.#stopping !== undefined) return;
       const admin = this.#createAdmin();
       this.#admin = admin;
@@ -325,4 +333,18 @@ export class Daemon {
     await this.#lock.release();
     await manager.flush();
   }
+}
+
+/** What back ends may call of the gateway, whichever one runs then. */
+function methodsOf(options: DaemonOptions, daemon: () => Daemon | undefined): GatewayMethods {
+  const { clock, log, logLines, restart } = options;
+  return createGatewayMethods({
+    admin: () => daemon()?.admin,
+    logLines: logLines ?? (() => []),
+    restart,
+    record: (command, actor, answer, sinceMs) =>
+      void daemon()?.gateway.dispatcher.record(command, { actor }, answer, sinceMs),
+    clock,
+    log,
+  });
 }

@@ -5,6 +5,7 @@ import type { Clock } from '../core/clock.ts';
 import type { DeviceId } from '../core/device.ts';
 import { UPSTREAM_ENDPOINT, type CloudIdentities, type Endpoint, type UpstreamTransport } from '../core/endpoint.ts';
 import { errorText } from '../core/errors.ts';
+import type { GatewayMethods } from '../core/gateway-methods.ts';
 import type { Logger } from '../core/log.ts';
 import type { Outbox } from '../core/outbox.ts';
 import type { HealthReport } from '../core/service.ts';
@@ -27,6 +28,8 @@ export interface EndpointSetOptions {
   /** Where the twins of the upstream transport are kept. */
   readonly twins: StateSpace;
   readonly gatewayId: DeviceId;
+  /** What back ends may call of the gateway itself. */
+  readonly methods: GatewayMethods | undefined;
   readonly modules: ModuleList;
   readonly clock: Clock;
   readonly random: Random;
@@ -63,7 +66,7 @@ export class EndpointSet {
 
   /** Builds and starts one; its queue must be open. Never rejects for what the endpoint cannot do. */
   async add(config: EndpointConfig, signal: AbortSignal): Promise<void> {
-    const { outbox, dispatcher, gatewayId, modules, clock, random, log, telemetry } = this.#options;
+    const { outbox, dispatcher, gatewayId, methods, modules, clock, random, log, telemetry } = this.#options;
     if (!config.enabled) {
       this.#entries.set(config.name, { config, runner: undefined, hint: undefined, failure: undefined });
       return;
@@ -81,7 +84,9 @@ export class EndpointSet {
         this.#twins = twins;
         this.#downlink = attachDownlink(endpoint, {
           name: config.name,
+          gatewayId,
           dispatcher,
+          ...(methods !== undefined && { methods }),
           telemetry,
           onWritten: (deviceId, values) => twins?.confirmed(deviceId, values),
         });

@@ -41,4 +41,8 @@ export interface DaemonOptions {
   readonly clock: Clock;
   readonly log: Logger;
   readonly manager: ServiceManager;
+  /** The last lines of the log, the oldest first. */
+  readonly logLines?: (lines: number) => readonly string[];
+  /** Ends the process, for somebody to start it again; undefined where nobody would. */
+  readonly restart?: (() => void) | undefined;
 }

@@ -9,6 +9,7 @@ export * from '../core/device.ts';
 export * from '../core/endpoint.ts';
 export * from '../core/errors.ts';
 export * from '../core/exact-json.ts';
+export type * from '../core/gateway-methods.ts';
 export * from '../core/http-proxy.ts';
 export * from '../core/http-status.ts';
 export * from '../core/hub/access.ts';

@@ -3,16 +3,22 @@
 
 import { answerOf, type CommandAnswer, type CommandOptions, type DeviceCommand } from '../core/command.ts';
 import type { Endpoint, IncomingCommand, UpstreamTransport } from '../core/endpoint.ts';
+import type { DeviceId } from '../core/device.ts';
 import { GatewayError } from '../core/errors.ts';
+import type { GatewayMethods } from '../core/gateway-methods.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { Dispatcher } from '../devices/dispatcher.ts';
 import type { Telemetry } from '../observe/events.ts';
 import { readCommand, writeAnswer } from './command-message.ts';
+import { callMethod } from './downlink-methods.ts';
 
 export interface DownlinkOptions {
   /** The endpoint's name, for the audit. */
   readonly name: string;
+  readonly gatewayId: DeviceId;
   readonly dispatcher: Pick<Dispatcher, 'run' | 'isAway'>;
+  /** What back ends may call of the gateway itself. */
+  readonly methods?: GatewayMethods;
   readonly telemetry: Telemetry;
   /** A device confirmed values that were written. */
   readonly onWritten?: (deviceId: string, values: NonNullable<CommandAnswer['values']>) => void;
@@ -27,7 +33,8 @@ export interface Downlink {
 export function attachDownlink(endpoint: Endpoint | UpstreamTransport, options: DownlinkOptions): Downlink | undefined {
   const transport: UpstreamTransport | undefined = 'receiveCommands' in endpoint ? endpoint : undefined;
   if (transport?.receiveCommands === undefined) return undefined;
-  const { name, dispatcher, telemetry, onWritten } = options;
+  const { name, gatewayId, dispatcher, methods, telemetry, onWritten } = options;
+  const actor = `upstream:${name}`;
   /** Commands taken and not yet carried out; answers on their way, refusals included. */
   let taken = 0;
   let answering = 0;
@@ -60,7 +67,7 @@ export function attachDownlink(endpoint: Endpoint | UpstreamTransport, options: 
     }
     taken += 1;
     try {
-      const answer = await dispatcher.run(command, { ...given, actor: `upstream:${name}` });
+      const answer = await dispatcher.run(command, { ...given, actor });
       // Also of a write that was done in part.
       if (command.kind === 'write' && answer.values !== undefined) onWritten?.(command.deviceId, answer.values);
       return answer;
@@ -90,6 +97,8 @@ export function attachDownlink(endpoint: Endpoint | UpstreamTransport, options: 
     onCommand: (command) => void carryOut(command),
     onIgnored: ignored,
     run,
+    callMethod: (method, payload) =>
+      callMethod({ gatewayId, run: (command) => run(command, {}), methods, actor }, method, payload),
     isAway: (deviceId) => dispatcher.isAway(deviceId),
   });
   return {

@@ -229,6 +229,7 @@ describe('commands', () => {
     const receiver: CommandReceiver = {
       onCommand: (command) => void commands.push(command),
       onIgnored: (reason) => void ignored.push(reason),
+      callMethod: () => Promise.resolve({ status: 200, body: {} }),
       run: () => Promise.resolve({ status: 200 }),
       isAway: () => false,
     };

@@ -75,7 +75,7 @@ function buildDispatcher(): Dispatcher {
 
 /** Connects the transport, and a client and a witness to its broker. */
 async function begin(transport: UpstreamTransport, url: string, version: 4 | 5): Promise<void> {
-  attachDownlink(transport, { name: '$upstream', dispatcher, telemetry });
+  attachDownlink(transport, { name: '$upstream', gatewayId: GATEWAY_ID, dispatcher, telemetry });
   const rig = ends.use(startRig(transport));
   await waitFor(() => rig.runner.status().state === 'connected', { what: 'the transport to be connected' });
   const witness = ends.use(await subscribe(url, version === 4 ? { protocolVersion: 4, clean: true } : {}));

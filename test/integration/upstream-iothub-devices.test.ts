@@ -134,6 +134,7 @@ describe('leaf devices with their own identities', () => {
     const transport = rig.transport(group());
     attachDownlink(transport, {
       name: '$upstream',
+      gatewayId: GATEWAY_ID,
       dispatcher: { run, isAway: () => false },
       telemetry: recordingTelemetry(),
     });

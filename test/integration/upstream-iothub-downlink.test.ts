@@ -6,7 +6,7 @@ import type { UpstreamTransport } from '../../src/core/endpoint.ts';
 import { attachDownlink } from '../../src/upstream/downlink.ts';
 import { HUB } from '../support/hub.ts';
 import { clockWithRenewals, HUB_DEVICE, iotHubRig, type IotHubRig } from '../support/iothub-upstream.ts';
-import { recordingTelemetry, type RecordingTelemetry } from '../support/upstream-rig.ts';
+import { GATEWAY_ID, recordingTelemetry, type RecordingTelemetry } from '../support/upstream-rig.ts';
 import { waitFor } from '../support/wait.ts';
 
 const ADDRESS = '127.0.143.2';
@@ -54,7 +54,7 @@ async function downRig(): Promise<DownRig> {
     },
     isAway: (deviceId: string) => lookedFor.add(deviceId) && away.has(deviceId),
   };
-  attachDownlink(transport, { name: '$upstream', dispatcher, telemetry });
+  attachDownlink(transport, { name: '$upstream', gatewayId: GATEWAY_ID, dispatcher, telemetry });
   const down: DownRig = {
     rig,
     transport,

@@ -19,6 +19,7 @@ async function localRig(settings: { commands?: boolean } = {}) {
   transport.receiveCommands?.({
     onCommand: () => {},
     onIgnored: () => {},
+    callMethod: () => Promise.resolve({ status: 200, body: {} }),
     run: () => Promise.reject(new Error('not expected')),
     isAway: () => false,
   });

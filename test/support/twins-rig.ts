@@ -70,6 +70,7 @@ export function attachTwinsRig(transport: UpstreamTransport, state: StateStore, 
   });
   attachDownlink(transport, {
     name: '$upstream',
+    gatewayId: GATEWAY_ID,
     dispatcher,
     telemetry,
     onWritten: (deviceId, values) => twins?.confirmed(deviceId, values),

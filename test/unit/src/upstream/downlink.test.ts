@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import type { CommandOptions } from '../../../../src/core/command.ts';
 import type { CommandReceiver, IncomingCommand, UpstreamTransport } from '../../../../src/core/endpoint.ts';
 import { attachDownlink } from '../../../../src/upstream/downlink.ts';
-import { recordingTelemetry } from '../../../support/upstream-rig.ts';
+import { GATEWAY_ID, recordingTelemetry } from '../../../support/upstream-rig.ts';
 import { waitFor } from '../../../support/wait.ts';
 
 /** The options with which it was run, or the answer. */
@@ -23,6 +23,7 @@ async function carryOut(body: object, more: Partial<IncomingCommand>): Promise<C
   } as unknown as UpstreamTransport;
   attachDownlink(transport, {
     name: '$upstream',
+    gatewayId: GATEWAY_ID,
     telemetry: recordingTelemetry(),
     dispatcher: {
       run: (_command, given) => {
