@@ -155,6 +155,7 @@ export class Broker {
       await this.#aedes.listen();
       this.#started = true;
       await this.#publishLeftWills();
+      for (const kept of this.#store.retained.all()) this.#options.intake.recall(kept);
     }
     this.#listeners = await startListeners({
       config,

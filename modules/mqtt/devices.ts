@@ -77,15 +77,20 @@ export class Devices {
     const { clock } = this.#context;
     device.lastHeardMs = clock.monotonicMs();
     device.lastHeardWallMs = clock.wallMs();
-    if (told.points !== undefined && told.points !== device.info.points) {
-      device.info = this.#describe(device.deviceId, told.points.slice(0, LIMITS.mqtt_device_points));
-      this.#context.addDevice(device.info);
-    }
-    if (told.identity !== undefined) device.identity = { ...device.identity, ...told.identity };
+    this.learn(device, told);
     if (told.online === undefined) return;
     if (!told.online) device.carriers.clear();
     else if (carrier !== undefined) device.carriers.add(carrier);
     this.#report(device, told.online ? 'good' : 'offline', told.online ? undefined : 'offline');
+  }
+
+  /** Takes in what is known of the device, whether it is there or not. */
+  learn(device: Device, { points, identity }: Pick<Told, 'points' | 'identity'>): void {
+    if (points !== undefined && points !== device.info.points) {
+      device.info = this.#describe(device.deviceId, points.slice(0, LIMITS.mqtt_device_points));
+      this.#context.addDevice(device.info);
+    }
+    if (identity !== undefined) device.identity = { ...device.identity, ...identity };
   }
 
   /** The connection is gone, and with it every device that came through no other. */

@@ -60,8 +60,11 @@ export interface Intake {
    * @throws Refusal when it is refused for good (in the promise as well), GatewayError when it could not be stored.
    */
   take(delivery: Delivery, carrier: Carrier | undefined): Promise<void> | undefined;
-  /** Learns from what a client that is back has left retained: points, and who is there. Old values are no readings. */
-  recall(kept: Publish, carrier: Carrier): void;
+  /**
+   * Learns from what is retained: points and facts, and when the client that left it is back also who is there. Old values
+   * are no readings.
+   */
+  recall(kept: Publish, carrier?: Carrier): void;
 }
 
 export function createIntake(options: IntakeOptions): Intake {
@@ -78,8 +81,8 @@ export function createIntake(options: IntakeOptions): Intake {
     return undefined;
   });
 
-  /** The device that something is told of: admitted and heard; a reason where it cannot be, which was counted. */
-  const hearTold = (told: Told, topic: string, dialect: Dialect, carrier: Carrier | undefined): Device | Refused => {
+  /** The device that something is told of; a reason where it cannot be admitted, which was counted. */
+  const admitTold = (told: Told, topic: string, dialect: Dialect): Device | Refused => {
     const points = told.points ?? (dialect.name === 'topics' ? options.configuredPoints : NO_POINTS);
     const device = devices.admit(told.device, dialect, points);
     if (typeof device === 'string') {
@@ -90,19 +93,19 @@ export function createIntake(options: IntakeOptions): Intake {
       context.reportRefusal(told.fault, { topic, device: told.device });
       context.reportExchange({ deviceId: device.deviceId, operation: 'publish', durationMs: 0, outcome: told.fault });
     }
-    devices.hear(device, told, carrier);
     return device;
   };
 
-  /** What is told of one device: heard, stored. */
+  /** What is told of one device: admitted, heard, stored. */
   const takeTold = (
     told: Told,
     arrival: Delivery,
     dialect: Dialect,
     carrier: Carrier | undefined,
   ): Promise<void> | undefined => {
-    const device = hearTold(told, arrival.topic, dialect, carrier);
+    const device = admitTold(told, arrival.topic, dialect);
     if (typeof device === 'string') return Promise.reject(new Refusal(device));
+    devices.hear(device, told, carrier);
     if (told.answer !== undefined) witness.answer(device.deviceId, told.answer);
     const forwarded =
       told.forward === undefined ? undefined : store(message(device, arrival, told.forward.contentType));
@@ -176,7 +179,13 @@ export function createIntake(options: IntakeOptions): Intake {
     recall({ topic, payload }, carrier) {
       const dialect = ownerOf(topic)?.dialect;
       const told = dialect?.understand({ topic, payload, replayed: true })?.told ?? [];
-      if (dialect !== undefined) for (const one of told) hearTold(one, topic, dialect, carrier);
+      if (dialect === undefined) return;
+      for (const one of told) {
+        const device = admitTold(one, topic, dialect);
+        if (typeof device === 'string') continue;
+        if (carrier === undefined) devices.learn(device, one);
+        else devices.hear(device, one, carrier);
+      }
     },
   };
 }

@@ -76,7 +76,7 @@ export class Publishing {
     else this.#keepPublish(client, packet, done);
   }
 
-  /** A client that is back need not say again what it has left retained: bridges say it once, at their own start. */
+  /** A client that is back need not say again who is there: bridges leave that retained, and say it once. */
   recall(client: Client, kept: Iterable<Publish>): void {
     const { intake } = this.#options;
     for (const publish of kept) {

@@ -52,6 +52,10 @@ export class RetainedMessages {
     for (const [topic, packet] of this.#retained) if (trie.match(topic).length > 0) yield packet;
   }
 
+  all(): Iterable<KeptPacket> {
+    return this.#retained.values();
+  }
+
   /** What a client has left here. */
   *of(clientId: string): Generator<KeptPacket> {
     for (const packet of this.#retained.values()) if (packet.clientId === clientId) yield packet;
