@@ -1,13 +1,13 @@
 // Zigbee2MQTT (https://www.zigbee2mqtt.io/guide/usage/mqtt_topics_and_messages.html), base topic `zigbee2mqtt`. The
 // device id is made of the friendly name (device-id.ts); `bridge/devices` tells points, units and what can be written.
 
-import { GatewayError, type PointInfo, type PointValue, type Reading, type ValueKind } from '#sdk';
+import type { PointInfo, PointValue, Reading, ValueKind } from '#sdk';
 import { jsonOf, textFacts } from '../configured-dialect.ts';
 import type { Arrival, Dialect, Told, Understood, WritePlan } from '../dialect.ts';
 import { isObject, parseJson, parseText, readingOf } from '../json-value.ts';
 import { idOfName } from './device-id.ts';
 import { PointTable } from './point-table.ts';
-import { assertFits } from './writable-value.ts';
+import { assertFits, wrongValue } from './writable-value.ts';
 
 const BASE = 'zigbee2mqtt/';
 const BRIDGE = 'zigbee2mqtt-bridge';
@@ -23,10 +23,9 @@ interface Exposed {
   readonly unit: string | undefined;
   readonly readable: boolean;
   readonly writable: boolean;
-  /** What `true` and `false` are on the wire, for binary properties. */
-  readonly on: PointValue | undefined;
-  readonly off: PointValue | undefined;
-  /** What it takes, for numeric and enum properties that say so. */
+  /** The words for `true` and `false`, for binary properties; a boolean of JSON is itself, though `value_on` of a contact is false. */
+  readonly words: { readonly on: PointValue; readonly off: PointValue } | undefined;
+  /** What it takes, for binary properties, and numeric and enum ones that say so. */
   readonly values: ValueKind | undefined;
 }
 
@@ -38,6 +37,10 @@ export function createZigbee2mqtt(): Dialect {
   /** Friendly names by device id. */
   const names = new Map<string, string>();
   const exposes = new Map<string, ReadonlyMap<string, Exposed>>();
+  /** Undefined until it says so. */
+  let isBridgeOnline: boolean | undefined;
+  /** Devices whose own availability says that they are away. */
+  const unavailable = new Set<string>();
 
   /** What is told of a device under its id, unless another name had that id first: commands for one must not reach the other. */
   const tellOf = (name: string, tell: (device: string) => Told): Told => {
@@ -55,7 +58,7 @@ export function createZigbee2mqtt(): Dialect {
     const readings = Object.entries(document).flatMap(([name, value]) => propertyReadings(name, value, exposed));
     const points = table.learn(
       device,
-      readings.map(({ point, unit }) => pointInfo(point, unit, exposed?.get(point)?.writable ?? false)),
+      readings.map(({ point }) => pointInfo(point, exposed?.get(point))),
     );
     return { device, online: true, readings, ...(points !== undefined && { points }) };
   };
@@ -68,7 +71,11 @@ export function createZigbee2mqtt(): Dialect {
     );
     // A device that was renamed gives its id back.
     const current = new Set(entries.map(({ friendly_name }) => friendly_name));
-    for (const [id, name] of names) if (!current.has(name)) names.delete(id);
+    for (const [id, name] of names) {
+      if (current.has(name)) continue;
+      names.delete(id);
+      unavailable.delete(id);
+    }
     return entries
       .filter(({ type }) => type !== 'Coordinator')
       .map((entry) => tellOf(entry.friendly_name, (device) => describe(device, entry)));
@@ -81,23 +88,42 @@ export function createZigbee2mqtt(): Dialect {
     exposes.set(device, found);
     const points = table.learn(
       device,
-      [...found].map(([name, { unit, writable }]) => pointInfo(name, unit, writable)),
+      [...found].map(([name, property]) => pointInfo(name, property)),
     );
     const identity = {
       ...textFacts(entry, { ieee_address: 'ieee_address', software_build_id: 'firmware' }),
       ...textFacts(definition, { vendor: 'vendor', model: 'model' }),
     };
-    return { device, identity, ...(points !== undefined && { points }) };
+    const isThere = isBridgeOnline === true && !unavailable.has(device);
+    return { device, identity, ...(isThere && { online: true }), ...(points !== undefined && { points }) };
+  };
+
+  /** Nothing reaches the devices without the bridge; with it they are there, unless their own availability, off by default, denies it. */
+  const bridgeState = (payload: Uint8Array): Told[] => {
+    const told = availability(BRIDGE, payload);
+    const { online } = told;
+    if (online === undefined) return [told];
+    isBridgeOnline = online;
+    const others = [...names.keys()].filter((device) => !unavailable.has(device));
+    return [told, ...others.map((device) => ({ device, online }))];
+  };
+
+  const deviceAvailability = (device: string, payload: Uint8Array): Told => {
+    const told = availability(device, payload);
+    if (told.online === false && names.has(device)) unavailable.add(device);
+    if (told.online !== true) return told;
+    unavailable.delete(device);
+    return { device, online: isBridgeOnline !== false };
   };
 
   const understand = ({ topic, payload, replayed }: Arrival): Told[] => {
     const name = topic.slice(BASE.length);
     if (name === 'bridge/devices') return learnDevices(payload);
-    if (name === 'bridge/state') return [availability(BRIDGE, payload)];
+    if (name === 'bridge/state') return bridgeState(payload);
     if (name.startsWith('bridge/')) return [];
     if (/\/(?:set|get)(?:\/.*)?$/.test(name)) return [];
     if (name.endsWith('/availability'))
-      return [tellOf(name.slice(0, -'/availability'.length), (device) => availability(device, payload))];
+      return [tellOf(name.slice(0, -'/availability'.length), (device) => deviceAvailability(device, payload))];
     return [tellOf(name, (device) => (replayed ? { device } : state(device, payload)))];
   };
 
@@ -117,13 +143,10 @@ export function createZigbee2mqtt(): Dialect {
     planWrite(device, point, value): WritePlan | undefined {
       const exposed = exposes.get(device)?.get(point);
       if (exposed?.writable !== true) return undefined;
-      if (exposed.values !== undefined) assertFits({ device, point, value }, exposed.values);
-      const sent = typeof value === 'boolean' ? (value ? exposed.on : exposed.off) : value;
-      if (sent === undefined)
-        throw new GatewayError('GW_WRITE_REFUSED', `"${point}" of "${device}" is not true or false.`);
+      const { sent, wanted } = writeOf({ device, point, value }, exposed);
       const payload = Buffer.from(`{${JSON.stringify(point)}:${jsonOf(sent)}}`);
       const topic = `${BASE}${names.get(device) ?? device}/set`;
-      return { publish: [{ topic, payload }], confirmedBy: 'reading', timeoutMs: CONFIRM_MS };
+      return { publish: [{ topic, payload }], confirmedBy: 'reading', wanted, timeoutMs: CONFIRM_MS };
     },
   };
 }
@@ -148,8 +171,7 @@ function collectExposes(list: unknown, found: Map<string, Exposed>, depth = 0): 
         unit: typeof unit === 'string' ? unit : undefined,
         readable: hasBit(access, ACCESS_STATE),
         writable: hasBit(access, ACCESS_SET),
-        on: scalar(entry['value_on']),
-        off: scalar(entry['value_off']),
+        words: wordsOf(entry),
         values: kindOf(entry),
       });
     }
@@ -167,6 +189,7 @@ function kindOf({
   value_max: max,
   values,
 }: Readonly<Record<string, unknown>>): ValueKind | undefined {
+  if (type === 'binary') return { kind: 'boolean' };
   if (type === 'numeric')
     return { kind: 'number', ...(typeof min === 'number' && { min }), ...(typeof max === 'number' && { max }) };
   return type === 'enum' && Array.isArray(values)
@@ -174,8 +197,30 @@ function kindOf({
     : undefined;
 }
 
-function scalar(value: unknown): PointValue | undefined {
-  return typeof value === 'string' || typeof value === 'boolean' || typeof value === 'number' ? value : undefined;
+function wordsOf({ type, value_on: on, value_off: off }: Readonly<Record<string, unknown>>): Exposed['words'] {
+  if (type !== 'binary') return undefined;
+  return isWord(on) && isWord(off) ? { on, off } : { on: true, off: false };
+}
+
+function isWord(value: unknown): value is string | number {
+  return typeof value === 'string' || typeof value === 'number';
+}
+
+/** What is sent for a value, and what its reading will then be. @throws GatewayError GW_WRITE_REFUSED. */
+function writeOf(
+  write: { readonly device: string; readonly point: string; readonly value: PointValue },
+  { words, values }: Exposed,
+): { readonly sent: PointValue; readonly wanted: PointValue } {
+  const { device, point, value } = write;
+  if (words === undefined) {
+    if (values !== undefined) assertFits(write, values);
+    if (typeof value === 'boolean') throw wrongValue(device, point, 'something else than true or false');
+    return { sent: value, wanted: value };
+  }
+  const { on, off } = words;
+  if (value === true || value === on) return { sent: on, wanted: true };
+  if (value === false || value === off) return { sent: off, wanted: false };
+  throw wrongValue(device, point, on === true ? 'true or false' : `true or false, as ${on} or ${off} too`);
 }
 
 function propertyReadings(
@@ -183,7 +228,7 @@ function propertyReadings(
   value: unknown,
   exposed: ReadonlyMap<string, Exposed> | undefined,
 ): readonly Reading[] {
-  const { unit, on, off, readable = true } = exposed?.get(name) ?? {};
+  const { unit, words, readable = true } = exposed?.get(name) ?? {};
   if (isObject(value)) {
     // Colours and the like.
     return Object.entries(value).flatMap(([key, inner]) =>
@@ -192,11 +237,17 @@ function propertyReadings(
   }
   // Null is said for what is lost or not known yet, and for ever for what is only set, such as an effect.
   if (Array.isArray(value) || (value === null && !readable)) return [];
-  if (on !== undefined && value === on) return [readingOf(name, true, 'boolean')];
-  if (off !== undefined && value === off) return [readingOf(name, false, 'boolean')];
+  if (words !== undefined && (value === words.on || value === words.off))
+    return [readingOf(name, value === words.on, 'boolean')];
   return [readingOf(name, value, 'any', unit)];
 }
 
-function pointInfo(name: string, unit: string | undefined, writable: boolean): PointInfo {
-  return { name, address: name, writable, ...(unit !== undefined && { unit }) };
+function pointInfo(name: string, { unit, writable = false, values }: Partial<Exposed> = {}): PointInfo {
+  return {
+    name,
+    address: name,
+    writable,
+    ...(unit !== undefined && { unit }),
+    ...(values !== undefined && { values }),
+  };
 }

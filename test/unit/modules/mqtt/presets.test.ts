@@ -292,6 +292,48 @@ describe('zigbee2mqtt', () => {
     expect(() => sent(dialect, 'hall.my_bulb', 'effect', 'bogus')).toThrow(/takes one of blink, okay/);
   });
 
+  // …/devices/MCCGQ11LM.html#contact-binary and …/devices/TRVZB.html#child-lock-binary
+  it('leaves a boolean as it is, whatever stands for on, and takes nothing but a binary value for one', () => {
+    const dialect = preset('zigbee2mqtt');
+    const contact = { type: 'binary', property: 'contact', access: 1, value_on: false, value_off: true };
+    const inverse = { type: 'binary', property: 'closed', access: 3, value_on: false, value_off: true };
+    const lock = { type: 'binary', property: 'child_lock', access: 3, value_on: 'LOCK', value_off: 'UNLOCK' };
+    const described = [{ friendly_name: 't', definition: { exposes: [contact, inverse, lock] } }];
+    const [device] = hear(dialect, 'zigbee2mqtt/bridge/devices', JSON.stringify(described))?.told ?? [];
+    expect(device?.points?.map(({ values }) => values)).toEqual(Array.from({ length: 3 }, () => ({ kind: 'boolean' })));
+    const state = { contact: true, closed: false, child_lock: 'UNLOCK' };
+    expect(values(told(dialect, 'zigbee2mqtt/t', state))).toEqual({ contact: true, closed: false, child_lock: false });
+    expect(sent(dialect, 't', 'closed', true)).toEqual(['zigbee2mqtt/t/set {"closed":true}']);
+    expect(sent(dialect, 't', 'child_lock', true)).toEqual(['zigbee2mqtt/t/set {"child_lock":"LOCK"}']);
+    expect(sent(dialect, 't', 'child_lock', 'UNLOCK')).toEqual(['zigbee2mqtt/t/set {"child_lock":"UNLOCK"}']);
+    expect(dialect.planWrite('t', 'child_lock', 'UNLOCK')?.wanted).toBe(false);
+    for (const value of [7, 'banana', 'TOGGLE'])
+      expect(() => sent(dialect, 't', 'child_lock', value)).toThrow(/takes true or false, as LOCK or UNLOCK too/);
+    expect(() => sent(dialect, 't', 'closed', 'false')).toThrow(/takes true or false\.$/);
+  });
+
+  it('has its devices there while the bridge is, unless their own availability denies it', () => {
+    const dialect = preset('zigbee2mqtt');
+    const say = (topic: string, payload: unknown) =>
+      hear(dialect, `zigbee2mqtt/${topic}`, JSON.stringify(payload))
+        ?.told.filter(({ online }) => online !== undefined)
+        .map(({ device, online }) => `${device} ${online === true ? 'online' : 'offline'}`);
+    const described = [{ friendly_name: 'lamp' }, { friendly_name: 'plug' }];
+    expect(say('bridge/devices', described)).toEqual([]);
+    expect(say('plug/availability', { state: 'offline' })).toEqual(['plug offline']);
+    expect(say('bridge/state', { state: 'online' })).toEqual(['zigbee2mqtt-bridge online', 'lamp online']);
+    expect(say('bridge/devices', described)).toEqual(['lamp online']);
+    expect(say('plug/availability', { state: 'online' })).toEqual(['plug online']);
+    expect(say('bridge/state', { state: 'offline' })).toEqual([
+      'zigbee2mqtt-bridge offline',
+      'lamp offline',
+      'plug offline',
+    ]);
+    // Kept by the broker from before.
+    expect(say('lamp/availability', { state: 'online' })).toEqual(['lamp offline']);
+    expect(say('plug', { state: 'ON' })).toEqual(['plug online']);
+  });
+
   it('reads availability in both its forms', () => {
     const dialect = preset('zigbee2mqtt');
     expect(told(dialect, 'zigbee2mqtt/plug/availability', 'offline')).toEqual({ device: 'plug', online: false });
@@ -632,7 +674,9 @@ describe('two devices of one id', () => {
         JSON.stringify(
           names.map((name) => ({
             friendly_name: name,
-            definition: { exposes: [{ property: 'state', access: 7, value_on: 'ON', value_off: 'OFF' }] },
+            definition: {
+              exposes: [{ type: 'binary', property: 'state', access: 7, value_on: 'ON', value_off: 'OFF' }],
+            },
           })),
         ),
       )?.told.map(({ device, fault }) => [device, fault]);
