@@ -128,6 +128,7 @@ export class Gateway {
       methods: options.methods,
       dispatcher: this.dispatcher,
       gatewayId: config.gatewayId,
+      budgets: state.space('byte-budgets'),
       modules,
       clock,
       random,

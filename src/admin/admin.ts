@@ -225,8 +225,8 @@ function metricsSnapshot(options: AdminOptions, facts: SnapshotFacts): MetricsSn
     outbox,
     health: facts.health,
     endpoints: options.endpoints().map((endpoint) => {
-      const { name, state } = endpoint.status();
-      return { name, connected: state === 'connected' };
+      const { name, state, bytes, budget } = endpoint.status();
+      return { name, connected: state === 'connected', bytes, budget };
     }),
     adapters,
     devices,

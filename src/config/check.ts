@@ -16,7 +16,7 @@ export interface ReferenceOptions extends SiteFacts {
 /** Works on raw values, because faults elsewhere must not hide these. */
 export function checkReferences(values: unknown, options: ReferenceOptions): Explained[] {
   const root = isRecord(values) ? values : {};
-  return [...checkDevices(root, options), ...checkRoutes(root, options)];
+  return [...checkDevices(root, options), ...checkRoutes(root, options), ...checkUrgent(root, options)];
 }
 
 function checkDevices(root: Record<string, unknown>, { gatewayId }: SiteFacts): Explained[] {
@@ -84,6 +84,19 @@ function checkRoutes(root: Record<string, unknown>, options: ReferenceOptions): 
     }
   }
   return faults;
+}
+
+function checkUrgent(root: Record<string, unknown>, { checkCondition }: ReferenceOptions): Explained[] {
+  const endpoints = isRecord(root['endpoints']) ? Object.entries(root['endpoints']) : [];
+  const places = [
+    { path: ['upstream'], entry: root['upstream'] },
+    ...endpoints.map(([name, entry]) => ({ path: ['endpoints', name], entry })),
+  ];
+  return places.flatMap(({ path, entry }): Explained[] => {
+    const urgent = isRecord(entry) ? entry['urgent'] : undefined;
+    const wrong = typeof urgent === 'string' ? checkCondition?.(urgent.slice(0, LIMITS.condition_chars)) : undefined;
+    return wrong === undefined ? [] : [{ path: [...path, 'urgent'], at: 'value', message: sentence(wrong) }];
+  });
 }
 
 function unknownEndpoint(endpoint: string, endpoints: readonly string[]): string {

@@ -34,6 +34,11 @@ export interface EndpointConfig extends PartConfig {
   readonly order: 'live_first' | 'strict';
   readonly maxBytes?: number;
   readonly seal?: SealConfig;
+  /** Of the history. */
+  readonly maxBytesPerSec?: number;
+  readonly monthlyBudget?: { readonly monthlyBytes: number; readonly resetDay: number };
+  /** A condition: what goes although the budget is spent, and past the rate of the history. */
+  readonly urgent?: string;
   /** What the module's schema gave; handed to the module's `create`. */
   readonly settings: Readonly<Record<string, unknown>>;
 }

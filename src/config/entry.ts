@@ -1,12 +1,13 @@
 // One entry under `adapters`, `endpoints` or `upstream`: the gateway's common fields, then the module's own.
 
+import type { z } from 'zod';
 import type { ConfigFault, SiteFacts } from '../core/module.ts';
 import { isRecord } from './describe.ts';
 import { type Explained, explainIssues, sentence } from './explain.ts';
 import type { ConfigPath } from './fault.ts';
 import { nearest } from './nearest.ts';
 import type { ProfileShelf } from './profiles.ts';
-import type { SealConfig } from './seal-schema.ts';
+import type { endpointCommonSchema } from './endpoint-schema.ts';
 import { commonSchema, type ModuleCatalogue, type ModuleSection } from './schema.ts';
 import type { SecretSet } from './secrets.ts';
 import { isDoubtful, soundPart } from './sound-part.ts';
@@ -16,10 +17,7 @@ export interface CheckedEntry {
     readonly type: string;
     readonly enabled: boolean;
     readonly simulate?: boolean;
-    readonly order?: 'live_first' | 'strict';
-    readonly max_bytes?: number | undefined;
-    readonly seal?: SealConfig | undefined;
-  };
+  } & Partial<Omit<z.output<typeof endpointCommonSchema>, 'type' | 'enabled'>>;
   readonly settings: Readonly<Record<string, unknown>>;
   /** Why it cannot run; `settings` is empty then. */
   readonly fault?: string;

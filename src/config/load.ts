@@ -218,7 +218,7 @@ function assemble(root: RootValues, entries: CheckedEntries, defaultId: DeviceId
 }
 
 function endpointConfig(name: string, { common, settings, fault }: CheckedEntry): EndpointConfig {
-  const { type, enabled, order, max_bytes, seal } = common;
+  const { type, enabled, order, max_bytes, seal, max_bytes_per_sec, monthly_budget_bytes, urgent } = common;
   return {
     name,
     type,
@@ -226,6 +226,11 @@ function endpointConfig(name: string, { common, settings, fault }: CheckedEntry)
     order: order ?? 'live_first',
     ...(max_bytes === undefined ? {} : { maxBytes: max_bytes }),
     ...(seal === undefined ? {} : { seal }),
+    ...(max_bytes_per_sec === undefined ? {} : { maxBytesPerSec: max_bytes_per_sec }),
+    ...(monthly_budget_bytes === undefined
+      ? {}
+      : { monthlyBudget: { monthlyBytes: monthly_budget_bytes, resetDay: common.budget_reset_day ?? 1 } }),
+    ...(urgent === undefined ? {} : { urgent }),
     settings,
     ...(fault !== undefined && { fault }),
   };

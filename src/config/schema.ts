@@ -10,7 +10,7 @@ import type { Apply, ModuleDefinition } from '../core/module.ts';
 import type { OutboxSettings } from '../core/outbox.ts';
 import { messagesSchema } from '../core/shape-fields.ts';
 import { hubSchema } from './hub-schema.ts';
-import { sealSchema } from './seal-schema.ts';
+import { endpointCommonSchema } from './endpoint-schema.ts';
 
 // Without this zod compiles schemas with `new Function`: no code is made from data here, and it takes memory.
 z.config({ jitless: true });
@@ -68,27 +68,6 @@ export const adapterCommonSchema = z.strictObject({
     title: 'Simulate',
     description: 'Simulates all configured devices, but those that replay a capture; nothing is connected for them.',
   }),
-});
-
-/** Fields of `upstream` and of every endpoint; the rest comes from its module. */
-export const endpointCommonSchema = z.strictObject({
-  type: z.string().meta({ title: 'Type', description: 'Which transport or endpoint: the name of its module.' }),
-  enabled: z.boolean().default(true).meta({
-    title: 'Enabled',
-    description: '`false` stops sending; messages for it go on waiting in its queue, within the limits of the outbox.',
-  }),
-  order: z.enum(['live_first', 'strict']).default('live_first').meta({
-    title: 'Order',
-    description:
-      '`live_first`: after an outage fresh messages go first and the history follows beside them. `strict`: always in the order of storing.',
-  }),
-  max_bytes: z.int().min(65_536).optional().meta({
-    title: 'Largest queue',
-    description:
-      "Most bytes of messages that may wait for this endpoint alone; past it the oldest of this queue are dropped, never another's. Default: only the limits of the outbox.",
-    unit: 'bytes',
-  }),
-  seal: sealSchema.optional(),
 });
 
 export const routeSchema = z

@@ -8,14 +8,18 @@ import { errorText } from '../core/errors.ts';
 import type { GatewayMethods } from '../core/gateway-methods.ts';
 import type { Logger } from '../core/log.ts';
 import type { Outbox } from '../core/outbox.ts';
-import type { HealthReport } from '../core/service.ts';
 import type { StateSpace } from '../core/state.ts';
+import type { HealthReport } from '../core/service.ts';
 import type { DeviceRegistry } from '../devices/device-registry.ts';
 import type { Dispatcher } from '../devices/dispatcher.ts';
 import type { Telemetry } from '../observe/events.ts';
 import type { HealthPart } from '../observe/health.ts';
 import type { Random } from '../platform/random.ts';
+import { compileCondition } from '../pipeline/condition.ts';
+import { Budget } from '../upstream/budget.ts';
 import { attachDownlink, type Downlink } from '../upstream/downlink.ts';
+import { DrainRate } from '../upstream/drain-rate.ts';
+import { createMeter } from '../upstream/meter.ts';
 import { createSeal } from '../upstream/seal.ts';
 import { createEndpointRunner, type EndpointRunner, type EndpointStatus } from '../upstream/endpoint-runner.ts';
 import { attachTwins, type UpstreamTwins } from '../upstream/twins.ts';
@@ -30,6 +34,8 @@ export interface EndpointSetOptions {
   readonly gatewayId: DeviceId;
   /** What back ends may call of the gateway itself. */
   readonly methods: GatewayMethods | undefined;
+  /** Keeps what endpoints have used of their byte budgets. */
+  readonly budgets: StateSpace;
   readonly modules: ModuleList;
   readonly clock: Clock;
   readonly random: Random;
@@ -78,16 +84,23 @@ export class EndpointSet {
         clock,
         log: log.child({ endpoint: config.name }),
       });
+      const { name, maxBytesPerSec, monthlyBudget, urgent } = config;
+      const budget =
+        monthlyBudget === undefined
+          ? undefined
+          : new Budget({ name, ...monthlyBudget, state: this.#options.budgets, clock, telemetry });
+      const meter = createMeter(budget);
       if (config.name === UPSTREAM_ENDPOINT) {
         this.#cloud = identitiesOf(endpoint);
-        const twins = attachTwins(endpoint, { ...this.#options, name: config.name, space: this.#options.twins });
+        const twins = attachTwins(endpoint, { ...this.#options, name, space: this.#options.twins });
         this.#twins = twins;
         this.#downlink = attachDownlink(endpoint, {
-          name: config.name,
+          name,
           gatewayId,
           dispatcher,
           ...(methods !== undefined && { methods }),
           telemetry,
+          meter,
           onWritten: (deviceId, values) => twins?.confirmed(deviceId, values),
         });
       }
@@ -97,6 +110,10 @@ export class EndpointSet {
         queue: outbox.queue(config.name),
         order: config.order,
         seal: config.seal === undefined ? undefined : await createSeal(config.seal),
+        meter,
+        budget,
+        drainRate: maxBytesPerSec === undefined ? undefined : new DrainRate(maxBytesPerSec, clock),
+        isUrgent: urgent === undefined ? undefined : compileCondition(urgent),
         clockOffset: (bootId) => outbox.clockOffset(bootId),
         clock,
         random,

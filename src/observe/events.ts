@@ -149,6 +149,22 @@ export const EVENTS = {
     everyMs: 10_000,
     recent: true,
   },
+  budget_near: {
+    level: 'warn',
+    text: 'An endpoint has used 80 % of the bytes that it may use in a month.',
+    recent: true,
+  },
+  budget_spent: {
+    level: 'error',
+    text: 'An endpoint has used the bytes that it may use in a month; but for urgent messages and commands it is quiet until the next.',
+    recent: true,
+  },
+  budget_renewed: { level: 'info', text: 'A month of the byte budget of an endpoint begins.', recent: true },
+  budget_not_kept: {
+    level: 'warn',
+    text: 'The bytes that an endpoint has used could not be stored; counting goes on.',
+    everyMs: 60_000,
+  },
   endpoint_connected: {
     level: 'info',
     text: 'An endpoint is connected.',

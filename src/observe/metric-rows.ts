@@ -15,7 +15,13 @@ export interface MetricsSnapshot {
   readonly version: string;
   readonly outbox: OutboxStats | undefined;
   readonly health: HealthSummary;
-  readonly endpoints: readonly { readonly name: string; readonly connected: boolean }[];
+  readonly endpoints: readonly {
+    readonly name: string;
+    readonly connected: boolean;
+    /** By flow. */
+    readonly bytes: Readonly<Record<string, number>>;
+    readonly budget: { readonly monthlyBytes: number; readonly usedBytes: number } | undefined;
+  }[];
   /** Count of adapters by state. */
   readonly adapters: Partial<Readonly<Record<ServiceStatus, number>>>;
   readonly devices: Partial<Readonly<Record<DeviceState, number>>>;
@@ -60,6 +66,15 @@ function perQueue(read: (queue: OutboxStats['queues'][number]) => number | undef
       const value = read(queue);
       return value === undefined ? [] : [{ labels: { queue: queue.name }, value }];
     });
+}
+
+type EndpointBudget = NonNullable<MetricsSnapshot['endpoints'][number]['budget']>;
+
+function perBudget(read: (budget: EndpointBudget) => number): GaugeRow['read'] {
+  return ({ endpoints }) =>
+    endpoints.flatMap(({ name, budget }) =>
+      budget === undefined ? [] : [{ labels: { endpoint: name }, value: read(budget) }],
+    );
 }
 
 const SERVICE_STATES: readonly ServiceStatus[] = ['stopped', 'starting', 'running', 'degraded', 'draining', 'failed'];
@@ -202,6 +217,33 @@ export const GAUGES: readonly GaugeRow[] = [
     labels: ['endpoint'],
     read: ({ endpoints }) =>
       endpoints.map(({ name, connected }) => ({ labels: { endpoint: name }, value: flag(connected) })),
+  },
+  {
+    name: 'fieldpost_endpoint_bytes_total',
+    type: 'counter',
+    help: 'Bytes of bodies and properties as they were sent or came, by flow: live and history (messages), answers; commands (down).',
+    labels: ['endpoint', 'direction', 'flow'],
+    read: ({ endpoints }) =>
+      endpoints.flatMap(({ name, bytes }) =>
+        Object.entries(bytes).map(([flow, value]) => ({
+          labels: { endpoint: name, direction: flow === 'commands' ? 'down' : 'up', flow },
+          value,
+        })),
+      ),
+  },
+  {
+    name: 'fieldpost_endpoint_budget_bytes',
+    type: 'gauge',
+    help: 'Bytes that an endpoint with a budget may use in a month.',
+    labels: ['endpoint'],
+    read: perBudget(({ monthlyBytes }) => monthlyBytes),
+  },
+  {
+    name: 'fieldpost_endpoint_budget_used_bytes',
+    type: 'gauge',
+    help: 'Bytes that it has used of them.',
+    labels: ['endpoint'],
+    read: perBudget(({ usedBytes }) => usedBytes),
   },
   {
     name: 'fieldpost_adapters',

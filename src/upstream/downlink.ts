@@ -11,6 +11,7 @@ import type { Dispatcher } from '../devices/dispatcher.ts';
 import type { Telemetry } from '../observe/events.ts';
 import { readCommand, writeAnswer } from './command-message.ts';
 import { callMethod } from './downlink-methods.ts';
+import { createMeter, type Meter } from './meter.ts';
 
 export interface DownlinkOptions {
   /** The endpoint's name, for the audit. */
@@ -22,6 +23,8 @@ export interface DownlinkOptions {
   readonly telemetry: Telemetry;
   /** A device confirmed values that were written. */
   readonly onWritten?: (deviceId: string, values: NonNullable<CommandAnswer['values']>) => void;
+  /** Counts the bytes of commands and answers. */
+  readonly meter?: Meter;
 }
 
 export interface Downlink {
@@ -33,7 +36,7 @@ export interface Downlink {
 export function attachDownlink(endpoint: Endpoint | UpstreamTransport, options: DownlinkOptions): Downlink | undefined {
   const transport: UpstreamTransport | undefined = 'receiveCommands' in endpoint ? endpoint : undefined;
   if (transport?.receiveCommands === undefined) return undefined;
-  const { name, gatewayId, dispatcher, methods, telemetry, onWritten } = options;
+  const { name, gatewayId, dispatcher, meter = createMeter(), methods, telemetry, onWritten } = options;
   const actor = `upstream:${name}`;
   /** Commands taken and not yet carried out; answers on their way, refusals included. */
   let taken = 0;
@@ -52,7 +55,9 @@ export function attachDownlink(endpoint: Endpoint | UpstreamTransport, options: 
     }
     answering += 1;
     try {
-      const sent = await transport?.answer?.(command, { id, body: writeAnswer(id, what) });
+      const body = writeAnswer(id, what);
+      meter.add('answers', body.byteLength);
+      const sent = await transport?.answer?.(command, { id, body });
       if (sent !== true) ignored('answer_not_sent', { device, id, status: what.status });
     } finally {
       answering -= 1;
@@ -77,6 +82,7 @@ export function attachDownlink(endpoint: Endpoint | UpstreamTransport, options: 
   }
 
   async function carryOut(command: IncomingCommand): Promise<void> {
+    meter.add('commands', command.payload.byteLength);
     const { id, parsed } = readCommand(command);
     if (parsed instanceof GatewayError) {
       telemetry.emit('command_answered', { status: 400, device: command.deviceId, id, error: parsed.message });
@@ -96,9 +102,22 @@ export function attachDownlink(endpoint: Endpoint | UpstreamTransport, options: 
   transport.receiveCommands({
     onCommand: (command) => void carryOut(command),
     onIgnored: ignored,
-    run,
-    callMethod: (method, payload) =>
-      callMethod({ gatewayId, run: (command) => run(command, {}), methods, actor }, method, payload),
+    run: async (command, given) => {
+      const done = await run(command, given);
+      meter.add('commands', jsonBytes(command));
+      meter.add('answers', writeAnswer(given.id, done).byteLength);
+      return done;
+    },
+    callMethod: async (method, payload) => {
+      const answered = await callMethod(
+        { gatewayId, run: (command) => run(command, {}), methods, actor },
+        method,
+        payload,
+      );
+      meter.add('commands', jsonBytes(payload));
+      meter.add('answers', jsonBytes(answered));
+      return answered;
+    },
     isAway: (deviceId) => dispatcher.isAway(deviceId),
   });
   return {
@@ -112,6 +131,13 @@ const NO_EXPIRY = new GatewayError(
   'GW_MESSAGE_INVALID',
   'The command does not say until when it holds. Give it `expires_at`, or the time to live that the transport has.',
 );
+
+/** About the bytes of what a transport takes apart or puts together itself. */
+function jsonBytes(value: unknown): number {
+  const text = JSON.stringify(value, (_key, part: unknown) => (typeof part === 'bigint' ? String(part) : part));
+  // `undefined` has none.
+  return Buffer.byteLength((text as string | undefined) ?? '');
+}
 
 function earlier(one: number | undefined, other: number | undefined): number | undefined {
   if (one === undefined || other === undefined) return one ?? other;

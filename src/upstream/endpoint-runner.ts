@@ -4,11 +4,15 @@
 import type { Clock } from '../core/clock.ts';
 import type { Endpoint } from '../core/endpoint.ts';
 import { errorText } from '../core/errors.ts';
+import type { Message } from '../core/message.ts';
 import type { OutboxQueue } from '../core/outbox.ts';
 import type { HealthReport, Service } from '../core/service.ts';
 import type { Telemetry } from '../observe/events.ts';
 import type { Random } from '../platform/random.ts';
+import type { Budget, BudgetStatus } from './budget.ts';
 import { Connection, type ConnectionStatus, type Session } from './connection.ts';
+import type { DrainRate } from './drain-rate.ts';
+import { createMeter, type FlowBytes, type Meter } from './meter.ts';
 import { PoisonTracker } from './poison.ts';
 import { createPrepare, type SealMessage } from './prepare.ts';
 import { Pump, type PumpStats } from './pump.ts';
@@ -30,6 +34,12 @@ export interface EndpointRunnerOptions {
   readonly clockOffset: (bootId: string) => number | undefined;
   /** Undefined: bodies leave as they are. */
   readonly seal?: SealMessage | undefined;
+  /** Default: one of its own, without a budget. */
+  readonly meter?: Meter;
+  readonly budget?: Budget | undefined;
+  readonly drainRate?: DrainRate | undefined;
+  /** What goes although the budget is spent, and past the rate of the history. Default: nothing. */
+  readonly isUrgent?: ((message: Message) => boolean) | undefined;
   readonly clock: Clock;
   readonly random: Random;
   readonly telemetry: Telemetry;
@@ -42,6 +52,8 @@ export interface EndpointStatus extends ConnectionStatus, PumpStats {
   readonly target: string;
   /** A message is suspected of ending its connection, and the queue goes one message at a time. */
   readonly isolating: boolean;
+  readonly bytes: FlowBytes;
+  readonly budget: BudgetStatus | undefined;
 }
 
 export interface EndpointRunner extends Service {
@@ -54,7 +66,8 @@ export function createEndpointRunner(options: EndpointRunnerOptions): EndpointRu
   const { clock, endpoint, name, telemetry } = options;
   const connection = new Connection(options);
   const poison = new PoisonTracker();
-  const pump = new Pump({ ...options, poison, prepare: createPrepare(options) });
+  const { budget, meter = createMeter(budget) } = options;
+  const pump = new Pump({ ...options, meter, poison, prepare: createPrepare(options) });
   const running = new AbortController();
   let loop: Promise<void> | undefined;
   let stopping: Promise<void> | undefined;
@@ -86,6 +99,7 @@ export function createEndpointRunner(options: EndpointRunnerOptions): EndpointRu
     cancel();
     running.abort();
     await loop;
+    await budget?.stop();
   };
 
   const pumpStats = (): PumpStats => {
@@ -95,10 +109,10 @@ export function createEndpointRunner(options: EndpointRunnerOptions): EndpointRu
 
   return {
     name: `endpoint ${name}`,
-    start: () => {
-      // Nothing is awaited: a peer that is away is not a failure of the start.
+    start: async () => {
+      if (budget !== undefined) await budget.start(() => pump.wake());
+      // This is not awaited: a peer that is away is not a failure of the start.
       loop ??= connection.run(running.signal, use);
-      return Promise.resolve();
     },
     stop: (signal) => (stopping ??= stop(signal)),
     networkChanged: () => connection.networkChanged(),
@@ -108,6 +122,8 @@ export function createEndpointRunner(options: EndpointRunnerOptions): EndpointRu
       ...connection.status(),
       ...pumpStats(),
       isolating: poison.suspecting,
+      bytes: meter.totals(),
+      budget: budget?.status(),
     }),
     health: () => healthOf(connection.status(), pumpStats(), loop !== undefined),
   };

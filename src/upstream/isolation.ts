@@ -4,9 +4,10 @@ import type { DeliveryResult } from '../core/delivery.ts';
 import type { Endpoint } from '../core/endpoint.ts';
 import { errorText } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
-import type { StoredMessage } from '../core/message.ts';
+import { messageBytes, type StoredMessage } from '../core/message.ts';
 import type { Lane, OutboxQueue } from '../core/outbox.ts';
 import type { Session } from './connection.ts';
+import type { Meter } from './meter.ts';
 import { SUSPECTED_POISON, type PoisonTracker } from './poison.ts';
 import type { Prepare } from './prepare.ts';
 
@@ -20,6 +21,7 @@ export interface IsolationOptions {
   readonly queue: OutboxQueue;
   readonly order: 'live_first' | 'strict';
   readonly prepare: Prepare;
+  readonly meter: Meter;
   readonly poison: PoisonTracker;
   /** True when the session ends because Fieldpost ends it: then a lost connection says nothing. */
   readonly stopping: () => boolean;
@@ -65,11 +67,13 @@ export async function sendAlone(options: IsolationOptions, session: Session): Pr
 
 async function sendOne(
   stored: StoredMessage,
-  { endpoint, prepare }: IsolationOptions,
+  { endpoint, meter, prepare }: IsolationOptions,
   signal: AbortSignal,
 ): Promise<DeliveryResult> {
   try {
-    const [result] = await endpoint.send(await prepare([stored]), signal);
+    const outgoing = await prepare([stored]);
+    for (const { message } of outgoing) meter.add('live', messageBytes(message));
+    const [result] = await endpoint.send(outgoing, signal);
     return result ?? NO_ANSWER;
   } catch (error) {
     // `send` never rejects, so the message could not be prepared.

@@ -5,11 +5,13 @@
 //   the live lane sends.
 // - No more than the endpoint's window is unanswered.
 // - What a look passed over stays passed over until something else comes back (`reopen`).
+// - History keeps to its rate (drain-rate.ts); a look past it does not.
 
 import type { Clock } from '../core/clock.ts';
 import type { EndpointCapabilities } from '../core/endpoint.ts';
 import type { StoredMessage } from '../core/message.ts';
 import type { Lane, OutboxQueue, TakeLimit } from '../core/outbox.ts';
+import type { DrainRate } from './drain-rate.ts';
 
 /** Share of the window that history leaves to fresh messages, and of the traffic that it is owed by them. */
 const LANE_SHARE = 0.1;
@@ -20,6 +22,8 @@ export interface LanesOptions {
   readonly queue: OutboxQueue;
   readonly order: 'live_first' | 'strict';
   readonly clock: Clock;
+  /** Of the history; undefined: as fast as it goes. */
+  readonly drainRate?: DrainRate | undefined;
   /** Told when a lane that gave nothing has something again. */
   readonly wake: () => void;
 }
@@ -51,6 +55,8 @@ export class Lanes {
   readonly #options: LanesOptions;
   readonly #live: LaneState = createLane('live');
   readonly #history: LaneState = createLane('history');
+  /** Of `takePastRate`: what it passed over is not what the history's own looks passed over. */
+  readonly #pastRate: LaneState = createLane('history');
   /** Messages that the history lane may send although fresh ones wait. */
   #historyCredit = 0;
 
@@ -77,7 +83,7 @@ export class Lanes {
 
   /** Messages were given back, or the lanes split: either may give something again, from its lowest offset. */
   reopen(): void {
-    for (const state of [this.#live, this.#history]) {
+    for (const state of [this.#live, this.#history, this.#pastRate]) {
       state.ready = true;
       state.lookedTo = 0;
     }
@@ -104,12 +110,28 @@ export class Lanes {
     return taken;
   }
 
+  /** Looks at what the rate of the history leaves waiting; undefined when nothing waits for it. */
+  async takePastRate(options: Omit<TakeOptions, 'isLooking'>): Promise<Taken | undefined> {
+    if ((this.#options.drainRate?.room ?? 1) > 0) return undefined;
+    const { batchMessages, window } = options.capabilities;
+    const room = Math.min(batchMessages, window - this.inFlight);
+    return this.#takeFrom(this.#pastRate, room, { ...options, isLooking: true });
+  }
+
   async #takeFrom(state: LaneState, room: number, options: TakeOptions): Promise<Taken | undefined> {
     const { isLooking, limit, signal } = options;
+    const { clock, drainRate, queue } = this.#options;
     if (!state.ready || signal.aborted || room < 1) return undefined;
-    const messages = await this.#options.queue.take(state.lane, {
-      ...limit,
+    const rate = state.lane === 'history' && !isLooking ? drainRate : undefined;
+    const rateBytes = rate?.room ?? Number.POSITIVE_INFINITY;
+    if (rate !== undefined && rateBytes === 0) {
+      state.ready = false;
+      if (!state.watching) this.#watch(state, clock.sleep(rate.waitMs, signal));
+      return undefined;
+    }
+    const messages = await queue.take(state.lane, {
       maxMessages: Math.min(room, limit.maxMessages),
+      maxBytes: Math.min(rateBytes, limit.maxBytes),
       ...(isLooking && { returnedFrom: state.lookedTo }),
     });
     const last = messages.at(-1);
@@ -118,7 +140,6 @@ export class Lanes {
       return { lane: state.lane, messages };
     }
     state.ready = false;
-    const { clock, queue } = this.#options;
     if (!state.watching) {
       this.#watch(state, isLooking ? clock.sleep(LOOK_PERIOD_MS, signal) : queue.available(state.lane, signal));
     }

@@ -7,20 +7,24 @@
 //   goes on from the lowest offset.
 
 import type { Clock } from '../core/clock.ts';
+import { counted } from '../core/counted.ts';
 import type { Endpoint } from '../core/endpoint.ts';
 import { LIMITS } from '../core/limits.ts';
-import { messageBytes, type StoredMessage } from '../core/message.ts';
+import { type Message, messageBytes, type StoredMessage } from '../core/message.ts';
 import type { Lane, OutboxQueue, Settlement } from '../core/outbox.ts';
 import type { Telemetry } from '../observe/events.ts';
 import { Notifier } from '../platform/abort.ts';
 import type { Random } from '../platform/random.ts';
 import { Answers, type AnswerStats } from './answers.ts';
 import { Backoff } from './backoff.ts';
+import type { Budget } from './budget.ts';
 import type { Session } from './connection.ts';
+import type { DrainRate } from './drain-rate.ts';
 import { HeldDevices, type Retry } from './held-devices.ts';
 import { sendAlone } from './isolation.ts';
-import { Lanes } from './lanes.ts';
+import { Lanes, type Taken } from './lanes.ts';
 import { LiveLag, OUTAGE_MS } from './live-lag.ts';
+import type { Meter } from './meter.ts';
 import type { PoisonTracker } from './poison.ts';
 import type { Prepare } from './prepare.ts';
 
@@ -36,6 +40,11 @@ export interface PumpOptions {
   readonly order: 'live_first' | 'strict';
   readonly prepare: Prepare;
   readonly poison: PoisonTracker;
+  readonly meter: Meter;
+  readonly budget?: Budget | undefined;
+  readonly drainRate?: DrainRate | undefined;
+  /** What goes although the budget is spent, and past the rate of the history. Default: nothing. */
+  readonly isUrgent?: ((message: Message) => boolean) | undefined;
   readonly clock: Clock;
   readonly random: Random;
   readonly telemetry: Telemetry;
@@ -63,6 +72,8 @@ export class Pump {
   #held: HeldDevices | undefined;
   /** Devices let go, as far as the lanes know. */
   #releases = 0;
+  /** As far as the lanes know. */
+  #isQuiet = false;
   #failure: Error | undefined;
   #pausedReason: string | undefined;
 
@@ -97,8 +108,9 @@ export class Pump {
     signal.addEventListener('abort', onAbort, { once: true });
     try {
       while (!signal.aborted && this.#failure === undefined) {
-        if (poison.suspecting && !this.#draining && this.#answers.retry === undefined) await this.#sendAlone(session);
-        else if (this.#answers.retry !== undefined && this.#lanes.inFlight === 0)
+        if (poison.suspecting && !this.#draining && !this.#isQuiet && this.#answers.retry === undefined) {
+          await this.#sendAlone(session);
+        } else if (this.#answers.retry !== undefined && this.#lanes.inFlight === 0)
           await this.#pause(this.#answers.retry, signal);
         else if (!(await this.#fill(session, held))) await this.#idle(signal);
       }
@@ -125,8 +137,22 @@ export class Pump {
       inFlight: this.#lanes.inFlight,
       inFlightBytes: this.#inFlightBytes,
       ...this.#answers.stats(),
-      pausedReason: this.#pausedReason ?? this.#held?.reason,
+      pausedReason: this.#pausedReason ?? this.#quietReason() ?? this.#held?.reason,
     };
+  }
+
+  /** Looks again whether there is something to send: its budget is another one. */
+  wake(): void {
+    this.#notify();
+  }
+
+  #quietReason(): string | undefined {
+    const { budget, queue } = this.#options;
+    if (budget?.isSpent !== true) return undefined;
+    const { monthlyBytes, renewsOn } = budget.status();
+    const until = renewsOn === undefined ? 'the next month, once the clock is known' : renewsOn;
+    const waiting = counted(queue.stats().messages, 'message waits', 'messages wait');
+    return `The ${monthlyBytes} bytes of this month are used up: only urgent messages and commands pass until ${until}; ${waiting}.`;
   }
 
   /** Takes and sends one batch. False when there is nothing to do before something changes. */
@@ -139,40 +165,75 @@ export class Pump {
     await this.#answers.giveBack(held.trials());
     if (held.room === 0) await this.#answers.evict();
     if (this.#inFlightBytes >= LIMITS.endpoint_in_flight_bytes) return false;
-    // Nothing more may be held and nothing is proven: a neighbour that passes behind it would prove it.
-    const isLooking = held.room === 0;
-    const { capabilities } = this.#options.endpoint;
-    this.#watchLag(isLooking);
-    const taken = await this.#lanes.take({
-      capabilities,
-      limit: {
-        maxMessages: isLooking ? capabilities.batchMessages : held.room,
-        maxBytes: LIMITS.endpoint_in_flight_bytes - this.#inFlightBytes,
-      },
-      isLooking,
-      signal: session.signal,
-    });
+    const taken = await this.#take(session, held);
     if (taken === undefined) return false;
     if (taken.lane === 'live') this.#lag.taken(taken.messages.length);
-    const prepared = await this.#prepare(taken.messages);
+    const givenBack: Settlement[] = [];
+    const wanted = taken.isOnlyUrgent ? this.#urgentOf(taken.messages, givenBack) : taken.messages;
+    const prepared = await this.#prepare(wanted);
     // Meanwhile the endpoint asked for a pause, and what was taken may be the very message that it refused; or a device
     // was let go, and what it had waiting comes before what was taken.
     const isStale = this.#answers.retry !== undefined || this.#draining || held.releases !== this.#releases;
     const batch: StoredMessage[] = [];
     const outgoing: StoredMessage[] = [];
-    const givenBack: Settlement[] = [];
-    const { messages } = taken;
-    for (let index = 0; index < messages.length; index += 1) {
-      const stored = messages[index] as StoredMessage;
+    for (let index = 0; index < wanted.length; index += 1) {
+      const stored = wanted[index] as StoredMessage;
       if (!isStale && held.admits(stored)) {
         batch.push(stored);
         outgoing.push(prepared[index] as StoredMessage);
-      } else if (isStale || isLooking) givenBack.push({ offset: stored.offset, outcome: 'retry' });
+      } else if (isStale || taken.isLook) givenBack.push({ offset: stored.offset, outcome: 'retry' });
       else held.keep(stored);
     }
     if (batch.length > 0) void this.#send(taken.lane, batch, outgoing, session);
     if (givenBack.length > 0) await this.#options.queue.settle(givenBack);
     return this.#answers.retry === undefined;
+  }
+
+  /** The next batch. Of one that is only looked at, what is not sent goes back; of one with `isOnlyUrgent` all else does. */
+  async #take(
+    { signal }: Session,
+    held: HeldDevices,
+  ): Promise<(Taken & { readonly isLook: boolean; readonly isOnlyUrgent: boolean }) | undefined> {
+    const { endpoint, isUrgent } = this.#options;
+    const isQuiet = this.#followBudget();
+    if (isQuiet && isUrgent === undefined) return undefined;
+    // Nothing more may be held and nothing is proven: a neighbour that passes behind it would prove it.
+    const isLook = held.room === 0 || isQuiet;
+    const { capabilities } = endpoint;
+    this.#watchLag(isLook);
+    const options = {
+      capabilities,
+      limit: {
+        maxMessages: isLook ? capabilities.batchMessages : held.room,
+        maxBytes: LIMITS.endpoint_in_flight_bytes - this.#inFlightBytes,
+      },
+      signal,
+    };
+    const taken = await this.#lanes.take({ ...options, isLooking: isLook });
+    if (taken !== undefined) return { ...taken, isLook, isOnlyUrgent: isQuiet };
+    if (isUrgent === undefined) return undefined;
+    const behind = await this.#lanes.takePastRate(options);
+    return behind === undefined ? undefined : { ...behind, isLook: true, isOnlyUrgent: true };
+  }
+
+  #urgentOf(messages: readonly StoredMessage[], others: Settlement[]): readonly StoredMessage[] {
+    const { isUrgent } = this.#options;
+    return messages.filter(({ message, offset }) => {
+      if (isUrgent?.(message) === true) return true;
+      others.push({ offset, outcome: 'retry' });
+      return false;
+    });
+  }
+
+  /** Whether only urgent messages may pass. What waited meanwhile is history when a month begins. */
+  #followBudget(): boolean {
+    const isSpent = this.#options.budget?.isSpent === true;
+    if (isSpent !== this.#isQuiet) {
+      this.#isQuiet = isSpent;
+      if (isSpent) this.#lanes.reopen();
+      else this.#split();
+    }
+    return isSpent;
   }
 
   /** What waits becomes history once the link leaves it waiting for too long, whether or not it was lost. */
@@ -211,6 +272,8 @@ export class Pump {
   ): Promise<void> {
     let bytes = 0;
     for (const { message } of outgoing) bytes += messageBytes(message);
+    this.#options.meter.add(lane, bytes);
+    if (lane === 'history') this.#options.drainRate?.spend(bytes);
     this.#lag.sent(this.#lanes.inFlight === 0, this.#options.clock.monotonicMs());
     this.#lanes.sent(lane, batch.length);
     this.#inFlightBytes += bytes;

@@ -47,8 +47,13 @@ const snapshot: MetricsSnapshot = {
   },
   health: { live: true, ready: true, degraded: false, reasons: [] },
   endpoints: [
-    { name: '$upstream', connected: true },
-    { name: 'cloud "2"\n', connected: false },
+    {
+      name: '$upstream',
+      connected: true,
+      bytes: { live: 700, commands: 30 },
+      budget: { monthlyBytes: 1000, usedBytes: 730 },
+    },
+    { name: 'cloud "2"\n', connected: false, bytes: { live: 0 }, budget: undefined },
   ],
   adapters: { running: 2, failed: 1 },
   devices: { good: 7 },
@@ -111,6 +116,11 @@ describe('metrics', () => {
     expect(first.value('fieldpost_messages_stored_total')).toBe(17);
     expect(first.value('fieldpost_upstream_connected', { endpoint: '$upstream' })).toBe(1);
     expect(first.value('fieldpost_upstream_connected', { endpoint: 'cloud "2"\n' })).toBe(0);
+    const bytes = 'fieldpost_endpoint_bytes_total';
+    expect(first.value(bytes, { endpoint: '$upstream', direction: 'up', flow: 'live' })).toBe(700);
+    expect(first.value(bytes, { endpoint: '$upstream', direction: 'down', flow: 'commands' })).toBe(30);
+    expect(first.value('fieldpost_endpoint_budget_used_bytes', { endpoint: '$upstream' })).toBe(730);
+    expect(first.value('fieldpost_endpoint_budget_bytes', { endpoint: 'cloud "2"\n' })).toBeUndefined();
     expect(first.value('fieldpost_adapters', { state: 'failed' })).toBe(1);
     expect(first.value('fieldpost_adapters', { state: 'stopped' })).toBe(0);
     expect(first.value('fieldpost_queue_history_messages', { queue: '$upstream' })).toBe(9);
