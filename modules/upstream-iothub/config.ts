@@ -6,7 +6,7 @@ import { identityFaults } from './identity.ts';
 import { leafDevicesFaults, leafDevicesSchema } from './leaf-devices.ts';
 import { notYet } from './not-yet.ts';
 
-const PROTOCOLS = ['mqtt', 'mqtt_ws'] as const;
+const PROTOCOLS = ['amqp', 'amqp_ws', 'mqtt', 'mqtt_ws'] as const;
 
 export const iotHubUpstreamConfig = z
   .strictObject({
@@ -51,13 +51,14 @@ export const iotHubUpstreamConfig = z
       description:
         'Whom to connect to instead of the hub itself: an IoT Edge gateway, or a hub behind another name. Default: that of the connection string.',
     }),
-    protocol: z.enum(PROTOCOLS, { error: notYet('the protocol', ['auto', 'amqp', 'amqp_ws'], PROTOCOLS) }).meta({
+    protocol: z.enum(PROTOCOLS, { error: notYet('the protocol', ['auto'], PROTOCOLS) }).meta({
       title: 'Protocol',
-      description: '`mqtt`: MQTT on port 8883. `mqtt_ws`: MQTT in WebSockets on port 443, which passes most firewalls.',
+      description:
+        '`amqp`: AMQP on port 5671, which carries all leaf devices under their own identities on one connection. `mqtt`: MQTT on port 8883. `amqp_ws` and `mqtt_ws`: the same in WebSockets on port 443, which passes most firewalls.',
     }),
     port: z.int().min(1).max(65_535).optional().meta({
       title: 'Port',
-      description: 'Default: 8883 for `mqtt`, 443 for `mqtt_ws`.',
+      description: 'Default: 5671 for `amqp`, 8883 for `mqtt`, 443 for `amqp_ws` and `mqtt_ws`.',
     }),
     leaf_devices: leafDevicesSchema.prefault({}),
     token_lifetime_secs: z.int().min(300).max(86_400).default(3600).meta({
@@ -81,9 +82,18 @@ export const iotHubUpstreamConfig = z
       title: 'Acknowledgement timeout',
       description: 'A hub that leaves the oldest message unanswered this long is taken for dead.',
     }),
-    window: z.int().min(1).max(LIMITS.queue_in_flight_messages).default(64).meta({
+    window: z.int().min(1).max(LIMITS.queue_in_flight_messages).optional().meta({
       title: 'Window',
-      description: 'Messages that may be unanswered at once.',
+      description: 'Messages that may be unanswered at once. Default: 64 over MQTT, 1024 over AMQP.',
+    }),
+    max_devices_per_connection: z.int().min(1).max(1000).optional().meta({
+      title: 'Devices per connection',
+      description:
+        'Over AMQP, devices with identities of their own share a connection, up to this many; then another is made. Default: 995.',
+    }),
+    link_idle_secs: z.int().min(1).max(86_400).optional().meta({
+      title: 'Link idle time',
+      description: 'Over AMQP, the link for a device’s messages is closed after so long without one. Default: 300.',
     }),
     commands: z.boolean().default(true).meta({
       title: 'Commands',
@@ -96,10 +106,24 @@ export const iotHubUpstreamConfig = z
 
 export type IotHubUpstreamConfig = z.output<typeof iotHubUpstreamConfig>;
 
+export type HubProtocolName = IotHubUpstreamConfig['protocol'];
+
 /** Faults that the schema cannot express. */
 export function checkIotHubUpstream(config: IotHubUpstreamConfig): readonly ConfigFault[] {
-  const faults = [...identityFaults(config), ...leafDevicesFaults(config.leaf_devices)];
+  const faults = [
+    ...identityFaults(config),
+    ...leafDevicesFaults(config.leaf_devices, config.protocol),
+    ...amqpFaults(config),
+  ];
   const proxyFault = config.proxy === undefined ? undefined : httpProxyFault(config.proxy);
   if (proxyFault !== undefined) faults.push({ path: ['proxy', 'url'], message: proxyFault });
   return faults;
+}
+
+/** What AMQP alone has. */
+function amqpFaults(config: IotHubUpstreamConfig): readonly ConfigFault[] {
+  if (config.protocol.startsWith('amqp')) return [];
+  return (['max_devices_per_connection', 'link_idle_secs'] as const)
+    .filter((name) => config[name] !== undefined)
+    .map((name) => ({ path: [name], message: `has no effect with the protocol \`${config.protocol}\`` }));
 }

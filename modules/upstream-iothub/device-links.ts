@@ -1,37 +1,48 @@
-// A connection for each leaf device that has an identity of its own: made with its first message, made again with the next one after
-// it was lost, and harming no other device when it is refused.
+// Connections besides the gateway's own, such as those of leaf devices that cannot share one: each is made with the first message
+// for it, made again with the next one after it was lost, and harms no other when it is refused.
 
 import {
+  type EndpointClosed,
   isGatewayError,
   errorText,
   LIMITS,
   type DeliveryResult,
-  type DeviceId,
   type FailureKind,
   type StoredMessage,
 } from '#sdk';
-import type { HubLink } from './mqtt-link.ts';
 
 const STOPPED: DeliveryResult = Object.freeze({ status: 'retry', kind: 'transient', reason: 'Stopped on request.' });
 
-export class DeviceLinks {
-  readonly #create: (deviceId: DeviceId) => HubLink;
+/** One connection, whatever it speaks. */
+export interface HubConnection {
+  /** @throws GatewayError. */
+  open(signal: AbortSignal): Promise<void>;
+  /** Settles when it has ended, whoever ended it. Never rejects. */
+  readonly closed: Promise<EndpointClosed>;
+  send(batch: readonly StoredMessage[], signal: AbortSignal): Promise<readonly DeliveryResult[]>;
+  /** An orderly end; idempotent. */
+  end(): Promise<void>;
+  cut(reason: string): void;
+}
+
+export class DeviceLinks<Name extends string> {
+  readonly #create: (name: Name) => HubConnection;
   /** Open, or being opened. */
-  readonly #links = new Map<DeviceId, { readonly link: HubLink; readonly opened: Promise<void> }>();
+  readonly #links = new Map<Name, { readonly link: HubConnection; readonly opened: Promise<void> }>();
   readonly #ending = new AbortController();
 
-  constructor(create: (deviceId: DeviceId) => HubLink) {
+  constructor(create: (name: Name) => HubConnection) {
     this.#create = create;
   }
 
-  /** As `Endpoint.send`, for messages of one device. */
-  send(deviceId: DeviceId, batch: readonly StoredMessage[], signal: AbortSignal): Promise<readonly DeliveryResult[]> {
+  /** As `Endpoint.send`, over the connection of that name. */
+  send(name: Name, batch: readonly StoredMessage[], signal: AbortSignal): Promise<readonly DeliveryResult[]> {
     if (this.#ending.signal.aborted || signal.aborted) return Promise.resolve(batch.map(() => STOPPED));
-    if (!this.#links.has(deviceId) && this.#links.size >= LIMITS.iothub_device_connections) {
-      const reason = `${this.#links.size} leaf devices have a connection already, and there may be no more.`;
+    if (!this.#links.has(name) && this.#links.size >= LIMITS.iothub_device_connections) {
+      const reason = `There are ${this.#links.size} connections of leaf devices already, and there may be no more.`;
       return Promise.resolve(batch.map(() => ({ status: 'retry', kind: 'transient', reason })));
     }
-    const { link, opened } = this.#linkOf(deviceId);
+    const { link, opened } = this.#linkOf(name);
     return new Promise((resolve) => {
       // A connect takes longer than a stop may.
       const onAbort = (): void => resolve(batch.map(() => STOPPED));
@@ -59,14 +70,14 @@ export class DeviceLinks {
     for (const { link } of this.#links.values()) link.cut(reason);
   }
 
-  #linkOf(deviceId: DeviceId): { readonly link: HubLink; readonly opened: Promise<void> } {
-    const known = this.#links.get(deviceId);
+  #linkOf(name: Name): { readonly link: HubConnection; readonly opened: Promise<void> } {
+    const known = this.#links.get(name);
     if (known !== undefined) return known;
-    const link = this.#create(deviceId);
+    const link = this.#create(name);
     const entry = { link, opened: link.open(this.#ending.signal) };
-    this.#links.set(deviceId, entry);
+    this.#links.set(name, entry);
     const forget = (): void => {
-      if (this.#links.get(deviceId) === entry) this.#links.delete(deviceId);
+      if (this.#links.get(name) === entry) this.#links.delete(name);
     };
     entry.opened.catch(forget);
     void link.closed.then(forget);

@@ -32,7 +32,7 @@ export const leafDevicesSchema = z
     per_device: z.boolean().default(false).meta({
       title: 'Connection per device',
       description:
-        'A connection for each leaf device with an identity, which MQTT needs: one connection has one identity.',
+        'Over MQTT, a connection for each leaf device with an identity: an MQTT connection has one identity.',
     }),
     group_key: z.string().min(1).optional().meta({
       title: 'Group key',
@@ -49,15 +49,18 @@ export const leafDevicesSchema = z
 export type LeafDevicesConfig = z.output<typeof leafDevicesSchema>;
 
 /** Faults that the schema cannot express. */
-export function leafDevicesFaults(config: LeafDevicesConfig): readonly ConfigFault[] {
+export function leafDevicesFaults(config: LeafDevicesConfig, protocol: string): readonly ConfigFault[] {
   const faults: ConfigFault[] = [];
   const { identity, per_device: perDevice, group_key: groupKey, devices } = config;
   const fault = (path: readonly string[], message: string): void =>
     void faults.push({ path: ['leaf_devices', ...path], message });
-  if (identity !== 'gateway' && !perDevice) {
+  const isMqtt = protocol.startsWith('mqtt');
+  if (identity !== 'gateway' && !perDevice && isMqtt) {
     fault(['per_device'], `must be true with the identity \`${identity}\`: an MQTT connection has one identity`);
   }
-  if (identity === 'gateway' && perDevice) {
+  if (perDevice && !isMqtt) {
+    fault(['per_device'], 'has no effect with AMQP, whose connections have many identities');
+  } else if (identity === 'gateway' && perDevice) {
     fault(['per_device'], 'has no effect with the identity `gateway`; use `own` or `group_key`');
   }
   if (identity === 'group_key' && groupKey === undefined) fault(['group_key'], 'is missing');

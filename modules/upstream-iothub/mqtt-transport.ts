@@ -3,11 +3,8 @@
 
 import {
   commandFilter,
-  dialTls,
   errorText,
-  httpProxyAddress,
   METHOD_FILTER,
-  probeDial,
   UPSTREAM_ENDPOINT,
   type CommandReceiver,
   type DeliveryResult,
@@ -21,6 +18,7 @@ import {
 import { createHubCommands } from './commands.ts';
 import type { IotHubUpstreamConfig } from './config.ts';
 import { DeviceLinks } from './device-links.ts';
+import { createHubDialer, WEB_SOCKET_PATH } from './hub-dialer.ts';
 import { identityOf, type HubIdentity } from './identity.ts';
 import { carrierOf, leafIdentity } from './leaf-devices.ts';
 import { createMqttCommands, type MqttCommands } from './mqtt-commands.ts';
@@ -30,17 +28,18 @@ import { connackError, createClosedReasons } from './refusals.ts';
 import { sendByOwner } from './send-by-owner.ts';
 import { createTelemetryEncoder } from './telemetry.ts';
 
+/** Messages that are unanswered at once. */
+const WINDOW = 64;
 /** Messages that go well into one `send`. */
 const BATCH_MESSAGES = 32;
-/** contract/device-mqtt.md, section 1. */
-const WEB_SOCKET_PATH = '/$iothub/websocket';
 const NEVER_OPENED: EndpointClosed = { kind: 'transient', reason: 'There is no connection.' };
 
 export function createMqttHubTransport(config: IotHubUpstreamConfig, context: EndpointContext): UpstreamTransport {
   const { clock, endpointName, gatewayId } = context;
   const identity = identityOf(config, gatewayId);
   const isWebSocket = config.protocol === 'mqtt_ws';
-  const port = config.port ?? (isWebSocket ? 443 : 8883);
+  const dialer = createHubDialer({ config, host: identity.dialHost, scheme: isWebSocket ? 'wss' : 'mqtts' });
+  const window = config.window ?? WINDOW;
   const takesCommands = config.commands && endpointName === UPSTREAM_ENDPOINT;
   const closedReason = createClosedReasons(identity);
   const isByCertificate = identity.sharedAccessKey === undefined;
@@ -48,32 +47,17 @@ export function createMqttHubTransport(config: IotHubUpstreamConfig, context: En
   let twinReceiver: TwinReceiver | undefined;
   /** They know what was taken over all connections of a device. */
   const commands = new Map<DeviceId, MqttCommands>();
-  let opened: { readonly link: HubLink; readonly leaves: DeviceLinks } | undefined;
+  let opened: { readonly link: HubLink; readonly leaves: DeviceLinks<DeviceId> } | undefined;
 
-  const dialOptions = (signal: AbortSignal): Parameters<typeof probeDial>[0] => ({
-    host: identity.dialHost,
-    port,
-    ...(config.proxy !== undefined && { proxy: httpProxyAddress(config.proxy) }),
-    timeoutMs: config.connect_timeout_ms,
-    signal,
-  });
   const shared = {
     clock,
-    dial: ({ certificate, privateKey }: HubIdentity, signal: AbortSignal) =>
-      dialTls({
-        ...dialOptions(signal),
-        tls: {
-          ...(config.ca !== undefined && { ca: config.ca }),
-          ...(certificate !== undefined && { certificate }),
-          ...(privateKey !== undefined && { key: privateKey }),
-        },
-      }),
+    dial: (who: HubIdentity, signal: AbortSignal) => dialer.dial(who, signal),
     webSocket: isWebSocket ? { path: WEB_SOCKET_PATH, host: identity.dialHost } : undefined,
     keepAliveSecs: config.keepalive_secs,
     connectTimeoutMs: config.connect_timeout_ms,
     ackTimeoutMs: config.ack_timeout_ms,
     tokenLifetimeSecs: config.token_lifetime_secs,
-    window: config.window,
+    window,
   } satisfies Partial<LinkOptions>;
 
   const commandsOf = (ownerId: DeviceId): MqttCommands | undefined => {
@@ -131,22 +115,22 @@ export function createMqttHubTransport(config: IotHubUpstreamConfig, context: En
   };
 
   return {
-    target: `${isWebSocket ? 'wss' : 'mqtts'}://${identity.dialHost}:${port}`,
+    target: dialer.target,
     capabilities: {
       // MQTT 3.1.1: the hub ends the connection instead.
       negativeAcknowledgement: false,
-      window: config.window,
+      window,
       batchMessages: BATCH_MESSAGES,
       multiplexesIdentities: false,
       twins: takesCommands,
       methods: takesCommands,
       commands: takesCommands,
     },
-    probe: (signal) => probeDial(dialOptions(signal)),
+    probe: dialer.probe,
     open: async (signal) => {
       const link = createLink(gatewayId, identity, closedReason);
       await link.open(signal);
-      const leaves = new DeviceLinks((deviceId) => {
+      const leaves = new DeviceLinks((deviceId: DeviceId) => {
         const who = leafIdentity(config.leaf_devices, identity, deviceId);
         return createLink(deviceId, who, createClosedReasons(who));
       });

@@ -46,23 +46,36 @@ export function createTelemetryEncoder({ deviceId, ownerId }: TelemetryOptions):
   };
 }
 
-/** System properties first, as the SDKs write them; what Fieldpost says of a message wins over what the message says. */
+/** System properties first, as the SDKs write them. */
 function propertiesOf(stored: StoredMessage, ownerId: DeviceId): readonly (readonly [string, string])[] {
-  const { message, messageId } = stored;
-  const hasId = MESSAGE_ID.test(messageId);
-  const pairs: [string, string][] = hasId ? [['$.mid', messageId]] : [];
+  const { message } = stored;
+  const { messageId, properties } = hubProperties(stored, ownerId);
+  const pairs: [string, string][] = messageId === undefined ? [] : [['$.mid', messageId]];
   for (const { field, topicKey } of SYSTEM_PROPERTIES) {
     const value = message.systemProperties[field];
     if (field !== 'messageId' && value !== undefined) pairs.push([topicKey, value]);
   }
-  const ownId = gatewayMessageId(stored.epoch, message.deviceId, stored.seq);
+  for (const [name, value] of properties) {
+    // `$.` stands before system properties, which a message does not set in this way.
+    if (!name.startsWith('$.')) pairs.push([name, value]);
+  }
+  return pairs;
+}
+
+/**
+ * What a message is called at the hub, and its application properties there, whatever the protocol: what Fieldpost says of a
+ * message wins over what the message says. Without an id that the hub takes it has ours among its properties alone.
+ */
+export function hubProperties(
+  { message, messageId, epoch, seq }: StoredMessage,
+  ownerId: DeviceId,
+): { readonly messageId: string | undefined; readonly properties: ReadonlyMap<string, string> } {
+  const hasId = MESSAGE_ID.test(messageId);
+  const ownId = gatewayMessageId(epoch, message.deviceId, seq);
   const properties = new Map(Object.entries(message.properties));
+  properties.delete('');
   if (!hasId || messageId !== ownId) properties.set(PROPERTY_FIELDPOST_ID, ownId);
   if (message.deviceId !== ownerId) properties.set(PROPERTY_DEVICE_ID, message.deviceId);
   if (message.moduleId !== undefined) properties.set(PROPERTY_MODULE_ID, message.moduleId);
-  for (const [name, value] of properties) {
-    // `$.` stands before system properties, which a message does not set in this way.
-    if (name !== '' && !name.startsWith('$.')) pairs.push([name, value]);
-  }
-  return pairs;
+  return { messageId: hasId ? messageId : undefined, properties };
 }

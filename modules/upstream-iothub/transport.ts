@@ -1,11 +1,23 @@
 // The upstream transport to Azure IoT Hub, by the protocol that the configuration names.
 
 import type { EndpointContext, UpstreamTransport } from '#sdk';
+import { createAmqpHubTransport } from './amqp-transport.ts';
 import { createCloudIdentities } from './cloud-identities.ts';
 import type { IotHubUpstreamConfig } from './config.ts';
 import { createMqttHubTransport } from './mqtt-transport.ts';
 
 export function createIotHubTransport(config: IotHubUpstreamConfig, context: EndpointContext): UpstreamTransport {
-  const transport = createMqttHubTransport(config, context);
+  const transport = transportOf(config, context);
   return Object.assign(transport, { identities: createCloudIdentities(config, context.gatewayId) });
+}
+
+function transportOf(config: IotHubUpstreamConfig, context: EndpointContext): UpstreamTransport {
+  switch (config.protocol) {
+    case 'amqp':
+    case 'amqp_ws':
+      return createAmqpHubTransport(config, context);
+    case 'mqtt':
+    case 'mqtt_ws':
+      return createMqttHubTransport(config, context);
+  }
 }

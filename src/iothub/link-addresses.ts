@@ -107,3 +107,12 @@ export function commandTarget(to: IdentityRef): string {
   const module = to.moduleId === undefined ? '' : `/modules/${encodeURIComponent(to.moduleId)}`;
   return `/devices/${encodeURIComponent(to.deviceId)}${module}/messages/deviceBound`;
 }
+
+/** What a device has links to; the first it sends to, the second it receives from, the others it does both. */
+export type DeviceLinkPath = 'messages/events' | 'messages/devicebound' | 'methods/devicebound' | 'twin';
+
+/** The address of a link of a device or module (contract/device-amqp.md, section 5). */
+export function deviceLinkAddress({ deviceId, moduleId }: IdentityRef, path: DeviceLinkPath): string {
+  const module = moduleId === undefined ? '' : `/modules/${encodeURIComponent(moduleId)}`;
+  return `/devices/${encodeURIComponent(deviceId)}${module}/${path}`;
+}

@@ -93,6 +93,11 @@ export class AmqpPublisher {
     return onlyAddress === undefined ? undefined : this.#lanes.get(onlyAddress)?.stuck;
   }
 
+  /** Whether something was sent to an address that has not been idle for long. */
+  hasLane(address: string): boolean {
+    return this.#lanes.has(address);
+  }
+
   send(batch: readonly StoredMessage[], signal: AbortSignal): Promise<readonly DeliveryResult[]> {
     if (this.#isEnded || signal.aborted) return Promise.resolve(batch.map(() => (this.#isEnded ? LOST : STOPPED)));
     if (batch.length === 0) return Promise.resolve([]);

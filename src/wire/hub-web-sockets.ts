@@ -38,7 +38,10 @@ export function streamOf(socket: WebSocket): Duplex {
   socket.on('message', (_data, isBinary) => {
     if (!isBinary) socket.close(1003);
   });
-  return createWebSocketStream(socket);
+  const stream = createWebSocketStream(socket);
+  // It reads its end when the WebSocket is closed, and would wait for a flush that a broken connection never makes.
+  stream.once('end', () => stream.destroy());
+  return stream;
 }
 
 /** Makes WebSockets of requests that were accepted; the sub-protocol is echoed in the client's spelling. */

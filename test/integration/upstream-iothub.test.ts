@@ -16,7 +16,7 @@ const ADDRESS = '127.0.143.1';
 const NEVER = new AbortController().signal;
 const text = ({ body }: { readonly body: Uint8Array }): string => Buffer.from(body).toString();
 
-for (const protocol of ['mqtt', 'mqtt_ws'] as const) {
+for (const protocol of ['amqp', 'amqp_ws', 'mqtt', 'mqtt_ws'] as const) {
   endpointSuite(`upstream-iothub over ${protocol}`, async () => {
     const rig = await iotHubRig(ADDRESS, protocol);
     const endpoint = rig.transport({ window: 16 });

@@ -1,9 +1,10 @@
-// The MQTT head over real doors with TLS, before a hub in memory: what devices send is kept for the test, and each commit can be
+// The MQTT and AMQP heads over real doors with TLS, before a hub in memory: what devices send is kept for the test, and each commit can be
 // held back or made to fail.
 
 import { once } from 'node:events';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { connectAsync, type IClientOptions, type MqttClient } from 'mqtt';
+import { createAmqpHead } from '../../modules/hub-amqp/head.ts';
 import { createMqttHead } from '../../modules/hub-mqtt/head.ts';
 import type { Clock } from '../../src/core/clock.ts';
 import type { IdentityRef } from '../../src/core/hub/identity.ts';
@@ -23,6 +24,7 @@ export interface HubMqttRig extends AsyncDisposable {
   readonly hub: HubRig;
   readonly clock: ManualClock;
   readonly port: number;
+  readonly amqpPort: number;
   readonly webSocketPort: number;
   readonly address: string;
   readonly authority: Authority;
@@ -106,7 +108,16 @@ export async function hubMqttRig({
     reportRefusal: (reason) => void refused.push(reason),
   });
   hub.hub.attachHead('mqtt', (items) => head.deliver(items));
+  const amqpHead = createAmqpHead({
+    hub: hub.hub,
+    doors,
+    clock,
+    log,
+    reportRefusal: (reason) => void refused.push(reason),
+  });
+  hub.hub.attachHead('amqp', (items) => amqpHead.deliver(items));
   await head.start(new AbortController().signal);
+  await amqpHead.start(new AbortController().signal);
   const clients: MqttClient[] = [];
   const sockets: TLSSocket[] = [];
   const port = doors.addressOf('mqtts')?.port ?? 0;
@@ -133,6 +144,7 @@ export async function hubMqttRig({
     hub,
     clock,
     port,
+    amqpPort: doors.addressOf('amqps')?.port ?? 0,
     webSocketPort: doors.addressOf('https')?.port ?? 0,
     address,
     authority,
@@ -162,11 +174,13 @@ export async function hubMqttRig({
       await once(socket, 'secureConnect');
       return socket;
     },
-    stop: (signal) => head.stop(signal),
+    stop: async (signal) => {
+      await Promise.all([head.stop(signal), amqpHead.stop(signal)]);
+    },
     async [Symbol.asyncDispose]() {
       for (const client of clients) client.end(true);
       for (const socket of sockets) socket.destroy();
-      await head.stop(AbortSignal.abort());
+      await rig.stop(AbortSignal.abort());
       await doors.stopAccepting();
       await doors.close();
       await hub.hub.stop();

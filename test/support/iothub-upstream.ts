@@ -1,4 +1,4 @@
-// The upstream to Azure IoT Hub against the MQTT head of the local hub, through a proxy that cuts.
+// The upstream to Azure IoT Hub against the heads of the local hub, through a proxy that cuts.
 
 import type { z } from 'zod';
 import { createIotHubTransport } from '../../modules/upstream-iothub/transport.ts';
@@ -26,14 +26,16 @@ export interface IotHubRig extends AsyncDisposable {
   transport(config?: Settings, clock?: Clock): UpstreamTransport;
 }
 
+export type RigProtocol = 'amqp' | 'amqp_ws' | 'mqtt' | 'mqtt_ws';
+
 /** @param address in 127.0.0.0/8, of the test file alone. */
-export async function iotHubRig(address: string, over: 'mqtt' | 'mqtt_ws' = 'mqtt'): Promise<IotHubRig> {
+export async function iotHubRig(address: string, over: RigProtocol = 'mqtt'): Promise<IotHubRig> {
   const hub = await hubMqttRig({ address });
   await hub.create({ deviceId: HUB_DEVICE });
   const { authentication } = await hub.hub.hub.identities.device(HUB, HUB_DEVICE);
   if (authentication.type !== 'sas') throw new Error('The device has no keys.');
   const { primaryKey: primary, secondaryKey: secondary } = authentication.symmetricKey;
-  const port = over === 'mqtt' ? hub.port : hub.webSocketPort;
+  const port = { amqp: hub.amqpPort, mqtt: hub.port, amqp_ws: hub.webSocketPort, mqtt_ws: hub.webSocketPort }[over];
   const proxy = await startTcpProxy({ target: { host: address, port }, address });
   const clock: Clock = {
     bootId: systemClock.bootId,

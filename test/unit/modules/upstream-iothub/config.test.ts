@@ -77,7 +77,7 @@ describe('the identity of a leaf device', () => {
       group_key: groupKey,
       devices: { pump: { key: KEY }, valve: { certificate: PEM, private_key: PEM } },
     });
-    expect(leafDevicesFaults(leaves)).toEqual([]);
+    expect(leafDevicesFaults(leaves, 'mqtt')).toEqual([]);
     expect(leafIdentity(leaves, gateway, meter)).toEqual({
       hostName: 'h.example',
       dialHost: 'edge.local',
@@ -130,13 +130,17 @@ describe('the configuration of an upstream to Azure IoT Hub', () => {
     [{ host_name: 'h.example', shared_access_key: KEY, device_id: 'a/b' }, /^device_id: must be 1 to 128/],
     [{ host_name: 'h.example', certificate: PEM }, /^certificate: needs `key` as well/],
     [{ connection_string: STRING, gateway_host_name: 'a:8883' }, /^gateway_host_name: must be a host name alone/],
-    [{ connection_string: STRING, protocol: undefined }, /^protocol: is missing: `mqtt` or `mqtt_ws`/],
+    [
+      { connection_string: STRING, protocol: undefined },
+      /^protocol: is missing: `amqp` or `amqp_ws` or `mqtt` or `mqtt_ws`/,
+    ],
     [
       { connection_string: STRING, protocol: 'auto' },
-      /^protocol: the protocol `auto` is not in this version; use `mqtt`/,
+      /^protocol: the protocol `auto` is not in this version; use `amqp`/,
     ],
-    [{ connection_string: STRING, protocol: 'amqp_ws' }, /^protocol: the protocol `amqp_ws` is not in this version/],
-    [{ connection_string: STRING, protocol: 'http' }, /^protocol: must be `mqtt` or `mqtt_ws`/],
+    [{ ...own({ 'meter-1': { key: KEY } }), protocol: 'amqp' }, /^leaf_devices\.per_device: has no effect with AMQP/],
+    [{ connection_string: STRING, link_idle_secs: 5 }, /^link_idle_secs: has no effect with the protocol `mqtt`/],
+    [{ connection_string: STRING, protocol: 'http' }, /^protocol: must be `amqp` or `amqp_ws`/],
     [
       { connection_string: STRING, leaf_devices: { identity: 'registry' } },
       /^leaf_devices\.identity: the identity `registry` is not in this version; use `gateway` or `own` or `group_key`/,

@@ -1,0 +1,112 @@
+// The upstream transport to Azure IoT Hub over AMQP: one connection carries the gateway and all leaf devices, each under its own
+// identity; more are made where one takes no more, and for devices that certificates prove.
+
+import {
+  UPSTREAM_ENDPOINT,
+  type DeliveryResult,
+  type DeviceId,
+  type EndpointClosed,
+  type EndpointContext,
+  type StoredMessage,
+  type UpstreamTransport,
+} from '#sdk';
+import { AmqpHubLink } from './amqp-link.ts';
+import type { IotHubUpstreamConfig } from './config.ts';
+import { connectionPlaces, OWN_CONNECTION } from './connection-places.ts';
+import { DeviceLinks } from './device-links.ts';
+import { createHubDialer } from './hub-dialer.ts';
+import { identityOf as gatewayIdentityOf, type HubIdentity } from './identity.ts';
+import { carrierOf as carrierOfDevice, leafIdentity } from './leaf-devices.ts';
+import { sendByOwner } from './send-by-owner.ts';
+
+/** Messages that are unanswered at once. */
+const WINDOW = 1024;
+/** Messages that go well into one `send`: as many as into one batch. */
+const BATCH_MESSAGES = 100;
+const MAX_DEVICES = 995;
+const LINK_IDLE_SECS = 300;
+const NEVER_OPENED: EndpointClosed = { kind: 'transient', reason: 'There is no connection.' };
+
+export function createAmqpHubTransport(config: IotHubUpstreamConfig, context: EndpointContext): UpstreamTransport {
+  const { clock, endpointName, gatewayId, log } = context;
+  const gateway = gatewayIdentityOf(config, gatewayId);
+  const isWebSocket = config.protocol === 'amqp_ws';
+  const dialer = createHubDialer({ config, host: gateway.dialHost, scheme: isWebSocket ? 'wss' : 'amqps' });
+  const window = config.window ?? WINDOW;
+  const identities = new Map<DeviceId, HubIdentity>([[gatewayId, gateway]]);
+  const identityOf = (carrierId: DeviceId): HubIdentity => {
+    const identity = identities.get(carrierId) ?? leafIdentity(config.leaf_devices, gateway, carrierId);
+    identities.set(carrierId, identity);
+    return identity;
+  };
+  const carrierOf = (deviceId: DeviceId): DeviceId =>
+    carrierOfDevice(config.leaf_devices, { gatewayId, identity: gateway }, deviceId);
+  const places = connectionPlaces({ gatewayId, identityOf, max: config.max_devices_per_connection ?? MAX_DEVICES });
+  let opened: { readonly own: AmqpHubLink; readonly others: DeviceLinks<string> } | undefined;
+
+  const createLink = (login: HubIdentity | undefined): AmqpHubLink =>
+    new AmqpHubLink({
+      dialer,
+      isWebSocket,
+      containerId: endpointName === UPSTREAM_ENDPOINT ? gatewayId : `${gatewayId}-${endpointName}`,
+      host: gateway.dialHost,
+      login,
+      loginClock: clock,
+      carrierOf,
+      identityOf,
+      onlyCarrier: config.leaf_devices.identity === 'gateway' ? gatewayId : undefined,
+      window,
+      connectTimeoutMs: config.connect_timeout_ms,
+      ackTimeoutMs: config.ack_timeout_ms,
+      // Asked for a sign of life twice as often as it is given up.
+      idleTimeoutMs: 2 * config.keepalive_secs * 1000,
+      linkIdleMs: (config.link_idle_secs ?? LINK_IDLE_SECS) * 1000,
+      tokenLifetimeMs: config.token_lifetime_secs * 1000,
+      onRefused: (device, reason) => log.warn({ device, reason }, 'A device is refused by the hub; it is tried again.'),
+      clock,
+    });
+
+  const send = (batch: readonly StoredMessage[], signal: AbortSignal): Promise<readonly DeliveryResult[]> => {
+    if (opened === undefined) return Promise.resolve(batch.map(() => ({ status: 'retry' as const, ...NEVER_OPENED })));
+    const { others, own } = opened;
+    return sendByOwner(
+      batch,
+      ({ message }) => places.placeOf(carrierOf(message.deviceId)),
+      (place, part) => (place === OWN_CONNECTION ? own.send(part, signal) : others.send(place, part, signal)),
+    );
+  };
+
+  return {
+    target: dialer.target,
+    capabilities: {
+      negativeAcknowledgement: true,
+      window,
+      batchMessages: BATCH_MESSAGES,
+      multiplexesIdentities: true,
+      twins: false,
+      methods: false,
+      commands: false,
+    },
+    get waiting() {
+      return opened?.own.stuck;
+    },
+    probe: dialer.probe,
+    open: async (signal) => {
+      const own = createLink(gateway);
+      await own.open(signal);
+      const others = new DeviceLinks((place: string) => createLink(places.loginOf(place)));
+      opened = { own, others };
+      void own.closed.then(() => others.end());
+    },
+    closed: () => opened?.own.closed ?? Promise.resolve(NEVER_OPENED),
+    send,
+    close: async () => {
+      await opened?.own.end();
+      await opened?.others.end();
+    },
+    cut: (reason) => {
+      opened?.own.cut(reason);
+      opened?.others.cut(reason);
+    },
+  };
+}
