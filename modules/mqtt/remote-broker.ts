@@ -46,6 +46,8 @@ export class RemoteBroker {
   #running: Promise<void> | undefined;
   /** Connections in a row that stood for less than FRESH_MS. */
   #lostFresh = 0;
+  /** Filters that the broker does not grant. */
+  #refused: readonly string[] = [];
 
   constructor(options: RemoteBrokerOptions) {
     this.#options = options;
@@ -85,8 +87,9 @@ export class RemoteBroker {
       try {
         const connection = await this.#open();
         const attachedMs = clock.monotonicMs();
-        this.#health = { status: 'running' };
+        this.#health = this.#attachedHealth();
         log.info({ url: this.#options.config.url }, 'The adapter is attached to the broker.');
+        if (this.#refused.length > 0) log.warn({ filters: this.#refused }, 'The broker refuses subscriptions.');
         const closed = await connection.closed;
         this.#lostFresh = clock.monotonicMs() - attachedMs < FRESH_MS ? this.#lostFresh + 1 : 0;
         if (this.#lostFresh === 0) delayMs = RETRY_FIRST_MS;
@@ -108,6 +111,16 @@ export class RemoteBroker {
       }
       delayMs = Math.min(delayMs * 2, RETRY_LAST_MS);
     }
+  }
+
+  /** Whoever may not hear all there is works with what it hears. */
+  #attachedHealth(): HealthReport {
+    if (this.#refused.length === 0) return { status: 'running' };
+    const { username, url } = this.#options.config;
+    const who = username === undefined ? 'clients without a user name' : `the user "${username}"`;
+    const filters = this.#refused.map((filter) => `"${filter}"`).join(', ');
+    const reason = `${brokerUrl(url).host} refuses the subscription to ${filters}: let ${who} read these topics there.`;
+    return { status: 'degraded', reason };
   }
 
   #lossReason({ reason, byPeer }: MqttClosed): string {
@@ -154,9 +167,9 @@ export class RemoteBroker {
     });
     this.#connection = connection;
     try {
-      await connection.subscribe([...new Set(dialects.flatMap(({ filters }) => filters))], 1);
+      this.#refused = await connection.subscribe([...new Set(dialects.flatMap(({ filters }) => filters))], 1);
     } catch (error) {
-      connection.destroy('The subscriptions were refused.');
+      connection.destroy('The subscriptions were not answered.');
       throw error;
     }
     for (const greeting of dialects.flatMap((dialect) => dialect.greetings?.() ?? [])) {

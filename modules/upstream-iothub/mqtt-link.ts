@@ -10,6 +10,7 @@ import {
   ACCEPTED,
   connectMqtt,
   errorText,
+  GatewayError,
   hmacSha256,
   isGatewayError,
   jitter,
@@ -20,7 +21,6 @@ import {
   type Clock,
   type DeliveryResult,
   type EndpointClosed,
-  type GatewayError,
   type MqttClosed,
   type MqttConnection,
   type MqttMessage,
@@ -188,10 +188,11 @@ export class HubLink {
       ended.abort();
     });
     // Nobody waits: a hub that does not answer must not hold up the messages.
-    void Promise.all(filters.map(([filter, qos]) => opened.subscribe([filter], qos))).then(
-      () => options.onSubscribed?.(from),
-      options.onNotSubscribed,
-    );
+    void Promise.all(filters.map(([filter, qos]) => opened.subscribe([filter], qos))).then((refused) => {
+      const [first] = refused.flat();
+      if (first === undefined) options.onSubscribed?.(from);
+      else options.onNotSubscribed(new GatewayError('GW_PROTOCOL', `The hub refused the subscription to ${first}.`));
+    }, options.onNotSubscribed);
     const publisher = new WindowPublisher({
       connection: opened,
       window: options.window,

@@ -118,7 +118,8 @@ export function createMqttTransport(config: MqttUpstreamConfig, context: Endpoin
   /** Without the right to subscribe there are no commands; messages go on all the same. */
   const subscribe = async ({ connection }: Opened): Promise<void> => {
     try {
-      await connection.subscribe([topics.filter], 1, 'fresh');
+      const refused = await connection.subscribe([topics.filter], 1, 'fresh');
+      if (refused.length > 0) receiver?.onIgnored('not_subscribed', { error: `The broker refuses ${topics.filter}.` });
     } catch (error) {
       receiver?.onIgnored('not_subscribed', { error: errorText(error) });
     }

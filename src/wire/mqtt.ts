@@ -85,9 +85,10 @@ export interface MqttConnection {
   /**
    * `fresh`: in MQTT 5 without what the server has kept (Retain Handling 2), and the flag as it was sent (Retain As
    * Published), so that what is meant to be kept can be told in both versions.
-   * @throws GatewayError GW_PROTOCOL when the server refuses one of them, GW_DISCONNECTED.
+   * @returns those that the server refuses (MQTT 3.1.1, 3.9.3)
+   * @throws GatewayError GW_DISCONNECTED.
    */
-  subscribe(filters: readonly string[], qos: 0 | 1, fresh?: 'fresh'): Promise<void>;
+  subscribe(filters: readonly string[], qos: 0 | 1, fresh?: 'fresh'): Promise<readonly string[]>;
   /** DISCONNECT, then close; at once when the peer does not take it. */
   end(): Promise<void>;
   /** Cuts the connection, for a reason that `closed` then gives. */
@@ -240,19 +241,13 @@ function createConnection(
     publish: (...publish) => publisher.publish(...publish),
     publishOnce: (topic, payload) => void client.publish(topic, payload as Buffer, { qos: 0, retain: false }, () => {}),
     subscribe: (filters, qos, fresh) =>
-      new Promise<void>((resolve, reject) => {
+      new Promise((resolve, reject) => {
         const wanted = { qos, ...(fresh !== undefined && options.protocolVersion === 5 && { rh: 2, rap: true }) };
-        client.subscribe([...filters], wanted, (error, granted = []) => {
-          const refused = granted.find((grant) => grant.qos >= SUBACK_FAILURE)?.topic;
-          if (error === null && refused === undefined) resolve();
-          else if (refused !== undefined || reasonCodeOf(error ?? new Error()) !== undefined) {
-            reject(
-              new GatewayError(
-                'GW_PROTOCOL',
-                `${options.host} refused the subscription to ${refused ?? filters.join(', ')}.`,
-              ),
-            );
-          } else
+        client.subscribe([...filters], wanted, (_error, _wanted, suback) => {
+          // The library's error says that one was refused; the packet says which.
+          const codes = (suback?.granted ?? []) as readonly number[];
+          if (codes.length === filters.length) resolve(filters.filter((_, at) => (codes[at] ?? 0) >= SUBACK_FAILURE));
+          else
             reject(new GatewayError('GW_DISCONNECTED', `${options.host} closed the connection during a subscription.`));
         });
       }),

@@ -1,5 +1,8 @@
 // The adapter as a client of a Mosquitto that is there already.
 
+import { once } from 'node:events';
+import { createServer, type AddressInfo } from 'node:net';
+import { Aedes } from 'aedes';
 import { connectAsync, type MqttClient } from 'mqtt';
 import { expect, it } from 'vitest';
 import { createMqttAdapter } from '../../modules/mqtt/adapter.ts';
@@ -192,5 +195,37 @@ it.each([
     await waitFor(() => words.test(other.adapter.health().reason ?? ''), { what: String(words) });
     expect(other.adapter.health().status).toBe('degraded');
     await other.adapter.stop(NEVER);
+  }
+});
+
+it('works with what it may hear where a broker refuses a subscription, and says which', async () => {
+  const broker = await Aedes.createBroker({
+    authorizeSubscribe: (_client, subscription, callback) =>
+      callback(null, subscription.topic === '+/online' ? null : subscription),
+  });
+  const sockets = new Set<{ destroy(): void }>();
+  const server = createServer((socket) => {
+    sockets.add(socket);
+    broker.handle(socket);
+  });
+  await once(server.listen(0, ADDRESS), 'listening');
+  const { port } = server.address() as AddressInfo;
+  const rig = attach(`mqtt://${ADDRESS}:${port}`, {}, { presets: ['shelly'] });
+  try {
+    await rig.adapter.start(NEVER);
+    await waitFor(() => rig.adapter.health().reason?.includes('refuses') === true, { what: 'the refusal to be told' });
+    expect(rig.adapter.health()).toEqual({
+      status: 'degraded',
+      reason: `${ADDRESS} refuses the subscription to "+/online": let clients without a user name read these topics there.`,
+    });
+    const device = await connectAsync(`mqtt://${ADDRESS}:${port}`);
+    await device.publishAsync('sensors/a/telemetry', 'heard', { qos: 1 });
+    await waitFor(() => rig.messages.length === 1, { what: 'what it may hear' });
+    await device.endAsync();
+  } finally {
+    await rig.adapter.stop(NEVER);
+    for (const socket of sockets) socket.destroy();
+    server.close();
+    await new Promise<void>((resolve) => broker.close(resolve));
   }
 });
