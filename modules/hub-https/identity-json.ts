@@ -129,8 +129,9 @@ function deviceFieldsOf(deviceId: string, values: DeviceFields): DeviceIdentityI
   const { status, statusReason, authentication, capabilities, deviceScope, parentScopes } = values;
   return {
     deviceId,
-    ...defined({ status, deviceScope: deviceScope === '' ? undefined : deviceScope, parentScopes }),
-    // `null` takes a reason away.
+    ...defined({ status, parentScopes }),
+    // `null` takes a parent or a reason away.
+    ...(deviceScope !== undefined && { deviceScope: deviceScope ?? '' }),
     ...(statusReason !== undefined && { statusReason }),
     ...authenticationInput(authentication),
     ...(typeof capabilities?.iotEdge === 'boolean' && { capabilities: { iotEdge: capabilities.iotEdge } }),

@@ -33,10 +33,11 @@ import {
   checkNotSystemModule,
   checkPrecondition,
   checkStatusReason,
+  type DeviceInput,
   deviceOfScope,
   EDGE_MODULES,
   notFound,
-  type DeviceInput,
+  parentsOf,
 } from './identity-rules.ts';
 import { commandsPrefix, expiryKey, sessionKey, twinKey } from './keys.ts';
 import { newTwin, type TwinRecord } from '../iothub/twin-record.ts';
@@ -112,15 +113,17 @@ export function createIdentityRegistry(options: IdentityRegistryOptions): HubReg
   /** @throws GatewayError GW_IOTHUB InvalidDeviceScope. */
   async function scopesOf(
     store: HubStore,
-    { deviceId, deviceScope, parentScopes }: DeviceIdentityInput,
+    input: DeviceIdentityInput,
     own: string | undefined,
+    known?: DeviceRecord,
   ): Promise<Pick<DeviceRecord, 'deviceScope' | 'parentScopes'>> {
-    const parents = own === undefined && deviceScope ? [deviceScope] : (parentScopes ?? []);
+    const parents = parentsOf(input, own !== undefined, known);
     if (parents.length > 1) throw iotHubError('InvalidDeviceScope', 'A device has at most one parent.');
-    for (const scope of parents) {
+    // The parent that it has may have been deleted: it keeps it until it is told another.
+    for (const scope of parents.filter((one) => known?.parentScopes.includes(one) !== true)) {
       const parent = await store.identity({ deviceId: deviceOfScope(scope) });
       const isScope = parent?.moduleId === undefined && parent?.iotEdge === true && parent.deviceScope === scope;
-      if (!isScope || parent.deviceId === deviceId) {
+      if (!isScope || parent.deviceId === input.deviceId) {
         throw iotHubError(
           'InvalidDeviceScope',
           `"${scope.slice(0, 200)}" is not the scope of a registered edge device.`,
@@ -155,12 +158,9 @@ export function createIdentityRegistry(options: IdentityRegistryOptions): HubReg
     const status = input.status ?? known.status;
     const iotEdge = input.capabilities?.iotEdge ?? known.iotEdge;
     const own = iotEdge ? `ms-azure-iot-edge://${known.deviceId}-${known.generationId}` : undefined;
-    const namesScopes = input.deviceScope !== undefined || input.parentScopes !== undefined;
-    const keepsScopes = !namesScopes && iotEdge === known.iotEdge;
-    const scopes = keepsScopes ? {} : await scopesOf(store, input, own);
     const { deviceScope: _, ...rest } = known;
     return {
-      ...(keepsScopes ? known : rest),
+      ...rest,
       etag: newEtag(),
       auth: nextAuthentication(input.authentication, known.auth, drawing(store, { deviceId: known.deviceId })),
       status,
@@ -169,7 +169,7 @@ export function createIdentityRegistry(options: IdentityRegistryOptions): HubReg
         input.statusReason === undefined && status === known.status ? known.statusReason : (input.statusReason ?? null),
       ...(status !== known.status && { statusChangedMs: clock.wallMs() }),
       iotEdge,
-      ...scopes,
+      ...(await scopesOf(store, input, own, known)),
     };
   }
 

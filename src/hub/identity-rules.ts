@@ -3,7 +3,7 @@
 import type { DeviceIdentityInput, IdentityRef, IfMatch } from '../core/hub/identity.ts';
 import { iotHubError } from '../iothub/errors.ts';
 import { isRegistryId, isSystemModule } from '../iothub/ids.ts';
-import type { IdentityRecord } from './identity-record.ts';
+import type { DeviceRecord, IdentityRecord } from './identity-record.ts';
 import { nameOf } from '../iothub/twin-record.ts';
 
 /** A device as the gateway registers it: one of its adapters', or one that the cloud behind the hub has. */
@@ -67,4 +67,21 @@ export function deviceOfScope(scope: string): string {
   const deviceId = match?.[1];
   if (deviceId !== undefined && isRegistryId(deviceId)) return deviceId;
   throw iotHubError('InvalidDeviceScope', `"${scope.slice(0, 200)}" is not the scope of an edge device.`);
+}
+
+/**
+ * The scopes of a device's parents from now on. SDKs write back the whole document: of its two fields the one that says
+ * something new is the one that is meant. An edge device's `deviceScope` is its own, which nobody changes.
+ */
+export function parentsOf(
+  { deviceScope, parentScopes }: DeviceIdentityInput,
+  isEdge: boolean,
+  known?: Pick<DeviceRecord, 'deviceScope' | 'parentScopes'>,
+): readonly string[] {
+  const before = known?.parentScopes ?? [];
+  const areNewParents = parentScopes !== undefined && parentScopes.join() !== before.join();
+  const isNewScope = !isEdge && deviceScope !== undefined && deviceScope !== (known?.deviceScope ?? '');
+  if (isNewScope && deviceScope !== '') return [deviceScope];
+  if (areNewParents) return parentScopes;
+  return isNewScope ? [] : before;
 }

@@ -68,7 +68,9 @@ export interface DeviceIdentityInput {
   /** Empty or missing keys are generated on creation and kept on an update. */
   readonly authentication?: AuthenticationInput;
   readonly capabilities?: { readonly iotEdge?: boolean };
+  /** Of a device that is no edge device: its parent's; empty, it has none. */
   readonly deviceScope?: string;
+  /** Of both fields the one counts that differs from what is registered. */
   readonly parentScopes?: readonly string[];
 }
 

@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
+import type { DeviceIdentityInput } from '../../../../src/core/hub/identity.ts';
 import { HUB, hubRig, refusalOf, type HubRig } from '../../../support/hub.ts';
 
 let rig: HubRig;
@@ -160,6 +161,35 @@ describe('identity registry', () => {
     expect(await refusalOf(identities.deleteModule(HUB, { deviceId: 'edge', moduleId: '$edgeHub' }, '*'))).toBe(
       'SystemModuleModifyUnauthorizedAccess',
     );
+  });
+
+  it('moves a device from parent to parent, by the field that says something new', async () => {
+    const { identities } = rig.hub;
+    const put = (input: DeviceIdentityInput) => identities.putDevice(HUB, input, '*');
+    const edge = async (deviceId: string): Promise<string> => {
+      const made = await identities.putDevice(HUB, { deviceId, capabilities: { iotEdge: true } }, undefined);
+      return made.deviceScope ?? '';
+    };
+    const one = await edge('one');
+    const two = await edge('two');
+    const leaf = await identities.putDevice(HUB, { deviceId: 'leaf', deviceScope: one }, undefined);
+    const inTwo = { deviceScope: two, parentScopes: [two] };
+    // Whole documents, as SDKs write them back.
+    expect(await put({ ...leaf, deviceScope: two })).toMatchObject(inTwo);
+    expect(await put({ ...leaf, ...inTwo, parentScopes: [one] })).toMatchObject({ parentScopes: [one] });
+    expect(await put({ ...leaf, parentScopes: [] })).not.toHaveProperty('deviceScope');
+    expect(await put({ deviceId: 'leaf', parentScopes: [two] })).toMatchObject(inTwo);
+    expect(await put({ ...leaf, ...inTwo, deviceScope: '' })).toMatchObject({ parentScopes: [] });
+    expect(await put({ deviceId: 'leaf', deviceScope: two })).toMatchObject(inTwo);
+    expect(await refusalOf(put({ ...leaf, ...inTwo, parentScopes: [one, two] }))).toBe('InvalidDeviceScope');
+    // A leaf of an edge device that is gone can be written, and does not become another's by that.
+    const child = await put({ deviceId: 'one', parentScopes: [two] });
+    await identities.deleteDevice(HUB, 'two', '*');
+    expect(await put({ ...leaf, ...inTwo, status: 'disabled' })).toMatchObject({ ...inTwo, status: 'disabled' });
+    expect(await put({ ...child, statusReason: 'kept' })).toMatchObject({ deviceScope: one, parentScopes: [two] });
+    // One that is no edge device any more stands in its parent's scope, not in its own.
+    expect(await put({ ...child, capabilities: { iotEdge: false } })).toMatchObject(inTwo);
+    expect(await refusalOf(put({ deviceId: 'leaf', deviceScope: `${two}1` }))).toBe('InvalidDeviceScope');
   });
 
   it('pages in the order of ids', async () => {
