@@ -3,6 +3,7 @@
 
 import { stringify } from 'yaml';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { GatewayStatus } from '../../src/core/admin.ts';
 import type { SimDevice } from '../sim/modbus-device.ts';
 import { ModbusServer } from '../sim/modbus-server.ts';
 import { startTcpProxy, type TcpProxy } from '../sim/tcp-proxy.ts';
@@ -17,7 +18,7 @@ import { freePort } from '../support/free-port.ts';
 import { startBackEnd, type SdkChild } from '../support/sdk-child.ts';
 import { createTempDir, type TempDir } from '../support/temp-dir.ts';
 import { waitFor } from '../support/wait.ts';
-import { startDaemon, temporaryDirectory, type DaemonProcess } from './daemon-process.ts';
+import { startDaemon, temporaryDirectory, type DaemonProcess, type StartOptions } from './daemon-process.ts';
 
 const ADDRESS = '127.0.143.3';
 const KEY = Buffer.alloc(32, 5).toString('base64');
@@ -35,6 +36,15 @@ interface ReadEvent {
   readonly systemProperties: Readonly<Record<string, unknown>>;
 }
 
+interface TwinJson {
+  readonly properties: {
+    readonly reported: { readonly devices?: Readonly<Record<string, Readonly<Record<string, unknown>>>> };
+  };
+}
+
+const isRefused = (value: unknown, status: number): boolean =>
+  typeof value === 'object' && (value as { readonly ac?: unknown } | null)?.ac === status;
+
 describe('a gateway on Azure IoT Hub', () => {
   let directories: TempDir[];
   let meter: ModbusServer;
@@ -42,6 +52,7 @@ describe('a gateway on Azure IoT Hub', () => {
   let cloud: HubDaemon;
   let proxy: TcpProxy;
   let gateway: DaemonProcess;
+  let start: StartOptions;
   let backEnd: SdkChild;
 
   const events = (): ReadEvent[] =>
@@ -53,6 +64,19 @@ describe('a gateway on Azure IoT Hub', () => {
       responseTimeoutInSeconds: 10,
       connectTimeoutInSeconds: 10,
     });
+
+  const desire = (values: Readonly<Record<string, unknown>>): Promise<unknown> =>
+    backEnd.call(
+      'registry',
+      'updateTwin',
+      'plant-7',
+      { properties: { desired: { devices: { 'meter-1': values } } } },
+      '*',
+    );
+  const reported = async (): Promise<Readonly<Record<string, unknown>>> => {
+    const twin = (await backEnd.call('registry', 'getTwin', 'plant-7')) as TwinJson;
+    return twin.properties.reported.devices?.['meter-1'] ?? {};
+  };
 
   beforeAll(async () => {
     directories = [createTempDir('iothub-cloud'), temporaryDirectory()];
@@ -101,7 +125,8 @@ describe('a gateway on Azure IoT Hub', () => {
         protocol: 'mqtt',
       },
     };
-    gateway = await startDaemon({ config: stringify(config), web: `${ADDRESS}:${web}`, directory });
+    start = { config: stringify(config), web: `${ADDRESS}:${web}`, directory };
+    gateway = await startDaemon(start);
   });
 
   afterAll(async () => {
@@ -138,6 +163,58 @@ describe('a gateway on Azure IoT Hub', () => {
           ((await backEnd.call('registry', 'get', 'plant-7')) as Record<string, unknown>)['cloudToDeviceMessageCount'],
       )
       .toBe(0);
+  });
+
+  it('follows what is desired, and reports what the meter says then', async () => {
+    await desire({ setpoint: 31, voltage: 1 });
+    await waitFor(async () => (await reported())['setpoint'] === 31, { timeoutMs: 10_000 });
+    expect(registers.holding[SETPOINT]).toBe(31);
+    expect(await reported()).toMatchObject({ voltage: { ac: 400, av: 2 } });
+    await desire({ setpoint: 70_000, voltage: null });
+    await waitFor(async () => isRefused((await reported())['setpoint'], 400), { timeoutMs: 10_000 });
+    expect(await reported()).toMatchObject({ setpoint: { value: 31, ac: 400, av: 3 } });
+    expect(await reported()).not.toHaveProperty('voltage');
+    expect(registers.holding[SETPOINT]).toBe(31);
+  });
+
+  it('writes nothing desired twice when it is killed over it', async () => {
+    const writes = (value: number): number =>
+      meter.requests.filter(({ functionCode, pdu }) => functionCode === 6 && pdu.readUInt16BE(3) === value).length;
+    meter.behave(({ functionCode, pdu }) => {
+      if (functionCode !== 6 || pdu.readUInt16BE(3) !== 32) return undefined;
+      void gateway.kill('SIGKILL');
+      return { kind: 'silence' };
+    });
+    await desire({ setpoint: 32 });
+    expect(await gateway.exited).toBe('SIGKILL');
+    meter.behave(() => undefined);
+    gateway = await startDaemon(start);
+    await waitFor(async () => isRefused((await reported())['setpoint'], 500), { timeoutMs: 20_000 });
+    expect(writes(32)).toBe(1);
+    // Nobody knew; now somebody says it again.
+    await desire({ setpoint: 32 });
+    await waitFor(async () => (await reported())['setpoint'] === 32, { timeoutMs: 10_000 });
+    expect(writes(32)).toBe(2);
+  });
+
+  it('tells how it is, and tries another configuration until that is confirmed', async () => {
+    const status = async (): Promise<GatewayStatus> =>
+      ((await invoke('status', undefined)) as { readonly payload: GatewayStatus }).payload;
+    const { config: before } = await status();
+    const text = (start.config ?? '').replace('poll_interval_ms: 50', 'poll_interval_ms: 40');
+    const payload = { text, base: before.generation };
+    expect(await invoke('applyConfig', { ...payload, text: 'adapters: 1' })).toMatchObject({ status: 400 });
+    expect(await invoke('applyConfig', payload)).toMatchObject({ status: 200 });
+    await waitFor(async () => (await status()).config.trialEndsAt !== undefined, { timeoutMs: 10_000 });
+    const { generation } = (await status()).config;
+    expect(generation).toBe(before.generation + 1);
+    expect(await invoke('confirmConfig', { generation })).toMatchObject({ status: 200 });
+    expect((await status()).config).not.toHaveProperty('trialEndsAt');
+    expect(await invoke('getLogs', { contains: 'config_applied' })).toMatchObject({
+      status: 200,
+      payload: { lines: [expect.stringContaining('upstream:$upstream')] },
+    });
+    expect(await invoke('restart', undefined)).toMatchObject({ status: 400 });
   });
 
   it('accounts for every message when the link is cut ten times', async () => {

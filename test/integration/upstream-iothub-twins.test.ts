@@ -203,6 +203,27 @@ describe('the twin of the gateway', () => {
     expect(valuesOf(rig).sort()).toEqual(['level=1', 'relay=true', 'relay=true']);
   });
 
+  it('reports over a restart what it could not when the connection was lost', async () => {
+    await using rig = await twinRig();
+    const gate = Promise.withResolvers<void>();
+    rig.field.device = async ({ value }) => {
+      await gate.promise;
+      return { readBack: value, quality: GOOD };
+    };
+    await rig.desire(meter({ relay: true }));
+    await rig.transport.open(NEVER);
+    await waitFor(() => rig.field.written.length === 1);
+    rig.hub.proxy.cut();
+    await rig.transport.closed();
+    gate.resolve();
+    const kept = async () => Buffer.from((await rig.state.space('upstream-twins').get('gateway-1')) ?? '').toString();
+    await waitFor(async () => (await kept()).includes('"reported":{"devices":{"meter-1":{"relay":true}}}'));
+    await rig.restart();
+    await rig.transport.open(NEVER);
+    await expect.poll(() => rig.reported()).toEqual(meter({ relay: true }));
+    expect(rig.field.written).toEqual([]);
+  });
+
   it('reports what a method has written', async () => {
     await using rig = await twinRig();
     await rig.transport.open(NEVER);
