@@ -24,7 +24,7 @@ interface Exposed {
   readonly readable: boolean;
   readonly writable: boolean;
   /** The words for `true` and `false`, for binary properties; a boolean of JSON is itself, though `value_on` of a contact is false. */
-  readonly words: { readonly on: PointValue; readonly off: PointValue } | undefined;
+  readonly words: { readonly on: true | string | number; readonly off: false | string | number } | undefined;
   /** What it takes, for binary properties, and numeric and enum ones that say so. */
   readonly values: ValueKind | undefined;
 }
