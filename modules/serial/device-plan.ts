@@ -18,6 +18,8 @@ export interface Source {
   readonly accepts: (frame: Buffer) => boolean;
   /** Whether decoding finds a value in a frame. */
   readonly understands: (frame: Buffer) => boolean;
+  /** Of a request: whether `accepts` tells its answers from those to the other requests on the line. */
+  readonly isTold: boolean;
   readonly periodMs: number;
   readonly timeoutMs: number;
   readonly points: readonly Point[];
@@ -61,6 +63,8 @@ export function planDevice(config: DeviceConfig, adapter: SerialConfig): DeviceP
   const address = config.address === undefined ? undefined : bytesOf(config.address);
   const isSlip = adapter.framing.kind === 'slip';
   const points = new Map<string, Point>();
+  const asks = asksOf(config);
+  const isOnly = Object.values(adapter.devices).reduce((count, device) => count + asksOf(device).length, 0) <= 1;
 
   const render: DevicePlan['render'] = (template, value = '') => {
     const bytes = template.render({ address, value, checksum });
@@ -84,6 +88,7 @@ export function planDevice(config: DeviceConfig, adapter: SerialConfig): DeviceP
       request,
       decoder,
       accepts: matcher(ask.match ?? config.match),
+      isTold: isOnly || ask.match !== undefined || (config.match !== undefined && asks.length === 1),
       understands(frame) {
         const decoded = decoder.decode(frame);
         return decoded.kind === 'values' && [...decoded.values.values()].some((value) => 'value' in value);
@@ -94,7 +99,7 @@ export function planDevice(config: DeviceConfig, adapter: SerialConfig): DeviceP
     };
   }
 
-  const sources = asksOf(config).map((ask) => {
+  const sources = asks.map((ask) => {
     const template = parseTemplate(ask.request);
     const request = typeof template === 'string' ? template : render(template);
     return sourceOf(ask, typeof request === 'string' ? Buffer.alloc(0) : request);

@@ -37,6 +37,8 @@ export interface LineOptions {
 
 /** Half the time limit of the request, at most so long: for answers that come late. */
 const LATE_MAX_MS = 500;
+/** The whole time limit, at most so long, where they would be taken for those of another request. */
+const LATE_UNTOLD_MAX_MS = 2000;
 const NOTHING: Buffer = Buffer.alloc(0);
 
 export class SerialLine {
@@ -200,8 +202,9 @@ export class SerialLine {
   }
 
   /** An answer that comes late is waited out. */
-  #leaveAlone({ timeoutMs }: LineJob): void {
-    this.#settledMs = this.#nowMs() + Math.min(timeoutMs / 2, LATE_MAX_MS);
+  #leaveAlone({ timeoutMs, isTold }: LineJob): void {
+    const lateMs = isTold === false ? Math.min(timeoutMs, LATE_UNTOLD_MAX_MS) : Math.min(timeoutMs / 2, LATE_MAX_MS);
+    this.#settledMs = this.#nowMs() + lateMs;
   }
 
   #noteOwed({ confirmation, timeoutMs }: LineJob): void {

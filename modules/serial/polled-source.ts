@@ -81,8 +81,8 @@ export class PolledSource implements LineListener {
       options.onSent?.(nowMs);
     };
     try {
-      const { request: bytes, accepts, understands, timeoutMs } = source;
-      const frame = await line.ask({ ...options, bytes, accepts, understands, timeoutMs, onSent }, signal);
+      const { request: bytes, accepts, understands, isTold, timeoutMs } = source;
+      const frame = await line.ask({ ...options, bytes, accepts, understands, isTold, timeoutMs, onSent }, signal);
       const decoded = source.decoder.decode(frame);
       if (decoded.kind !== 'values') throw answerFault(decoded.kind === 'fault' ? decoded.reason : 'ignored');
       breaker.answered();

@@ -1,6 +1,8 @@
 // How much what was heard looks like the right line settings: text is printable and comes in lines; at a wrong baud rate it
 // is noise. Text of 7 bits heard with 8 and no parity has the parity bit on top, which tells the format.
 
+import { NMEA_SENTENCE_NAMES, type NmeaSentence } from './nmea-sentences.ts';
+
 /** Fewer bytes say nothing. */
 const LEAST_BYTES = 8;
 /** Below this share of printable bytes it is noise, or a binary protocol. */
@@ -17,6 +19,8 @@ export interface Score {
   readonly sample: string;
   /** The format that it was sent in, in so far as it can be told. */
   readonly format: string;
+  /** The NMEA 0183 sentences among those that can be decoded, by their formatters. */
+  readonly sentences: readonly NmeaSentence[];
 }
 
 /** Formats that look like 8N1 with something in the highest bit; each with what that bit is for 7 bits of data. */
@@ -57,7 +61,17 @@ function scoreText(text: string, format: string): Score {
     lines: lines.length - 1,
     sample: clean.reduce((longest, line) => (line.length > longest.length ? line : longest), '').slice(0, 80),
     format,
+    sentences: NMEA_SENTENCE_NAMES.filter((name) => lines.some((line) => hasSentence(line, name))),
   };
+}
+
+/** With a sound checksum, or with none: noise or a sentence that was cut off may stand before. */
+function hasSentence(line: string, name: NmeaSentence): boolean {
+  const sentence = /[$!]([A-Z]{2}([A-Z]{3}),[^*$!]*)(?:\*([0-9A-F]{2}))?$/.exec(line.trimEnd());
+  const [, body = '', formatter, checksum] = sentence ?? [];
+  if (formatter !== name) return false;
+  const sum = Buffer.from(body, 'latin1').reduce((total, byte) => total ^ byte, 0);
+  return checksum === undefined || Number.parseInt(checksum, 16) === sum;
 }
 
 export function isText({ bytes, printable }: Score): boolean {

@@ -169,11 +169,12 @@ function guessFacts(guess: Guess | undefined): Record<string, string> {
 }
 
 function suggestion(port: SerialPortInfo, { baudRate, score }: Guess, request: string | undefined): string {
-  const decode = /^[$!][A-Z]{5},/.test(score.sample)
-    ? 'decode: { kind: nmea, sentences: [GGA, RMC] }'
-    : score.sample.startsWith('{')
-      ? 'decode: { kind: json, values: { value: /value } }'
-      : "decode: { kind: regex, pattern: '(?<value>[-+0-9.]+)', types: { value: number } }";
+  const decode =
+    score.sentences.length > 0
+      ? `decode: { kind: nmea, sentences: [${score.sentences.join(', ')}] }`
+      : score.sample.startsWith('{')
+        ? 'decode: { kind: json, values: { value: /value } }'
+        : "decode: { kind: regex, pattern: '(?<value>[-+0-9.]+)', types: { value: number } }";
   const { dataBits, parity, stopBits } = parseLineFormat(score.format);
   return [
     'type: serial',

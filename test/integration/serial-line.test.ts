@@ -292,6 +292,41 @@ describe('a polled instrument', () => {
     });
   });
 
+  it('whose answers to two requests look alike is not asked the second while that to the first may come', async () => {
+    let held = 0;
+    const decode = (point: string) => ({
+      kind: 'regex',
+      pattern: `^(?<${point}>[.0-9]+)$`,
+      types: { [point]: 'number' },
+    });
+    await using instrument = await SerialInstrument.open({
+      path: line.far,
+      answer: (request) => {
+        if (request === 'T1') return '20.5\r\n';
+        held += 1;
+        return held === 2 ? undefined : '99.9\r\n';
+      },
+    });
+    const requests = [
+      { request: 'T2\r\n', decode: decode('t2') },
+      { request: 'T1\r\n', decode: decode('t1') },
+    ];
+    await start({
+      devices: { scale: { ...SCALE, request: undefined, decode: undefined, requests, retries: 0, timeout_ms: 1000 } },
+    });
+    await waitFor(() => held === 2);
+    await waitFor(() => recording.quality('scale', 't2') === 'bad:timeout');
+    // More than half the time limit too late.
+    await new Promise((resolve) => setTimeout(resolve, 600));
+    await instrument.say('99.9\r\n');
+    await waitFor(() => recording.value('scale', 't2') === 99.9);
+    expect(
+      recording.batches
+        .flatMap(({ readings }) => readings)
+        .filter(({ point, value }) => point === 't1' && value === 99.9),
+    ).toEqual([]);
+  });
+
   it('that falls silent is offline, and good again when it answers', async () => {
     await using instrument = await SerialInstrument.open({ path: line.far, answer: scale() });
     await start({ devices: { scale: SCALE } });

@@ -15,7 +15,7 @@ describe('what was heard', () => {
   it('is text at the right rate, which is better than noise at a wrong one', () => {
     const text = scoreOf(Buffer.from(TEXT));
     const noise = scoreOf(NOISE);
-    expect(text).toEqual({ bytes: 22, printable: 1, lines: 2, sample: 'W 12.5 kg', format: '8N1' });
+    expect(text).toEqual({ bytes: 22, printable: 1, lines: 2, sample: 'W 12.5 kg', format: '8N1', sentences: [] });
     expect(isText(text)).toBe(true);
     expect(isText(noise)).toBe(false);
     expect(isBetter(text, noise)).toBe(true);
@@ -30,6 +30,12 @@ describe('what was heard', () => {
     expect(scoreOf(heard)).toMatchObject({ format, printable: 1, lines: 2, sample: 'W 12.5 kg' });
     // With any other format bytes are what they are.
     expect(scoreOf(heard, '8E1')).toMatchObject({ format: '8E1', sample: expect.not.stringContaining('W 12.5 kg') });
+  });
+
+  it('is told as NMEA 0183 by what of it is sound', () => {
+    const heard =
+      '42,,M,,*47\r\nx!$GPVTG,054.7,T,034.4,M,005.5,N,010.2,K*48\r\n$GPMTW,18.0,C*00\r\n$GPHDT,274.07,T\r\n$GPGG';
+    expect(scoreOf(Buffer.from(heard)).sentences).toEqual(['VTG', 'HDT']);
   });
 
   it('is not taken for 7 bits when it is noise, or a few bytes', () => {
