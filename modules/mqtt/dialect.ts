@@ -53,6 +53,8 @@ export interface WritePlan {
   readonly judge?: Judge;
   /** The value by which the device then proves the write. Default: the one that is written. */
   readonly wanted?: PointValue;
+  /** Point that tells what the device is on its way to, which proves the write as well: a shutter takes half a minute. */
+  readonly goal?: string;
   /** Longest wait for that. */
   readonly timeoutMs: number;
 }
@@ -62,6 +64,8 @@ export type Judge = (answer: string) => Verdict;
 
 export type Verdict =
   | 'confirmed'
+  /** Taken, without a word of what came of it: `UNCONFIRMED` when nothing is heard by the end. */
+  | 'accepted'
   | Denial
   /** The value that the point has now, which proves the write when it is the one written; undefined: nothing of it. */
   | { readonly value: PointValue | undefined };

@@ -25,10 +25,12 @@ interface Waiting {
   readonly judge: Judge | undefined;
   /** What was written, which a value proves at once; another one may have been on its way before the write. */
   readonly wanted: PointValue;
+  /** Point that proves the write as well. */
+  readonly goal: string | undefined;
   /** The newest other value. */
   other?: string;
-  /** Undefined: a value that nobody told. */
-  readonly settle: (value: PointValue | undefined) => void;
+  isAccepted?: true;
+  readonly settle: (result: WriteResult) => void;
   readonly fail: (error: GatewayError) => void;
 }
 
@@ -50,9 +52,10 @@ export class Writer implements Witness {
 
   reading(deviceId: string, point: string, value: PointValue | undefined): void {
     for (const waiting of this.#waiting) {
-      if (waiting.deviceId !== deviceId || waiting.point !== point || waiting.confirmedBy !== 'reading') continue;
-      if (value !== undefined && isSame(value, waiting.wanted)) waiting.settle(value);
-      else waiting.other = value === undefined ? 'no good value' : String(value);
+      if (waiting.deviceId !== deviceId || waiting.confirmedBy !== 'reading') continue;
+      if (point !== waiting.point && point !== waiting.goal) continue;
+      if (value !== undefined && isSame(value, waiting.wanted)) waiting.settle({ readBack: value, quality: GOOD });
+      else if (point === waiting.point) waiting.other = value === undefined ? 'no good value' : String(value);
     }
   }
 
@@ -60,9 +63,11 @@ export class Writer implements Witness {
     for (const waiting of this.#waiting) {
       if (waiting.deviceId !== deviceId || waiting.judge === undefined) continue;
       const verdict = waiting.judge(text);
-      if (verdict === 'confirmed') waiting.settle(undefined);
+      if (verdict === 'confirmed') waiting.settle({ quality: GOOD });
+      else if (verdict === 'accepted') accept(waiting);
       else if ('reason' in verdict) waiting.fail(refused(waiting, verdict));
-      else if (verdict.value !== undefined && isSame(verdict.value, waiting.wanted)) waiting.settle(verdict.value);
+      else if (verdict.value !== undefined && isSame(verdict.value, waiting.wanted))
+        waiting.settle({ readBack: verdict.value, quality: GOOD });
       else if (waiting.confirmedBy === 'answer') waiting.other = quoted(text);
     }
   }
@@ -100,7 +105,7 @@ export class Writer implements Witness {
     plan: WritePlan,
     { deviceId, point, value, signal }: PointWrite & { readonly signal: AbortSignal },
   ): Promise<WriteResult> {
-    const { confirmedBy, judge, wanted = value } = plan;
+    const { confirmedBy, judge, wanted = value, goal } = plan;
     if (confirmedBy === 'none') {
       for (const publish of plan.publish) await this.#publish(publish);
       return UNCONFIRMED;
@@ -108,13 +113,14 @@ export class Writer implements Witness {
     let waiting: Waiting | undefined;
     let cancel: (() => void) | undefined;
     // Listens before it sends: the answer may be faster than the sending is told.
-    const confirmed = new Promise<PointValue | undefined>((resolve, reject) => {
+    const confirmed = new Promise<WriteResult>((resolve, reject) => {
       const entry: Waiting = {
         deviceId,
         point,
         confirmedBy,
         judge,
         wanted,
+        goal,
         settle: resolve,
         fail: reject,
       };
@@ -123,11 +129,13 @@ export class Writer implements Witness {
       cancel = this.#clock.after(plan.timeoutMs, () => {
         const { other } = entry;
         const what = { deviceId, point, timeoutMs: plan.timeoutMs };
-        reject(other === undefined ? notConfirmed(what) : saysOtherwise(what, other));
+        if (other !== undefined) reject(saysOtherwise(what, other));
+        else if (entry.isAccepted === true) resolve(UNCONFIRMED);
+        else reject(notConfirmed(what));
       });
     });
     try {
-      const [told] = await abortable(
+      const [result] = await abortable(
         Promise.all([
           confirmed,
           (async () => {
@@ -136,12 +144,18 @@ export class Writer implements Witness {
         ]),
         signal,
       );
-      return { ...(told !== undefined && { readBack: told }), quality: GOOD };
+      return result;
     } finally {
       cancel?.();
       if (waiting !== undefined) this.#waiting.delete(waiting);
     }
   }
+}
+
+/** What it said before may have been on its way; what it says from now on is what came of the write. */
+function accept(waiting: Waiting): void {
+  waiting.isAccepted = true;
+  delete waiting.other;
 }
 
 /** @throws GatewayError GW_NOT_FOUND, GW_WRITE_REFUSED. */

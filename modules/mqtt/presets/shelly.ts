@@ -3,21 +3,14 @@
 // `ID/events/rpc` and `ID/rpc`; the topic prefix is the id of the device and begins with `shelly` unless it was changed.
 
 import type { AdapterContext, PointInfo, PointValue, Reading } from '#sdk';
-import { jsonOf, textFacts } from '../configured-dialect.ts';
-import {
-  quoted,
-  type Arrival,
-  type Dialect,
-  type Told,
-  type Understood,
-  type Verdict,
-  type WritePlan,
-} from '../dialect.ts';
-import { isObject, parseJson, parseJsonText, parseText, readingOf, type ValueType } from '../json-value.ts';
+import { textFacts } from '../configured-dialect.ts';
+import type { Arrival, Dialect, Told, Understood, WritePlan } from '../dialect.ts';
+import { isObject, parseJson, parseText, readingOf, type ValueType } from '../json-value.ts';
 import { PointTable } from './point-table.ts';
+import { CONFIRM_MS, isGen2Writable, planGen2, statusIn } from './shelly-rpc.ts';
+import { StatusRequests } from './shelly-status.ts';
 import { wrongValue } from './writable-value.ts';
 
-const CONFIRM_MS = 5000;
 /** Every device of gen 1 does what comes here. */
 const TO_ALL = 'shellies/command';
 const GEN2_ID = /^shelly[a-z0-9]+-[0-9a-fA-F]+$/;
@@ -82,6 +75,7 @@ export function createShelly({ gatewayId, adapterId }: Pick<AdapterContext, 'gat
   // Where answers to requests come in, below the device's own topics: nobody else's requests are answered there.
   const requester = `fieldpost-${gatewayId}.${adapterId}`;
   const table = new PointTable();
+  const statuses = new StatusRequests(requester);
   let requestId = 0;
   const told = (device: string, readings: readonly Reading[], extra: Partial<Told> = {}): Told => {
     const points = table.learn(device, readings.map(pointOf));
@@ -97,14 +91,15 @@ export function createShelly({ gatewayId, adapterId }: Pick<AdapterContext, 'gat
       if (isCommand(arrival.topic)) return { told: [] };
       const levels = arrival.topic.split('/');
       if (levels[0] === 'shellies') return gen1(levels, arrival.payload, arrival.replayed, told);
-      if (levels[1] === requester) return answer(levels, arrival);
-      return gen2(levels, arrival.payload, arrival.replayed, told);
+      if (levels[1] === requester) return answer(levels, arrival, statuses, told);
+      const heard = gen2(levels, arrival, statuses, told);
+      return heard === undefined ? undefined : { told: [heard], ask: statuses.heard(levels, arrival) };
     },
     greetings: () => [{ topic: TO_ALL, payload: Buffer.from('announce') }],
     planWrite(device, point, value): WritePlan | undefined {
       requestId += 1;
-      return GEN2_ID.test(device) && !/^(?:relay|light|roller)\//.test(point)
-        ? planGen2({ device, point, value }, { id: requestId, src: `${device}/${requester}` })
+      return isGen2Writable(point)
+        ? planGen2({ device, point, value }, { id: requestId, requester })
         : planGen1(device, point, value);
     },
   };
@@ -166,46 +161,55 @@ function gen1Kind(path: string, name: string): readonly [unit: string | undefine
 
 function gen2(
   [device = '', kind, component]: readonly string[],
-  payload: Uint8Array,
-  replayed: boolean,
+  { payload, replayed }: Arrival,
+  statuses: StatusRequests,
   told: (device: string, readings: readonly Reading[], extra?: Partial<Told>) => Told,
-): Understood | undefined {
+): Told | undefined {
   if (!GEN2_ID.test(device)) return undefined;
   if (kind === 'online') {
     const text = parseText(payload);
-    return {
-      told: [
-        text === 'true' || text === 'false'
-          ? { device, online: text === 'true' }
-          : { device, fault: 'unknown_availability' },
-      ],
-    };
+    return text === 'true' || text === 'false'
+      ? { device, online: text === 'true' }
+      : { device, fault: 'unknown_availability' };
   }
-  if (replayed) return { told: [{ device }] };
+  if (replayed) return { device };
   const document = parseJson(payload);
-  if (!isObject(document)) return { told: [{ device, online: true, fault: 'payload_not_json' }] };
-  if (kind === 'status' && component !== undefined) {
-    return { told: [told(device, componentReadings(component, document))] };
-  }
-  if (kind !== 'events') return { told: [{ device, online: true }] };
+  if (!isObject(document)) return { device, online: true, fault: 'payload_not_json' };
+  if (kind === 'status' && component !== undefined) return told(device, componentReadings(component, document));
+  if (kind !== 'events') return { device, online: true };
   // NotifyStatus and NotifyFullStatus carry the components in `params`, with the time in seconds as `ts`.
   const { method, params } = document;
   if ((method !== 'NotifyStatus' && method !== 'NotifyFullStatus') || !isObject(params))
-    return { told: [{ device, online: true }] };
-  const readings = Object.entries(params).flatMap(([name, status]) =>
-    isObject(status) ? componentReadings(name, status) : [],
-  );
+    return { device, online: true };
+  if (method === 'NotifyFullStatus') statuses.told(device, true);
   const { ts } = params;
-  return {
-    told: [told(device, readings, typeof ts === 'number' && ts > 1e9 ? { wallMs: Math.round(ts * 1000) } : {})],
-  };
+  return told(
+    device,
+    statusReadings(params),
+    typeof ts === 'number' && ts > 1e9 ? { wallMs: Math.round(ts * 1000) } : {},
+  );
 }
 
 /** What a device answers to a request of ours. */
-function answer([device = '', , kind]: readonly string[], { payload, replayed }: Arrival): Understood | undefined {
+function answer(
+  [device = '', , kind]: readonly string[],
+  { payload, replayed }: Arrival,
+  statuses: StatusRequests,
+  told: (device: string, readings: readonly Reading[], extra?: Partial<Told>) => Told,
+): Understood | undefined {
   if (kind !== 'rpc' || !GEN2_ID.test(device)) return undefined;
   const text = replayed ? undefined : parseText(payload);
-  return { told: [text === undefined ? { device } : { device, online: true, answer: text }] };
+  if (text === undefined) return { told: [{ device }] };
+  const status = statusIn(text);
+  if (status === undefined) return { told: [{ device, online: true, answer: text }] };
+  if (status.isWhole) statuses.told(device, false);
+  return { told: [told(device, statusReadings(status.components))] };
+}
+
+function statusReadings(components: Readonly<Record<string, unknown>>): readonly Reading[] {
+  return Object.entries(components).flatMap(([name, status]) =>
+    isObject(status) ? componentReadings(name, status) : [],
+  );
 }
 
 function componentReadings(component: string, status: Readonly<Record<string, unknown>>): readonly Reading[] {
@@ -233,10 +237,9 @@ function unitOf(name: string, units: ReadonlyMap<string, string>): string | unde
 }
 
 const GEN1_SWITCH = /^(relay|light|white|color)\/(\d+)$/;
-const GEN2_WRITABLE = /^(switch|light|cover):(\d+)\.(output|brightness|pos|current_pos)$/;
 
 function pointOf({ point, unit }: Reading): PointInfo {
-  const writable = GEN1_SWITCH.test(point) || GEN2_WRITABLE.test(point);
+  const writable = GEN1_SWITCH.test(point) || isGen2Writable(point);
   return { name: point, address: point, writable, ...(unit !== undefined && { unit }) };
 }
 
@@ -245,57 +248,4 @@ function planGen1(device: string, point: string, value: PointValue): WritePlan |
   if (typeof value !== 'boolean') throw wrongValue(device, point, 'true or false');
   const publish = [{ topic: `shellies/${device}/${point}/command`, payload: Buffer.from(value ? 'on' : 'off') }];
   return { publish, confirmedBy: 'reading', timeoutMs: CONFIRM_MS };
-}
-
-/**
- * JSON-RPC 2.0 on `ID/rpc`; the change shows in NotifyStatus. The answer comes on `SRC/rpc`, as notifications do, whose
- * `dst` is `ID/events` (…/gen2/General/RPCProtocol).
- */
-function planGen2(
-  { device, point, value }: { readonly device: string; readonly point: string; readonly value: PointValue },
-  { id, src }: { readonly id: number; readonly src: string },
-): WritePlan | undefined {
-  const [, component, index, name] = GEN2_WRITABLE.exec(point) ?? [];
-  if (component === undefined) return undefined;
-  const request = gen2Request(component, name ?? '', value);
-  if (request === undefined)
-    throw wrongValue(device, point, name === 'output' ? 'true or false' : 'a number from 0 to 100');
-  const payload = `{"id":${id},"src":"${src}","method":"${request.method}","params":{"id":${index},"${request.field}":${jsonOf(value)}}}`;
-  return {
-    publish: [{ topic: `${device}/rpc`, payload: Buffer.from(payload) }],
-    confirmedBy: 'reading',
-    judge: (answer) => judgeAnswer(answer, id),
-    timeoutMs: CONFIRM_MS,
-  };
-}
-
-const NOTHING_TOLD: Verdict = { value: undefined };
-
-/** `{"id":7,"error":{"code":-103,"message":"…"}}`, or a `result`, which tells nothing but what a switch was before. */
-function judgeAnswer(answer: string, id: number): Verdict {
-  const document = parseJsonText(answer);
-  if (!isObject(document) || document['id'] !== id) return NOTHING_TOLD;
-  const { error, result } = document;
-  if (isObject(error)) {
-    const { code, message } = error;
-    const reason = typeof code === 'number' ? `error_${code}` : 'refused';
-    return { reason, said: quoted(typeof message === 'string' ? message : answer) };
-  }
-  // What it was told already it need not tell again.
-  return isObject(result) && typeof result['was_on'] === 'boolean' ? { value: result['was_on'] } : NOTHING_TOLD;
-}
-
-function gen2Request(
-  component: string,
-  name: string,
-  value: PointValue,
-): { readonly method: string; readonly field: string } | undefined {
-  if (name === 'output') {
-    if (typeof value !== 'boolean') return undefined;
-    return { method: component === 'switch' ? 'Switch.Set' : 'Light.Set', field: 'on' };
-  }
-  if (typeof value !== 'number' || value < 0 || value > 100) return undefined;
-  return component === 'cover'
-    ? { method: 'Cover.GoToPosition', field: 'pos' }
-    : { method: 'Light.Set', field: 'brightness' };
 }

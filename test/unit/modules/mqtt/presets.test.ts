@@ -227,9 +227,11 @@ describe('shelly', () => {
     );
   });
 
-  it('knows a switch that was as it is to be, and that a result alone proves nothing', async () => {
+  it('knows a switch that was as it is to be, and that a result alone tells no value', async () => {
     expect(await writeAnswered({ result: { was_on: true } })).toEqual({ readBack: true, quality: { level: 'good' } });
-    await expect(writeAnswered({ result: { was_on: false } })).rejects.toMatchObject({ code: 'GW_TIMEOUT' });
+    const unconfirmed = { quality: { level: 'uncertain', reason: 'unconfirmed' } };
+    expect(await writeAnswered({ result: { was_on: false } })).toEqual(unconfirmed);
+    expect(await writeAnswered({ result: null })).toEqual(unconfirmed);
   });
 });
 
