@@ -4,12 +4,14 @@ import {
   FAULT_REFUSALS,
   faultRequest,
   iotHubError,
+  messageBytes,
   QUOTAS,
   type CommandOutcome,
   type Hub,
   type TelemetryMessage,
 } from '#sdk';
 import { addCommandHeaders } from './command-headers.ts';
+import { etagOf } from './json-body.ts';
 import type { Call, Routes } from './routes.ts';
 import { BATCH_TYPE, readBatch, readMessage } from './telemetry-body.ts';
 
@@ -46,7 +48,7 @@ async function sendTelemetry(hub: Hub, call: Call): Promise<void> {
   const { principal, ref, body, header, request, hungUp } = call;
   const isBatch = header('content-type')?.split(';')[0]?.trim().toLowerCase() === BATCH_TYPE;
   const messages = isBatch ? readBatch(body) : [readMessage(request.raw.rawHeaders, body)];
-  const bytes = messages.reduce((sum, message) => sum + message.body.byteLength, 0);
+  const bytes = messages.reduce((sum, message) => sum + messageBytes(message), 0);
   if (bytes > QUOTAS.device_message_bytes) {
     throw iotHubError('MessageTooLarge', `The request has ${bytes} bytes; the most is ${QUOTAS.device_message_bytes}.`);
   }
@@ -77,6 +79,11 @@ async function receive(hub: Hub, { hubId, ref, reply }: Call): Promise<Buffer | 
   return Buffer.from(body.buffer, body.byteOffset, body.byteLength);
 }
 
-async function settle(hub: Hub, { hubId, ref, param }: Call, outcome: CommandOutcome): Promise<void> {
-  await hub.commands.settle(hubId, ref.deviceId, param('lockToken'), outcome);
+async function settle(hub: Hub, { hubId, ref, param, header }: Call, outcome: CommandOutcome): Promise<void> {
+  const lockToken = param('lockToken');
+  const expected = etagOf(header('if-match'));
+  if (expected !== undefined && expected !== '*' && expected !== lockToken) {
+    throw iotHubError('PreconditionFailed', 'If-Match names another lock than the address.');
+  }
+  await hub.commands.settle(hubId, ref.deviceId, lockToken, outcome);
 }

@@ -55,6 +55,8 @@ function buildApp(context: HeadContext, stopping: AbortSignal): FastifyInstance 
   const answerError = createErrorAnswers(context);
   const app = fastify({
     logger: false,
+    // The service has no HEAD, and a GET of a command locks it.
+    exposeHeadRoutes: false,
     // The sockets, and with them the times allowed for headers and bodies, belong to the door.
     routerOptions: {
       maxParamLength: PARAM_CHARS,

@@ -93,7 +93,7 @@ export const PROPERTY_FIELDPOST_SEALED = 'fieldpost-sealed';
 export const PROPERTY_FIELDPOST_COMMAND = 'fieldpost-command';
 
 /** Bytes that count against limits: body plus names and values of properties in UTF-16 units (an upper estimate is not needed). */
-export function messageBytes(message: Message): number {
+export function messageBytes(message: Pick<Message, 'body' | 'properties' | 'systemProperties'>): number {
   let bytes = message.body.byteLength;
   for (const name in message.properties) bytes += name.length + (message.properties[name]?.length ?? 0);
   for (const name in message.systemProperties) {

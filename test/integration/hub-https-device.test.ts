@@ -231,11 +231,32 @@ describe('devices over HTTPS', () => {
       expect(found.head).toMatch(/^iothub-deliverycount: 0\r$/m);
       expect(found.head).toMatch(/^iothub-enqueuedtime: \d\d\/\d\d\/20\d\d \d\d:\d\d:\d\d [AP]M\r$/m);
       const lock = found.header('ETag')?.replaceAll('"', '') ?? '';
-      const settle = (suffix: string): Promise<CurlAnswer> =>
-        curl(daemon, `${path}/${suffix}`, ['--request', 'DELETE', '--header', own, '--header', `If-Match: "${lock}"`]);
+      const settle = (suffix: string, ifMatch = `"${lock}"`): Promise<CurlAnswer> =>
+        curl(daemon, `${path}/${suffix}`, ['--request', 'DELETE', '--header', own, '--header', `If-Match: ${ifMatch}`]);
+      const other = await settle(`${lock}?${VERSION}`, '"00000000-0000-0000-0000-000000000000"');
+      expect([other.status, other.header('iothub-errorcode')]).toEqual([412, 'PreconditionFailed']);
       expect((await settle(`${lock}?${VERSION}&reject`)).status).toBe(204);
       const gone = await settle(`${lock}?${VERSION}`);
       expect([gone.status, gone.header('iothub-errorcode')]).toEqual([412, 'DeviceMessageLockLost']);
+    });
+
+    it('has no HEAD, which would lock a command unread', async () => {
+      const { authorization: own } = await newDevice('header');
+      const path = `/devices/header/messages/devicebound?${VERSION}`;
+      await control.hub.sendCommand({ deviceId: 'header', text: 'unread' });
+      expect((await curl(daemon, path, ['--head', '--header', own])).status).toBe(404);
+      expect((await curl(daemon, path, ['--header', own])).body).toBe('unread');
+    });
+
+    it('refuses a batch that is too large by its properties', async () => {
+      const message = { body: 'YQ==', properties: { 'iothub-app-p': 'y'.repeat(3000) } };
+      const type = ['--header', authorization, '--header', 'Content-Type: application/vnd.microsoft.iothub.json'];
+      const answer = await post(
+        `${telemetry}?${VERSION}`,
+        type,
+        JSON.stringify(Array.from({ length: 100 }, () => message)),
+      );
+      expect([answer.status, answer.header('iothub-errorcode')]).toEqual([413, 'MessageTooLarge']);
     });
 
     it.each([
