@@ -12,6 +12,7 @@ import {
   type AmqpClient,
   type AmqpClosed,
   type Clock,
+  type CommandReceiver,
   type DeliveryResult,
   type DeviceId,
   type EndpointClosed,
@@ -19,6 +20,7 @@ import {
 } from '#sdk';
 import { CbsLinks } from './amqp-cbs.ts';
 import { hubConditions } from './amqp-conditions.ts';
+import { AmqpDownlinks } from './amqp-downlinks.ts';
 import { openWhenReady } from './amqp-sender.ts';
 import { encodeAmqpTelemetry } from './amqp-telemetry.ts';
 import { HubTokens } from './amqp-tokens.ts';
@@ -43,6 +45,11 @@ export interface AmqpLinkOptions {
   readonly identityOf: (carrierId: DeviceId) => HubIdentity;
   /** All messages are of one carrier, and wait for it. */
   readonly onlyCarrier: DeviceId | undefined;
+  /** Carries out what comes down; undefined where nothing does. */
+  readonly receiver: CommandReceiver | undefined;
+  readonly gatewayId: DeviceId;
+  /** Carriers that are listened to from the start; the others are from their first message on. */
+  readonly listeners: () => Iterable<DeviceId>;
   readonly window: number;
   readonly connectTimeoutMs: number;
   readonly ackTimeoutMs: number;
@@ -58,6 +65,7 @@ interface Opened {
   readonly cbs: CbsLinks;
   readonly tokens: HubTokens;
   readonly publisher: AmqpPublisher;
+  readonly downlinks: AmqpDownlinks | undefined;
 }
 
 /**
@@ -108,20 +116,17 @@ export class AmqpHubLink implements HubConnection {
     });
     const cbs = new CbsLinks({ client, target, timeoutMs: connectTimeoutMs, clock });
     const tokens = this.#tokensOf(cbs);
-    const opened = { client, cbs, tokens, publisher: this.#publisherOf(client, tokens) };
+    const opened = {
+      client,
+      cbs,
+      tokens,
+      publisher: this.#publisherOf(client, tokens),
+      downlinks: this.#downlinksOf(client, tokens),
+    };
     this.#opened = opened;
     void client.closed.then((why) => this.#over(opened, why));
-    if (login === undefined) return;
-    const onAbort = (): void => client.destroy('Stopped on request.');
-    signal.addEventListener('abort', onAbort, { once: true });
-    try {
-      await tokens.ready(login);
-    } catch (error) {
-      await client.end();
-      throw error;
-    } finally {
-      signal.removeEventListener('abort', onAbort);
-    }
+    if (login !== undefined) await letIn(client, tokens.ready(login), signal);
+    for (const carrierId of options.listeners()) opened.downlinks?.add(carrierId, options.identityOf(carrierId));
   }
 
   get closed(): Promise<EndpointClosed> {
@@ -155,10 +160,20 @@ export class AmqpHubLink implements HubConnection {
       put: (audience, token) => cbs.put(audience, token),
       lifetimeMs: tokenLifetimeMs,
       refused: (answer, identity) => tokenError(answer, identity, identity === login ? loginClock : undefined),
-      isUsed: (identity) => identity === login || this.#opened?.publisher.hasLane(addressOf(identity)) === true,
+      isUsed: (identity) => {
+        const { downlinks, publisher } = this.#opened ?? {};
+        const hasLinks = downlinks?.has(identity) === true || publisher?.hasLane(addressOf(identity)) === true;
+        return identity === login || hasLinks;
+      },
       onNotRenewed: ({ deviceId }, { message }) => onRefused(deviceId, message),
       clock,
     });
+  }
+
+  #downlinksOf(client: AmqpClient, tokens: HubTokens): AmqpDownlinks | undefined {
+    const { clock, gatewayId, receiver } = this.#options;
+    if (receiver === undefined) return undefined;
+    return new AmqpDownlinks({ client, gatewayId, receiver, ready: (identity) => tokens.ready(identity), clock });
   }
 
   #publisherOf(client: AmqpClient, tokens: HubTokens): AmqpPublisher {
@@ -206,18 +221,34 @@ export class AmqpHubLink implements HubConnection {
     const address = addressOf(identity);
     this.#addresses.set(carrierId, address);
     this.#identities.set(address, identity);
+    this.#opened?.downlinks?.add(carrierId, identity);
     return address;
   }
 
-  #over({ cbs, publisher, tokens }: Opened, { error, reason }: AmqpClosed): void {
+  #over({ cbs, downlinks, publisher, tokens }: Opened, { error, reason }: AmqpClosed): void {
     const { target } = this.#options.dialer;
     this.#closed.resolve(
       error === undefined ? { kind: 'transient', reason } : hubConditions.closedReason(error, target),
     );
+    downlinks?.end();
     tokens.end();
     cbs.end();
     // Registered when the end has come, hence called after everybody who has waited for it until then.
     void this.closed.then(() => this.closed).then(() => publisher.end());
+  }
+}
+
+/** Ends the connection where its login is refused, or stopped. */
+async function letIn(client: AmqpClient, ready: Promise<void>, signal: AbortSignal): Promise<void> {
+  const onAbort = (): void => client.destroy('Stopped on request.');
+  signal.addEventListener('abort', onAbort, { once: true });
+  try {
+    await ready;
+  } catch (error) {
+    await client.end();
+    throw error;
+  } finally {
+    signal.removeEventListener('abort', onAbort);
   }
 }
 

@@ -3,6 +3,7 @@
 
 import {
   UPSTREAM_ENDPOINT,
+  type CommandReceiver,
   type DeliveryResult,
   type DeviceId,
   type EndpointClosed,
@@ -16,7 +17,7 @@ import { connectionPlaces, OWN_CONNECTION } from './connection-places.ts';
 import { DeviceLinks } from './device-links.ts';
 import { createHubDialer } from './hub-dialer.ts';
 import { identityOf as gatewayIdentityOf, type HubIdentity } from './identity.ts';
-import { carrierOf as carrierOfDevice, leafIdentity } from './leaf-devices.ts';
+import { carrierOf as carrierOfDevice, configuredDevices, leafIdentity } from './leaf-devices.ts';
 import { sendByOwner } from './send-by-owner.ts';
 
 /** Messages that are unanswered at once. */
@@ -42,10 +43,18 @@ export function createAmqpHubTransport(config: IotHubUpstreamConfig, context: En
   const carrierOf = (deviceId: DeviceId): DeviceId =>
     carrierOfDevice(config.leaf_devices, { gatewayId, identity: gateway }, deviceId);
   const places = connectionPlaces({ gatewayId, identityOf, max: config.max_devices_per_connection ?? MAX_DEVICES });
+  const takesCommands = config.commands && endpointName === UPSTREAM_ENDPOINT;
+  let receiver: CommandReceiver | undefined;
   let opened: { readonly own: AmqpHubLink; readonly others: DeviceLinks<string> } | undefined;
 
-  const createLink = (login: HubIdentity | undefined): AmqpHubLink =>
+  /** Those that are listened to: named in the configuration, or heard of since the start. */
+  const known = new Set<DeviceId>([gatewayId, ...configuredDevices(config.leaf_devices).map(carrierOf)]);
+
+  const createLink = (place: string, login: HubIdentity | undefined): AmqpHubLink =>
     new AmqpHubLink({
+      receiver,
+      gatewayId,
+      listeners: () => known.values().filter((carrierId) => places.placeOf(carrierId) === place),
       dialer,
       isWebSocket,
       containerId: endpointName === UPSTREAM_ENDPOINT ? gatewayId : `${gatewayId}-${endpointName}`,
@@ -71,7 +80,11 @@ export function createAmqpHubTransport(config: IotHubUpstreamConfig, context: En
     const { others, own } = opened;
     return sendByOwner(
       batch,
-      ({ message }) => places.placeOf(carrierOf(message.deviceId)),
+      ({ message }) => {
+        const carrierId = carrierOf(message.deviceId);
+        known.add(carrierId);
+        return places.placeOf(carrierId);
+      },
       (place, part) => (place === OWN_CONNECTION ? own.send(part, signal) : others.send(place, part, signal)),
     );
   };
@@ -84,20 +97,25 @@ export function createAmqpHubTransport(config: IotHubUpstreamConfig, context: En
       batchMessages: BATCH_MESSAGES,
       multiplexesIdentities: true,
       twins: false,
-      methods: false,
-      commands: false,
+      methods: takesCommands,
+      commands: takesCommands,
     },
     get waiting() {
       return opened?.own.stuck;
     },
     probe: dialer.probe,
     open: async (signal) => {
-      const own = createLink(gateway);
+      const own = createLink(OWN_CONNECTION, gateway);
       await own.open(signal);
-      const others = new DeviceLinks((place: string) => createLink(places.loginOf(place)));
+      const others = new DeviceLinks((place: string) => createLink(place, places.loginOf(place)));
       opened = { own, others };
       void own.closed.then(() => others.end());
     },
+    ...(takesCommands && {
+      receiveCommands: (given: CommandReceiver) => {
+        receiver = given;
+      },
+    }),
     closed: () => opened?.own.closed ?? Promise.resolve(NEVER_OPENED),
     send,
     close: async () => {

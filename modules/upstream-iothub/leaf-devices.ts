@@ -115,3 +115,8 @@ export function leafIdentity(
   const sharedAccessKey = own?.key ?? deriveDeviceKey(config.group_key ?? '', deviceId, { hmacSha256 });
   return { ...at, sharedAccessKey };
 }
+
+/** Devices that are named with a proof of their own. */
+export function configuredDevices({ devices }: LeafDevicesConfig): readonly DeviceId[] {
+  return Object.keys(devices).filter(isDeviceId);
+}

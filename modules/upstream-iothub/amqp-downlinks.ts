@@ -1,0 +1,61 @@
+// The downlinks of all identities on one AMQP connection.
+
+import { errorText, type AmqpClient, type Clock, type CommandReceiver, type DeviceId } from '#sdk';
+import { AmqpDownlink } from './amqp-downlink.ts';
+import { createHubCommands } from './commands.ts';
+import type { HubIdentity } from './identity.ts';
+
+export interface AmqpDownlinksOptions {
+  readonly client: Pick<AmqpClient, 'openSession'>;
+  readonly gatewayId: DeviceId;
+  readonly receiver: CommandReceiver;
+  readonly ready: (identity: HubIdentity) => Promise<void>;
+  readonly clock: Clock;
+}
+
+const TICK_MS = 1000;
+
+export class AmqpDownlinks {
+  readonly #options: AmqpDownlinksOptions;
+  /** By the device id at the hub. */
+  readonly #downlinks = new Map<string, AmqpDownlink>();
+  #cancelTick: (() => void) | undefined;
+
+  constructor(options: AmqpDownlinksOptions) {
+    this.#options = options;
+    this.#tick();
+  }
+
+  has(identity: HubIdentity): boolean {
+    return this.#downlinks.has(identity.deviceId);
+  }
+
+  /** Listens to what comes for a carrier from now on, until the connection ends. */
+  add(carrierId: DeviceId, identity: HubIdentity): void {
+    const { deviceId } = identity;
+    if (this.#downlinks.has(deviceId)) return;
+    const { client, clock, gatewayId, ready, receiver } = this.#options;
+    const leaf = carrierId === gatewayId ? {} : { leafId: carrierId };
+    const downlink = new AmqpDownlink({
+      client,
+      deviceId,
+      ready: () => ready(identity),
+      commands: createHubCommands({ gatewayId, ...leaf, clock, receiver }),
+      isAway: () => carrierId !== gatewayId && receiver.isAway(carrierId),
+      onNotSubscribed: (error) => receiver.onIgnored('not_subscribed', { device: carrierId, error: errorText(error) }),
+      clock,
+    });
+    this.#downlinks.set(deviceId, downlink);
+  }
+
+  end(): void {
+    this.#cancelTick?.();
+    for (const downlink of this.#downlinks.values()) downlink.end();
+    this.#downlinks.clear();
+  }
+
+  readonly #tick = (): void => {
+    this.#cancelTick = this.#options.clock.after(TICK_MS, this.#tick);
+    for (const downlink of this.#downlinks.values()) downlink.tick();
+  };
+}
