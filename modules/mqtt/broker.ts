@@ -93,6 +93,8 @@ export class Broker {
         preConnect: (client, packet, done) => {
           const refused = connectFault(packet);
           if (refused === undefined) {
+            const connection = connectionOf(client);
+            if (connection !== undefined) connection.keepAliveSecs = packet.keepalive ?? 0;
             guardOutput(client, () => this.#refuse('slow_subscriber', { client: client.id }));
             done(null, true);
           } else done(new Refusal(refused), false);
@@ -200,6 +202,7 @@ export class Broker {
       answers: new AnswerOrder(),
       subscriptions: new Subscriptions(),
       heardAtMs: context.clock.monotonicMs(),
+      keepAliveSecs: 0,
       principal: undefined,
       lane: undefined,
     };

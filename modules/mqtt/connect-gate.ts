@@ -9,8 +9,8 @@ import { TokenBucket } from './rate-limit.ts';
 /** Addresses whose connects are counted. */
 const CONNECT_ADDRESSES = 1024;
 
-/** A client silent for longer is taken for leaked: one with the usual keep-alive of a minute would be closed (3.1.2-24). */
-const SILENT_MS = 90_000;
+/** Without a keep-alive a client silent for longer is taken for leaked; with one the broker sees to it by that. */
+const SILENT_MS = 600_000;
 
 export interface ConnectGateOptions {
   readonly clock: Clock;
@@ -81,7 +81,8 @@ export class ConnectGate {
     let silent: Connection | undefined;
     let heardAtMs = this.#options.clock.monotonicMs() - SILENT_MS;
     for (const connection of this.#open) {
-      if (connection.heardAtMs >= heardAtMs || holderOf(connection) !== greedy) continue;
+      const { keepAliveSecs } = connection;
+      if (keepAliveSecs > 0 || connection.heardAtMs >= heardAtMs || holderOf(connection) !== greedy) continue;
       silent = connection;
       ({ heardAtMs } = connection);
     }

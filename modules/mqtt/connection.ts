@@ -13,6 +13,8 @@ export interface Connection {
   readonly subscriptions: Subscriptions;
   /** When bytes of it were last read, by the monotonic clock. */
   heardAtMs: number;
+  /** Of its CONNECT: the broker ends a connection that is silent for one and a half times that (MQTT 3.1.1, 3.1.2-24); 0: never. */
+  keepAliveSecs: number;
   principal: Principal | undefined;
   lane: PublishLane | undefined;
 }

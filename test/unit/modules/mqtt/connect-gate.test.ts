@@ -28,6 +28,7 @@ describe('at the limit of connections', () => {
       answers: new AnswerOrder(),
       subscriptions: new Subscriptions(),
       heardAtMs: clock.monotonicMs(),
+      keepAliveSecs: 0,
       principal:
         username === undefined
           ? undefined
@@ -63,23 +64,31 @@ describe('at the limit of connections', () => {
     clock.advance(10_000);
     hear(site[0]);
     hear(site[2]);
-    clock.advance(80_000);
+    clock.advance(590_000);
     enter('site');
     expect(refusals).toEqual(['too_many_connections']);
     clock.advance(1_000);
     enter('site');
     expect(cut).toEqual([site[1]]);
     expect(refusals).toEqual(['too_many_connections', 'connection_dropped']);
-    clock.advance(100_000);
+    clock.advance(610_000);
     hear(site[0]);
     enter('other');
     expect(cut).toEqual([site[1], site[2]]);
     expect(cut).not.toContain(other);
   });
 
+  it('cuts nobody who has a keep-alive, however quiet: the broker ends it when that is over', () => {
+    const site = Array.from({ length: MOST }, () => enter('site'));
+    for (const connection of site) connection.keepAliveSecs = 65_535;
+    clock.advance(3_600_000);
+    enter('site');
+    expect([cut, refusals]).toEqual([[], ['too_many_connections']]);
+  });
+
   it('cuts nobody, silent or not, where no user has more than half', () => {
     for (const user of ['a', 'a', 'b', 'b']) enter(user);
-    clock.advance(600_000);
+    clock.advance(700_000);
     enter('a');
     expect([cut, refusals]).toEqual([[], ['too_many_connections']]);
   });
@@ -87,7 +96,7 @@ describe('at the limit of connections', () => {
   it('gives the place of one that has not logged in, the oldest first, before any other', () => {
     const site = Array.from({ length: MOST - 2 }, () => enter('site'));
     const strangers = [enter(), enter()];
-    clock.advance(600_000);
+    clock.advance(700_000);
     site.forEach(hear);
     enter('site');
     enter('site');
