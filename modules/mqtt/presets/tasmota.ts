@@ -2,8 +2,16 @@
 // to it, with the default FullTopic `%prefix%/%topic%/`. The device id is %topic%.
 
 import type { PointInfo, PointValue, Reading, ValueKind } from '#sdk';
-import type { Arrival, Dialect, Told, Understood, WritePlan } from '../dialect.ts';
-import { isObject, parseJson, parseText, readingOf, type ValueType } from '../json-value.ts';
+import {
+  quoted,
+  type Arrival,
+  type Dialect,
+  type Told,
+  type Understood,
+  type Verdict,
+  type WritePlan,
+} from '../dialect.ts';
+import { isObject, parseJson, parseJsonText, parseText, readingOf, type ValueType } from '../json-value.ts';
 import { textFacts } from '../configured-dialect.ts';
 import { compileTopic } from '../topic-template.ts';
 import { PointTable } from './point-table.ts';
@@ -80,6 +88,8 @@ function understand(
   if (!tele && POWER.test(kind)) return told(device, [readingOf(kind, parseText(payload), 'boolean')]);
   const document = parseJson(payload);
   if (!isObject(document)) return { device, online: true, ...(tele && { fault: 'payload_not_json' }) };
+  if (!tele && typeof document['Command'] === 'string')
+    return { device, online: true, answer: Buffer.from(payload).toString() };
   switch (kind) {
     case 'SENSOR':
     case 'STATUS8':
@@ -174,6 +184,22 @@ function planWrite(device: string, point: string, value: PointValue): WritePlan 
   return {
     publish: [{ topic: `cmnd/${device}/${point}`, payload: Buffer.from(payload) }],
     confirmedBy: 'reading',
+    judge: (answer) => judgeAnswer(answer, point),
     timeoutMs: CONFIRM_MS,
   };
+}
+
+/** `{"Command":"Unknown"}`, or `Error`; since version 13 with the command as `Input`, so that another's is not taken for this one. */
+function judgeAnswer(answer: string, point: string): Verdict {
+  const document = parseJsonText(answer);
+  if (!isObject(document)) return { value: undefined };
+  const { Command: fault, Input: input } = document;
+  const isAnother = typeof input === 'string' && commandName(input) !== commandName(point);
+  if (isAnother || (fault !== 'Unknown' && fault !== 'Error')) return { value: undefined };
+  return { reason: fault.toLowerCase(), said: quoted(answer) };
+}
+
+/** The firmware tells it without the number of a relay. */
+function commandName(command: string): string {
+  return command.toUpperCase().replace(/\d+$/, '');
 }

@@ -117,6 +117,22 @@ describe('tasmota', () => {
     expect(dialect.owner('cmnd/p/POWER')).toBe('p');
   });
 
+  // https://tasmota.github.io/docs/MQTT/#command-flow
+  it('hears that the device knows a command not, or not with that value', () => {
+    const dialect = plug();
+    const judge = dialect.planWrite('p', 'CT', 200)?.judge;
+    const answers = ['{"Command":"Unknown"}', '{"Command":"Error"}', '{"Command":"Unknown","Input":"CT"}'];
+    for (const [index, reason] of ['unknown', 'error', 'unknown'].entries()) {
+      const { answer } = told(dialect, 'stat/p/RESULT', answers[index] ?? '');
+      expect(judge?.(answer ?? '')).toEqual({ reason, said: JSON.stringify(answers[index]) });
+    }
+    const another = { value: undefined };
+    expect(judge?.('{"Command":"Unknown","Input":"DIMMER"}')).toEqual(another);
+    expect(judge?.('{"Command":"Done"}')).toEqual(another);
+    const relay = dialect.planWrite('p', 'POWER2', true)?.judge;
+    expect(relay?.('{"Command":"Unknown","Input":"POWER"}')).toMatchObject({ reason: 'unknown' });
+  });
+
   it('tells what is not JSON, and leaves what another broker kept', () => {
     expect(told(plug(), 'tele/p/SENSOR', '{"ENERGY"').fault).toBe('payload_not_json');
     expect(hear(plug(), 'tele/p/SENSOR', '{"A":1}', true)?.told).toEqual([{ device: 'p' }]);
