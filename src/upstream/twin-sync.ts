@@ -8,21 +8,20 @@
 //   for another one.
 // - One request is under way on a connection; what changes meanwhile goes together with the next.
 
-import { createHash } from 'node:crypto';
 import type { Clock } from '../core/clock.ts';
-import type { CommandAnswer } from '../core/command.ts';
 import { isDeviceId, isReachable, type DeviceId } from '../core/device.ts';
 import { errorText } from '../core/errors.ts';
 import type { StateSpace } from '../core/state.ts';
 import type { TwinAnswer, TwinLink } from '../core/twin-link.ts';
 import type { DeviceRegistry, RegisteredDevice } from '../devices/device-registry.ts';
 import type { Dispatcher } from '../devices/dispatcher.ts';
-import { refusedNames, reportOf, withdrawalOf, writesOf, type Outcome } from '../iothub/desired-answers.ts';
+import { reportOf, withdrawalOf, type Outcome } from '../iothub/desired-answers.ts';
 import { mergeValue } from '../iothub/twin-merge.ts';
 import type { JsonObject } from '../iothub/twin-record.ts';
 import type { Telemetry } from '../observe/events.ts';
 import type { Random } from '../platform/random.ts';
 import { Backoff } from './backoff.ts';
+import { writeDesired } from './desired-writer.ts';
 import { readPatch, readTwin } from './twin-message.ts';
 import {
   partOf,
@@ -214,7 +213,10 @@ export class TwinSync {
       return false;
     }
     if (device === undefined || !isReachable(device.state)) return false;
-    const { outcomes, notTaken } = await this.#write(device, rounds);
+    const { scope, dispatcher, actor } = this.#options;
+    const desired = partOf(scope, leafId, this.#state.desired);
+    const roundOf = (name: string): number | undefined => this.#state.due[leafId]?.[name];
+    const { outcomes, notTaken } = await writeDesired({ dispatcher, actor, device, desired, rounds, roundOf });
     if (this.#stopping.signal.aborted) return false;
     this.#answer(leafId, outcomes, device);
     this.#state = settle(this.#state, leafId, rounds);
@@ -224,26 +226,6 @@ export class TwinSync {
     }
     void this.#tell();
     return notTaken.length === 0;
-  }
-
-  async #write(device: RegisteredDevice, rounds: Readonly<Record<string, number>>) {
-    const { dispatcher, scope, actor } = this.#options;
-    const { deviceId, info } = device;
-    const desired = partOf(scope, deviceId, this.#state.desired);
-    const patch = Object.fromEntries(Object.entries(desired).filter(([name]) => Object.hasOwn(rounds, name)));
-    const { values, refused } = writesOf(patch, info.points);
-    const outcomes: Record<string, Outcome> = { ...refused, ...refusedNames(patch, desired, info.points) };
-    const notTaken: string[] = [];
-    for (const [name, value] of Object.entries(values)) {
-      const round = rounds[name];
-      // Desired anew meanwhile: the value before it is of no use.
-      if (round === undefined || this.#state.due[deviceId]?.[name] !== round) continue;
-      const command = { kind: 'write', deviceId, values: { [name]: value } } as const;
-      const answer = await dispatcher.run(command, { actor, id: commandId(name, round) });
-      if (isNotDone(answer)) notTaken.push(name);
-      else outcomes[name] = answer;
-    }
-    return { outcomes, notTaken: notTaken.filter((name) => this.#state.due[deviceId]?.[name] === rounds[name]) };
   }
 
   /** Why nothing is written to a device, for as long as it is so. */
@@ -345,14 +327,4 @@ export class TwinSync {
     if (this.#stopping.signal.aborted) return;
     telemetry.emit('twin_not_synchronised', { key: deviceId, device: deviceId, error });
   }
-}
-
-/** A name may be longer than the id of a command. */
-function commandId(name: string, round: number): string {
-  return `desired.${round}.${createHash('sha256').update(name).digest('base64url').slice(0, 22)}`;
-}
-
-/** Nothing was done, and it can be later. */
-function isNotDone({ status, code }: CommandAnswer): boolean {
-  return status === 408 || status === 429 || status === 503 || code === 'GW_DEVICE_OFFLINE';
 }
