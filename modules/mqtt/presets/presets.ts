@@ -11,7 +11,7 @@ import { createZigbee2mqtt } from './zigbee2mqtt.ts';
 
 /** What presets need to know of the adapter. */
 export type PresetContext = Pick<AdapterContext, 'gatewayId' | 'adapterId'> & {
-  readonly clock: Pick<Clock, 'wallMs'>;
+  readonly clock: Pick<Clock, 'wallMs' | 'monotonicMs'>;
 };
 
 const PRESETS: Readonly<Record<PresetName, (context: PresetContext) => Dialect>> = {

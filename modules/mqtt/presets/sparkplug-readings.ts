@@ -27,14 +27,20 @@ export interface TimedReadings {
   readonly isHistorical?: true;
 }
 
+/** Why a metric is no reading. */
+type MetricFault = 'unknown_alias' | 'unnamed_metric' | 'unsupported_type';
+
+export interface MetricReadings {
+  readonly readings: readonly TimedReadings[];
+  /** Of a metric that could not be used; the others are there all the same. An alias goes first, because births can mend it. */
+  readonly fault?: MetricFault;
+}
+
 /**
  * The readings of data, by the times of their metrics, oldest first. A node that was cut off sends what it kept as many metrics of one
  * name, each with its own time and `is_historical` (6.4.6); what it measured at one time stays together.
  */
-export function dataReadings(
-  { wallMs: sentMs, metrics }: SparkplugPayload,
-  known: KnownMetrics,
-): readonly TimedReadings[] {
+export function dataReadings({ wallMs: sentMs, metrics }: SparkplugPayload, known: KnownMetrics): MetricReadings {
   return byTime(metrics, known, ({ wallMs, isHistorical }) => ({
     wallMs: timeOf(wallMs) ?? timeOf(sentMs),
     isHistorical,
@@ -42,7 +48,7 @@ export function dataReadings(
 }
 
 /** The readings of a birth: what is true when it is sent, whenever each value last changed. */
-export function birthReadings({ wallMs, metrics }: SparkplugPayload, known: KnownMetrics): readonly TimedReadings[] {
+export function birthReadings({ wallMs, metrics }: SparkplugPayload, known: KnownMetrics): MetricReadings {
   return byTime(metrics, known, () => ({ wallMs: timeOf(wallMs), isHistorical: false }));
 }
 
@@ -51,16 +57,17 @@ interface Moment {
   readonly isHistorical: boolean;
 }
 
-function byTime(
-  metrics: readonly Metric[],
-  known: KnownMetrics,
-  momentOf: (metric: Metric) => Moment,
-): readonly TimedReadings[] {
+function byTime(metrics: readonly Metric[], known: KnownMetrics, momentOf: (metric: Metric) => Moment): MetricReadings {
   const groups = new Map<string, { readonly moment: Moment; readonly readings: Reading[] }>();
   const counts = new Map<string, number>();
+  let fault: MetricFault | undefined;
   for (const metric of metrics) {
     const reading = readingOf(metric, known);
     if (reading === undefined) continue;
+    if (typeof reading === 'string') {
+      if (fault !== 'unknown_alias') fault = reading;
+      continue;
+    }
     const moment = momentOf(metric);
     const { wallMs, isHistorical } = moment;
     // A point that is told twice for one time is in two messages: in one, its name would stand twice.
@@ -72,25 +79,27 @@ function byTime(
     if (group === undefined) groups.set(key, { moment, readings: [reading] });
     else group.readings.push(reading);
   }
-  return [...groups.values()]
+  const readings = [...groups.values()]
     .sort(({ moment: a }, { moment: b }) => (a.wallMs ?? Number.MAX_VALUE) - (b.wallMs ?? Number.MAX_VALUE))
     .map(({ moment: { wallMs, isHistorical }, readings }) => ({
       readings,
       ...(wallMs !== undefined && { wallMs }),
       ...(isHistorical && { isHistorical }),
     }));
+  return { readings, ...(fault !== undefined && { fault }) };
 }
 
-function readingOf(metric: Metric, { byName, byAlias }: KnownMetrics): Reading | undefined {
+function readingOf(metric: Metric, { byName, byAlias }: KnownMetrics): Reading | MetricFault | undefined {
   const { name, datatype, unit } =
     (metric.name === undefined ? undefined : byName.get(metric.name)) ??
     (metric.alias === undefined ? undefined : byAlias.get(metric.alias)) ??
     metric;
-  if (name === undefined || name === BIRTH_DEATH || name.startsWith('Node Control/')) return undefined;
+  if (name === undefined) return metric.alias === undefined ? 'unnamed_metric' : 'unknown_alias';
+  if (name === BIRTH_DEATH || name.startsWith('Node Control/')) return undefined;
   const head = { point: name, ...(unit !== undefined && { unit }) };
   if (metric.isNull) return { ...head, quality: { level: 'bad', reason: 'null' } };
   const value = metric.value(datatype);
-  if (value === undefined) return undefined;
+  if (value === undefined) return 'unsupported_type';
   if (typeof value === 'number' && !Number.isFinite(value))
     return { ...head, quality: { level: 'bad', reason: 'not_a_number' } };
   return { ...head, value, quality: { level: 'good' } };

@@ -21,21 +21,28 @@ const NODE = compileTopic('spBv1.0/{group}/{type}/{node}');
 const DEVICE = compileTopic('spBv1.0/{group}/{type}/{node}/{device}');
 const REBIRTH = 'Node Control/Rebirth';
 const CONFIRM_MS = 5000;
-/** Data messages of a node without a birth that pass between two requests for one. */
-const REBIRTH_EVERY = 16;
+/** Between two requests for a rebirth: a node that does not understand, or leaves out what its data has, is not worn out. */
+const REBIRTH_MS = 10_000;
 
 /** What the last birth of a node or device told. */
 interface Birth extends KnownMetrics {
   readonly points: readonly PointInfo[];
+  /** It told more than is kept of it: an alias that is not known need not be new. */
+  readonly isCut: boolean;
 }
 
 interface Node {
   bdSeq: bigint | number | undefined;
   /** Of the next message, 0 to 255; undefined until a birth. */
   nextSeq: number | undefined;
-  unborn: number;
+  /** Something of it was not understood since its last birth. */
+  isInDoubt: boolean;
+  /** When it was asked for a rebirth last; monotonic. */
+  askedMs: number | undefined;
   readonly births: Map<string, Birth>;
 }
+
+type SparkplugClock = Pick<Clock, 'wallMs' | 'monotonicMs'>;
 
 interface Address {
   readonly group: string;
@@ -44,7 +51,7 @@ interface Address {
   readonly device: string | undefined;
 }
 
-export function createSparkplug(clock: Pick<Clock, 'wallMs'>): Dialect {
+export function createSparkplug(clock: SparkplugClock): Dialect {
   const nodes = new Map<string, Node>();
   const addresses = new Map<string, Address>();
 
@@ -52,7 +59,13 @@ export function createSparkplug(clock: Pick<Clock, 'wallMs'>): Dialect {
     const key = `${group}/${node}`;
     const known = nodes.get(key);
     if (known !== undefined || nodes.size >= LIMITS.devices) return known;
-    const fresh: Node = { bdSeq: undefined, nextSeq: undefined, unborn: 0, births: new Map() };
+    const fresh: Node = {
+      bdSeq: undefined,
+      nextSeq: undefined,
+      isInDoubt: false,
+      askedMs: undefined,
+      births: new Map(),
+    };
     nodes.set(key, fresh);
     return fresh;
   };
@@ -69,16 +82,14 @@ export function createSparkplug(clock: Pick<Clock, 'wallMs'>): Dialect {
     if (known === undefined && addresses.size < LIMITS.devices) addresses.set(device, address);
     switch (address.type) {
       case 'NBIRTH':
-        node.births.clear();
-        node.bdSeq = bdSeqOf(decoded);
-        return { told: birth(node, address, decoded) };
+        return { told: nodeBirth(node, address, decoded) };
       case 'DBIRTH':
         return { told: birth(node, address, decoded) };
       case 'NDATA':
       case 'DDATA':
-        return replayed ? { told: [] } : data(node, address, decoded, clock.wallMs());
+        return replayed ? { told: [] } : data(node, address, decoded, clock);
       case 'DDEATH':
-        return deviceDeath(node, address, decoded, clock.wallMs());
+        return deviceDeath(node, address, decoded, clock);
       case 'NDEATH':
         return { told: death(node, address, decoded) };
       default:
@@ -148,6 +159,16 @@ function bdSeqOf({ metrics }: SparkplugPayload): bigint | number | undefined {
   return typeof value === 'number' || typeof value === 'bigint' ? value : undefined;
 }
 
+/** Ends the births of all devices behind the node: each is away until it is born again, which may never be. */
+function nodeBirth(node: Node, address: Address, payload: SparkplugPayload): readonly Told[] {
+  const own = idOf(address);
+  const others = [...node.births.keys()].filter((device) => device !== own);
+  node.births.clear();
+  node.bdSeq = bdSeqOf(payload);
+  node.isInDoubt = false;
+  return [...birth(node, address, payload), ...others.map((device) => ({ device, online: false }))];
+}
+
 function birth(node: Node, address: Address, payload: SparkplugPayload): readonly Told[] {
   const device = idOf(address);
   const byName = new Map<string, KnownMetric>();
@@ -160,12 +181,16 @@ function birth(node: Node, address: Address, payload: SparkplugPayload): readonl
   }
   const points = [...byName.values()]
     .filter(({ name }) => name !== BIRTH_DEATH)
-    .map(({ name, unit }): PointInfo => ({ name, address: name, writable: true, ...(unit !== undefined && { unit }) }));
-  const known: Birth = { byName, byAlias, points };
+    .map(({ name, datatype = 0, unit }): PointInfo => {
+      const writable = datatypeName(datatype) !== undefined;
+      return { name, address: name, writable, ...(unit !== undefined && { unit }) };
+    });
+  const isCut = byName.size < payload.metrics.length;
+  const known: Birth = { byName, byAlias, points, isCut };
   node.births.set(device, known);
-  node.unborn = 0;
   if (payload.seq !== undefined) node.nextSeq = (payload.seq + 1) % 256;
-  return tell({ device, online: true, points }, birthReadings(payload, known));
+  const { readings, fault } = birthReadings(payload, known);
+  return tell({ device, online: true, points, ...(fault !== undefined && { fault }) }, readings);
 }
 
 /** What is told of a device, with readings of several times. */
@@ -173,26 +198,29 @@ function tell(told: Told, [first, ...others]: readonly TimedReadings[]): readonl
   return [{ ...told, ...first }, ...others.map((readings) => ({ device: told.device, ...readings }))];
 }
 
-/** Without its birth, or with a hole in the numbering, nothing is known for sure: the node is asked for its births. */
-function data(node: Node, address: Address, payload: SparkplugPayload, nowMs: number): Understood {
+/** Without its birth, with a hole in the numbering or an alias that no birth told, the node is asked for its births. */
+function data(node: Node, address: Address, payload: SparkplugPayload, clock: SparkplugClock): Understood {
   const device = idOf(address);
   const known = node.births.get(device);
   const inOrder = isNext(node, payload);
-  if (known === undefined) return { told: [{ device, fault: 'no_birth' }], ask: askForBirths(node, address, nowMs) };
-  const readings = dataReadings(payload, known);
-  if (inOrder) return { told: tell({ device, online: true }, readings) };
+  if (known === undefined || !inOrder) node.isInDoubt = true;
+  if (known === undefined) return { told: [{ device, fault: 'no_birth' }], ...askForBirths(node, address, clock) };
+  const { readings, fault: metricFault } = dataReadings(payload, known);
+  if (metricFault === 'unknown_alias' && !known.isCut) node.isInDoubt = true;
+  const fault = inOrder ? metricFault : 'sequence';
   return {
-    told: tell({ device, online: true, fault: 'sequence' }, readings),
-    ask: askForBirths(node, address, nowMs),
+    told: tell({ device, online: true, ...(fault !== undefined && { fault }) }, readings),
+    ...askForBirths(node, address, clock),
   };
 }
 
 /** Has its number among the messages of the node (tck-id-payloads-ddeath-seq). */
-function deviceDeath(node: Node, address: Address, payload: SparkplugPayload, nowMs: number): Understood {
+function deviceDeath(node: Node, address: Address, payload: SparkplugPayload, clock: SparkplugClock): Understood {
   const device = idOf(address);
   node.births.delete(device);
   if (isNext(node, payload)) return { told: [{ device, online: false }] };
-  return { told: [{ device, online: false, fault: 'sequence' }], ask: askForBirths(node, address, nowMs) };
+  node.isInDoubt = true;
+  return { told: [{ device, online: false, fault: 'sequence' }], ...askForBirths(node, address, clock) };
 }
 
 /** Whether no message of the node is missing before this one; the next one has to follow it. */
@@ -203,11 +231,12 @@ function isNext(node: Node, { seq }: SparkplugPayload): boolean {
   return isExpected;
 }
 
-/** Not for every message: a node that does not understand is not asked without end. */
-function askForBirths(node: Node, address: Address, nowMs: number): readonly Publish[] {
-  const asks = node.unborn % REBIRTH_EVERY === 0;
-  node.unborn += 1;
-  return asks ? [rebirth(address, nowMs)] : [];
+/** Until a birth of the node comes: the request, or the birth, may have been lost. */
+function askForBirths(node: Node, address: Address, clock: SparkplugClock): Pick<Understood, 'ask'> {
+  const nowMs = clock.monotonicMs();
+  if (!node.isInDoubt || (node.askedMs !== undefined && nowMs - node.askedMs < REBIRTH_MS)) return {};
+  node.askedMs = nowMs;
+  return { ask: [rebirth(address, clock.wallMs())] };
 }
 
 /** NCMD with `Node Control/Rebirth` true (6.4.23). */

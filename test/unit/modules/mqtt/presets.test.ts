@@ -14,7 +14,11 @@ import { get } from 'sparkplug-payload';
 
 const NOW_MS = 1_800_000_000_000;
 const preset = (name: PresetName, gateway = 'gateway-1'): Dialect =>
-  createPreset(name, { clock: { wallMs: () => NOW_MS }, gatewayId: parseDeviceId(gateway), adapterId: 'field' });
+  createPreset(name, {
+    clock: { wallMs: () => NOW_MS, monotonicMs: () => 0 },
+    gatewayId: parseDeviceId(gateway),
+    adapterId: 'field',
+  });
 
 function hear(dialect: Dialect, topic: string, payload: string | Uint8Array, replayed = false) {
   const bytes = typeof payload === 'string' ? Buffer.from(payload) : payload;
