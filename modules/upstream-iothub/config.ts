@@ -6,7 +6,7 @@ import { identityFaults } from './identity.ts';
 import { leafDevicesFaults, leafDevicesSchema } from './leaf-devices.ts';
 import { notYet } from './not-yet.ts';
 
-const PROTOCOLS = ['amqp', 'amqp_ws', 'mqtt', 'mqtt_ws'] as const;
+const PROTOCOLS = ['auto', 'amqp', 'amqp_ws', 'mqtt', 'mqtt_ws'] as const;
 
 export const iotHubUpstreamConfig = z
   .strictObject({
@@ -51,14 +51,14 @@ export const iotHubUpstreamConfig = z
       description:
         'Whom to connect to instead of the hub itself: an IoT Edge gateway, or a hub behind another name. Default: that of the connection string.',
     }),
-    protocol: z.enum(PROTOCOLS, { error: notYet('the protocol', ['auto'], PROTOCOLS) }).meta({
+    protocol: z.enum(PROTOCOLS, { error: notYet('the protocol', [], PROTOCOLS) }).meta({
       title: 'Protocol',
       description:
-        '`amqp`: AMQP on port 5671, which carries all leaf devices under their own identities on one connection. `mqtt`: MQTT on port 8883. `amqp_ws` and `mqtt_ws`: the same in WebSockets on port 443, which passes most firewalls.',
+        '`auto`: the best of `amqp`, `amqp_ws` and, where it does not change under whose identity messages travel, `mqtt_ws` that goes through. `amqp`: AMQP on port 5671, which carries all leaf devices under their own identities on one connection. `mqtt`: MQTT on port 8883. `amqp_ws` and `mqtt_ws`: the same in WebSockets on port 443, which passes most firewalls.',
     }),
     port: z.int().min(1).max(65_535).optional().meta({
       title: 'Port',
-      description: 'Default: 5671 for `amqp`, 8883 for `mqtt`, 443 for `amqp_ws` and `mqtt_ws`.',
+      description: 'Default: 5671 for `amqp`, 8883 for `mqtt`, 443 for `amqp_ws` and `mqtt_ws`; `auto` takes these.',
     }),
     leaf_devices: leafDevicesSchema.prefault({}),
     token_lifetime_secs: z.int().min(300).max(86_400).default(3600).meta({
@@ -106,23 +106,30 @@ export const iotHubUpstreamConfig = z
 
 export type IotHubUpstreamConfig = z.output<typeof iotHubUpstreamConfig>;
 
-export type HubProtocolName = IotHubUpstreamConfig['protocol'];
-
 /** Faults that the schema cannot express. */
 export function checkIotHubUpstream(config: IotHubUpstreamConfig): readonly ConfigFault[] {
   const faults = [
     ...identityFaults(config),
     ...leafDevicesFaults(config.leaf_devices, config.protocol),
-    ...amqpFaults(config),
+    ...protocolFaults(config),
   ];
   const proxyFault = config.proxy === undefined ? undefined : httpProxyFault(config.proxy);
   if (proxyFault !== undefined) faults.push({ path: ['proxy', 'url'], message: proxyFault });
   return faults;
 }
 
-/** What AMQP alone has. */
-function amqpFaults(config: IotHubUpstreamConfig): readonly ConfigFault[] {
-  if (config.protocol.startsWith('amqp')) return [];
+/** What is tried with `auto`, the best first. MQTT joins only where it changes nobody's identity. */
+export function autoProtocols({ leaf_devices: { identity, per_device: perDevice } }: IotHubUpstreamConfig) {
+  const amqp = ['amqp', 'amqp_ws'] as const;
+  return identity === 'gateway' || perDevice ? ([...amqp, 'mqtt_ws'] as const) : amqp;
+}
+
+/** What AMQP alone has, and `auto` has not. */
+function protocolFaults(config: IotHubUpstreamConfig): readonly ConfigFault[] {
+  if (config.protocol === 'auto' && config.port !== undefined) {
+    return [{ path: ['port'], message: 'has no effect with the protocol `auto`, which takes the port of each' }];
+  }
+  if (!config.protocol.startsWith('mqtt')) return [];
   return (['max_devices_per_connection', 'link_idle_secs'] as const)
     .filter((name) => config[name] !== undefined)
     .map((name) => ({ path: [name], message: `has no effect with the protocol \`${config.protocol}\`` }));

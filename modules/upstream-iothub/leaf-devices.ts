@@ -58,7 +58,7 @@ export function leafDevicesFaults(config: LeafDevicesConfig, protocol: string): 
   if (identity !== 'gateway' && !perDevice && isMqtt) {
     fault(['per_device'], `must be true with the identity \`${identity}\`: an MQTT connection has one identity`);
   }
-  if (perDevice && !isMqtt) {
+  if (perDevice && protocol.startsWith('amqp')) {
     fault(['per_device'], 'has no effect with AMQP, whose connections have many identities');
   } else if (identity === 'gateway' && perDevice) {
     fault(['per_device'], 'has no effect with the identity `gateway`; use `own` or `group_key`');

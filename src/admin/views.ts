@@ -59,7 +59,7 @@ export function deviceView(device: RegisteredDevice, points: readonly PointState
 }
 
 export function endpointView(type: string, status: EndpointStatus, hint: string | undefined): EndpointView {
-  const reason = status.reason ?? status.pausedReason;
+  const reason = status.reason ?? status.pausedReason ?? status.note;
   return {
     name: status.name,
     type,

@@ -50,6 +50,8 @@ export interface Endpoint {
    * that is not so. The messages wait inside `send`.
    */
   readonly waiting?: string | undefined;
+  /** What people should know of the way in which it is connected, such as why it is not the best one. */
+  readonly note?: string | undefined;
   /**
    * Whether a connect would succeed now, at the cost of a bare TCP connect. "Back" after an outage means this.
    * @throws GatewayError GW_CONNECT or GW_TIMEOUT when it would not.

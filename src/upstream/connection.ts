@@ -224,7 +224,8 @@ export class Connection {
     this.#ending = undefined;
     this.#failedAttempts = 0;
     this.#enter('connected');
-    telemetry.emit('endpoint_connected', { endpoint: name, target: endpoint.target, outageMs });
+    const { note, target } = endpoint;
+    telemetry.emit('endpoint_connected', { endpoint: name, target, outageMs, ...(note !== undefined && { note }) });
 
     const lost = new AbortController();
     let ending: Ending = { kind: 'transient', reason: 'Closed by Fieldpost.' };

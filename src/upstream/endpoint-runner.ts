@@ -50,6 +50,8 @@ export interface EndpointStatus extends ConnectionStatus, PumpStats {
   readonly name: string;
   /** Where it goes, without credentials. */
   readonly target: string;
+  /** What people should know of the way in which it is connected. */
+  readonly note: string | undefined;
   /** A message is suspected of ending its connection, and the queue goes one message at a time. */
   readonly isolating: boolean;
   readonly bytes: FlowBytes;
@@ -119,6 +121,7 @@ export function createEndpointRunner(options: EndpointRunnerOptions): EndpointRu
     status: () => ({
       name,
       target: endpoint.target,
+      note: endpoint.note,
       ...connection.status(),
       ...pumpStats(),
       isolating: poison.suspecting,

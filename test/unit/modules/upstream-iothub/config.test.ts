@@ -132,15 +132,12 @@ describe('the configuration of an upstream to Azure IoT Hub', () => {
     [{ connection_string: STRING, gateway_host_name: 'a:8883' }, /^gateway_host_name: must be a host name alone/],
     [
       { connection_string: STRING, protocol: undefined },
-      /^protocol: is missing: `amqp` or `amqp_ws` or `mqtt` or `mqtt_ws`/,
+      /^protocol: is missing: `auto` or `amqp` or `amqp_ws` or `mqtt` or `mqtt_ws`/,
     ],
-    [
-      { connection_string: STRING, protocol: 'auto' },
-      /^protocol: the protocol `auto` is not in this version; use `amqp`/,
-    ],
+    [{ connection_string: STRING, protocol: 'auto', port: 1 }, /^port: has no effect with the protocol `auto`/],
     [{ ...own({ 'meter-1': { key: KEY } }), protocol: 'amqp' }, /^leaf_devices\.per_device: has no effect with AMQP/],
     [{ connection_string: STRING, link_idle_secs: 5 }, /^link_idle_secs: has no effect with the protocol `mqtt`/],
-    [{ connection_string: STRING, protocol: 'http' }, /^protocol: must be `amqp` or `amqp_ws`/],
+    [{ connection_string: STRING, protocol: 'http' }, /^protocol: must be `auto` or `amqp`/],
     [
       { connection_string: STRING, leaf_devices: { identity: 'registry' } },
       /^leaf_devices\.identity: the identity `registry` is not in this version; use `gateway` or `own` or `group_key`/,
