@@ -19,6 +19,7 @@ import { createPointCache, type PointCache } from './devices/point-cache.ts';
 import { watchClock, type ClockWatch } from './gateway/clock-watch.ts';
 import { EndpointSet, type EndpointAtWork } from './gateway/endpoint-set.ts';
 import { HubSet } from './gateway/hub-set.ts';
+import { createSessionDevices } from './gateway/session-devices.ts';
 import { adapterPlan, endpointsOf, keepStreams, routerFor, type ModuleList } from './gateway/modules.ts';
 import type { HubService } from './hub/hub.ts';
 import type { Telemetry } from './observe/events.ts';
@@ -121,7 +122,13 @@ export class Gateway {
       clock,
       telemetry,
     });
+    const sessions = createSessionDevices({
+      hubId: () => this.#config.hub?.hubId,
+      hub: () => this.#hubs.hub,
+      registry: this.registry,
+    });
     this.#endpoints = new EndpointSet({
+      sessions,
       outbox,
       registry: this.registry,
       twins: state.space('upstream-twins'),
@@ -142,6 +149,7 @@ export class Gateway {
       registry: this.registry,
       dispatcher: this.dispatcher,
       cloud: () => this.#endpoints.cloud,
+      onSession: (hubId, deviceId) => sessions.changed(hubId, deviceId),
     });
   }
 

@@ -19,8 +19,10 @@ import {
   type AmqpError,
   type AmqpId,
   type Clock,
+  type CommandMessage,
 } from '#sdk';
-import type { CloudMessage, HubCommands } from './commands.ts';
+import type { CloudMessage } from './cloud-message.ts';
+import type { HubCommands } from './commands.ts';
 
 export interface AmqpDownlinkOptions {
   readonly client: Pick<AmqpClient, 'openSession'>;
@@ -222,6 +224,23 @@ function messageOf({ message }: AmqpDelivery): CloudMessage | undefined {
       return typeof value === 'string' ? value : undefined;
     },
     body,
+    content: () => contentOf(message, body),
+  };
+}
+
+/** As it is handed on to a device that takes it itself. */
+function contentOf(message: NonNullable<AmqpDelivery['message']>, body: Uint8Array): CommandMessage {
+  const { applicationProperties, contentEncoding, contentType } = message;
+  const { 'iothub-ack': ack, ...properties } = applicationProperties;
+  const [messageId, correlationId] = [idText(message.messageId), idText(message.correlationId)];
+  return {
+    body,
+    properties: Object.fromEntries(Object.entries(properties).map(([name, value]) => [name, String(value)])),
+    ...(messageId !== undefined && { messageId }),
+    ...(correlationId !== undefined && { correlationId }),
+    ...(contentType !== undefined && { contentType }),
+    ...(contentEncoding !== undefined && { contentEncoding }),
+    ack: ack === 'positive' || ack === 'negative' || ack === 'full' ? ack : 'none',
   };
 }
 

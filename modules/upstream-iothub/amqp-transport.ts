@@ -109,7 +109,13 @@ export function createAmqpHubTransport(config: IotHubUpstreamConfig, context: En
       await own.open(signal);
       const others = new DeviceLinks((place: string) => createLink(place, places.loginOf(place)));
       opened = { own, others };
-      void own.closed.then(() => others.end());
+      const meet = (deviceId: DeviceId): void => void known.add(carrierOf(deviceId));
+      const unwatch = receiver?.sessions?.watch(meet);
+      for (const deviceId of receiver?.sessions?.connected() ?? []) meet(deviceId);
+      void own.closed.then(() => {
+        unwatch?.();
+        return others.end();
+      });
     },
     ...(takesCommands && {
       receiveCommands: (given: CommandReceiver) => {

@@ -7,17 +7,19 @@ import {
   PROPERTY_FIELDPOST_COMMAND,
   WRITE,
   type Clock,
+  isDeviceId,
   type CommandAnswer,
   type CommandReceiver,
   type DeviceCommand,
+  type DeviceId,
 } from '#sdk';
+import { MESSAGE_LIFE_MS, type CloudMessage, type CloudMessageOutcome, type HubMethodAnswer } from './cloud-message.ts';
 import { isClockSet } from './refusals.ts';
+import { callSession, deliverToSession } from './session-commands.ts';
 import { PROPERTY_DEVICE_ID } from './telemetry.ts';
 
 /** How often it is looked whether a device that is away is back, or what was not taken can be. */
 const AWAY_MS = 5000;
-/** The longest that a message without an expiry waits: the hub's own default. */
-const MESSAGE_LIFE_MS = 3_600_000;
 /** Of a message id, so that it can be the id of a command. */
 const ID_CHARS = 100;
 
@@ -28,28 +30,6 @@ export interface HubCommandsOptions {
   readonly clock: Clock;
   readonly receiver: CommandReceiver;
 }
-
-/** A cloud-to-device message. */
-export interface CloudMessage {
-  readonly messageId: string | undefined;
-  /** Until when it holds, by the hub's clock; undefined: for as long as it waits there. */
-  readonly expiresAtMs: number | undefined;
-  /** An application property. */
-  readonly property: (name: string) => string | undefined;
-  readonly body: Uint8Array;
-}
-
-export interface HubMethodAnswer {
-  readonly status: number;
-  /** JSON. */
-  readonly body: Uint8Array;
-}
-
-/**
- * What became of a message: carried out by the device; refused by it, no command, or expired; or, where its wait is bounded,
- * still to be done.
- */
-export type CloudMessageOutcome = 'done' | 'refused' | 'waiting';
 
 export interface HubCommands {
   /** Carries out a direct method. Never rejects. */
@@ -73,17 +53,25 @@ export function createHubCommands({ gatewayId, leafId, clock, receiver }: HubCom
     }
   }
 
+  const isSession = (deviceId: string): deviceId is DeviceId =>
+    isDeviceId(deviceId) && receiver.sessions?.has(deviceId) === true;
+
   return {
     async method(name, payload) {
       if (leafId === undefined) {
         const { status, body } = await receiver.callMethod(name, payload);
         return { status, body: Buffer.from(JSON.stringify(body)) };
       }
+      if (isSession(leafId)) return callSession(receiver, leafId, name, payload);
       const { status, ...body } = await callField(leafId, name, payload);
       return { status, body: Buffer.from(JSON.stringify(body)) };
     },
 
-    async message({ messageId, expiresAtMs = Number.NaN, property, body }, signal, waitMs = MESSAGE_LIFE_MS) {
+    async message(message, signal, waitMs = MESSAGE_LIFE_MS) {
+      const { messageId, expiresAtMs = Number.NaN, property, body } = message;
+      if (leafId !== undefined && isSession(leafId)) {
+        return deliverToSession({ receiver, deviceId: leafId, clock, message, signal, waitMs });
+      }
       const deviceId = leafId ?? property(PROPERTY_DEVICE_ID) ?? '';
       let command: DeviceCommand;
       try {

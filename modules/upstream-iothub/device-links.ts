@@ -3,6 +3,7 @@
 
 import {
   type EndpointClosed,
+  GatewayError,
   isGatewayError,
   errorText,
   LIMITS,
@@ -25,13 +26,13 @@ export interface HubConnection {
   cut(reason: string): void;
 }
 
-export class DeviceLinks<Name extends string> {
-  readonly #create: (name: Name) => HubConnection;
+export class DeviceLinks<Name extends string, Link extends HubConnection = HubConnection> {
+  readonly #create: (name: Name) => Link;
   /** Open, or being opened. */
-  readonly #links = new Map<Name, { readonly link: HubConnection; readonly opened: Promise<void> }>();
+  readonly #links = new Map<Name, { readonly link: Link; readonly opened: Promise<void> }>();
   readonly #ending = new AbortController();
 
-  constructor(create: (name: Name) => HubConnection) {
+  constructor(create: (name: Name) => Link) {
     this.#create = create;
   }
 
@@ -59,6 +60,16 @@ export class DeviceLinks<Name extends string> {
     });
   }
 
+  /** The connection of that name, opened if need be. @throws GatewayError. */
+  async reach(name: Name): Promise<Link> {
+    if (!this.#links.has(name) && this.#links.size >= LIMITS.iothub_device_connections) {
+      throw new GatewayError('GW_THROTTLED', `There are ${this.#links.size} connections of leaf devices already.`);
+    }
+    const { link, opened } = this.#linkOf(name);
+    await opened;
+    return link;
+  }
+
   /** Ends all, for good. */
   async end(): Promise<void> {
     this.#ending.abort();
@@ -70,7 +81,7 @@ export class DeviceLinks<Name extends string> {
     for (const { link } of this.#links.values()) link.cut(reason);
   }
 
-  #linkOf(name: Name): { readonly link: HubConnection; readonly opened: Promise<void> } {
+  #linkOf(name: Name): { readonly link: Link; readonly opened: Promise<void> } {
     const known = this.#links.get(name);
     if (known !== undefined) return known;
     const link = this.#create(name);

@@ -5,8 +5,9 @@
 // - What comes again because its acknowledgement was lost is not done again: by its message id over restarts, without one as
 //   long as the process runs.
 
-import { LIMITS, methodAnswerTopic, parseDeviceTopic, type Clock, type MqttMessage } from '#sdk';
-import type { CloudMessage, HubCommands } from './commands.ts';
+import { bagCommand, LIMITS, methodAnswerTopic, parseDeviceTopic, type Clock, type MqttMessage } from '#sdk';
+import type { CloudMessage } from './cloud-message.ts';
+import type { HubCommands } from './commands.ts';
 import type { Incoming } from './mqtt-link.ts';
 
 /** An acknowledgement that left this shortly before the connection ended may not have arrived. */
@@ -82,5 +83,11 @@ type Bag = ReadonlyMap<string, string | null>;
 
 function messageOf(bag: Bag, body: Uint8Array): CloudMessage {
   const property = (name: string): string | undefined => bag.get(name) ?? undefined;
-  return { messageId: property('$.mid'), expiresAtMs: Date.parse(property('$.exp') ?? ''), property, body };
+  return {
+    messageId: property('$.mid'),
+    expiresAtMs: Date.parse(property('$.exp') ?? ''),
+    property,
+    body,
+    content: () => bagCommand(bag, body),
+  };
 }

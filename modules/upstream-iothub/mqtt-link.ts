@@ -66,8 +66,8 @@ export interface LinkOptions {
   readonly tokenLifetimeSecs: number;
   readonly window: number;
   readonly encode: (stored: StoredMessage) => Outgoing;
-  /** What to subscribe to; nothing where nothing comes down. */
-  readonly filters: readonly (readonly [filter: string, qos: 0 | 1])[];
+  /** What to be subscribed to now; nothing where nothing comes down. */
+  readonly filters: () => readonly (readonly [filter: string, qos: 0 | 1])[];
   /** What that brings; one of QoS 1 is acknowledged when it resolves, and not when it rejects. */
   readonly onMessage: (message: MqttMessage, from: Incoming) => Promise<void>;
   /** What a CONNACK that refuses means. */
@@ -82,6 +82,8 @@ export interface LinkOptions {
 interface Current {
   readonly connection: MqttConnection;
   readonly publisher: WindowPublisher;
+  /** Filters. */
+  subscribed: ReadonlySet<string>;
   readonly sinceMs: number;
 }
 
@@ -126,6 +128,20 @@ export class HubLink {
         resolve(signal.aborted ? batch.map(() => STOPPED) : this.#sendNow(batch, signal));
       });
     });
+  }
+
+  /** Other filters count now than when it connected. */
+  refresh(): void {
+    const { filters, onNotSubscribed } = this.#options;
+    const current = this.#current;
+    if (current === undefined || this.#isOver) return;
+    const wanted = new Map(filters());
+    const gone = [...current.subscribed].filter((filter) => !wanted.has(filter));
+    if (gone.length > 0) current.connection.unsubscribe(gone).catch(() => {});
+    for (const [filter, qos] of wanted) {
+      if (!current.subscribed.has(filter)) current.connection.subscribe([filter], qos).catch(onNotSubscribed);
+    }
+    current.subscribed = new Set(wanted.keys());
   }
 
   /** An orderly end; idempotent. */
@@ -187,8 +203,9 @@ export class HubLink {
       endedAtMs = clock.monotonicMs();
       ended.abort();
     });
+    const wanted = filters();
     // Nobody waits: a hub that does not answer must not hold up the messages.
-    void Promise.all(filters.map(([filter, qos]) => opened.subscribe([filter], qos))).then((refused) => {
+    void Promise.all(wanted.map(([filter, qos]) => opened.subscribe([filter], qos))).then((refused) => {
       const [first] = refused.flat();
       if (first === undefined) options.onSubscribed?.(from);
       else options.onNotSubscribed(new GatewayError('GW_PROTOCOL', `The hub refused the subscription to ${first}.`));
@@ -203,7 +220,8 @@ export class HubLink {
       // MQTT 3.1.1: a PUBACK says yes, and nothing else.
       resultOf: () => ACCEPTED,
     });
-    return { connection: opened, publisher, sinceMs: clock.monotonicMs() };
+    const subscribed = new Set(wanted.map(([filter]) => filter));
+    return { connection: opened, publisher, subscribed, sinceMs: clock.monotonicMs() };
   }
 
   #token(key: string): string {

@@ -26,6 +26,7 @@ import { HubLink, type LinkOptions } from './mqtt-link.ts';
 import { createMqttTwins, TWIN_FILTERS, type MqttTwins } from './mqtt-twins.ts';
 import { connackError, createClosedReasons } from './refusals.ts';
 import { sendByOwner } from './send-by-owner.ts';
+import { followSessions } from './session-presence.ts';
 import { createTelemetryEncoder } from './telemetry.ts';
 
 /** Messages that are unanswered at once. */
@@ -47,7 +48,7 @@ export function createMqttHubTransport(config: IotHubUpstreamConfig, context: En
   let twinReceiver: TwinReceiver | undefined;
   /** They know what was taken over all connections of a device. */
   const commands = new Map<DeviceId, MqttCommands>();
-  let opened: { readonly link: HubLink; readonly leaves: DeviceLinks<DeviceId> } | undefined;
+  let opened: { readonly link: HubLink; readonly leaves: DeviceLinks<DeviceId, HubLink> } | undefined;
 
   const shared = {
     clock,
@@ -84,16 +85,19 @@ export function createMqttHubTransport(config: IotHubUpstreamConfig, context: En
   /** @param ownerId whose identity it is, on this side. */
   const createLink = (ownerId: DeviceId, who: HubIdentity, why: LinkOptions['closedReason']): HubLink => {
     const down = commandsOf(ownerId);
+    const sessions = ownerId !== gatewayId && receiver?.sessions?.has(ownerId) === true ? receiver.sessions : undefined;
     const twins = twinsOf(ownerId);
-    const commandFilters = [
-      [commandFilter(who.deviceId), 1],
-      [METHOD_FILTER, 0],
-    ] as const;
+    /** Without methods the hub itself says that the device is not there. */
+    const filters = (): readonly (readonly [string, 0 | 1])[] => [
+      ...(down === undefined ? [] : [[commandFilter(who.deviceId), 1] as const]),
+      ...(down === undefined || sessions?.takesMethods(ownerId) === false ? [] : [[METHOD_FILTER, 0] as const]),
+      ...(twins === undefined ? [] : TWIN_FILTERS),
+    ];
     return new HubLink({
       ...shared,
       identity: who,
       encode: createTelemetryEncoder({ deviceId: who.deviceId, ownerId }),
-      filters: [...(down === undefined ? [] : commandFilters), ...(twins === undefined ? [] : TWIN_FILTERS)],
+      filters,
       onSubscribed: (from) => twins?.open(from),
       onMessage: (message, from) =>
         twins?.take(message) === true ? Promise.resolve() : (down?.take(message, from) ?? Promise.resolve()),
@@ -135,7 +139,19 @@ export function createMqttHubTransport(config: IotHubUpstreamConfig, context: En
         return createLink(deviceId, who, createClosedReasons(who));
       });
       opened = { link, leaves };
-      void link.closed.then(() => leaves.end());
+      const ended = new AbortController();
+      void link.closed.then(() => {
+        ended.abort();
+        return leaves.end();
+      });
+      if (receiver?.sessions === undefined) return;
+      followSessions({
+        sessions: receiver.sessions,
+        isItself: (deviceId) => carrier(deviceId) !== gatewayId,
+        reach: (deviceId) => leaves.reach(deviceId),
+        clock,
+        signal: ended.signal,
+      });
     },
     ...(takesCommands && {
       receiveCommands: (given: CommandReceiver) => {

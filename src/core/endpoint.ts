@@ -8,6 +8,7 @@ import type { DeviceId } from './device.ts';
 import type { GatewayMethodAnswer } from './gateway-methods.ts';
 import type { LogFields, Logger } from './log.ts';
 import type { StoredMessage } from './message.ts';
+import type { SessionDevices } from './session-devices.ts';
 import type { TwinReceiver } from './twin-link.ts';
 
 export interface EndpointCapabilities {
@@ -127,6 +128,8 @@ export interface CommandReceiver {
   readonly callMethod: (name: string, payload: Uint8Array) => Promise<GatewayMethodAnswer>;
   /** Whether a device is known and does not answer now, so that a command that can wait had better do so. */
   readonly isAway: (deviceId: string) => boolean;
+  /** Devices of the local hub, which take what is sent to them themselves. Absent: there is none. */
+  readonly sessions?: SessionDevices;
 }
 
 /** What a transport to an IoT hub knows of its leaf devices there, so that a local hub can stand in for it. */

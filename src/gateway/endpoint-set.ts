@@ -8,6 +8,7 @@ import { errorText } from '../core/errors.ts';
 import type { GatewayMethods } from '../core/gateway-methods.ts';
 import type { Logger } from '../core/log.ts';
 import type { Outbox } from '../core/outbox.ts';
+import type { SessionDevices } from '../core/session-devices.ts';
 import type { StateSpace } from '../core/state.ts';
 import type { HealthReport } from '../core/service.ts';
 import type { DeviceRegistry } from '../devices/device-registry.ts';
@@ -31,6 +32,8 @@ export interface EndpointSetOptions {
   readonly dispatcher: Dispatcher;
   /** Where the twins of the upstream transport are kept. */
   readonly twins: StateSpace;
+  /** Devices with sessions at the local hub. */
+  readonly sessions: SessionDevices;
   readonly gatewayId: DeviceId;
   /** What back ends may call of the gateway itself. */
   readonly methods: GatewayMethods | undefined;
@@ -99,6 +102,7 @@ export class EndpointSet {
           gatewayId,
           dispatcher,
           ...(methods !== undefined && { methods }),
+          sessions: this.#options.sessions,
           telemetry,
           meter,
           onWritten: (deviceId, values) => twins?.confirmed(deviceId, values),

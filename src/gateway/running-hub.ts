@@ -39,6 +39,8 @@ export interface RunningHubOptions {
   readonly dispatcher: Dispatcher;
   /** Who is known at the hub that the upstream leads to. */
   readonly cloud: () => CloudIdentities | undefined;
+  /** A device's session began, ended, or takes something else. */
+  readonly onSession: (hubId: string, deviceId: string) => void;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Logger;
@@ -250,6 +252,7 @@ async function buildHub(
     }),
     field: { registry, dispatcher, autoRegister: config.autoRegister },
     cloud: options.cloud,
+    onSession: options.onSession,
     commands: config.commands,
     feedback: config.feedback,
     clock,

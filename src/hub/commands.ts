@@ -14,6 +14,7 @@ import { isoTime } from '../core/time.ts';
 import { iotHubError } from '../iothub/errors.ts';
 import { QUOTAS } from '../iothub/quotas.ts';
 import { randomUuid } from '../platform/random.ts';
+import { createCommandRelay, type CommandRelay } from './command-relay.ts';
 import { CommandQueue, type QueuedCommand } from './command-queue.ts';
 import { watchExpiries, type ExpiryWatch } from './command-expiry.ts';
 import type { Feedback } from './feedback.ts';
@@ -55,6 +56,8 @@ export interface CommandsOptions {
 }
 
 export interface HubCommands extends Commands {
+  /** Hands on what the cloud behind the hub sends to a device, and keeps. */
+  readonly offer: CommandRelay['offer'];
   /** Somebody is there who takes what waits for a device. */
   wake(hubId: string, deviceId: string): void;
   /** Queues in memory: of devices with a session that takes commands, or with locks. */
@@ -79,6 +82,12 @@ export function createCommands(options: CommandsOptions): HubCommands {
   const { storeOf, feedbackOf, sessions, settings, clock, onWaiting } = options;
   const open = new Map<string, Open>();
   const stopping = new AbortController();
+  const relay = createCommandRelay({
+    clock,
+    lockMs: LOCK_MS,
+    ...settings,
+    onWaiting: (hubId, deviceId) => wake(hubId, deviceId),
+  });
   const watches = new Map<string, ExpiryWatch>();
   for (const hubId of options.hubIds) {
     const watch = watchExpiries({ store: storeOf(hubId), clock, expire: (deviceId) => expire(hubId, deviceId) });
@@ -195,11 +204,13 @@ export function createCommands(options: CommandsOptions): HubCommands {
       const session = sessions.find(device.hubId, { deviceId: device.deviceId }, 'commands');
       if (session === undefined && held.queue.next() !== undefined) onWaiting?.(device.hubId, device.deviceId);
       if (session === undefined || session.commandCredit < 1) return;
-      const command = await lockNext(device, held, session.sessionId);
-      if (command === undefined) return;
       const { sessionId } = session;
+      const relayed = relay.take(device.hubId, device.deviceId, sessionId);
+      const command = relayed ?? (await lockNext(device, held, sessionId));
+      if (command === undefined) return;
       if (sessions.takeCredit(sessionId)) sessions.send(sessionId, { kind: 'command', sessionId, command });
-      else held.queue.unlock(command.sequenceNumber);
+      else if (relayed === undefined) held.queue.unlock(command.sequenceNumber);
+      else relay.giveBack(command.lockToken);
     }
   }
 
@@ -214,7 +225,7 @@ export function createCommands(options: CommandsOptions): HubCommands {
         open.delete(`${hubId}/${deviceId}`);
         return;
       }
-      if (known === undefined && record.commandCount === 0) return;
+      if (known === undefined && record.commandCount === 0 && !relay.has(hubId, deviceId)) return;
       const held = await queueOf(device, record);
       try {
         if (endedSession !== undefined) held.queue.release(clock.monotonicMs(), endedSession);
@@ -263,6 +274,7 @@ export function createCommands(options: CommandsOptions): HubCommands {
       wake(hubId, ref.deviceId);
     },
     ended({ hubId, ref, sessionId }) {
+      relay.sessionEnded(sessionId);
       if (ref === undefined || ref.moduleId !== undefined || !open.has(`${hubId}/${ref.deviceId}`)) return;
       wake(hubId, ref.deviceId, sessionId);
     },
@@ -325,12 +337,13 @@ export function createCommands(options: CommandsOptions): HubCommands {
         const held = await queueOf(device, await recordOf(device));
         try {
           held.queue.release(clock.monotonicMs());
-          return await lockNext(device, held);
+          return relay.take(hubId, deviceId) ?? (await lockNext(device, held));
         } finally {
           rest(device, held);
         }
       }),
     async settle(hubId, deviceId, lockToken, outcome) {
+      if (relay.settle(lockToken, outcome)) return;
       await inTurn(hubId, deviceId, async (device) => {
         const held = open.get(`${hubId}/${deviceId}`);
         const command = held?.queue.holding(lockToken, clock.monotonicMs());
@@ -357,11 +370,13 @@ export function createCommands(options: CommandsOptions): HubCommands {
         }
         return all.length;
       }),
+    offer: (...offered) => relay.offer(...offered),
     wake: (hubId, deviceId) => wake(hubId, deviceId),
     receiveFeedback: (hubId, signal) => feedbackOf(hubId).receive(signal),
     settleFeedback: (hubId, lockToken, outcome) => feedbackOf(hubId).settle(lockToken, outcome),
     stop() {
       stopping.abort();
+      relay.stop();
       for (const { cancelRelease } of open.values()) cancelRelease?.();
       for (const watch of watches.values()) watch.stop();
     },

@@ -21,7 +21,7 @@ import { createActivity } from './activity.ts';
 import { createAuthorities, type Authorities } from './authorities.ts';
 import { createBrake } from './brake.ts';
 import { createCloudDevices, type CloudDevices } from './cloud-devices.ts';
-import { createCommands, type CommandSettings } from './commands.ts';
+import { createCommands, type CommandSettings, type HubCommands } from './commands.ts';
 import { createFeedback, type Feedback, type FeedbackSettings } from './feedback.ts';
 import { createGatewayDevices, type FieldSide, type GatewayDevices } from './gateway-devices.ts';
 import { createHubStore } from './hub-store.ts';
@@ -57,6 +57,8 @@ export interface HubOptions {
   readonly field?: FieldSide;
   /** Who is known at the hub that the upstream leads to; undefined while it leads to none. Absent: never to one. */
   readonly cloud?: () => CloudIdentities | undefined;
+  /** A device's session began, ended, or takes something else. Must not throw. */
+  readonly onSession?: (hubId: string, deviceId: string) => void;
   readonly commands?: Partial<CommandSettings>;
   readonly feedback?: Partial<FeedbackSettings>;
   readonly clock: Clock;
@@ -75,6 +77,10 @@ export interface HubService extends Hub {
   authoritiesOf(hubId: string): Authorities;
   policiesOf(hubId: string): Policies;
   sessionsOf(hubId: string): readonly LiveSession[];
+  /** The session of a device, if it has one. */
+  sessionOf(hubId: string, deviceId: string): LiveSession | undefined;
+  /** Hands on what the cloud behind the hub sends to a device, and keeps. */
+  readonly offerCommand: HubCommands['offer'];
   /** There is another upstream: sessions of devices whose keys it does not have end. */
   cloudChanged(): Promise<void>;
   /** Of a device of an adapter, as far as it is known: its messages do not carry it themselves. */
@@ -187,6 +193,10 @@ export function createHub(options: HubOptions): HubService {
       }),
     });
   }
+  const tellSession = ({ hubId, ref }: LiveSession): void => {
+    if (ref !== undefined && ref.moduleId === undefined) options.onSession?.(hubId, ref.deviceId);
+  };
+  sessions.listen({ opened: tellSession, ready: tellSession, ended: tellSession });
   const activity = createActivity({ sessions, storeOf, clock });
   const gatewayDevices: GatewayDevices | undefined =
     field === undefined
@@ -262,6 +272,8 @@ export function createHub(options: HubOptions): HubService {
     authoritiesOf: (hubId) => hubById(hubId).authorities,
     policiesOf: (hubId) => hubById(hubId).policies,
     sessionsOf: (hubId) => sessions.list(hubId),
+    sessionOf: (hubId, deviceId) => sessions.find(hubId, { deviceId }),
+    offerCommand: (...offered) => commands.offer(...offered),
     cloudChanged: async () => cloudDevices?.changed(),
     generationOf: (hubId, deviceId) => gatewayDevices?.generationOf(hubId, deviceId),
     admits: (deviceId) => gatewayDevices?.admits(deviceId) ?? true,

@@ -39,6 +39,7 @@ export interface BagProperties {
   readonly outputName?: string;
 }
 
+const ACK = 'iothub-ack';
 const FIELD_OF = new Map(SYSTEM_PROPERTIES.map((row) => [row.topicKey, row.field]));
 
 /** What a device may not say of itself is left out: `$.cdid` and `$.cmid`, and system keys that nobody knows. */
@@ -85,8 +86,25 @@ export function commandBag(message: CommandMessage, to: string, expiresAt?: stri
     ['$.exp', expiresAt],
     ['$.ct', message.contentType],
     ['$.ce', message.contentEncoding],
-    ['iothub-ack', message.ack === 'none' ? undefined : message.ack],
+    [ACK, message.ack === 'none' ? undefined : message.ack],
   ];
   const known = system.filter((pair): pair is [string, string] => pair[1] !== undefined && pair[1] !== '');
   return writePropertyBag([...known, ...Object.entries(message.properties)]);
+}
+
+/** A cloud-to-device message from its bag, as `commandBag` writes it. */
+export function bagCommand(bag: ReadonlyMap<string, string | null>, body: Uint8Array): CommandMessage {
+  const { properties, systemProperties } = bagProperties(bag);
+  const { [ACK]: ack, ...own } = properties;
+  const { messageId, correlationId, userId, contentType, contentEncoding } = systemProperties;
+  return {
+    body,
+    properties: own,
+    ...(messageId !== undefined && { messageId }),
+    ...(correlationId !== undefined && { correlationId }),
+    ...(userId !== undefined && { userId }),
+    ...(contentType !== undefined && { contentType }),
+    ...(contentEncoding !== undefined && { contentEncoding }),
+    ack: ack === 'positive' || ack === 'negative' || ack === 'full' ? ack : 'none',
+  };
 }

@@ -32,6 +32,7 @@ export * from '../core/reading.ts';
 export * from '../core/scaling.ts';
 export * from '../core/scan.ts';
 export * from '../core/service.ts';
+export type * from '../core/session-devices.ts';
 export * from '../core/shape.ts';
 export * from '../core/shape-check.ts';
 export * from '../core/shape-fields.ts';

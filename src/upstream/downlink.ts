@@ -3,10 +3,11 @@
 
 import { answerOf, type CommandAnswer, type CommandOptions, type DeviceCommand } from '../core/command.ts';
 import type { Endpoint, IncomingCommand, UpstreamTransport } from '../core/endpoint.ts';
-import type { DeviceId } from '../core/device.ts';
+import { isDeviceId, type DeviceId } from '../core/device.ts';
 import { GatewayError } from '../core/errors.ts';
 import type { GatewayMethods } from '../core/gateway-methods.ts';
 import { LIMITS } from '../core/limits.ts';
+import type { SessionDevices } from '../core/session-devices.ts';
 import type { Dispatcher } from '../devices/dispatcher.ts';
 import type { Telemetry } from '../observe/events.ts';
 import { readCommand, writeAnswer } from './command-message.ts';
@@ -20,6 +21,8 @@ export interface DownlinkOptions {
   readonly dispatcher: Pick<Dispatcher, 'run' | 'isAway'>;
   /** What back ends may call of the gateway itself. */
   readonly methods?: GatewayMethods;
+  /** Devices with sessions at the local hub. */
+  readonly sessions?: SessionDevices;
   readonly telemetry: Telemetry;
   /** A device confirmed values that were written. */
   readonly onWritten?: (deviceId: string, values: NonNullable<CommandAnswer['values']>) => void;
@@ -99,6 +102,12 @@ export function attachDownlink(endpoint: Endpoint | UpstreamTransport, options: 
     await answer(command, id, done);
   }
 
+  /** One of the local hub that has no session. */
+  function isSessionAway(deviceId: string): boolean {
+    const { sessions } = options;
+    return isDeviceId(deviceId) && sessions?.has(deviceId) === true && !sessions.isConnected(deviceId);
+  }
+
   transport.receiveCommands({
     onCommand: (command) => void carryOut(command),
     onIgnored: ignored,
@@ -118,7 +127,8 @@ export function attachDownlink(endpoint: Endpoint | UpstreamTransport, options: 
       meter.add('answers', jsonBytes(answered));
       return answered;
     },
-    isAway: (deviceId) => dispatcher.isAway(deviceId),
+    isAway: (deviceId) => dispatcher.isAway(deviceId) || isSessionAway(deviceId),
+    ...(options.sessions !== undefined && { sessions: options.sessions }),
   });
   return {
     get taken() {

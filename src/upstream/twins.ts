@@ -5,6 +5,7 @@ import { isDeviceId, type DeviceId } from '../core/device.ts';
 import type { Endpoint, UpstreamTransport } from '../core/endpoint.ts';
 import { errorText } from '../core/errors.ts';
 import type { JsonValue } from '../core/reading.ts';
+import type { SessionDevices } from '../core/session-devices.ts';
 import type { StateSpace } from '../core/state.ts';
 import type { DeviceRegistry } from '../devices/device-registry.ts';
 import type { Dispatcher } from '../devices/dispatcher.ts';
@@ -22,6 +23,8 @@ export interface UpstreamTwinsOptions {
   readonly space: StateSpace;
   readonly registry: Pick<DeviceRegistry, 'get' | 'isExpected' | 'subscribe'>;
   readonly dispatcher: Pick<Dispatcher, 'run'>;
+  /** Devices with sessions at the local hub. */
+  readonly sessions?: SessionDevices;
   readonly clock: Clock;
   readonly random: Random;
   readonly telemetry: Telemetry;
@@ -83,6 +86,8 @@ export function attachTwins(
   });
   transport.receiveTwins({
     onLink: (link) => {
+      // No adapter has it: nothing of its twin is to be written, or answered, here.
+      if (options.sessions?.has(link.deviceId) === true) return;
       void loaded.then(() => {
         if (!stopping.signal.aborted) syncOf(link.deviceId).open(link);
       });

@@ -89,6 +89,8 @@ export interface MqttConnection {
    * @throws GatewayError GW_DISCONNECTED.
    */
   subscribe(filters: readonly string[], qos: 0 | 1, fresh?: 'fresh'): Promise<readonly string[]>;
+  /** @throws GatewayError GW_DISCONNECTED. */
+  unsubscribe(filters: readonly string[]): Promise<void>;
   /** DISCONNECT, then close; at once when the peer does not take it. */
   end(): Promise<void>;
   /** Cuts the connection, for a reason that `closed` then gives. */
@@ -249,6 +251,14 @@ function createConnection(
           if (codes.length === filters.length) resolve(filters.filter((_, at) => (codes[at] ?? 0) >= SUBACK_FAILURE));
           else
             reject(new GatewayError('GW_DISCONNECTED', `${options.host} closed the connection during a subscription.`));
+        });
+      }),
+    unsubscribe: (filters) =>
+      new Promise<void>((resolve, reject) => {
+        client.unsubscribe([...filters], (error) => {
+          if (error === undefined || error === null) resolve();
+          else
+            reject(new GatewayError('GW_DISCONNECTED', `${options.host} closed the connection during an unsubscribe.`));
         });
       }),
     end: async () => {

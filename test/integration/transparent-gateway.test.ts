@@ -9,9 +9,15 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { makeSasToken } from '../../src/iothub/sas-token.ts';
 import { hmacSha256 } from '../../src/platform/hmac.ts';
 import { startTcpProxy, type TcpProxy } from '../sim/tcp-proxy.ts';
-import { HUB_HOST_NAME, MQTTS_PORT, startHubDaemon, type HubDaemon } from '../support/hub-daemon.ts';
+import {
+  HUB_HOST_NAME,
+  MQTTS_PORT,
+  startHubDaemon,
+  type HubDaemon,
+  type HubDaemonOptions,
+} from '../support/hub-daemon.ts';
 import { startBackEnd, startDevice, type SdkChild } from '../support/sdk-child.ts';
-import { createTempDir } from '../support/temp-dir.ts';
+import { createTempDir, type TempDir } from '../support/temp-dir.ts';
 import { waitFor } from '../support/wait.ts';
 
 const CLOUD = '127.0.154.1';
@@ -66,6 +72,7 @@ describe('a transparent gateway', () => {
   const stack = new AsyncDisposableStack();
   let cloud: HubDaemon;
   let edge: HubDaemon;
+  let edgeDirectory: TempDir;
   let proxy: TcpProxy;
   let backEnd: SdkChild;
   /** Reads the events of the gateway's own hub. */
@@ -77,9 +84,33 @@ describe('a transparent gateway', () => {
     eventsOf(child).find((event) => event.body === body);
   const device = (): SdkChild => stack.use(startDevice({ hub: { address: CLOUD, authorityPath: edge.authorityPath } }));
 
+  const edgeOptions = (): HubDaemonOptions => ({
+    address: EDGE,
+    directory: edgeDirectory,
+    hub: { host_name: 'edge.fieldpost.test' },
+    config: {
+      gateway: { id: 'plant-7' },
+      upstream: {
+        type: 'iothub',
+        host_name: HUB_HOST_NAME,
+        shared_access_key: GATEWAY_KEY,
+        gateway_host_name: CLOUD,
+        port: proxy.port,
+        ca: cloud.authority,
+        protocol: 'mqtt',
+        leaf_devices: {
+          identity: 'group_key',
+          group_key: GROUP_KEY,
+          per_device: true,
+          devices: { 'own-1': { key: OWN_KEY } },
+        },
+      },
+    },
+  });
+
   beforeAll(async () => {
     const cloudDirectory = stack.use(createTempDir('transparent-cloud'));
-    const edgeDirectory = stack.use(createTempDir('transparent-edge'));
+    edgeDirectory = stack.use(createTempDir('transparent-edge'));
     cloud = stack.use(await startHubDaemon({ address: CLOUD, directory: cloudDirectory }));
     proxy = stack.use(await startTcpProxy({ target: { host: CLOUD, port: MQTTS_PORT }, address: CLOUD }));
     backEnd = stack.use(startBackEnd({ hub: cloud }));
@@ -90,31 +121,7 @@ describe('a transparent gateway', () => {
     }
     await backEnd.call('openClient', cloud.owner);
     await backEnd.call('readEvents', { connectionString: cloud.events });
-    edge = stack.use(
-      await startHubDaemon({
-        address: EDGE,
-        directory: edgeDirectory,
-        hub: { host_name: 'edge.fieldpost.test' },
-        config: {
-          gateway: { id: 'plant-7' },
-          upstream: {
-            type: 'iothub',
-            host_name: HUB_HOST_NAME,
-            shared_access_key: GATEWAY_KEY,
-            gateway_host_name: CLOUD,
-            port: proxy.port,
-            ca: cloud.authority,
-            protocol: 'mqtt',
-            leaf_devices: {
-              identity: 'group_key',
-              group_key: GROUP_KEY,
-              per_device: true,
-              devices: { 'own-1': { key: OWN_KEY } },
-            },
-          },
-        },
-      }),
-    );
+    edge = stack.use(await startHubDaemon(edgeOptions()));
     local = stack.use(startBackEnd({ hub: edge }));
     await local.call('readEvents', { connectionString: edge.events.replace(HUB_HOST_NAME, EDGE) });
   }, 120_000);
@@ -159,5 +166,91 @@ describe('a transparent gateway', () => {
     await using child = device();
     const opened = child.call('open', stringOf('leaf-mqtt', OWN_KEY), 'mqtt');
     await expect(opened).rejects.toMatchObject({ name: 'UnauthorizedError' });
+  });
+
+  it('hands direct methods on to the session of the device, and the answer back as it is', async () => {
+    await using child = device();
+    await child.call('open', stringOf('leaf-mqtt'), 'mqtt');
+    const answer = { status: 299, payload: { did: ['this', 1], none: null } };
+    await child.call('onMethod', 'reboot', answer);
+    const call = { methodName: 'reboot', payload: { delay: 5, why: 'ü' }, responseTimeoutInSeconds: 10 };
+    const invoke = (deviceId: string) => backEnd.call('invoke', deviceId, { ...call, connectTimeoutInSeconds: 10 });
+    expect(await invoke('leaf-mqtt')).toEqual(answer);
+    expect(await child.nextEvent('method')).toEqual({ name: 'reboot', payload: call.payload });
+    await child.call('close');
+    // The cloud itself says that the device is not there.
+    const refusal = (): Promise<unknown> =>
+      backEnd.call('invoke', 'leaf-mqtt', call).then(
+        () => 'answered',
+        (error: unknown) => (error as Error).message,
+      );
+    await expect.poll(refusal, { timeout: 20_000 }).toBe('Not found');
+  });
+
+  it('hands messages on, and has them settled in the cloud when the device has settled them', async () => {
+    await backEnd.call('onFeedback');
+    const system = { messageId: 'c2d-1', correlationId: 'c', contentType: 'text/plain', ack: 'full' };
+    // It waits in the cloud for a device that is away.
+    await backEnd.call('sendCommand', 'leaf-amqp', { body: 'open the gate', properties: { how: 'slowly' }, system });
+    await using child = device();
+    await child.call('open', stringOf('leaf-amqp'), 'amqp');
+    await child.call('onCommands', 'none');
+    expect(await child.nextEvent('command')).toMatchObject({
+      body: 'open the gate',
+      messageId: 'c2d-1',
+      correlationId: 'c',
+      contentType: 'text/plain',
+      properties: { how: 'slowly' },
+    });
+    const waiting = async (): Promise<number> => {
+      const { cloudToDeviceMessageCount } = (await backEnd.call('registry', 'get', 'leaf-amqp')) as {
+        readonly cloudToDeviceMessageCount: string | number;
+      };
+      return Number(cloudToDeviceMessageCount);
+    };
+    expect(await waiting()).toBe(1);
+    // One that it gives back comes again, here.
+    await child.call('abandon', 'open the gate');
+    await child.nextEvent('command');
+    expect(await waiting()).toBe(1);
+    await child.call('complete', 'open the gate');
+    const records = await backEnd.nextEvent<readonly { readonly originalMessageId: string }[]>('feedback');
+    expect(records).toMatchObject([{ originalMessageId: 'c2d-1', statusCode: 'Success', deviceId: 'leaf-amqp' }]);
+    expect(await waiting()).toBe(0);
+  });
+
+  it('loses nothing that it acknowledged while the cloud is away and it is killed', async () => {
+    const senders = ['leaf-mqtt', 'leaf-amqp', 'own-1'];
+    const sent: string[] = [];
+    let isOver = false;
+    const send = async (deviceId: string, transport: string): Promise<void> => {
+      const child = device();
+      await child.call('open', stringOf(deviceId), transport);
+      for (let count = 0; !isOver; count += 1) {
+        const messageId = `${deviceId}.${count}`;
+        await child.call('send', { body: `count of ${messageId}`, system: { messageId } });
+        sent.push(messageId);
+      }
+      await child.call('close');
+    };
+    const sending = senders.map((deviceId) => send(deviceId, deviceId === 'leaf-amqp' ? 'amqp' : 'mqtt'));
+    await waitFor(() => sent.length > 60, { timeoutMs: 20_000 });
+    await proxy.refuse();
+    await waitFor(() => sent.length > 160, { timeoutMs: 20_000 });
+    await edge.kill('SIGKILL');
+    edge = stack.use(await startHubDaemon(edgeOptions()));
+    const before = sent.length;
+    await waitFor(() => sent.length > before + 60, { timeoutMs: 60_000 });
+    await proxy.listen();
+    isOver = true;
+    await Promise.all(sending);
+    const arrived = (): Set<unknown> => new Set(eventsOf(backEnd).map(({ messageId }) => messageId));
+    await waitFor(() => sent.every((id) => arrived().has(id)), { timeoutMs: 30_000 });
+    for (const event of eventsOf(backEnd)) {
+      if (!String(event.body).startsWith('count of ')) continue;
+      const { 'iothub-connection-device-id': deviceId } = event.systemProperties;
+      expect(event.body).toBe(`count of ${event.messageId ?? ''}`);
+      expect(event.messageId?.startsWith(`${String(deviceId)}.`)).toBe(true);
+    }
   });
 });

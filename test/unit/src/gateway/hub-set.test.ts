@@ -88,6 +88,7 @@ async function build(heads: readonly HeadDefinition[] = [echo]): Promise<HubSet>
       telemetry,
     }),
     cloud: () => undefined,
+    onSession: () => {},
     clock,
     random: systemRandom,
     log: silentLogger,

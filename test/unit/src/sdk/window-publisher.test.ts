@@ -44,6 +44,7 @@ function create({ window = WINDOW, quota = Infinity } = {}): {
       closed: new Promise(() => {}),
       publish,
       publishOnce: unused,
+      unsubscribe: unused,
       subscribe: unused,
       end: unused,
       destroy: (reason) => void destroyed.push(reason),

@@ -1,0 +1,69 @@
+// Joins the upstream with the sessions of the local hub, which never import each other: what the cloud sends to a device that is at
+// the local hub goes to its session there.
+
+import { isDeviceId, type DeviceId } from '../core/device.ts';
+import type { SessionDevices } from '../core/session-devices.ts';
+import type { DeviceRegistry } from '../devices/device-registry.ts';
+import type { HubService } from '../hub/hub.ts';
+import { iotHubError } from '../iothub/errors.ts';
+
+export interface SessionDevicesOptions {
+  /** Of the hub that stands in for the cloud, as long as it is configured. */
+  readonly hubId: () => string | undefined;
+  /** Undefined while it is not built. */
+  readonly hub: () => HubService | undefined;
+  readonly registry: Pick<DeviceRegistry, 'get' | 'isExpected'>;
+}
+
+export interface SessionSwitch extends SessionDevices {
+  /** A device's session began, ended, or takes something else. */
+  changed(hubId: string, deviceId: string): void;
+}
+
+/** Its caller at the cloud waits no longer than this. */
+const METHOD_MS = 300_000;
+
+export function createSessionDevices({ hubId, hub, registry }: SessionDevicesOptions): SessionSwitch {
+  const listeners = new Set<(deviceId: DeviceId) => void>();
+
+  const has = (deviceId: DeviceId): boolean =>
+    hubId() !== undefined && registry.get(deviceId) === undefined && !registry.isExpected(deviceId);
+  const sessionOf = (deviceId: DeviceId) => hub()?.sessionOf(hubId() ?? '', deviceId);
+
+  function running(): { readonly at: HubService; readonly id: string } {
+    const [at, id] = [hub(), hubId()];
+    if (at !== undefined && id !== undefined) return { at, id };
+    throw iotHubError('ServiceUnavailable', 'The local hub is not running.');
+  }
+
+  return {
+    has,
+    connected() {
+      const sessions = hub()?.sessionsOf(hubId() ?? '') ?? [];
+      return sessions.flatMap(({ ref }) =>
+        ref !== undefined && ref.moduleId === undefined && isDeviceId(ref.deviceId) && has(ref.deviceId)
+          ? [ref.deviceId]
+          : [],
+      );
+    },
+    isConnected: (deviceId) => sessionOf(deviceId) !== undefined,
+    takesMethods: (deviceId) => sessionOf(deviceId)?.interests.has('methods') === true,
+    watch(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    async invoke(deviceId, name, payload) {
+      const { at, id } = running();
+      const call = { name, payload, responseTimeoutMs: METHOD_MS, connectTimeoutMs: 0, caller: 'cloud' };
+      return at.methods.invoke(id, { deviceId }, call);
+    },
+    async deliver(deviceId, message, signal) {
+      const { at, id } = running();
+      return at.offerCommand(id, deviceId, message, signal);
+    },
+    changed(at, deviceId) {
+      if (at !== hubId() || !isDeviceId(deviceId) || !has(deviceId)) return;
+      for (const listener of listeners) listener(deviceId);
+    },
+  };
+}

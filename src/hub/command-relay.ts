@@ -1,0 +1,164 @@
+// Cloud-to-device messages on their way from the cloud behind the hub to a device's session. The cloud keeps them until they are
+// settled here, so that they are in memory alone: a crash has them delivered again, as the service does.
+//
+// Invariants
+// - A message is settled once: by its device, or by being given up. One that a session has is not given up before the lock ends.
+// - What a session that ended had, or a lock that ran out held, is delivered again before what came later.
+
+import type { Clock } from '../core/clock.ts';
+import type { CommandMessage, CommandOutcome, DeliveredCommand, SessionId } from '../core/hub/session.ts';
+import { LIMITS } from '../core/limits.ts';
+import { iotHubError } from '../iothub/errors.ts';
+import { abortError } from '../platform/abort.ts';
+import { randomUuid } from '../platform/random.ts';
+
+export interface CommandRelayOptions {
+  readonly clock: Clock;
+  readonly lockMs: number;
+  readonly maxDeliveryCount: number;
+  /** Of a message for which nobody says until when it holds. */
+  readonly defaultTtlMs: number;
+  /** There is something for a device to take. Must not throw. */
+  readonly onWaiting: (hubId: string, deviceId: string) => void;
+}
+
+export type RelayOutcome = 'complete' | 'reject';
+
+export interface CommandRelay {
+  /** Resolves when the device has settled it. @throws GatewayError GW_ABORTED; GW_IOTHUB DeviceMaximumQueueDepthExceeded. */
+  offer(hubId: string, deviceId: string, message: CommandMessage, signal: AbortSignal): Promise<RelayOutcome>;
+  has(hubId: string, deviceId: string): boolean;
+  /** Locks the first that nobody holds. @param sessionId undefined: for whoever asked over HTTPS. */
+  take(hubId: string, deviceId: string, sessionId?: SessionId): DeliveredCommand | undefined;
+  /** What was taken could not be sent. */
+  giveBack(lockToken: string): void;
+  /** Whether the lock is one of these messages, and held still. */
+  settle(lockToken: string, outcome: CommandOutcome): boolean;
+  sessionEnded(sessionId: SessionId): void;
+  stop(): void;
+}
+
+interface Entry {
+  readonly hubId: string;
+  readonly deviceId: string;
+  readonly number: number;
+  readonly enqueuedMs: number;
+  readonly message: CommandMessage;
+  readonly settle: (outcome: RelayOutcome) => void;
+  readonly giveUp: () => void;
+  deliveryCount: number;
+  lock: { readonly token: string; readonly sessionId: SessionId | undefined; readonly cancel: () => void } | undefined;
+}
+
+export function createCommandRelay(options: CommandRelayOptions): CommandRelay {
+  const { clock, lockMs, maxDeliveryCount, defaultTtlMs, onWaiting } = options;
+  /** By hub and device, in their order. */
+  const waiting = new Map<string, Set<Entry>>();
+  const locked = new Map<string, Entry>();
+  let number = 0;
+
+  function remove(entry: Entry): void {
+    const key = `${entry.hubId}/${entry.deviceId}`;
+    const queue = waiting.get(key);
+    queue?.delete(entry);
+    if (queue?.size === 0) waiting.delete(key);
+  }
+
+  function unlock(entry: Entry): void {
+    if (entry.lock === undefined) return;
+    entry.lock.cancel();
+    locked.delete(entry.lock.token);
+    entry.lock = undefined;
+  }
+
+  /** It is for anybody again. */
+  function free(entry: Entry): void {
+    unlock(entry);
+    entry.giveUp();
+    onWaiting(entry.hubId, entry.deviceId);
+  }
+
+  return {
+    offer(hubId, deviceId, message, signal) {
+      const key = `${hubId}/${deviceId}`;
+      const queue = waiting.get(key) ?? new Set<Entry>();
+      if (queue.size >= LIMITS.hub_device_commands) {
+        const text = `${queue.size} messages already wait for device ${deviceId}; that is the most.`;
+        return Promise.reject(iotHubError('DeviceMaximumQueueDepthExceeded', text));
+      }
+      if (signal.aborted) return Promise.reject(abortError(signal));
+      waiting.set(key, queue);
+      return new Promise((resolve, reject) => {
+        number += 1;
+        const end = (): void => {
+          signal.removeEventListener('abort', giveUp);
+          unlock(entry);
+          remove(entry);
+        };
+        /** What a session has may yet be settled. */
+        const giveUp = (): void => {
+          if (!signal.aborted || entry.lock !== undefined) return;
+          end();
+          reject(abortError(signal));
+        };
+        const entry: Entry = {
+          hubId,
+          deviceId,
+          number,
+          enqueuedMs: clock.wallMs(),
+          message,
+          giveUp,
+          settle: (outcome) => {
+            end();
+            resolve(outcome);
+          },
+          deliveryCount: 0,
+          lock: undefined,
+        };
+        signal.addEventListener('abort', giveUp, { once: true });
+        queue.add(entry);
+        onWaiting(hubId, deviceId);
+      });
+    },
+    has: (hubId, deviceId) => waiting.has(`${hubId}/${deviceId}`),
+    take(hubId, deviceId, sessionId) {
+      const entry = [...(waiting.get(`${hubId}/${deviceId}`) ?? [])].find(({ lock }) => lock === undefined);
+      if (entry === undefined) return undefined;
+      const token = randomUuid();
+      entry.lock = { token, sessionId, cancel: clock.after(lockMs, () => free(entry)) };
+      locked.set(token, entry);
+      const { message, enqueuedMs, deliveryCount } = entry;
+      return {
+        lockToken: token,
+        lockedUntilMs: clock.monotonicMs() + lockMs,
+        sequenceNumber: entry.number,
+        deliveryCount,
+        enqueuedTimeMs: enqueuedMs,
+        expiresAtMs: enqueuedMs + defaultTtlMs,
+        message,
+      };
+    },
+    giveBack(lockToken) {
+      const entry = locked.get(lockToken);
+      if (entry !== undefined) unlock(entry);
+      entry?.giveUp();
+    },
+    settle(lockToken, outcome) {
+      const entry = locked.get(lockToken);
+      if (entry === undefined) return false;
+      if (outcome !== 'abandon') entry.settle(outcome);
+      else if (entry.deliveryCount + 1 >= maxDeliveryCount) entry.settle('reject');
+      else {
+        entry.deliveryCount += 1;
+        free(entry);
+      }
+      return true;
+    },
+    sessionEnded(sessionId) {
+      for (const entry of locked.values()) if (entry.lock?.sessionId === sessionId) free(entry);
+    },
+    stop() {
+      for (const entry of locked.values()) entry.lock?.cancel();
+    },
+  };
+}
