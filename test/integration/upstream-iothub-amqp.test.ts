@@ -68,7 +68,7 @@ describe('leaf devices on one AMQP connection', () => {
 
   it('leave the others unharmed where one is disabled, one unknown, and one becomes disabled', async () => {
     await using rig = await iotHubRig(ADDRESS, 'amqp');
-    const devices = Array.from({ length: 20 }, (_, index) => `m${index}`);
+    const devices = Array.from({ length: 50 }, (_, index) => `m${index}`);
     for (const device of devices) await create(rig, device, device === 'm7' ? 'disabled' : 'enabled');
     await using upstream = startRig(rig.transport(group()));
     const send = async (device: string, number: number): Promise<void> => {
@@ -136,6 +136,25 @@ describe('leaf devices on one AMQP connection', () => {
     expect(rig.hub.stored.map(({ deviceId }) => deviceId).sort()).toEqual(['a', 'b', 'c', HUB_DEVICE, 'valve']);
     await transport.close();
     await waitFor(() => rig.proxy.connections === 0);
+  });
+
+  it('lose nothing to a link that is cut in the middle, again and again', async () => {
+    await using rig = await iotHubRig(ADDRESS, 'amqp');
+    const devices = Array.from({ length: 5 }, (_, index) => `m${index}`);
+    for (const device of devices) await create(rig, device);
+    await using upstream = startRig(rig.transport(group()));
+    const wanted: string[] = [];
+    for (let number = 0; number < 200; number += 1) {
+      const device = `m${number % 5}`;
+      wanted.push(`${device}-${number}`);
+      await upstream.outbox.append([{ message: message({ device, text: `${device}-${number}` }), queues: [] }]);
+      if (number % 50 === 25) {
+        await waitFor(() => rig.hub.stored.length > number - 20, { timeoutMs: 15_000 });
+        rig.proxy.cut();
+      }
+    }
+    await waitFor(() => new Set(rig.hub.stored.map(text)).size === wanted.length, { timeoutMs: 20_000 });
+    for (const one of rig.hub.stored) expect(text(one)).toMatch(new RegExp(`^${one.deviceId}-`));
   });
 
   it('have their tokens renewed on the links that stand', async () => {
