@@ -201,7 +201,8 @@ export const hubSchema = z
     }),
     auto_register: z.boolean().default(true).meta({
       title: 'Register devices',
-      description: "Makes an identity of each of the gateway's own devices when it is first seen.",
+      description:
+        "Makes an identity of each of the gateway's own devices when it is first seen. Without it what they send does not reach the hub's events until somebody makes one.",
     }),
     fault_injection: z.boolean().default(false).meta({
       title: 'Fault injection',

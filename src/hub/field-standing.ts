@@ -3,7 +3,8 @@
 
 import type { DeviceIdentity } from '../core/hub/identity.ts';
 
-export type ShutOut = 'disabled' | 'deleted';
+/** `unregistered`: it never had an identity, and gets none by itself. */
+export type ShutOut = 'disabled' | 'deleted' | 'unregistered';
 
 export interface FieldStanding {
   /** Undefined while its identity is not known. */
@@ -13,8 +14,8 @@ export interface FieldStanding {
   saw(deviceId: string, isReachable: boolean): boolean;
   /** Its identity as it is now. Returns whether that let it in again. */
   found(deviceId: string, identity: Pick<DeviceIdentity, 'generationId' | 'status'>): boolean;
-  /** Its identity was deleted. */
-  lost(deviceId: string): void;
+  /** It has no identity. */
+  lost(deviceId: string, why: 'deleted' | 'unregistered'): void;
   /** Nothing of its identity counts any more: it is to be looked at again. */
   forget(deviceId: string): void;
   /** A message of the device came: it goes to the hub's events unless the device is shut out. */
@@ -65,7 +66,7 @@ export function createFieldStanding(
     },
     found(deviceId, { generationId, status }) {
       // What was before is of no identity that there is.
-      if (shutOut.get(deviceId) === 'deleted') changed.set(deviceId, wallMs());
+      if (shutOut.has(deviceId) && shutOut.get(deviceId) !== 'disabled') changed.set(deviceId, wallMs());
       generations.set(deviceId, generationId);
       if (status === 'enabled') {
         const isLetIn = shutOut.delete(deviceId);
@@ -75,9 +76,9 @@ export function createFieldStanding(
       shut(deviceId, 'disabled');
       return false;
     },
-    lost(deviceId) {
+    lost(deviceId, why) {
       generations.delete(deviceId);
-      shut(deviceId, 'deleted');
+      shut(deviceId, why);
     },
     forget(deviceId) {
       generations.delete(deviceId);

@@ -109,7 +109,10 @@ export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDev
       await find(deviceId);
     } catch (error) {
       if (iotHubErrorName(error) !== 'DeviceNotFound') throw error;
-      if (!field.autoRegister) return;
+      if (!field.autoRegister) {
+        if (!standing.isShutOut(deviceId)) standing.lost(deviceId, 'unregistered');
+        return;
+      }
       const made = { deviceId, isGatewayDevice: true, authentication: { type: 'none' } } as const;
       standing.found(deviceId, { generationId: await identities().createDevice(hubId, made), status: 'enabled' });
     }
@@ -229,7 +232,7 @@ export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDev
         if (hub === hubId) standing.forget(deviceId);
       } else if (kind === 'deleted') {
         work.giveUp(device.deviceId);
-        standing.lost(deviceId);
+        standing.lost(deviceId, 'deleted');
       } else {
         await find(device.deviceId).catch((error: unknown) => {
           // The store is away. One that is gone again is told of by itself.

@@ -404,7 +404,7 @@ export const EVENTS = {
   },
   hub_device_shut_out: {
     level: 'warn',
-    text: 'The identity of a device of an adapter was disabled or deleted: in the local hub it counts as disconnected, and what it sends is not among the events.',
+    text: 'The identity of a device of an adapter was disabled or deleted, or it has none: in the local hub it counts as disconnected, and what it sends is not among the events.',
     recent: true,
   },
   web_listening: { level: 'info', text: 'The web page is ready.' },

@@ -246,6 +246,29 @@ describe('devices of adapters in the hub', () => {
     expect((await rig.hub.identities.device(HUB, 'meter-1')).status).toBe('enabled');
   });
 
+  it('are shut out while they have no identity, where none is made by itself', async () => {
+    const { clock } = rig;
+    const shut: unknown[] = [];
+    rig = await hubRig({
+      clock,
+      field: { registry, dispatcher: { run, applyDesired }, autoRegister: false },
+      telemetry: { emit: (event, fields) => void (event === 'hub_device_shut_out' && shut.push(fields)) },
+    });
+    await waitFor(() => !rig.hub.admits('meter-1'));
+    registry.report(info.deviceId, 'good');
+    await settled();
+    expect(shut).toEqual([{ device: 'meter-1', reason: 'unregistered' }]);
+    expect(rig.hub.admits('meter-1')).toBe(false);
+    await rig.hub.identities.putDevice(HUB, meter, undefined);
+    expect(rig.hub.admits('meter-1')).toBe(true);
+    expect((await rig.hub.identities.device(HUB, 'meter-1')).connectionState).toBe('Connected');
+    await rig.hub.identities.deleteDevice(HUB, 'meter-1', '*');
+    registry.report(info.deviceId, 'offline', 'timeout');
+    registry.report(info.deviceId, 'good');
+    await settled();
+    expect(rig.hub.admits('meter-1')).toBe(false);
+  });
+
   it('are registered again by and by when the store is away as they come back', async () => {
     registry.report(info.deviceId, 'good');
     await waitFor(() => rig.hub.generationOf(HUB, 'meter-1'));
