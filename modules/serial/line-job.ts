@@ -1,10 +1,11 @@
 // A request on its way over a serial line.
 
-import type { GatewayError } from '#sdk';
+import type { DeviceId, GatewayError } from '#sdk';
 import type { FrameFault } from './framer.ts';
 import type { AwaitedConfirmation } from './owed-answers.ts';
 
 export interface LineJob {
+  readonly deviceId: DeviceId;
   readonly bytes: Buffer;
   /** Whether a frame is the answer; undefined: nobody answers. */
   readonly accepts: ((frame: Buffer) => boolean) | undefined;

@@ -207,8 +207,8 @@ export class SerialLine {
     this.#settledMs = this.#nowMs() + lateMs;
   }
 
-  #noteOwed({ confirmation, timeoutMs }: LineJob): void {
-    if (confirmation === undefined) this.#owed.unanswered(timeoutMs, this.#nowMs());
+  #noteOwed({ deviceId, confirmation, timeoutMs }: LineJob): void {
+    if (confirmation === undefined) this.#owed.unanswered(deviceId, timeoutMs, this.#nowMs());
     else this.#owed.owe(confirmation, timeoutMs, this.#nowMs());
   }
 

@@ -132,7 +132,7 @@ export class PointWriter {
     const { deviceId, line, plan, clock, timeoutMs } = this.#options;
     const { response } = write;
     const dueMs = clock.monotonicMs();
-    const job = { bytes, timeoutMs, priority: 'write', dueMs, onSent, accepts: undefined } as const;
+    const job = { deviceId, bytes, timeoutMs, priority: 'write', dueMs, onSent, accepts: undefined } as const;
     if (response === undefined) {
       await this.#online(line.ask(job, signal));
       return undefined;
@@ -141,10 +141,11 @@ export class PointWriter {
     const isValue = (frame: Buffer): boolean =>
       sources.some((source) => source.accepts(frame) && source.understands(frame));
     const confirms = (frame: Buffer): boolean => plan.accepts(frame) && says(response, frame) && !isValue(frame);
+    const refuses = (frame: Buffer): boolean => plan.accepts(frame) && says(write.refusal, frame);
     // A value that neither confirms nor refuses is the late answer to a poll, or what the device says by itself.
     const accepts = (frame: Buffer): boolean =>
-      plan.accepts(frame) && (!isValue(frame) || [response, write.refusal].some((pattern) => says(pattern, frame)));
-    const confirmation = { deviceId, isTold, confirms };
+      plan.accepts(frame) && (!isValue(frame) || says(response, frame) || refuses(frame));
+    const confirmation = { deviceId, isTold, confirms, refuses };
     const answer = await this.#online(line.ask({ ...job, accepts, confirmation }, signal));
     return answer.toString('latin1');
   }

@@ -82,7 +82,8 @@ export class PolledSource implements LineListener {
     };
     try {
       const { request: bytes, accepts, understands, isTold, timeoutMs } = source;
-      const frame = await line.ask({ ...options, bytes, accepts, understands, isTold, timeoutMs, onSent }, signal);
+      const job = { ...options, deviceId, bytes, accepts, understands, isTold, timeoutMs, onSent };
+      const frame = await line.ask(job, signal);
       const decoded = source.decoder.decode(frame);
       if (decoded.kind !== 'values') throw answerFault(decoded.kind === 'fault' ? decoded.reason : 'ignored');
       breaker.answered();

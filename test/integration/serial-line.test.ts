@@ -277,6 +277,31 @@ describe('a polled instrument', () => {
       await expect(next).rejects.toMatchObject({ code: 'GW_SERIAL_ANSWER', details: { answer: 'ERR 9' } });
     });
 
+    it.each([
+      ['whose frames are told from its own', { match: '^A' }, { match: '^B' }, {}],
+      ['while it refuses in words that are known', {}, {}, { refusal: '^A ERR' }],
+    ])('waits for nothing after a refusal beside one that never answers, %s', async (_, own, dead, words) => {
+      await using _instrument = await SerialInstrument.open({
+        path: line.far,
+        answer: (request) => ({ A: 'A 12.5\r\n', L9: 'A ERR\r\n', L1: 'A OK\r\n' })[request],
+      });
+      const decode = { kind: 'regex', pattern: '^A (?<weight>[0-9.]+)$' };
+      const device = { ...LATE, decode, timeout_ms: 2000, poll_interval_ms: 60_000 };
+      const points = { weight: {}, limit: { write: { template: 'L{value}\r\n', response: '^A OK', ...words } } };
+      const breaker = { failures: 1, probe_interval_min_ms: 60_000, probe_interval_max_ms: 60_000 };
+      const adapter = await start({
+        devices: {
+          scale: { ...device, ...own, request: 'A\r\n', points },
+          dead: { ...device, ...dead, request: 'B\r\n', points: { weight: {} }, circuit_breaker: breaker },
+        },
+      });
+      await waitFor(() => recording.state('dead') === 'offline');
+      await expect(write(adapter, 'limit', 9)).rejects.toMatchObject({ code: 'GW_SERIAL_ANSWER' });
+      const sinceMs = performance.now();
+      await expect(write(adapter, 'limit', 1)).resolves.toMatchObject({ quality: { level: 'good' } });
+      expect(performance.now() - sinceMs).toBeLessThan(2 * device.timeout_ms);
+    });
+
     it('is not sent what nobody waits for any more, and that is told', async () => {
       await using instrument = await open();
       const adapter = await start({ devices: { scale: LATE } });
