@@ -27,6 +27,8 @@ const RETRY_FIRST_MS = 500;
 const RETRY_LAST_MS = 30_000;
 /** A connection that stood for less has mended nothing: the waits go on growing. */
 const FRESH_MS = 5_000;
+/** Refused subscriptions are asked for again. */
+const ASK_AGAIN_MS = 60_000;
 /** So many of those in a row are no accident. */
 const FRESH_ENOUGH = 3;
 
@@ -90,6 +92,7 @@ export class RemoteBroker {
         this.#health = this.#attachedHealth();
         log.info({ url: this.#options.config.url }, 'The adapter is attached to the broker.');
         if (this.#refused.length > 0) log.warn({ filters: this.#refused }, 'The broker refuses subscriptions.');
+        void this.#askAgain(connection);
         const closed = await connection.closed;
         this.#lostFresh = clock.monotonicMs() - attachedMs < FRESH_MS ? this.#lostFresh + 1 : 0;
         if (this.#lostFresh === 0) delayMs = RETRY_FIRST_MS;
@@ -113,13 +116,32 @@ export class RemoteBroker {
     }
   }
 
+  /** Rights at a broker change while connections stand. */
+  async #askAgain(connection: MqttConnection): Promise<void> {
+    const { clock, log } = this.#options.context;
+    const ended = new AbortController();
+    void connection.closed.then(() => ended.abort());
+    try {
+      while (this.#refused.length > 0) {
+        await clock.sleep(ASK_AGAIN_MS, ended.signal);
+        this.#refused = await connection.subscribe(this.#refused, 1);
+        this.#health = this.#attachedHealth();
+      }
+    } catch (error) {
+      // The next connection asks for all of them.
+      if (!isGatewayError(error, 'GW_ABORTED') && !isGatewayError(error, 'GW_DISCONNECTED')) {
+        log.warn({ error: errorText(error) }, 'Refused subscriptions were not asked for again.');
+      }
+    }
+  }
+
   /** Whoever may not hear all there is works with what it hears. */
   #attachedHealth(): HealthReport {
     if (this.#refused.length === 0) return { status: 'running' };
     const { username, url } = this.#options.config;
     const who = username === undefined ? 'clients without a user name' : `the user "${username}"`;
     const filters = this.#refused.map((filter) => `"${filter}"`).join(', ');
-    const reason = `${brokerUrl(url).host} refuses the subscription to ${filters}: let ${who} read these topics there.`;
+    const reason = `${url} refuses the subscription to ${filters}: let ${who} read these topics there.`;
     return { status: 'degraded', reason };
   }
 

@@ -18,8 +18,8 @@ export interface Source {
   readonly accepts: (frame: Buffer) => boolean;
   /** Whether decoding finds a value in a frame. */
   readonly understands: (frame: Buffer) => boolean;
-  /** Of a request: whether `accepts` tells its answers from those to the other requests on the line. */
-  readonly isTold: boolean;
+  /** The same for all requests on the line whose answers `accepts` does not tell from each other; undefined: it tells its own. */
+  readonly alike: string | undefined;
   readonly periodMs: number;
   readonly timeoutMs: number;
   readonly points: readonly Point[];
@@ -64,7 +64,9 @@ export function planDevice(config: DeviceConfig, adapter: SerialConfig): DeviceP
   const isSlip = adapter.framing.kind === 'slip';
   const points = new Map<string, Point>();
   const asks = asksOf(config);
-  const isOnly = Object.values(adapter.devices).reduce((count, device) => count + asksOf(device).length, 0) <= 1;
+  const matches = Object.values(adapter.devices).flatMap((device) =>
+    asksOf(device).map((ask) => matchText(ask, device)),
+  );
 
   const render: DevicePlan['render'] = (template, value = '') => {
     const bytes = template.render({ address, value, checksum });
@@ -88,7 +90,7 @@ export function planDevice(config: DeviceConfig, adapter: SerialConfig): DeviceP
       request,
       decoder,
       accepts: matcher(ask.match ?? config.match),
-      isTold: isOnly || ask.match !== undefined || (config.match !== undefined && asks.length === 1),
+      alike: alikeIn(matches, matchText(ask, config)),
       understands(frame) {
         const decoded = decoder.decode(frame);
         return decoded.kind === 'values' && [...decoded.values.values()].some((value) => 'value' in value);
@@ -113,6 +115,14 @@ export function planDevice(config: DeviceConfig, adapter: SerialConfig): DeviceP
       );
   }
   return { sources, points, accepts: matcher(config.match), isTold: config.match !== undefined, render };
+}
+
+function matchText(ask: Pick<AskConfig, 'match'>, device: DeviceConfig): string {
+  return JSON.stringify(ask.match ?? device.match ?? '');
+}
+
+function alikeIn(matches: readonly string[], own: string): string | undefined {
+  return matches.filter((match) => match === own).length > 1 ? own : undefined;
 }
 
 function matcher(match: MatchConfig | undefined): (frame: Buffer) => boolean {

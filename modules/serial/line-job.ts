@@ -11,8 +11,8 @@ export interface LineJob {
   readonly accepts: ((frame: Buffer) => boolean) | undefined;
   /** Of a request: whether a frame makes sense as its answer, so that it is not that of a write which comes late. */
   readonly understands?: (frame: Buffer) => boolean;
-  /** False: a late answer of it would be taken for that of another request. */
-  readonly isTold?: boolean;
+  /** Of a request: those with the same would take its late answer for theirs. */
+  readonly alike?: string | undefined;
   /** Of a write that is to be confirmed. */
   readonly confirmation?: AwaitedConfirmation | undefined;
   readonly timeoutMs: number;

@@ -37,8 +37,8 @@ export interface LineOptions {
 
 /** Half the time limit of the request, at most so long: for answers that come late. */
 const LATE_MAX_MS = 500;
-/** The whole time limit, at most so long, where they would be taken for those of another request. */
-const LATE_UNTOLD_MAX_MS = 2000;
+/** The whole time limit, at most so long, before a request that would take them for its own. */
+const LATE_ALIKE_MAX_MS = 2000;
 const NOTHING: Buffer = Buffer.alloc(0);
 
 export class SerialLine {
@@ -55,6 +55,8 @@ export class SerialLine {
   #replayed: LineListener | undefined;
   #lastActivityMs = Number.NEGATIVE_INFINITY;
   #settledMs = Number.NEGATIVE_INFINITY;
+  /** Until when a late answer may come that requests of this kind would take for their own. */
+  readonly #alikeMs = new Map<string, number>();
   /** Monotonic ms by which what it waits for has ended. */
   #aliveUntilMs = 0;
   #cancelPump = (): void => {};
@@ -157,8 +159,12 @@ export class SerialLine {
     if (this.#current !== undefined || this.#waiting.length === 0 || !this.wire.isOpen) return;
     const nowMs = this.#nowMs();
     const freeMs = Math.max(this.#lastActivityMs + this.#options.gapMs, this.#settledMs);
-    const readyMs = (job: LineJob): number =>
-      job.confirmation === undefined ? freeMs : Math.max(freeMs, this.#owed.readyMs(job.confirmation));
+    const readyMs = ({ confirmation, alike = '' }: LineJob): number =>
+      Math.max(
+        freeMs,
+        this.#alikeMs.get(alike) ?? 0,
+        confirmation === undefined ? 0 : this.#owed.readyMs(confirmation),
+      );
     const startMs = Math.min(...this.#waiting.map(readyMs));
     this.#cancelPump();
     this.#aliveUntilMs = startMs;
@@ -202,9 +208,10 @@ export class SerialLine {
   }
 
   /** An answer that comes late is waited out. */
-  #leaveAlone({ timeoutMs, isTold }: LineJob): void {
-    const lateMs = isTold === false ? Math.min(timeoutMs, LATE_UNTOLD_MAX_MS) : Math.min(timeoutMs / 2, LATE_MAX_MS);
-    this.#settledMs = this.#nowMs() + lateMs;
+  #leaveAlone({ timeoutMs, alike }: LineJob): void {
+    const nowMs = this.#nowMs();
+    this.#settledMs = nowMs + Math.min(timeoutMs / 2, LATE_MAX_MS);
+    if (alike !== undefined) this.#alikeMs.set(alike, nowMs + Math.min(timeoutMs, LATE_ALIKE_MAX_MS));
   }
 
   #noteOwed({ deviceId, confirmation, timeoutMs }: LineJob): void {

@@ -81,8 +81,8 @@ export class PolledSource implements LineListener {
       options.onSent?.(nowMs);
     };
     try {
-      const { request: bytes, accepts, understands, isTold, timeoutMs } = source;
-      const job = { ...options, deviceId, bytes, accepts, understands, isTold, timeoutMs, onSent };
+      const { request: bytes, accepts, understands, alike, timeoutMs } = source;
+      const job = { ...options, deviceId, bytes, accepts, understands, alike, timeoutMs, onSent };
       const frame = await line.ask(job, signal);
       const decoded = source.decoder.decode(frame);
       if (decoded.kind !== 'values') throw answerFault(decoded.kind === 'fault' ? decoded.reason : 'ignored');

@@ -10,6 +10,7 @@ import { mqttConfig } from '../../modules/mqtt/config.ts';
 import type { AdapterContext } from '../../src/core/adapter.ts';
 import { parseDeviceId } from '../../src/core/device.ts';
 import { GatewayError } from '../../src/core/errors.ts';
+import { SystemClock } from '../../src/platform/clock.ts';
 import { AheadClock } from '../support/ahead-clock.ts';
 import { createAuthority } from '../support/certificates.ts';
 import { run } from '../support/command.ts';
@@ -199,9 +200,10 @@ it.each([
 });
 
 it('works with what it may hear where a broker refuses a subscription, and says which', async () => {
+  let isRefused = true;
   const broker = await Aedes.createBroker({
     authorizeSubscribe: (_client, subscription, callback) =>
-      callback(null, subscription.topic === '+/online' ? null : subscription),
+      callback(null, isRefused && subscription.topic === '+/online' ? null : subscription),
   });
   const sockets = new Set<{ destroy(): void }>();
   const server = createServer((socket) => {
@@ -210,18 +212,26 @@ it('works with what it may hear where a broker refuses a subscription, and says 
   });
   await once(server.listen(0, ADDRESS), 'listening');
   const { port } = server.address() as AddressInfo;
-  const rig = attach(`mqtt://${ADDRESS}:${port}`, {}, { presets: ['shelly'] });
+  // Refused subscriptions are asked for again after a minute.
+  const clock = new (class extends SystemClock {
+    override sleep(ms: number, signal?: AbortSignal): Promise<void> {
+      return super.sleep(Math.min(ms, 20), signal);
+    }
+  })();
+  const rig = attach(`mqtt://${ADDRESS}:${port}`, { clock }, { presets: ['shelly'] });
   try {
     await rig.adapter.start(NEVER);
     await waitFor(() => rig.adapter.health().reason?.includes('refuses') === true, { what: 'the refusal to be told' });
     expect(rig.adapter.health()).toEqual({
       status: 'degraded',
-      reason: `${ADDRESS} refuses the subscription to "+/online": let clients without a user name read these topics there.`,
+      reason: `mqtt://${ADDRESS}:${port} refuses the subscription to "+/online": let clients without a user name read these topics there.`,
     });
     const device = await connectAsync(`mqtt://${ADDRESS}:${port}`);
     await device.publishAsync('sensors/a/telemetry', 'heard', { qos: 1 });
     await waitFor(() => rig.messages.length === 1, { what: 'what it may hear' });
     await device.endAsync();
+    isRefused = false;
+    await waitFor(() => rig.adapter.health().status === 'running', { what: 'the rest to be granted' });
   } finally {
     await rig.adapter.stop(NEVER);
     for (const socket of sockets) socket.destroy();
