@@ -43,7 +43,7 @@ interface TwinJson {
 }
 
 const isRefused = (value: unknown, status: number): boolean =>
-  typeof value === 'object' && (value as { readonly ac?: unknown } | null)?.ac === status;
+  typeof value === 'object' && value !== null && 'ac' in value && value.ac === status;
 
 describe('a gateway on Azure IoT Hub', () => {
   let directories: TempDir[];
