@@ -88,11 +88,15 @@ export class Framer {
 
   /** The line was silent for `silenceMs`: an unfinished frame will not be finished. */
   silence(): void {
-    const { scanner } = this.#options;
+    const { scanner, checksum } = this.#options;
     const step = scanner.silence?.(this.#pending);
     const left = this.#pending.length;
     if (step !== undefined) this.#do(step);
-    else if (left > 0) this.#do({ take: left, fault: 'truncated' });
+    else if (left > 0) {
+      this.#tell('truncated', left);
+      // What began was no frame, but whole ones may stand behind: a checksum tells.
+      if (checksum !== undefined) this.#searchRest();
+    }
     this.reset();
   }
 
@@ -102,6 +106,20 @@ export class Framer {
     this.#quietBytes = 0;
     this.#isInGarbage = false;
     this.#options.scanner.reset?.();
+  }
+
+  /** Sound frames behind the first byte of what is pending, however much of it is needed. */
+  #searchRest(): void {
+    while (this.#pending.length > 0) {
+      this.#options.scanner.reset?.();
+      this.#quietBytes = this.#pending.length;
+      this.#take(1);
+      for (let step = this.#scan(); step !== undefined; step = this.#scan()) {
+        // That something is wrong has been told.
+        if (step.frame === undefined) this.#take(step.take);
+        else this.#do(step);
+      }
+    }
   }
 
   #scan(): Step | undefined {

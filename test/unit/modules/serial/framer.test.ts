@@ -67,6 +67,18 @@ describe('framing', () => {
     expect(faults).toEqual(['checksum']);
   });
 
+  it('finds a sound frame behind a false header when the line falls silent', () => {
+    const framing = { kind: 'length_field', start: { hex: 'aa55' }, length_offset: 2, extra_bytes: 4 };
+    const { framer, frames, faults } = framerFor(framing, { kind: 'xor8' });
+    const sound = Buffer.of(0xaa, 0x55, 0x02, 0x68, 0x69, 0xaa ^ 0x55 ^ 0x02 ^ 0x68 ^ 0x69);
+    framer.push(Buffer.concat([Buffer.of(0xaa, 0x55, 0x32, 0xaa, 0x55, 0xff), sound, sound, Buffer.of(0xaa)]));
+    expect(frames).toEqual([]);
+    framer.silence();
+    expect(frames).toEqual(['\xaaU\x02hi', '\xaaU\x02hi']);
+    expect(faults).toEqual(['truncated']);
+    expect(framer.pendingBytes).toBe(0);
+  });
+
   it('tells each faulty frame of a line, once', () => {
     const { framer, frames, faults } = framerFor({ kind: 'readline' }, { kind: 'nmea' });
     framer.push(bytes('$A,1*6C\r\n$A,1*6D\r\nnonsense\r\n$A,1*5c\r\n'));
