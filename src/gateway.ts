@@ -21,6 +21,7 @@ import { EndpointSet, type EndpointAtWork } from './gateway/endpoint-set.ts';
 import { HubSet } from './gateway/hub-set.ts';
 import { createSessionDevices } from './gateway/session-devices.ts';
 import { adapterPlan, endpointsOf, keepStreams, routerFor, type ModuleList } from './gateway/modules.ts';
+import { createSecretShelves } from './gateway/secret-shelf.ts';
 import type { HubService } from './hub/hub.ts';
 import type { Telemetry } from './observe/events.ts';
 import type { HealthPart } from './observe/health.ts';
@@ -136,6 +137,7 @@ export class Gateway {
       dispatcher: this.dispatcher,
       gatewayId: config.gatewayId,
       budgets: state.space('byte-budgets'),
+      secretsOf: createSecretShelves(state.space('endpoint-secrets'), options),
       modules,
       clock,
       random,

@@ -35,8 +35,11 @@ export function createAmqpHubTransport(config: IotHubUpstreamConfig, context: En
   const dialer = createHubDialer({ config, host: gateway.dialHost, scheme: isWebSocket ? 'wss' : 'amqps' });
   const window = config.window ?? WINDOW;
   const identities = new Map<DeviceId, HubIdentity>([[gatewayId, gateway]]);
+  const isByRegistry = config.leaf_devices.identity === 'registry';
   const identityOf = (carrierId: DeviceId): HubIdentity => {
-    const identity = identities.get(carrierId) ?? leafIdentity(config.leaf_devices, gateway, carrierId);
+    // The registry may give a device another key; the others' never change.
+    const known = isByRegistry && carrierId !== gatewayId ? undefined : identities.get(carrierId);
+    const identity = known ?? leafIdentity(config.leaf_devices, gateway, carrierId);
     identities.set(carrierId, identity);
     return identity;
   };

@@ -1,8 +1,18 @@
 // Configuration of an upstream to Azure IoT Hub. What a later version will have is refused by its name, never ignored.
 
 import { z } from 'zod';
-import { httpProxyFault, httpProxySchema, isDeviceId, LIMITS, pemField, QUOTAS, type ConfigFault } from '#sdk';
-import { identityFaults } from './identity.ts';
+import {
+  errorText,
+  httpProxyFault,
+  httpProxySchema,
+  isDeviceId,
+  LIMITS,
+  parseConnectionString,
+  pemField,
+  QUOTAS,
+  type ConfigFault,
+} from '#sdk';
+import { hubNameOf, identityFaults, isSharedKey, KEY_RULE } from './identity.ts';
 import { leafDevicesFaults, leafDevicesSchema } from './leaf-devices.ts';
 import { notYet } from './not-yet.ts';
 
@@ -112,10 +122,31 @@ export function checkIotHubUpstream(config: IotHubUpstreamConfig): readonly Conf
     ...identityFaults(config),
     ...leafDevicesFaults(config.leaf_devices, config.protocol),
     ...protocolFaults(config),
+    ...registryFaults(config),
   ];
   const proxyFault = config.proxy === undefined ? undefined : httpProxyFault(config.proxy);
   if (proxyFault !== undefined) faults.push({ path: ['proxy', 'url'], message: proxyFault });
   return faults;
+}
+
+function registryFaults(config: IotHubUpstreamConfig): readonly ConfigFault[] {
+  const { identity, registry } = config.leaf_devices;
+  if (identity !== 'registry' || registry === undefined || identityFaults(config).length > 0) return [];
+  const message = policyFault(registry, hubNameOf(config));
+  return message === undefined ? [] : [{ path: ['leaf_devices', 'registry'], message }];
+}
+
+function policyFault(text: string, hostName: string): string | undefined {
+  try {
+    const given = parseConnectionString(text);
+    if (given.kind !== 'policy') return 'must be the connection string of a policy, with a SharedAccessKeyName';
+    if (!isSharedKey(given.sharedAccessKey)) return KEY_RULE;
+    return given.hostName.toLowerCase() === hostName.toLowerCase()
+      ? undefined
+      : `is of the hub ${given.hostName}, and the gateway’s own device is at ${hostName}`;
+  } catch (error) {
+    return errorText(error);
+  }
 }
 
 /** What is tried with `auto`, the best first. MQTT joins only where it changes nobody's identity. */

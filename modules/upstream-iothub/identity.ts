@@ -39,6 +39,11 @@ const KEY_BYTES = { min: 16, max: 64 };
 /** What is told of a text that is no key. */
 export const KEY_RULE = 'has a key that is not the base64 of 16 to 64 bytes; copy it again as a whole';
 
+/** The hub's own name. Takes settings in which `identityFaults` found nothing. */
+export function hubNameOf(config: IdentitySettings): string {
+  return deviceString(config)?.hostName ?? config.host_name ?? '';
+}
+
 /** Takes settings in which `identityFaults` found nothing. @param gatewayId who it is without another name. */
 export function identityOf(config: IdentitySettings, gatewayId: DeviceId): HubIdentity {
   const given = deviceString(config);

@@ -5,7 +5,7 @@ import { deriveDeviceKey, hmacSha256, isDeviceId, pemField, type ConfigFault, ty
 import { isSharedKey, KEY_RULE, type HubIdentity } from './identity.ts';
 import { notYet } from './not-yet.ts';
 
-const IDENTITIES = ['gateway', 'own', 'group_key'] as const;
+const IDENTITIES = ['gateway', 'own', 'group_key', 'registry'] as const;
 
 const leafDeviceSchema = z
   .strictObject({
@@ -22,12 +22,12 @@ const leafDeviceSchema = z
 export const leafDevicesSchema = z
   .strictObject({
     identity: z
-      .enum(IDENTITIES, { error: notYet('the identity', ['registry'], IDENTITIES) })
+      .enum(IDENTITIES, { error: notYet('the identity', [], IDENTITIES) })
       .default('gateway')
       .meta({
         title: 'Identity',
         description:
-          '`gateway`: leaf devices have no identity at the hub; their messages come from the gateway’s own, with the property `device_id`. `own`: those under `devices` have one, by their own proof. `group_key`: all have one, by a key derived from that of their group.',
+          '`gateway`: leaf devices have no identity at the hub; their messages come from the gateway’s own, with the property `device_id`. `own`: those under `devices` have one, by their own proof. `group_key`: all have one, by a key derived from that of their group. `registry`: all have one, made in the hub’s registry when their first message comes.',
       }),
     per_device: z.boolean().default(false).meta({
       title: 'Connection per device',
@@ -38,6 +38,16 @@ export const leafDevicesSchema = z
       title: 'Group key',
       description: 'Primary or secondary key of the enrolment group that the leaf devices’ keys are derived from.',
       secret: true,
+    }),
+    registry: z.string().min(1).optional().meta({
+      title: 'Registry',
+      description:
+        'Connection string of a policy of the hub that may read and write its registry: `HostName=…;SharedAccessKeyName=…;SharedAccessKey=…`.',
+      secret: true,
+    }),
+    registry_port: z.int().min(1).max(65_535).optional().meta({
+      title: 'Registry port',
+      description: 'Of HTTPS at the hub. Default: 443.',
     }),
     devices: z
       .record(z.string().refine(isDeviceId, { error: 'is no device id' }), leafDeviceSchema)
@@ -66,6 +76,12 @@ export function leafDevicesFaults(config: LeafDevicesConfig, protocol: string): 
   if (identity === 'group_key' && groupKey === undefined) fault(['group_key'], 'is missing');
   if (identity !== 'group_key' && groupKey !== undefined) {
     fault(['group_key'], 'has no effect without `identity: group_key`');
+  }
+  if (identity === 'registry' && config.registry === undefined) fault(['registry'], 'is missing');
+  for (const name of ['registry', 'registry_port'] as const) {
+    if (identity !== 'registry' && config[name] !== undefined) {
+      fault([name], 'has no effect without `identity: registry`');
+    }
   }
   if (groupKey !== undefined && !isSharedKey(groupKey)) fault(['group_key'], KEY_RULE);
   if (identity === 'gateway' && Object.keys(devices).length > 0) {

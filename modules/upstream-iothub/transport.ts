@@ -1,15 +1,62 @@
 // The upstream transport to Azure IoT Hub, by the protocol that the configuration names.
 
-import { GatewayError, type EndpointContext, type UpstreamTransport } from '#sdk';
+import {
+  GatewayError,
+  parseConnectionString,
+  type EndpointContext,
+  type PolicyConnectionString,
+  type UpstreamTransport,
+} from '#sdk';
 import { createAmqpHubTransport } from './amqp-transport.ts';
 import { createAutoTransport } from './auto-transport.ts';
 import { createCloudIdentities } from './cloud-identities.ts';
 import { autoProtocols, type IotHubUpstreamConfig } from './config.ts';
+import { createHubDialer } from './hub-dialer.ts';
+import { identityOf } from './identity.ts';
 import { createMqttHubTransport } from './mqtt-transport.ts';
+import { RegisteredDevices } from './registered-devices.ts';
+import { createHubRegistry } from './registry.ts';
 
 export function createIotHubTransport(config: IotHubUpstreamConfig, context: EndpointContext): UpstreamTransport {
+  const { identity, registry } = config.leaf_devices;
+  if (identity === 'registry' && registry !== undefined) return withRegistry(config, registry, context);
   const transport = transportOf(config, context);
   return Object.assign(transport, { identities: createCloudIdentities(config, context.gatewayId) });
+}
+
+/** The transport knows a device like one of the configuration from the moment that the registry has given its key. */
+function withRegistry(given: IotHubUpstreamConfig, policyText: string, context: EndpointContext): UpstreamTransport {
+  const { clock, gatewayId, secrets } = context;
+  const devices = { ...given.leaf_devices.devices };
+  const config = { ...given, leaf_devices: { ...given.leaf_devices, devices } };
+  const transport = transportOf(config, context);
+  const gateway = identityOf(config, gatewayId);
+  const policy = parseConnectionString(policyText) as PolicyConnectionString;
+  const dialer = createHubDialer({
+    config: { ...config, port: given.leaf_devices.registry_port },
+    host: gateway.dialHost,
+    scheme: 'wss',
+  });
+  const registered = new RegisteredDevices({
+    registry: createHubRegistry({ policy, clock, dial: (signal) => dialer.dial(undefined, signal) }),
+    secrets,
+    clock,
+    onKey: (deviceId, key) => {
+      devices[deviceId] = { key };
+    },
+    hasIdentity: (deviceId) =>
+      deviceId === gatewayId || deviceId === gateway.deviceId || Object.hasOwn(given.leaf_devices.devices, deviceId),
+  });
+  const send = transport.send.bind(transport);
+  const close = transport.close.bind(transport);
+  return Object.assign(transport, {
+    identities: createCloudIdentities(config, gatewayId),
+    send: ((batch, signal) => registered.send(send, batch, signal)) satisfies UpstreamTransport['send'],
+    close: async () => {
+      registered.stop();
+      await close();
+    },
+  });
 }
 
 function transportOf(config: IotHubUpstreamConfig, context: EndpointContext): UpstreamTransport {

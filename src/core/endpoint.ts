@@ -9,6 +9,7 @@ import type { GatewayMethodAnswer } from './gateway-methods.ts';
 import type { LogFields, Logger } from './log.ts';
 import type { StoredMessage } from './message.ts';
 import type { SessionDevices } from './session-devices.ts';
+import type { SecretShelf } from './secret-shelf.ts';
 import type { TwinReceiver } from './twin-link.ts';
 
 export interface EndpointCapabilities {
@@ -38,6 +39,8 @@ export interface EndpointContext {
   readonly gatewayId: DeviceId;
   readonly clock: Clock;
   readonly log: Logger;
+  /** Of this endpoint alone. */
+  readonly secrets?: SecretShelf;
 }
 
 export interface Endpoint {

@@ -9,6 +9,7 @@ import type { GatewayMethods } from '../core/gateway-methods.ts';
 import type { Logger } from '../core/log.ts';
 import type { Outbox } from '../core/outbox.ts';
 import type { SessionDevices } from '../core/session-devices.ts';
+import type { SecretShelf } from '../core/secret-shelf.ts';
 import type { StateSpace } from '../core/state.ts';
 import type { HealthReport } from '../core/service.ts';
 import type { DeviceRegistry } from '../devices/device-registry.ts';
@@ -37,6 +38,8 @@ export interface EndpointSetOptions {
   readonly gatewayId: DeviceId;
   /** What back ends may call of the gateway itself. */
   readonly methods: GatewayMethods | undefined;
+  /** Where an endpoint of that name keeps secrets that it was given. */
+  readonly secretsOf: (name: string) => SecretShelf;
   /** Keeps what endpoints have used of their byte budgets. */
   readonly budgets: StateSpace;
   readonly modules: ModuleList;
@@ -86,6 +89,7 @@ export class EndpointSet {
         gatewayId,
         clock,
         log: log.child({ endpoint: config.name }),
+        secrets: this.#options.secretsOf(config.name),
       });
       const { name, maxBytesPerSec, monthlyBudget, urgent } = config;
       const budget =

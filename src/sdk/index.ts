@@ -31,6 +31,7 @@ export * from '../core/pem.ts';
 export * from '../core/reading.ts';
 export * from '../core/scaling.ts';
 export * from '../core/scan.ts';
+export type { SecretShelf } from '../core/secret-shelf.ts';
 export * from '../core/service.ts';
 export type * from '../core/session-devices.ts';
 export * from '../core/shape.ts';

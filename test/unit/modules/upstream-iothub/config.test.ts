@@ -29,6 +29,11 @@ function identity(config: Record<string, unknown>): unknown {
   return identityOf(iotHubUpstreamConfig.parse({ protocol: 'mqtt', ...config }), GATEWAY);
 }
 
+const registry = (policy: string): Record<string, unknown> => ({
+  connection_string: STRING,
+  leaf_devices: { identity: 'registry', per_device: true, registry: policy },
+});
+
 describe('the identity of the gateway at its hub', () => {
   it('comes from a connection string, whose device id wins over the gateway id', () => {
     const own = { hostName: 'plant.azure-devices.net', dialHost: 'plant.azure-devices.net', deviceId: 'plant-7' };
@@ -139,8 +144,18 @@ describe('the configuration of an upstream to Azure IoT Hub', () => {
     [{ connection_string: STRING, link_idle_secs: 5 }, /^link_idle_secs: has no effect with the protocol `mqtt`/],
     [{ connection_string: STRING, protocol: 'http' }, /^protocol: must be `auto` or `amqp`/],
     [
-      { connection_string: STRING, leaf_devices: { identity: 'registry' } },
-      /^leaf_devices\.identity: the identity `registry` is not in this version; use `gateway` or `own` or `group_key`/,
+      { connection_string: STRING, leaf_devices: { registry: 'x' } },
+      /^leaf_devices\.registry: has no effect without `identity: registry`/,
+    ],
+    [registry(STRING), /^leaf_devices\.registry: must be the connection string of a policy/],
+    [registry('hello'), /^leaf_devices\.registry: /],
+    [
+      registry(`HostName=other.azure-devices.net;SharedAccessKeyName=p;SharedAccessKey=${KEY}`),
+      /^leaf_devices\.registry: is of the hub other\.azure-devices\.net, and the gateway’s own device is at plant/,
+    ],
+    [
+      { connection_string: STRING, leaf_devices: { identity: 'registry', per_device: true } },
+      /^leaf_devices\.registry: is missing/,
     ],
     [{ connection_string: STRING, leaf_devices: { identity: 'mine' } }, /^leaf_devices\.identity: must be `gateway`/],
     [{ connection_string: STRING, leaf_devices: { identity: 'own' } }, /^leaf_devices\.per_device: must be true with/],
