@@ -21,6 +21,7 @@ import {
   type Clock,
   type CommandMessage,
 } from '#sdk';
+import { openAmqpTwin, type AmqpTwinOwner } from './amqp-twin.ts';
 import type { CloudMessage } from './cloud-message.ts';
 import type { HubCommands } from './commands.ts';
 
@@ -33,6 +34,8 @@ export interface AmqpDownlinkOptions {
   readonly commands: HubCommands;
   /** Whether the device that all is for is away; never for what the gateway shares out. */
   readonly isAway: () => boolean;
+  /** Undefined: nobody wants the twin. */
+  readonly twin: AmqpTwinOwner | undefined;
   readonly onNotSubscribed: (reason: string) => void;
   readonly clock: Clock;
 }
@@ -101,7 +104,7 @@ export class AmqpDownlink {
   }
 
   async #open(): Promise<void> {
-    const { client, clock, deviceId, ready } = this.#options;
+    const { client, clock, deviceId, ready, twin } = this.#options;
     try {
       await ready();
     } catch (error) {
@@ -137,6 +140,10 @@ export class AmqpDownlink {
       onOpen: () => {},
       onDelivery: (delivery) => void this.#takeMethod(delivery),
     });
+    if (twin !== undefined) {
+      const { signal } = this.#life;
+      openAmqpTwin({ ...twin, session, hubDeviceId: deviceId, apiVersion: API_VERSION, signal, onClosed, clock });
+    }
     this.tick();
   }
 

@@ -2,6 +2,7 @@
 
 import { errorText, type AmqpClient, type Clock, type CommandReceiver, type DeviceId } from '#sdk';
 import { AmqpDownlink } from './amqp-downlink.ts';
+import type { AmqpTwinOwner } from './amqp-twin.ts';
 import { createHubCommands } from './commands.ts';
 import type { HubIdentity } from './identity.ts';
 
@@ -9,6 +10,8 @@ export interface AmqpDownlinksOptions {
   readonly client: Pick<AmqpClient, 'openSession'>;
   readonly gatewayId: DeviceId;
   readonly receiver: CommandReceiver;
+  /** Undefined: nobody wants the twins. */
+  readonly twins: (Pick<AmqpTwinOwner, 'receiver'> & { carrierOf(deviceId: string): DeviceId }) | undefined;
   readonly ready: (identity: HubIdentity) => Promise<void>;
   readonly clock: Clock;
 }
@@ -34,7 +37,7 @@ export class AmqpDownlinks {
   add(carrierId: DeviceId, identity: HubIdentity): void {
     const { deviceId } = identity;
     if (this.#downlinks.has(deviceId)) return;
-    const { client, clock, gatewayId, ready, receiver } = this.#options;
+    const { client, clock, gatewayId, ready, receiver, twins } = this.#options;
     const leaf = carrierId === gatewayId ? {} : { leafId: carrierId };
     const downlink = new AmqpDownlink({
       client,
@@ -42,6 +45,11 @@ export class AmqpDownlinks {
       ready: () => ready(identity),
       commands: createHubCommands({ gatewayId, ...leaf, clock, receiver }),
       isAway: () => carrierId !== gatewayId && receiver.isAway(carrierId),
+      twin: twins && {
+        deviceId: carrierId,
+        carries: (leafId) => twins.carrierOf(leafId) === carrierId,
+        receiver: twins.receiver,
+      },
       onNotSubscribed: (error) => receiver.onIgnored('not_subscribed', { device: carrierId, error: errorText(error) }),
       clock,
     });

@@ -17,6 +17,7 @@ import {
   type DeviceId,
   type EndpointClosed,
   type StoredMessage,
+  type TwinReceiver,
 } from '#sdk';
 import { CbsLinks } from './amqp-cbs.ts';
 import { hubConditions } from './amqp-conditions.ts';
@@ -40,13 +41,15 @@ export interface AmqpLinkOptions {
   /** The clock counts as wrong with its refusal alone: leaf devices' tokens are by the clock that let the gateway in. */
   readonly loginClock: Clock | undefined;
   /** Under whose identity a message travels, on this side. */
-  readonly carrierOf: (deviceId: DeviceId) => DeviceId;
+  readonly carrierOf: (deviceId: string) => DeviceId;
   /** Who a carrier is at the hub. */
   readonly identityOf: (carrierId: DeviceId) => HubIdentity;
   /** All messages are of one carrier, and wait for it. */
   readonly onlyCarrier: DeviceId | undefined;
   /** Carries out what comes down; undefined where nothing does. */
   readonly receiver: CommandReceiver | undefined;
+  /** Keeps twins in step; undefined where nobody does. */
+  readonly twinReceiver: TwinReceiver | undefined;
   readonly gatewayId: DeviceId;
   /** Carriers that are listened to from the start; the others are from their first message on. */
   readonly listeners: () => Iterable<DeviceId>;
@@ -171,9 +174,16 @@ export class AmqpHubLink implements HubConnection {
   }
 
   #downlinksOf(client: AmqpClient, tokens: HubTokens): AmqpDownlinks | undefined {
-    const { clock, gatewayId, receiver } = this.#options;
+    const { carrierOf, clock, gatewayId, receiver, twinReceiver } = this.#options;
     if (receiver === undefined) return undefined;
-    return new AmqpDownlinks({ client, gatewayId, receiver, ready: (identity) => tokens.ready(identity), clock });
+    return new AmqpDownlinks({
+      client,
+      gatewayId,
+      receiver,
+      twins: twinReceiver && { receiver: twinReceiver, carrierOf },
+      ready: (identity) => tokens.ready(identity),
+      clock,
+    });
   }
 
   #publisherOf(client: AmqpClient, tokens: HubTokens): AmqpPublisher {

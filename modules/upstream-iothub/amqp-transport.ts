@@ -9,6 +9,7 @@ import {
   type EndpointClosed,
   type EndpointContext,
   type StoredMessage,
+  type TwinReceiver,
   type UpstreamTransport,
 } from '#sdk';
 import { AmqpHubLink } from './amqp-link.ts';
@@ -43,11 +44,12 @@ export function createAmqpHubTransport(config: IotHubUpstreamConfig, context: En
     identities.set(carrierId, identity);
     return identity;
   };
-  const carrierOf = (deviceId: DeviceId): DeviceId =>
+  const carrierOf = (deviceId: string): DeviceId =>
     carrierOfDevice(config.leaf_devices, { gatewayId, identity: gateway }, deviceId);
   const places = connectionPlaces({ gatewayId, identityOf, max: config.max_devices_per_connection ?? MAX_DEVICES });
   const takesCommands = config.commands && endpointName === UPSTREAM_ENDPOINT;
   let receiver: CommandReceiver | undefined;
+  let twinReceiver: TwinReceiver | undefined;
   let opened: { readonly own: AmqpHubLink; readonly others: DeviceLinks<string> } | undefined;
 
   /** Those that are listened to: named in the configuration, or heard of since the start. */
@@ -56,6 +58,7 @@ export function createAmqpHubTransport(config: IotHubUpstreamConfig, context: En
   const createLink = (place: string, login: HubIdentity | undefined): AmqpHubLink =>
     new AmqpHubLink({
       receiver,
+      twinReceiver,
       gatewayId,
       listeners: () => known.values().filter((carrierId) => places.placeOf(carrierId) === place),
       dialer,
@@ -99,7 +102,7 @@ export function createAmqpHubTransport(config: IotHubUpstreamConfig, context: En
       window,
       batchMessages: BATCH_MESSAGES,
       multiplexesIdentities: true,
-      twins: false,
+      twins: takesCommands,
       methods: takesCommands,
       commands: takesCommands,
     },
@@ -123,6 +126,9 @@ export function createAmqpHubTransport(config: IotHubUpstreamConfig, context: En
     ...(takesCommands && {
       receiveCommands: (given: CommandReceiver) => {
         receiver = given;
+      },
+      receiveTwins: (given: TwinReceiver) => {
+        twinReceiver = given;
       },
     }),
     closed: () => opened?.own.closed ?? Promise.resolve(NEVER_OPENED),

@@ -2,7 +2,6 @@
 
 import {
   DESIRED_FILTER,
-  GatewayError,
   parseDeviceTopic,
   TWIN_RESPONSE_FILTER,
   twinGetTopic,
@@ -15,6 +14,7 @@ import {
   type TwinReceiver,
 } from '#sdk';
 import type { Incoming } from './mqtt-link.ts';
+import { createTwinRequests } from './twin-requests.ts';
 
 /** Desired properties first: what changes behind the answer to a request must not be missed. */
 export const TWIN_FILTERS = [
@@ -22,7 +22,6 @@ export const TWIN_FILTERS = [
   [TWIN_RESPONSE_FILTER, 0],
 ] as const;
 
-const ANSWER_MS = 30_000;
 /** As the SDKs send for Node and Python. */
 const NO_BODY = Buffer.from(' ');
 
@@ -41,30 +40,11 @@ export interface MqttTwins {
 }
 
 export function createMqttTwins({ deviceId, carries, receiver, clock }: MqttTwinsOptions): MqttTwins {
-  /** By the ids of their requests; one is under way on a connection. */
-  const waiting = new Map<string, (answer: TwinAnswer) => void>();
-  let requests = 0;
+  const requests = createTwinRequests(clock);
   let link: TwinLink | undefined;
 
-  async function ask(from: Incoming, topicOf: (requestId: string) => string, body: Uint8Array): Promise<TwinAnswer> {
-    const requestId = String((requests += 1));
-    const answered = Promise.withResolvers<TwinAnswer>();
-    const onEnd = (): void =>
-      answered.reject(new GatewayError('GW_DISCONNECTED', 'The connection ended before the answer.'));
-    const cancel = clock.after(ANSWER_MS, () =>
-      answered.reject(new GatewayError('GW_TIMEOUT', `The hub did not answer for the twin within ${ANSWER_MS} ms.`)),
-    );
-    waiting.set(requestId, answered.resolve);
-    from.signal.addEventListener('abort', onEnd, { once: true });
-    try {
-      if (!from.publish(topicOf(requestId), body)) onEnd();
-      return await answered.promise;
-    } finally {
-      cancel();
-      waiting.delete(requestId);
-      from.signal.removeEventListener('abort', onEnd);
-    }
-  }
+  const ask = (from: Incoming, topicOf: (requestId: string) => string, body: Uint8Array): Promise<TwinAnswer> =>
+    requests.ask(from.signal, (requestId) => from.publish(topicOf(requestId), body));
 
   return {
     open(from) {
@@ -79,7 +59,8 @@ export function createMqttTwins({ deviceId, carries, receiver, clock }: MqttTwin
     },
     take({ topic, payload }) {
       const parsed = parseDeviceTopic(topic);
-      if (parsed?.kind === 'twin-response') waiting.get(parsed.requestId)?.({ status: parsed.status, body: payload });
+      if (parsed?.kind === 'twin-response')
+        requests.answered(parsed.requestId, { status: parsed.status, body: payload });
       else if (parsed?.kind !== 'desired') return false;
       else if (link !== undefined) receiver.onDesired(link, payload, parsed.version);
       return true;

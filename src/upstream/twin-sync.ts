@@ -77,6 +77,8 @@ export class TwinSync {
   #kept: TwinState;
   #saving: Promise<void> = Promise.resolve();
   #session: Session | undefined;
+  /** Confirmed before it was known whose twin tells of it, by leaf device. */
+  readonly #early = new Map<string, JsonObject>();
   /** Leaf devices that are being written to. */
   readonly #busy = new Set<string>();
   readonly #stopping = new AbortController();
@@ -103,6 +105,8 @@ export class TwinSync {
   open(link: TwinLink): void {
     const session = { link, theirs: undefined, newest: 0, isFetching: false, isReporting: false };
     this.#session = session;
+    for (const [leafId, values] of this.#early) this.confirmed(leafId, values);
+    this.#early.clear();
     void this.#fetch(session);
   }
 
@@ -129,6 +133,12 @@ export class TwinSync {
 
   /** Values that a device confirmed, whoever had them written. */
   confirmed(leafId: string, values: JsonObject): void {
+    const link = this.#session?.link;
+    if (link === undefined) {
+      this.#early.set(leafId, { ...this.#early.get(leafId), ...values });
+      return;
+    }
+    if (this.#options.scope === 'gateway' && !link.carries(leafId)) return;
     this.#report(leafId, values);
     void this.#tell();
   }

@@ -95,7 +95,8 @@ export function attachTwins(
     onDesired: (link, patch, version) => syncs.get(link.deviceId)?.desired(link, patch, version),
   });
   return {
-    confirmed: (leafId, values) => (syncs.get(leafId) ?? syncs.get(gatewayId))?.confirmed(leafId, values),
+    confirmed: (leafId, values) =>
+      void loaded.then(() => (syncs.get(leafId) ?? syncOf(gatewayId)).confirmed(leafId, values)),
     stop() {
       stopping.abort();
       unsubscribe();
