@@ -61,17 +61,7 @@ export function encodeInput(item: Extract<ToSession, { readonly kind: 'input' }>
   });
 }
 
-/** Written as a standard property of AMQP, not as an annotation. */
-const NATIVE: ReadonlySet<string> = new Set([
-  'messageId',
-  'correlationId',
-  'userId',
-  'to',
-  'absoluteExpiryTime',
-  'contentType',
-  'contentEncoding',
-]);
-const AS_ANNOTATION = SYSTEM_PROPERTIES.filter(({ field }) => !NATIVE.has(field));
+const AS_ANNOTATION = SYSTEM_PROPERTIES.filter(({ isAmqpProperty }) => isAmqpProperty !== true);
 
 /** @param latest told with every event to those who asked for it. */
 export function encodeEvent(event: HubEvent, latest: PartitionInfo | undefined, wallMs: number): Buffer {

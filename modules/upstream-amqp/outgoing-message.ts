@@ -14,17 +14,7 @@ import {
 /** Application property that names the leaf device, so that receivers can select by it. */
 export const DEVICE_PROPERTY = 'device_id';
 
-/** Written as a standard property, not as an application property. */
-const NATIVE: ReadonlySet<string> = new Set([
-  'messageId',
-  'correlationId',
-  'userId',
-  'to',
-  'absoluteExpiryTime',
-  'contentType',
-  'contentEncoding',
-]);
-const AS_APPLICATION_PROPERTY = SYSTEM_PROPERTIES.filter((row) => !NATIVE.has(row.field));
+const AS_APPLICATION_PROPERTY = SYSTEM_PROPERTIES.filter(({ isAmqpProperty }) => isAmqpProperty !== true);
 
 /** AMQP 1.0, 1.6.22: a symbol is of ASCII characters. */
 const SYMBOL_PATTERN = /^[\x20-\x7e]*$/;

@@ -10,19 +10,9 @@ import {
 } from '#sdk';
 import { hubProperties } from './telemetry.ts';
 
-/** System properties that have a place of their own in AMQP; what is no annotation either is an application property. */
-const NATIVE: ReadonlySet<string> = new Set([
-  'messageId',
-  'correlationId',
-  'userId',
-  'to',
-  'absoluteExpiryTime',
-  'contentType',
-  'contentEncoding',
-]);
 /** Those that are annotations of the message. */
 const ANNOTATIONS: ReadonlySet<string> = new Set(['componentName', 'diagnosticId', 'correlationContext']);
-const OTHERS = SYSTEM_PROPERTIES.filter(({ field }) => !NATIVE.has(field));
+const OTHERS = SYSTEM_PROPERTIES.filter(({ isAmqpProperty }) => isAmqpProperty !== true);
 /** AMQP 1.0, 1.6.22: a symbol is of ASCII characters. */
 const SYMBOL = /^[\x20-\x7e]*$/;
 
