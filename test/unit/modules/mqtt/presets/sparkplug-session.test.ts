@@ -1,7 +1,7 @@
 // Births and what they are good for: https://sparkplug.eclipse.org/specification/version/3.0/, 6.4.
 
 import { describe, expect, it } from 'vitest';
-import { createSparkplug } from '../../../../modules/mqtt/presets/sparkplug.ts';
+import { createSparkplug } from '../../../../../modules/mqtt/presets/sparkplug.ts';
 import { get } from 'sparkplug-payload';
 
 type Payload = Parameters<NonNullable<ReturnType<typeof get>>['encodePayload']>[0];

@@ -2,14 +2,14 @@
 // https://shelly-api-docs.shelly.cloud/gen2/General/RPCProtocol, …/Notifications and …/ComponentsAndServices/Cover and …/Light.
 
 import { describe, expect, it } from 'vitest';
-import { Devices } from '../../../../modules/mqtt/devices.ts';
-import type { Publish } from '../../../../modules/mqtt/dialect.ts';
-import { createIntake } from '../../../../modules/mqtt/intake.ts';
-import { createPreset } from '../../../../modules/mqtt/presets/presets.ts';
-import { Writer } from '../../../../modules/mqtt/writer.ts';
-import { parseDeviceId } from '../../../../src/core/device.ts';
-import type { PointValue } from '../../../../src/core/reading.ts';
-import { record } from './harness.ts';
+import { Devices } from '../../../../../modules/mqtt/devices.ts';
+import type { Publish } from '../../../../../modules/mqtt/dialect.ts';
+import { createIntake } from '../../../../../modules/mqtt/intake.ts';
+import { createPreset } from '../../../../../modules/mqtt/presets/presets.ts';
+import { Writer } from '../../../../../modules/mqtt/writer.ts';
+import { parseDeviceId } from '../../../../../src/core/device.ts';
+import type { PointValue } from '../../../../../src/core/reading.ts';
+import { record } from '../harness.ts';
 
 type Components = Record<string, Record<string, unknown>>;
 
