@@ -6,7 +6,6 @@ import {
   type CommandReceiver,
   type DeliveryResult,
   type DeviceId,
-  type EndpointClosed,
   type EndpointContext,
   type StoredMessage,
   type TwinReceiver,
@@ -15,7 +14,7 @@ import {
 import { AmqpHubLink } from './amqp-link.ts';
 import type { IotHubUpstreamConfig } from './config.ts';
 import { connectionPlaces, OWN_CONNECTION } from './connection-places.ts';
-import { DeviceLinks } from './device-links.ts';
+import { DeviceLinks, endOf, NEVER_OPENED, type OpenLinks } from './device-links.ts';
 import { createHubDialer } from './hub-dialer.ts';
 import { identityOf as gatewayIdentityOf, type HubIdentity } from './identity.ts';
 import { carrierOf as carrierOfDevice, configuredDevices, leafIdentity } from './leaf-devices.ts';
@@ -27,7 +26,6 @@ const WINDOW = 1024;
 const BATCH_MESSAGES = 100;
 const MAX_DEVICES = 995;
 const LINK_IDLE_SECS = 300;
-const NEVER_OPENED: EndpointClosed = { kind: 'transient', reason: 'There is no connection.' };
 
 export function createAmqpHubTransport(config: IotHubUpstreamConfig, context: EndpointContext): UpstreamTransport {
   const { clock, endpointName, gatewayId, log } = context;
@@ -50,7 +48,7 @@ export function createAmqpHubTransport(config: IotHubUpstreamConfig, context: En
   const takesCommands = config.commands && endpointName === UPSTREAM_ENDPOINT;
   let receiver: CommandReceiver | undefined;
   let twinReceiver: TwinReceiver | undefined;
-  let opened: { readonly own: AmqpHubLink; readonly others: DeviceLinks<string> } | undefined;
+  let opened: OpenLinks<string, AmqpHubLink> | undefined;
 
   /** Those that are listened to: named in the configuration, or heard of since the start. */
   const known = new Set<DeviceId>([gatewayId, ...configuredDevices(config.leaf_devices).map(carrierOf)]);
@@ -131,15 +129,7 @@ export function createAmqpHubTransport(config: IotHubUpstreamConfig, context: En
         twinReceiver = given;
       },
     }),
-    closed: () => opened?.own.closed ?? Promise.resolve(NEVER_OPENED),
     send,
-    close: async () => {
-      await opened?.own.end();
-      await opened?.others.end();
-    },
-    cut: (reason) => {
-      opened?.own.cut(reason);
-      opened?.others.cut(reason);
-    },
+    ...endOf(() => opened),
   };
 }

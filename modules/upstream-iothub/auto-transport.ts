@@ -13,6 +13,7 @@ import {
   type EndpointContext,
   type UpstreamTransport,
 } from '#sdk';
+import { NEVER_OPENED } from './device-links.ts';
 
 export interface ProtocolCandidate {
   /** For people: `amqp`. */
@@ -25,7 +26,6 @@ const LOOK_INITIAL_MS = 5 * 60_000;
 const LOOK_CEILING_MS = 60 * 60_000;
 /** Longest wait for what is unanswered before a connection is given up for a better one. */
 const LEAVE_MS = 30_000;
-const NEVER_OPENED: EndpointClosed = { kind: 'transient', reason: 'There is no connection.' };
 
 /** @param candidates the best first; at least one. */
 export function createAutoTransport(

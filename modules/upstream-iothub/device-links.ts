@@ -10,9 +10,13 @@ import {
   type DeliveryResult,
   type FailureKind,
   type StoredMessage,
+  type UpstreamTransport,
 } from '#sdk';
 
 const STOPPED: DeliveryResult = Object.freeze({ status: 'retry', kind: 'transient', reason: 'Stopped on request.' });
+
+/** What a transport that was never opened says of its end, and of what is sent. */
+export const NEVER_OPENED: EndpointClosed = { kind: 'transient', reason: 'There is no connection.' };
 
 /** One connection, whatever it speaks. */
 export interface HubConnection {
@@ -94,6 +98,34 @@ export class DeviceLinks<Name extends string, Link extends HubConnection = HubCo
     void link.closed.then(forget);
     return entry;
   }
+}
+
+/** What a transport has while it is open. */
+export interface OpenLinks<
+  Name extends string,
+  Own extends HubConnection,
+  Others extends HubConnection = HubConnection,
+> {
+  /** The gateway's own; when it has ended, all have. */
+  readonly own: Own;
+  readonly others: DeviceLinks<Name, Others>;
+}
+
+/** How a transport ends, with all its connections. */
+export function endOf<Name extends string>(
+  opened: () => OpenLinks<Name, HubConnection> | undefined,
+): Pick<UpstreamTransport, 'closed' | 'close' | 'cut'> {
+  return {
+    closed: () => opened()?.own.closed ?? Promise.resolve(NEVER_OPENED),
+    close: async () => {
+      await opened()?.own.end();
+      await opened()?.others.end();
+    },
+    cut: (reason) => {
+      opened()?.own.cut(reason);
+      opened()?.others.cut(reason);
+    },
+  };
 }
 
 /**

@@ -9,7 +9,6 @@ import {
   type CommandReceiver,
   type DeliveryResult,
   type DeviceId,
-  type EndpointClosed,
   type EndpointContext,
   type StoredMessage,
   type TwinReceiver,
@@ -17,7 +16,7 @@ import {
 } from '#sdk';
 import { createHubCommands } from './commands.ts';
 import type { IotHubUpstreamConfig } from './config.ts';
-import { DeviceLinks } from './device-links.ts';
+import { DeviceLinks, endOf, NEVER_OPENED, type OpenLinks } from './device-links.ts';
 import { createHubDialer, WEB_SOCKET_PATH } from './hub-dialer.ts';
 import { identityOf, type HubIdentity } from './identity.ts';
 import { carrierOf, leafIdentity } from './leaf-devices.ts';
@@ -33,7 +32,6 @@ import { createTelemetryEncoder } from './telemetry.ts';
 const WINDOW = 64;
 /** Messages that go well into one `send`. */
 const BATCH_MESSAGES = 32;
-const NEVER_OPENED: EndpointClosed = { kind: 'transient', reason: 'There is no connection.' };
 
 export function createMqttHubTransport(config: IotHubUpstreamConfig, context: EndpointContext): UpstreamTransport {
   const { clock, endpointName, gatewayId } = context;
@@ -48,7 +46,7 @@ export function createMqttHubTransport(config: IotHubUpstreamConfig, context: En
   let twinReceiver: TwinReceiver | undefined;
   /** They know what was taken over all connections of a device. */
   const commands = new Map<DeviceId, MqttCommands>();
-  let opened: { readonly link: HubLink; readonly leaves: DeviceLinks<DeviceId, HubLink> } | undefined;
+  let opened: OpenLinks<DeviceId, HubLink, HubLink> | undefined;
 
   const shared = {
     clock,
@@ -110,7 +108,7 @@ export function createMqttHubTransport(config: IotHubUpstreamConfig, context: En
 
   const send = (batch: readonly StoredMessage[], signal: AbortSignal): Promise<readonly DeliveryResult[]> => {
     if (opened === undefined) return Promise.resolve(batch.map(() => ({ status: 'retry' as const, ...NEVER_OPENED })));
-    const { link, leaves } = opened;
+    const { own: link, others: leaves } = opened;
     return sendByOwner(
       batch,
       ({ message }) => carrier(message.deviceId),
@@ -138,7 +136,7 @@ export function createMqttHubTransport(config: IotHubUpstreamConfig, context: En
         const who = leafIdentity(config.leaf_devices, identity, deviceId);
         return createLink(deviceId, who, createClosedReasons(who));
       });
-      opened = { link, leaves };
+      opened = { own: link, others: leaves };
       const ended = new AbortController();
       void link.closed.then(() => {
         ended.abort();
@@ -161,15 +159,7 @@ export function createMqttHubTransport(config: IotHubUpstreamConfig, context: En
         twinReceiver = given;
       },
     }),
-    closed: () => opened?.link.closed ?? Promise.resolve(NEVER_OPENED),
     send,
-    close: async () => {
-      await opened?.link.end();
-      await opened?.leaves.end();
-    },
-    cut: (reason) => {
-      opened?.link.cut(reason);
-      opened?.leaves.cut(reason);
-    },
+    ...endOf(() => opened),
   };
 }
