@@ -2,11 +2,12 @@
 
 import { connect as connectTcp, type Socket } from 'node:net';
 import mqtt from 'mqtt';
-import { afterEach, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { createMqttAdapter } from '../../modules/mqtt/adapter.ts';
 import { encodePacket } from '../../modules/mqtt/kept-packet.ts';
 import { mqttConfig } from '../../modules/mqtt/config.ts';
 import type { AdapterContext } from '../../src/core/adapter.ts';
+import { endsAfterEach } from '../support/ends.ts';
 import { freePort } from '../support/free-port.ts';
 import { memorySpace } from '../support/state.ts';
 import { waitFor } from '../support/wait.ts';
@@ -15,11 +16,7 @@ import { record, type Recording } from '../unit/modules/mqtt/harness.ts';
 const ADDRESS = '127.0.107.1';
 const NEVER = new AbortController().signal;
 const CONNACK_OK = Buffer.from([0x20, 2, 0, 0]);
-const ends: (() => Promise<unknown>)[] = [];
-
-afterEach(async () => {
-  for (const end of ends.splice(0).reverse()) await end();
-});
+const ends = endsAfterEach();
 
 interface Rig extends Recording {
   readonly port: number;

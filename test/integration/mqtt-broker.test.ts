@@ -3,7 +3,7 @@
 import { spawn } from 'node:child_process';
 import { connect as connectTcp, type Socket } from 'node:net';
 import mqtt from 'mqtt';
-import { afterEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { createMqttAdapter } from '../../modules/mqtt/adapter.ts';
 import { mqttConfig } from '../../modules/mqtt/config.ts';
 import type { Adapter, AdapterContext } from '../../src/core/adapter.ts';
@@ -14,6 +14,7 @@ import { hashPassword } from '../../src/platform/password.ts';
 import { AheadClock } from '../support/ahead-clock.ts';
 import { createAuthority } from '../support/certificates.ts';
 import { run } from '../support/command.ts';
+import { endsAfterEach } from '../support/ends.ts';
 import { freePort } from '../support/free-port.ts';
 import { memorySpace } from '../support/state.ts';
 import { createTempDir } from '../support/temp-dir.ts';
@@ -22,11 +23,7 @@ import { record, type Recording } from '../unit/modules/mqtt/harness.ts';
 
 const ADDRESS = '127.0.65.1';
 const NEVER = new AbortController().signal;
-const ends: (() => Promise<unknown>)[] = [];
-
-afterEach(async () => {
-  for (const end of ends.splice(0).reverse()) await end();
-});
+const ends = endsAfterEach();
 
 interface Rig extends Recording {
   readonly adapter: Adapter;

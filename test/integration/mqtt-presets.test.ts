@@ -1,12 +1,13 @@
 // Devices of the presets at the broker for leaf devices, with mqtt.js in the place of their firmware.
 
 import mqtt from 'mqtt';
-import { afterEach, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { createMqttAdapter } from '../../modules/mqtt/adapter.ts';
 import { mqttConfig } from '../../modules/mqtt/config.ts';
 import type { PresetName } from '../../modules/mqtt/config.ts';
 import type { Adapter, AdapterContext, DeviceInfo } from '../../src/core/adapter.ts';
 import { parseDeviceId } from '../../src/core/device.ts';
+import { endsAfterEach } from '../support/ends.ts';
 import { freePort } from '../support/free-port.ts';
 import { memorySpace } from '../support/state.ts';
 import { waitFor } from '../support/wait.ts';
@@ -14,11 +15,7 @@ import { record, type Recording } from '../unit/modules/mqtt/harness.ts';
 
 const ADDRESS = '127.0.155.1';
 const NEVER = new AbortController().signal;
-const ends: (() => Promise<unknown>)[] = [];
-
-afterEach(async () => {
-  for (const end of ends.splice(0).reverse()) await end();
-});
+const ends = endsAfterEach();
 
 interface Rig extends Recording {
   readonly adapter: Adapter;

@@ -1,12 +1,13 @@
 // What the broker grants, keeps and delivers to subscribers (MQTT 3.1.1, 3.8.4 and 4.3), with mqtt.js as devices.
 
 import mqtt, { type IPublishPacket, type MqttClient } from 'mqtt';
-import { afterEach, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { createMqttAdapter } from '../../modules/mqtt/adapter.ts';
 import { mqttConfig } from '../../modules/mqtt/config.ts';
 import { LIMITS } from '../../src/core/limits.ts';
 import type { Adapter } from '../../src/core/adapter.ts';
 import type { StateSpace } from '../../src/core/state.ts';
+import { endsAfterEach } from '../support/ends.ts';
 import { freePort } from '../support/free-port.ts';
 import { memorySpace } from '../support/state.ts';
 import { waitFor } from '../support/wait.ts';
@@ -14,11 +15,7 @@ import { record, type Recording } from '../unit/modules/mqtt/harness.ts';
 
 const ADDRESS = '127.0.126.1';
 const NEVER = new AbortController().signal;
-const ends: (() => Promise<unknown>)[] = [];
-
-afterEach(async () => {
-  for (const end of ends.splice(0).reverse()) await end();
-});
+const ends = endsAfterEach();
 
 interface Rig extends Recording {
   readonly adapter: Adapter;

@@ -3,20 +3,17 @@
 
 import { connect, type Socket } from 'node:net';
 import { connectAsync } from 'mqtt';
-import { afterEach, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { createMqttAdapter } from '../../modules/mqtt/adapter.ts';
 import { mqttConfig } from '../../modules/mqtt/config.ts';
+import { endsAfterEach } from '../support/ends.ts';
 import { freePort } from '../support/free-port.ts';
 import { waitFor } from '../support/wait.ts';
 import { record } from '../unit/modules/mqtt/harness.ts';
 
 const ADDRESS = '127.0.136.1';
 const NEVER = new AbortController().signal;
-const ends: (() => Promise<unknown>)[] = [];
-
-afterEach(async () => {
-  for (const end of ends.splice(0).reverse()) await end();
-});
+const ends = endsAfterEach();
 
 /** A session that stays, and what comes after its CONNACK. */
 async function start(): Promise<{ socket: Socket; received: () => Buffer; url: string }> {
