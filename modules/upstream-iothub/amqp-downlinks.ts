@@ -12,6 +12,8 @@ export interface AmqpDownlinksOptions {
   readonly receiver: CommandReceiver;
   /** Undefined: nobody wants the twins. */
   readonly twins: (Pick<AmqpTwinOwner, 'receiver'> & { carrierOf(deviceId: string): DeviceId }) | undefined;
+  /** Who a carrier is at the hub; perhaps with another key than before. */
+  readonly identityOf: (carrierId: DeviceId) => HubIdentity;
   readonly ready: (identity: HubIdentity) => Promise<void>;
   readonly clock: Clock;
 }
@@ -23,6 +25,7 @@ export class AmqpDownlinks {
   /** By the device id at the hub. */
   readonly #downlinks = new Map<string, AmqpDownlink>();
   #cancelTick: (() => void) | undefined;
+  #isEnded = false;
 
   constructor(options: AmqpDownlinksOptions) {
     this.#options = options;
@@ -34,15 +37,15 @@ export class AmqpDownlinks {
   }
 
   /** Listens to what comes for a carrier from now on, until the connection ends. */
-  add(carrierId: DeviceId, identity: HubIdentity): void {
-    const { deviceId } = identity;
-    if (this.#downlinks.has(deviceId)) return;
-    const { client, clock, gatewayId, ready, receiver, twins } = this.#options;
+  add(carrierId: DeviceId): void {
+    const { client, clock, gatewayId, identityOf, ready, receiver, twins } = this.#options;
+    const { deviceId } = identityOf(carrierId);
+    if (this.#isEnded || this.#downlinks.has(deviceId)) return;
     const leaf = carrierId === gatewayId ? {} : { leafId: carrierId };
     const downlink = new AmqpDownlink({
       client,
       deviceId,
-      ready: () => ready(identity),
+      ready: () => ready(identityOf(carrierId)),
       commands: createHubCommands({ gatewayId, ...leaf, clock, receiver }),
       isAway: () => carrierId !== gatewayId && receiver.isAway(carrierId),
       twin: twins && {
@@ -57,6 +60,7 @@ export class AmqpDownlinks {
   }
 
   end(): void {
+    this.#isEnded = true;
     this.#cancelTick?.();
     for (const downlink of this.#downlinks.values()) downlink.end();
     this.#downlinks.clear();

@@ -42,7 +42,7 @@ export interface AmqpLinkOptions {
   readonly loginClock: Clock | undefined;
   /** Under whose identity a message travels, on this side. */
   readonly carrierOf: (deviceId: string) => DeviceId;
-  /** Who a carrier is at the hub. */
+  /** Who a carrier is at the hub; perhaps with another key than before. */
   readonly identityOf: (carrierId: DeviceId) => HubIdentity;
   /** All messages are of one carrier, and wait for it. */
   readonly onlyCarrier: DeviceId | undefined;
@@ -89,9 +89,9 @@ export class AmqpHubLink implements HubConnection {
   readonly #options: AmqpLinkOptions;
   readonly #closed = Promise.withResolvers<EndpointClosed>();
   readonly #stopping = new AbortController();
-  /** Those who have sent something, and their identities by the addresses of their telemetry. */
+  /** Those who have sent something, with the addresses of their telemetry, both ways. */
   readonly #addresses = new Map<DeviceId, string>();
-  readonly #identities = new Map<string, HubIdentity>();
+  readonly #carriers = new Map<string, DeviceId>();
   #opened: Opened | undefined;
 
   constructor(options: AmqpLinkOptions) {
@@ -129,7 +129,7 @@ export class AmqpHubLink implements HubConnection {
     this.#opened = opened;
     void client.closed.then((why) => this.#over(opened, why));
     if (login !== undefined) await letIn(client, tokens.ready(login), signal);
-    for (const carrierId of options.listeners()) opened.downlinks?.add(carrierId, options.identityOf(carrierId));
+    for (const carrierId of options.listeners()) opened.downlinks?.add(carrierId);
   }
 
   get closed(): Promise<EndpointClosed> {
@@ -174,13 +174,14 @@ export class AmqpHubLink implements HubConnection {
   }
 
   #downlinksOf(client: AmqpClient, tokens: HubTokens): AmqpDownlinks | undefined {
-    const { carrierOf, clock, gatewayId, receiver, twinReceiver } = this.#options;
+    const { carrierOf, clock, gatewayId, identityOf, receiver, twinReceiver } = this.#options;
     if (receiver === undefined) return undefined;
     return new AmqpDownlinks({
       client,
       gatewayId,
       receiver,
       twins: twinReceiver && { receiver: twinReceiver, carrierOf },
+      identityOf,
       ready: (identity) => tokens.ready(identity),
       clock,
     });
@@ -194,7 +195,7 @@ export class AmqpHubLink implements HubConnection {
           return client.maxLinks;
         },
         openSender: (sender) => {
-          const identity = this.#identities.get(sender.address);
+          const identity = this.#identityAt(sender.address);
           return openWhenReady(
             client,
             {
@@ -218,7 +219,7 @@ export class AmqpHubLink implements HubConnection {
       conditions: hubConditions,
       batch: BATCH,
       encode: (stored) => encodeAmqpTelemetry(stored, carrierOf(stored.message.deviceId)),
-      onRefused: (address, reason) => onRefused(this.#identities.get(address)?.deviceId ?? address, reason),
+      onRefused: (address, reason) => onRefused(this.#identityAt(address)?.deviceId ?? address, reason),
       clock: options.clock,
     });
   }
@@ -227,12 +228,16 @@ export class AmqpHubLink implements HubConnection {
   #addressOf(carrierId: DeviceId): string {
     const known = this.#addresses.get(carrierId);
     if (known !== undefined) return known;
-    const identity = this.#options.identityOf(carrierId);
-    const address = addressOf(identity);
+    const address = addressOf(this.#options.identityOf(carrierId));
     this.#addresses.set(carrierId, address);
-    this.#identities.set(address, identity);
-    this.#opened?.downlinks?.add(carrierId, identity);
+    this.#carriers.set(address, carrierId);
+    this.#opened?.downlinks?.add(carrierId);
     return address;
+  }
+
+  #identityAt(address: string): HubIdentity | undefined {
+    const carrierId = this.#carriers.get(address);
+    return carrierId === undefined ? undefined : this.#options.identityOf(carrierId);
   }
 
   #over({ cbs, downlinks, publisher, tokens }: Opened, { error, reason }: AmqpClosed): void {

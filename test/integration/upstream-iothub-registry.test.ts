@@ -108,22 +108,26 @@ describe('identities made in the registry', () => {
     },
   );
 
-  it('are asked for again when the hub has another key by now', async () => {
-    const space = memorySpace();
-    {
-      await using rig = startRig(transport('mqtt', space));
-      await append(rig, 'changed 1');
+  it.each(['mqtt', 'amqp'] as const)(
+    'are asked for again when the hub has another key by now, over %s',
+    async (protocol) => {
+      const space = memorySpace();
+      const device = `${protocol}-changed`;
+      {
+        await using rig = startRig(transport(protocol, space));
+        await append(rig, `${device} 1`);
+        await rig.drained();
+      }
+      await registry('update', {
+        deviceId: device,
+        authentication: { symmetricKey: { primaryKey: KEY, secondaryKey: KEY } },
+      });
+      await using rig = startRig(transport(protocol, space));
+      await append(rig, `${device} 2`);
       await rig.drained();
-    }
-    await registry('update', {
-      deviceId: 'changed',
-      authentication: { symmetricKey: { primaryKey: KEY, secondaryKey: KEY } },
-    });
-    await using rig = startRig(transport('mqtt', space));
-    await append(rig, 'changed 2');
-    await rig.drained();
-    await waitFor(() => senders().includes('changed: changed 2'));
-  });
+      await waitFor(() => senders().includes(`${device}: ${device} 2`));
+    },
+  );
 
   it('are refused with the reason, while the gateway goes on, and nothing goes under another name', async () => {
     await using rig = startRig(transport('amqp', memorySpace(), WRONG));
