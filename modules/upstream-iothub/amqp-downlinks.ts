@@ -1,7 +1,7 @@
 // The downlinks of all identities on one AMQP connection.
 
 import { errorText, type AmqpClient, type Clock, type CommandReceiver, type DeviceId } from '#sdk';
-import { AmqpDownlink } from './amqp-downlink.ts';
+import { AmqpDownlink, type Wants } from './amqp-downlink.ts';
 import type { AmqpTwinOwner } from './amqp-twin.ts';
 import { createHubCommands } from './commands.ts';
 import type { HubIdentity } from './identity.ts';
@@ -15,10 +15,13 @@ export interface AmqpDownlinksOptions {
   /** Who a carrier is at the hub; perhaps with another key than before. */
   readonly identityOf: (carrierId: DeviceId) => HubIdentity;
   readonly ready: (identity: HubIdentity) => Promise<void>;
+  /** After which the links of a device that is away are given up. */
+  readonly idleMs: number;
   readonly clock: Clock;
 }
 
 const TICK_MS = 1000;
+const ALL: Wants = { methods: true, messages: true, anything: true };
 
 export class AmqpDownlinks {
   readonly #options: AmqpDownlinksOptions;
@@ -32,13 +35,19 @@ export class AmqpDownlinks {
     this.#tick();
   }
 
+  /** Whether an identity has links, or is to have some. */
   has(identity: HubIdentity): boolean {
-    return this.#downlinks.has(identity.deviceId);
+    return this.#downlinks.get(identity.deviceId)?.isUsed === true;
   }
 
-  /** Listens to what comes for a carrier from now on, until the connection ends. */
+  /** The device at the local hub is there, or takes something else now. */
+  wake(carrierId: DeviceId): void {
+    this.#downlinks.get(this.#options.identityOf(carrierId).deviceId)?.wake();
+  }
+
+  /** Listens to what comes for a carrier from now on, while somebody takes it, until the connection ends. */
   add(carrierId: DeviceId): void {
-    const { client, clock, gatewayId, identityOf, ready, receiver, twins } = this.#options;
+    const { client, clock, gatewayId, identityOf, idleMs, ready, receiver, twins } = this.#options;
     const { deviceId } = identityOf(carrierId);
     if (this.#isEnded || this.#downlinks.has(deviceId)) return;
     const leaf = carrierId === gatewayId ? {} : { leafId: carrierId };
@@ -47,13 +56,14 @@ export class AmqpDownlinks {
       deviceId,
       ready: () => ready(identityOf(carrierId)),
       commands: createHubCommands({ gatewayId, ...leaf, clock, receiver }),
-      isAway: () => carrierId !== gatewayId && receiver.isAway(carrierId),
+      wants: () => this.#wantsOf(carrierId),
       twin: twins && {
         deviceId: carrierId,
         carries: (leafId) => twins.carrierOf(leafId) === carrierId,
         receiver: twins.receiver,
       },
       onNotSubscribed: (error) => receiver.onIgnored('not_subscribed', { device: carrierId, error: errorText(error) }),
+      idleMs,
       clock,
     });
     this.#downlinks.set(deviceId, downlink);
@@ -64,6 +74,19 @@ export class AmqpDownlinks {
     this.#cancelTick?.();
     for (const downlink of this.#downlinks.values()) downlink.end();
     this.#downlinks.clear();
+  }
+
+  #wantsOf(carrierId: DeviceId): Wants {
+    const { gatewayId, receiver } = this.#options;
+    if (carrierId === gatewayId) return ALL;
+    const { sessions } = receiver;
+    // A device of an adapter has its methods answered here.
+    if (sessions?.has(carrierId) !== true) return { ...ALL, messages: !receiver.isAway(carrierId) };
+    return {
+      methods: sessions.takesMethods(carrierId),
+      messages: sessions.takesCommands(carrierId),
+      anything: sessions.isConnected(carrierId),
+    };
   }
 
   readonly #tick = (): void => {

@@ -29,6 +29,7 @@ import type { HubConnection } from './device-links.ts';
 import { WEB_SOCKET_PATH, type HubDialer } from './hub-dialer.ts';
 import type { HubIdentity } from './identity.ts';
 import { tokenError } from './refusals.ts';
+import type { PresentLink } from './session-presence.ts';
 
 export interface AmqpLinkOptions {
   readonly dialer: HubDialer;
@@ -57,6 +58,7 @@ export interface AmqpLinkOptions {
   readonly connectTimeoutMs: number;
   readonly ackTimeoutMs: number;
   readonly idleTimeoutMs: number;
+  /** After which links that nobody uses are closed. */
   readonly linkIdleMs: number;
   readonly tokenLifetimeMs: number;
   readonly onRefused: (identity: string, reason: string) => void;
@@ -145,6 +147,12 @@ export class AmqpHubLink implements HubConnection {
     return this.#opened?.publisher.send(batch, signal) ?? Promise.resolve(batch.map(() => NOT_SENT));
   }
 
+  /** Listens to what comes for a carrier, as long as its device is there. */
+  listen(carrierId: DeviceId): PresentLink {
+    this.#opened?.downlinks?.add(carrierId);
+    return { closed: this.closed, refresh: () => this.#opened?.downlinks?.wake(carrierId) };
+  }
+
   async end(): Promise<void> {
     this.#stopping.abort();
     await this.#opened?.client.end();
@@ -174,7 +182,7 @@ export class AmqpHubLink implements HubConnection {
   }
 
   #downlinksOf(client: AmqpClient, tokens: HubTokens): AmqpDownlinks | undefined {
-    const { carrierOf, clock, gatewayId, identityOf, receiver, twinReceiver } = this.#options;
+    const { carrierOf, clock, gatewayId, identityOf, linkIdleMs, receiver, twinReceiver } = this.#options;
     if (receiver === undefined) return undefined;
     return new AmqpDownlinks({
       client,
@@ -183,6 +191,7 @@ export class AmqpHubLink implements HubConnection {
       twins: twinReceiver && { receiver: twinReceiver, carrierOf },
       identityOf,
       ready: (identity) => tokens.ready(identity),
+      idleMs: linkIdleMs,
       clock,
     });
   }

@@ -19,6 +19,7 @@ import { createHubDialer } from './hub-dialer.ts';
 import { identityOf as gatewayIdentityOf, type HubIdentity } from './identity.ts';
 import { carrierOf as carrierOfDevice, configuredDevices, leafIdentity } from './leaf-devices.ts';
 import { sendByOwner } from './send-by-owner.ts';
+import { followSessions } from './session-presence.ts';
 
 /** Messages that are unanswered at once. */
 const WINDOW = 1024;
@@ -113,12 +114,23 @@ export function createAmqpHubTransport(config: IotHubUpstreamConfig, context: En
       await own.open(signal);
       const others = new DeviceLinks((place: string) => createLink(place, places.loginOf(place)));
       opened = { own, others };
-      const meet = (deviceId: DeviceId): void => void known.add(carrierOf(deviceId));
-      const unwatch = receiver?.sessions?.watch(meet);
-      for (const deviceId of receiver?.sessions?.connected() ?? []) meet(deviceId);
+      const ended = new AbortController();
       void own.closed.then(() => {
-        unwatch?.();
+        ended.abort();
         return others.end();
+      });
+      if (receiver?.sessions === undefined) return;
+      followSessions({
+        sessions: receiver.sessions,
+        isItself: (deviceId) => carrierOf(deviceId) !== gatewayId,
+        reach: async (deviceId) => {
+          known.add(deviceId);
+          const place = places.placeOf(deviceId);
+          const link = place === OWN_CONNECTION ? own : await others.reach(place);
+          return link.listen(deviceId);
+        },
+        clock,
+        signal: ended.signal,
       });
     },
     ...(takesCommands && {

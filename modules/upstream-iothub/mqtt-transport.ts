@@ -85,9 +85,11 @@ export function createMqttHubTransport(config: IotHubUpstreamConfig, context: En
     const down = commandsOf(ownerId);
     const sessions = ownerId !== gatewayId && receiver?.sessions?.has(ownerId) === true ? receiver.sessions : undefined;
     const twins = twinsOf(ownerId);
-    /** Without methods the hub itself says that the device is not there. */
+    /** Messages wait at the hub for one that is there and takes none; without methods the hub says that it is not there. */
     const filters = (): readonly (readonly [string, 0 | 1])[] => [
-      ...(down === undefined ? [] : [[commandFilter(who.deviceId), 1] as const]),
+      ...(down === undefined || (sessions?.isConnected(ownerId) === true && !sessions.takesCommands(ownerId))
+        ? []
+        : [[commandFilter(who.deviceId), 1] as const]),
       ...(down === undefined || sessions?.takesMethods(ownerId) === false ? [] : [[METHOD_FILTER, 0] as const]),
       ...(twins === undefined ? [] : TWIN_FILTERS),
     ];

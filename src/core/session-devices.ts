@@ -12,6 +12,8 @@ export interface SessionDevices {
   isConnected(deviceId: DeviceId): boolean;
   /** Whether its session takes direct methods now. */
   takesMethods(deviceId: DeviceId): boolean;
+  /** Whether its session takes cloud-to-device messages now. */
+  takesCommands(deviceId: DeviceId): boolean;
   /** Calls back when a device's session began, ended, or takes something else; must be quick. Returns what ends that. */
   watch(listener: (deviceId: DeviceId) => void): () => void;
   /** Nothing is queued. @throws GatewayError GW_IOTHUB DeviceNotOnline, GatewayTimeout and others of `Methods.invoke`. */

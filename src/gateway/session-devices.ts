@@ -48,6 +48,7 @@ export function createSessionDevices({ hubId, hub, registry }: SessionDevicesOpt
     },
     isConnected: (deviceId) => sessionOf(deviceId) !== undefined,
     takesMethods: (deviceId) => sessionOf(deviceId)?.interests.has('methods') === true,
+    takesCommands: (deviceId) => sessionOf(deviceId)?.interests.has('commands') === true,
     watch(listener) {
       listeners.add(listener);
       return () => listeners.delete(listener);

@@ -1,0 +1,91 @@
+// Direct methods of one identity over AMQP: a pair of links in its session, calls on one, answers on the other
+// (contract/device-amqp.md, section 8).
+
+import {
+  amqpInt,
+  deviceLinkAddress,
+  encodeAmqpMessage,
+  randomUuid,
+  type AmqpClientSession,
+  type AmqpDelivery,
+  type AmqpError,
+} from '#sdk';
+import type { HubCommands } from './commands.ts';
+
+export interface AmqpMethodsOptions {
+  readonly session: AmqpClientSession;
+  /** At the hub. */
+  readonly deviceId: string;
+  readonly apiVersion: string;
+  readonly commands: Pick<HubCommands, 'method' | 'answerLost'>;
+  readonly onClosed: (error: AmqpError | undefined) => void;
+}
+
+/** Under way at once; the hub keeps the others. */
+const METHODS = 16;
+const MAX_CALL_BYTES = 256 * 1024;
+
+/** As long as the links stand, the hub says of the device that it is there. Returns what closes them. */
+export function openAmqpMethods({ session, deviceId, apiVersion, commands, onClosed }: AmqpMethodsOptions): () => void {
+  /** Answers that wait for credit. */
+  const unsent: Uint8Array[] = [];
+  let isClosed = false;
+  const link = {
+    address: deviceLinkAddress({ deviceId }, 'methods/devicebound'),
+    // By it the hub finds the two that belong together.
+    properties: {
+      'com.microsoft:api-version': apiVersion,
+      'com.microsoft:channel-correlation-id': `methods:${randomUuid()}`,
+    },
+    onClosed,
+  };
+
+  function flush(): void {
+    while (answers.capacity > 0) {
+      const answer = unsent.shift();
+      if (answer === undefined) return;
+      answers.send(answer);
+    }
+  }
+
+  async function take(delivery: AmqpDelivery): Promise<void> {
+    const { applicationProperties, body, correlationId } = delivery.message ?? {};
+    const name = applicationProperties?.['IoThub-methodname'];
+    if (typeof name === 'string' && correlationId !== undefined) {
+      const { status, body: answer } = await commands.method(name, body ?? new Uint8Array(0));
+      if (isClosed || session.isOver) commands.answerLost(name, status);
+      else {
+        unsent.push(
+          encodeAmqpMessage({
+            properties: { correlationId },
+            applicationProperties: { 'IoThub-status': amqpInt(status) },
+            data: answer,
+          }),
+        );
+        flush();
+      }
+    }
+    // Another may come now.
+    delivery.accept();
+  }
+
+  const answers = session.openSender({
+    ...link,
+    window: METHODS,
+    onOpen: () => {},
+    onCapacity: flush,
+    onAnswer: () => {},
+  });
+  const calls = session.openReceiver({
+    ...link,
+    credit: METHODS,
+    maxMessageBytes: MAX_CALL_BYTES,
+    onOpen: () => {},
+    onDelivery: (delivery) => void take(delivery),
+  });
+  return () => {
+    isClosed = true;
+    answers.close();
+    calls.close();
+  };
+}
