@@ -60,6 +60,8 @@ interface Method {
 
 export function createGatewayMethods(options: GatewayMethodsOptions): GatewayMethods {
   const { admin, logLines, restart, record, clock, log } = options;
+  /** A configuration was promised and is not in use yet. */
+  let isApplying = false;
 
   /** @throws GatewayError of a method that cannot be done. */
   const methods: Readonly<Record<string, Method>> = {
@@ -99,17 +101,24 @@ export function createGatewayMethods(options: GatewayMethodsOptions): GatewayMet
       audited: (payload) => ({ ...(payload as object), text: undefined }),
       call: async ({ config }, payload, actor) => {
         const { text, base, trial_secs: trialSecs } = parse(applyPayload, payload);
-        const { generation } = config.view();
-        if (base !== generation) {
-          const reason = `Generation ${generation} runs, not ${base}. Read it, and make the change from it.`;
+        const { faults, changes } = await config.check(text);
+        // Behind the last wait: of two at once one is refused.
+        config.checkBase(base);
+        if (isApplying) {
+          const reason = 'Another configuration is about to be applied. Wait for it, and make the change from it.';
           throw new GatewayError('GW_CONFIG_CONFLICT', reason);
         }
-        const { faults, changes } = await config.check(text);
         if (faults.length > 0) throw new GatewayError('GW_CONFIG_INVALID', fitting(faults).join('\n'));
+        isApplying = true;
         clock.after(ANSWER_MS, () => {
-          config.propose({ text, base, actor, trialSecs }).catch((error: unknown) => {
-            log.error({ actor, error: errorText(error) }, 'A configuration that a back end sent was not applied.');
-          });
+          config
+            .propose({ text, base, actor, trialSecs })
+            .catch((error: unknown) => {
+              log.error({ actor, error: errorText(error) }, 'A configuration that a back end sent was not applied.');
+            })
+            .finally(() => {
+              isApplying = false;
+            });
         });
         return { base, trial_secs: trialSecs, changes: fitting(changes) };
       },

@@ -143,6 +143,11 @@ export class ConfigStore {
     return this.#exclusive(() => this.#propose(text, proposal));
   }
 
+  /** Whether a change from that generation would be taken now. @throws GatewayError GW_CONFIG_CONFLICT as `propose`. */
+  checkBase(base: number): void {
+    this.#refuseConflict(base, this.current().generation.number);
+  }
+
   /**
    * Looks at the file and the profiles that it names, for edits by hand: undefined when they are what was last seen. A text with faults is kept as a failed
    * generation; then, and when the file cannot be read, what runs goes on, and `faults` tells. A hand edit without faults ends a trial.

@@ -249,6 +249,8 @@ export interface ConfigAdmin {
    */
   read(generation: number): Promise<string>;
   check(text: string): Promise<ConfigCheckView>;
+  /** Whether a change from that generation would be taken now. @throws GatewayError GW_CONFIG_CONFLICT. */
+  checkBase(base: number): void;
   /**
    * Makes the text the newest generation and applies it; with `trialSecs` it reverts unless confirmed in time.
    * @throws GatewayError GW_CONFIG_INVALID, GW_CONFIG_CONFLICT, GW_CONFIG_IO.

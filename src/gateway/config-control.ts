@@ -159,6 +159,7 @@ export function createConfigControl(options: ConfigControlOptions): ConfigContro
     generations: () => Promise.resolve(store.list().map(generationView)),
     read: (generation) => readShown(store, generation),
     check: (text) => Promise.resolve(checkView(store, text)),
+    checkBase: (base) => store.checkBase(base),
     propose: ({ text, ...proposal }) =>
       oneAtATime(async () => {
         await put(await store.propose(text, proposal));

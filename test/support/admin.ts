@@ -62,6 +62,10 @@ function createAdapter(writes: PointWrite[]): Adapter {
   };
 }
 
+function checkBase(base: number): void {
+  if (base !== 4) throw new GatewayError('GW_CONFIG_CONFLICT', 'Generation 4 is the newest.');
+}
+
 const config: ConfigAdmin = {
   view: () => ({ generation: 4, state: 'healthy', path: '/x/fieldpost.yaml', degraded: false, faults: [] }),
   generations: () => Promise.resolve([{ number: 4, state: 'healthy', actor: 'file', at: '2026-01-02T03:04:05.678Z' }]),
@@ -70,10 +74,11 @@ const config: ConfigAdmin = {
       ? Promise.resolve('version: 1\n')
       : Promise.reject(new GatewayError('GW_NOT_FOUND', 'No such generation.')),
   check: (text) => Promise.resolve({ faults: text === 'bad' ? ['x.yaml:1: bad'] : [], changes: [] }),
-  propose: ({ base, actor }) =>
-    base === 4
-      ? Promise.resolve({ number: 5, state: 'healthy', actor, at: '2026-01-02T03:04:05.678Z', base })
-      : Promise.reject(new GatewayError('GW_CONFIG_CONFLICT', 'Generation 4 is the newest.')),
+  checkBase,
+  propose: async ({ base, actor }) => {
+    checkBase(base);
+    return Promise.resolve({ number: 5, state: 'healthy', actor, at: '2026-01-02T03:04:05.678Z', base });
+  },
   confirm: () => Promise.resolve(),
   revert: () => Promise.resolve(),
 };

@@ -140,10 +140,15 @@ describe('methods of the gateway', () => {
       body: { base: 4, trial_secs: 300 },
     });
     expect(proposed).toEqual([]);
+    // What was promised to one is nobody else's.
+    expect(await call('applyConfig', { text: 'version: 1 # other', base: 4 })).toMatchObject({
+      status: 400,
+      body: { code: 'GW_CONFIG_CONFLICT', reason: expect.stringMatching(/about to be applied/) as unknown },
+    });
     clock.advance(1000);
     expect(proposed).toEqual([{ text, base: 4, actor: ACTOR, trialSecs: 300 }]);
     expect(await call('confirmConfig', { generation: 5 })).toMatchObject({ status: 200 });
-    expect(audited.map(({ answer }) => answer.status)).toEqual([400, 400, 200, 200]);
+    expect(audited.map(({ answer }) => answer.status)).toEqual([400, 400, 200, 400, 200]);
     expect(JSON.stringify(audited)).not.toContain('secret');
   });
 });

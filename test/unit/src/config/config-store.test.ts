@@ -348,6 +348,7 @@ describe('propose', () => {
       code: 'GW_CONFIG_CONFLICT',
       message: expect.stringContaining(told),
     });
+    expect(() => store.checkBase(1)).toThrow(told);
     expect((await stat(configPath)).ino).toBe(before.ino);
     expect(states(store)).toEqual(['1 healthy file']);
     // Mended.
@@ -465,7 +466,10 @@ describe('trial', () => {
     await expect(store.propose(named('c'), { actor: 'ui', base: 2 })).rejects.toMatchObject({
       code: 'GW_CONFIG_CONFLICT',
     });
+    expect(() => store.checkBase(2)).toThrow(/A trial is under way/);
     await store.confirm(2);
+    store.checkBase(2);
+    expect(() => store.checkBase(1)).toThrow(/2 is in use/);
     expect(store.trial()).toBeUndefined();
     expect(states(store)).toEqual(['1 superseded file', '2 healthy ui']);
     await expect(store.confirm(2)).rejects.toMatchObject({ code: 'GW_CONFIG_CONFLICT' });
