@@ -13,7 +13,7 @@ import type { Logger } from './core/log.ts';
 import type { HeadDefinition } from './core/module.ts';
 import type { Outbox } from './core/outbox.ts';
 import { AdapterSupervisor, type AdapterStatus } from './devices/adapter-supervisor.ts';
-import { createDeviceRegistry, type DeviceRegistry } from './devices/device-registry.ts';
+import { createDeviceRegistry, NO_ADAPTER, type DeviceRegistry } from './devices/device-registry.ts';
 import { createDispatcher, type Dispatcher } from './devices/dispatcher.ts';
 import { createPointCache, type PointCache } from './devices/point-cache.ts';
 import { watchClock, type ClockWatch } from './gateway/clock-watch.ts';
@@ -59,9 +59,6 @@ export interface GatewayOptions {
 
 /** Parts of a stop, or of a change, share this time; what has not ended then is named in the log. */
 const STOP_MS = 10_000;
-
-/** Keeps ids that no adapter may use. */
-const NO_ADAPTER = '';
 
 export class Gateway {
   readonly outbox: Outbox;

@@ -18,6 +18,9 @@ export interface RegisteredDevice {
   readonly info: DeviceInfo;
 }
 
+/** Keeps ids that no adapter may use. */
+export const NO_ADAPTER = '';
+
 export interface DeviceRegistry {
   /** Keeps ids for an adapter from the moment its configuration is known, before it has started. */
   reserve(adapterId: string, deviceIds: readonly string[]): void;
@@ -29,6 +32,8 @@ export interface DeviceRegistry {
   get(deviceId: DeviceId): RegisteredDevice | undefined;
   /** Whether it is there, or will be once its adapter has started. */
   isExpected(deviceId: DeviceId): boolean;
+  /** Whether the id is that of an expected device, or one that no adapter may use. */
+  isTaken(deviceId: DeviceId): boolean;
   /** Tells of every device that is added, described anew or changes its state; must be quick and not throw. Returns what ends it. */
   subscribe(listener: (device: RegisteredDevice) => void): () => void;
   list(adapterId?: string): readonly RegisteredDevice[];
@@ -96,7 +101,8 @@ export function createDeviceRegistry(clock: Clock, telemetry: Telemetry): Device
       };
     },
     get: (deviceId) => devices.get(deviceId),
-    isExpected: (deviceId) => devices.has(deviceId) || reserved.has(deviceId),
+    isExpected: (deviceId) => devices.has(deviceId) || (reserved.get(deviceId) ?? NO_ADAPTER) !== NO_ADAPTER,
+    isTaken: (deviceId) => devices.has(deviceId) || reserved.has(deviceId),
     list: (adapterId) =>
       adapterId === undefined
         ? [...devices.values()]

@@ -12,7 +12,7 @@ export interface SessionDevicesOptions {
   readonly hubId: () => string | undefined;
   /** Undefined while it is not built. */
   readonly hub: () => HubService | undefined;
-  readonly registry: Pick<DeviceRegistry, 'get' | 'isExpected'>;
+  readonly registry: Pick<DeviceRegistry, 'isTaken'>;
 }
 
 export interface SessionSwitch extends SessionDevices {
@@ -26,8 +26,7 @@ const METHOD_MS = 300_000;
 export function createSessionDevices({ hubId, hub, registry }: SessionDevicesOptions): SessionSwitch {
   const listeners = new Set<(deviceId: DeviceId) => void>();
 
-  const has = (deviceId: DeviceId): boolean =>
-    hubId() !== undefined && registry.get(deviceId) === undefined && !registry.isExpected(deviceId);
+  const has = (deviceId: DeviceId): boolean => hubId() !== undefined && !registry.isTaken(deviceId);
   const sessionOf = (deviceId: DeviceId) => hub()?.sessionOf(hubId() ?? '', deviceId);
 
   function running(): { readonly at: HubService; readonly id: string } {
