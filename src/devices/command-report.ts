@@ -73,20 +73,32 @@ export function createCommandReport({ space, clock, telemetry }: CommandReportOp
 
   function tell(command: DeviceCommand, by: CommandOptions, answer: CommandAnswer): void {
     telemetry.emit('command_answered', { status: answer.status, device: command.deviceId, actor: by.actor, id: by.id });
-    const done = answer.status === 200;
+    const isDone = answer.status === 200;
     const device = command.deviceId.slice(0, TOLD_CHARS);
-    const failed = done ? {} : { status: answer.status, error: answer.reason };
-    const fields = { key: device, device, actor: by.actor, ...failed };
+    const fields = { key: device, device, actor: by.actor };
+    const failure = { status: answer.status, error: answer.reason };
     if (command.kind === 'action') {
       const action = command.action.slice(0, TOLD_CHARS);
-      telemetry.emit(done ? 'action_done' : 'action_failed', { ...fields, action });
+      if (isDone) telemetry.emit('action_done', { ...fields, action });
+      else telemetry.emit('action_failed', { ...fields, ...failure, action });
       return;
     }
-    for (const [point, value] of Object.entries(command.values)) {
-      const what = { point: point.slice(0, TOLD_CHARS), value: String(value).slice(0, TOLD_CHARS) };
-      if (done) telemetry.emit('point_written', { ...fields, ...what, readBack: String(answer.values?.[point]) });
-      else telemetry.emit('point_write_failed', { ...fields, ...what });
+    /** Those that were not written: which of them is at fault stands in the error. */
+    const missed: [point: string, value: string][] = [];
+    for (const [point, given] of Object.entries(command.values)) {
+      const value = String(given).slice(0, TOLD_CHARS);
+      if (isDone || answer.values?.[point] !== undefined || answer.quality?.[point] !== undefined) {
+        const readBack = String(answer.values?.[point]);
+        telemetry.emit('point_written', { ...fields, point: point.slice(0, TOLD_CHARS), value, readBack });
+      } else missed.push([point, value]);
     }
+    if (missed.length === 0) return;
+    const listed = (part: 0 | 1): string =>
+      missed
+        .map((one) => one[part])
+        .join(', ')
+        .slice(0, TOLD_CHARS);
+    telemetry.emit('point_write_failed', { ...fields, ...failure, point: listed(0), value: listed(1) });
   }
 
   return {

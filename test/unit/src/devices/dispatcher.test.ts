@@ -6,7 +6,7 @@ import { GatewayError } from '../../../../src/core/errors.ts';
 import { LIMITS } from '../../../../src/core/limits.ts';
 import { GOOD, type PointValue } from '../../../../src/core/reading.ts';
 import type { StateSpace } from '../../../../src/core/state.ts';
-import { createDeviceRegistry, type DeviceRegistry } from '../../../../src/devices/device-registry.ts';
+import { createDeviceRegistry, NO_ADAPTER, type DeviceRegistry } from '../../../../src/devices/device-registry.ts';
 import { createDispatcher, type Dispatcher } from '../../../../src/devices/dispatcher.ts';
 import { ManualClock } from '../../../support/manual-clock.ts';
 import { memorySpace } from '../../../support/state.ts';
@@ -24,6 +24,8 @@ let writeRates: StateSpace;
 let dispatcher: Dispatcher;
 let written: PointWrite[];
 let events: string[];
+/** Of those about points, with their fields. */
+let told: (readonly [name: string, fields: Readonly<Record<string, unknown>>])[];
 /** Whether the adapter is not there yet, or was taken away to be made anew. */
 let isStarting: boolean;
 /** What the device does with a write. */
@@ -44,7 +46,12 @@ function build(): Dispatcher {
     },
     invoke: ({ payload }) => Promise.resolve({ payload: { got: payload } }),
   };
-  const telemetry = { emit: (name: string) => void events.push(name) };
+  const telemetry = {
+    emit: (name: string, fields: Readonly<Record<string, unknown>>) => {
+      events.push(name);
+      if (name.startsWith('point_')) told.push([name, fields]);
+    },
+  };
   return createDispatcher({
     registry,
     adapterOf: () => (isStarting ? undefined : adapter),
@@ -64,6 +71,7 @@ beforeEach(() => {
   isStarting = false;
   written = [];
   events = [];
+  told = [];
   commands = memorySpace();
   audit = memorySpace();
   writeRates = memorySpace();
@@ -309,9 +317,28 @@ describe('dispatcher', () => {
     registry.reserve('other', ['soon']);
     expect((await write({ relay: true }, {}, 'soon')).status).toBe(503);
     expect((await write({ relay: true }, {}, 'never')).status).toBe(404);
+    registry.reserve(NO_ADAPTER, ['gateway']);
+    expect((await write({ relay: true }, {}, 'gateway')).status).toBe(404);
     isStarting = false;
     device = () => Promise.resolve({ quality: GOOD });
     expect((await write({ relay: false }, { id: 'second' })).status).toBe(200);
+  });
+
+  it('tells of several values which were written and which were not', async () => {
+    await write({ relay: true, level: 500 });
+    expect(told).toEqual([
+      ['point_write_failed', expect.objectContaining({ point: 'relay, level', value: 'true, 500', status: 400 })],
+    ]);
+    told = [];
+    device = ({ point: name, value }) =>
+      name === 'relay'
+        ? Promise.resolve({ readBack: value, quality: GOOD })
+        : Promise.reject(new GatewayError('GW_MODBUS_EXCEPTION', 'No.'));
+    await write({ relay: true, level: 5, mode: 1 });
+    expect(told).toEqual([
+      ['point_written', expect.objectContaining({ point: 'relay', readBack: 'true' })],
+      ['point_write_failed', expect.objectContaining({ point: 'level, mode', status: 502, error: 'No.' })],
+    ]);
   });
 
   it('bounds what waits for one device', async () => {
