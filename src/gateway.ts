@@ -148,6 +148,7 @@ export class Gateway {
       registry: this.registry,
       dispatcher: this.dispatcher,
       cloud: () => this.#endpoints.cloud,
+      caughtUp: (deviceId) => this.#endpoints.caughtUp(deviceId),
       onSession: (hubId, deviceId) => sessions.changed(hubId, deviceId),
     });
   }

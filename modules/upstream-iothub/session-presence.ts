@@ -26,14 +26,14 @@ export interface SessionPresenceOptions {
 const LOST_MS = 1000;
 const REFUSED_MS = 60_000;
 
-/** Opens links for the devices that have sessions, and for those that get one, until the signal aborts. */
+/** Opens links for the devices that are to be connected, and for those that come to be, until the signal aborts. */
 export function followSessions({ sessions, isItself, reach, clock, signal }: SessionPresenceOptions): void {
   const held = new Map<DeviceId, PresentLink | undefined>();
 
   /** Never rejects. */
   async function hold(deviceId: DeviceId): Promise<void> {
     held.set(deviceId, undefined);
-    while (!signal.aborted && sessions.isConnected(deviceId)) {
+    while (!signal.aborted && sessions.isWanted(deviceId)) {
       let pauseMs = LOST_MS;
       try {
         const link = await reach(deviceId);
@@ -51,9 +51,9 @@ export function followSessions({ sessions, isItself, reach, clock, signal }: Ses
 
   const changed = (deviceId: DeviceId): void => {
     if (held.has(deviceId)) held.get(deviceId)?.refresh();
-    else if (sessions.isConnected(deviceId) && isItself(deviceId)) void hold(deviceId);
+    else if (sessions.isWanted(deviceId) && isItself(deviceId)) void hold(deviceId);
   };
   const unwatch = sessions.watch(changed);
   signal.addEventListener('abort', unwatch, { once: true });
-  for (const deviceId of sessions.connected()) changed(deviceId);
+  for (const deviceId of sessions.wanted()) changed(deviceId);
 }

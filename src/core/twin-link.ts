@@ -2,6 +2,17 @@
 // and reported is no matter of the transport's.
 
 import type { DeviceId } from './device.ts';
+import type { JsonObject } from './json.ts';
+
+/** A twin as the peer has it. */
+export interface PeerTwin {
+  /** Of the desired properties. */
+  readonly version: number;
+  readonly desired: JsonObject;
+  readonly reported: JsonObject;
+  /** 0: the peer does not say it. */
+  readonly reportedVersion: number;
+}
 
 export interface TwinAnswer {
   /** As HTTP has them: 200 with the twin, 204 reported, 400, 404, 412, 429, 5xx. */

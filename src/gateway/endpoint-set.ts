@@ -2,7 +2,7 @@
 
 import type { EndpointConfig } from '../config/config.ts';
 import type { Clock } from '../core/clock.ts';
-import type { DeviceId } from '../core/device.ts';
+import { isDeviceId, type DeviceId } from '../core/device.ts';
 import { UPSTREAM_ENDPOINT, type CloudIdentities, type Endpoint, type UpstreamTransport } from '../core/endpoint.ts';
 import { errorText } from '../core/errors.ts';
 import type { GatewayMethods } from '../core/gateway-methods.ts';
@@ -56,6 +56,9 @@ export interface EndpointAtWork {
   status(): EndpointStatus;
   health(): HealthReport;
 }
+
+/** A device that asks for its twin waits no longer for the cloud's. */
+const CATCH_UP_MS = 5000;
 
 interface Entry {
   readonly config: EndpointConfig;
@@ -149,6 +152,20 @@ export class EndpointSet {
   /** There is no upstream any more. Until then, or until another is there, the earlier one's identities hold. */
   forgetCloud(): void {
     this.#cloud = undefined;
+  }
+
+  /**
+   * Resolves when a device at the local hub has the twin there that it has at the hub of the upstream; without a connection, or
+   * without an answer for a while, at once: local operation does not depend on the cloud. Never rejects.
+   */
+  async caughtUp(deviceId: string): Promise<void> {
+    const { clock } = this.#options;
+    const upstream = this.#entries.get(UPSTREAM_ENDPOINT)?.runner;
+    if (!isDeviceId(deviceId) || upstream?.status().state !== 'connected') return;
+    const patience = new AbortController();
+    const cancel = clock.after(CATCH_UP_MS, () => patience.abort());
+    await this.#twins?.fetched(deviceId, patience.signal);
+    cancel();
   }
 
   /** Commands from upstream that are under way. */

@@ -39,7 +39,9 @@ export interface RunningHubOptions {
   readonly dispatcher: Dispatcher;
   /** Who is known at the hub that the upstream leads to. */
   readonly cloud: () => CloudIdentities | undefined;
-  /** A device's session began, ended, or takes something else. */
+  /** Resolves, soon in any case, when a device of that hub has the twin here that it has there. Never rejects. */
+  readonly caughtUp: (deviceId: string) => Promise<void>;
+  /** A device's session began, ended, or takes something else, or the device has reported something. */
   readonly onSession: (hubId: string, deviceId: string) => void;
   readonly clock: Clock;
   readonly random: Random;
@@ -252,6 +254,7 @@ async function buildHub(
     }),
     field: { registry, dispatcher, autoRegister: config.autoRegister },
     cloud: options.cloud,
+    caughtUp: options.caughtUp,
     onSession: options.onSession,
     commands: config.commands,
     feedback: config.feedback,

@@ -2,7 +2,7 @@
 // the local hub goes to its session there.
 
 import { isDeviceId, type DeviceId } from '../core/device.ts';
-import type { SessionDevices } from '../core/session-devices.ts';
+import type { SessionDevices, SessionTwins } from '../core/session-devices.ts';
 import type { DeviceRegistry } from '../devices/device-registry.ts';
 import type { HubService } from '../hub/hub.ts';
 import { iotHubError } from '../iothub/errors.ts';
@@ -16,7 +16,7 @@ export interface SessionDevicesOptions {
 }
 
 export interface SessionSwitch extends SessionDevices {
-  /** A device's session began, ended, or takes something else. */
+  /** A device's session began, ended, or takes something else, or the device has reported something. */
   changed(hubId: string, deviceId: string): void;
 }
 
@@ -35,17 +35,23 @@ export function createSessionDevices({ hubId, hub, registry }: SessionDevicesOpt
     throw iotHubError('ServiceUnavailable', 'The local hub is not running.');
   }
 
+  /** @throws GatewayError GW_IOTHUB ServiceUnavailable. */
+  function twins(): SessionTwins {
+    const { at } = running();
+    if (at.cloudTwins !== undefined) return at.cloudTwins;
+    throw iotHubError('ServiceUnavailable', 'The local hub stands in for no cloud.');
+  }
+
   return {
     has,
-    connected() {
-      const sessions = hub()?.sessionsOf(hubId() ?? '') ?? [];
-      return sessions.flatMap(({ ref }) =>
-        ref !== undefined && ref.moduleId === undefined && isDeviceId(ref.deviceId) && has(ref.deviceId)
-          ? [ref.deviceId]
-          : [],
-      );
-    },
     isConnected: (deviceId) => sessionOf(deviceId) !== undefined,
+    wanted() {
+      const sessions = hub()?.sessionsOf(hubId() ?? '') ?? [];
+      const connected = sessions.flatMap(({ ref }) => (ref?.moduleId === undefined ? [ref?.deviceId] : []));
+      const ids = new Set([...connected, ...(hub()?.cloudTwins?.unsentDevices() ?? [])]);
+      return [...ids].filter((id): id is DeviceId => id !== undefined && isDeviceId(id) && has(id));
+    },
+    isWanted: (deviceId) => sessionOf(deviceId) !== undefined || hub()?.cloudTwins?.hasUnsent(deviceId) === true,
     takesMethods: (deviceId) => sessionOf(deviceId)?.interests.has('methods') === true,
     takesCommands: (deviceId) => sessionOf(deviceId)?.interests.has('commands') === true,
     watch(listener) {
@@ -60,6 +66,12 @@ export function createSessionDevices({ hubId, hub, registry }: SessionDevicesOpt
     async deliver(deviceId, message, signal) {
       const { at, id } = running();
       return at.offerCommand(id, deviceId, message, signal);
+    },
+    twins: {
+      take: async (...taken) => twins().take(...taken),
+      takeDesired: async (...taken) => twins().takeDesired(...taken),
+      unsent: async (deviceId) => twins().unsent(deviceId),
+      sent: async (...sent) => twins().sent(...sent),
     },
     changed(at, deviceId) {
       if (at !== hubId() || !isDeviceId(deviceId) || !has(deviceId)) return;

@@ -21,11 +21,12 @@ import { createActivity } from './activity.ts';
 import { createAuthorities, type Authorities } from './authorities.ts';
 import { createBrake } from './brake.ts';
 import { createCloudDevices, type CloudDevices } from './cloud-devices.ts';
+import { createCloudTwins, type CloudTwins } from './cloud-twins.ts';
 import { createCommands, type CommandSettings, type HubCommands } from './commands.ts';
 import { createFeedback, type Feedback, type FeedbackSettings } from './feedback.ts';
 import { createGatewayDevices, type FieldSide, type GatewayDevices } from './gateway-devices.ts';
 import { createHubStore } from './hub-store.ts';
-import type { Presence } from './identity-record.ts';
+import { isCloudDevice, type Presence } from './identity-record.ts';
 import { createIdentityRegistry } from './identity-registry.ts';
 import { refText } from './keys.ts';
 import { createMethods } from './methods.ts';
@@ -57,7 +58,9 @@ export interface HubOptions {
   readonly field?: FieldSide;
   /** Who is known at the hub that the upstream leads to; undefined while it leads to none. Absent: never to one. */
   readonly cloud?: () => CloudIdentities | undefined;
-  /** A device's session began, ended, or takes something else. Must not throw. */
+  /** Resolves, soon in any case, when a device of that cloud has the twin here that it has there. Never rejects. */
+  readonly caughtUp?: (deviceId: string) => Promise<void>;
+  /** A device's session began, ended, or takes something else, or the device has reported something. Must not throw. */
   readonly onSession?: (hubId: string, deviceId: string) => void;
   readonly commands?: Partial<CommandSettings>;
   readonly feedback?: Partial<FeedbackSettings>;
@@ -81,6 +84,8 @@ export interface HubService extends Hub {
   sessionOf(hubId: string, deviceId: string): LiveSession | undefined;
   /** Hands on what the cloud behind the hub sends to a device, and keeps. */
   readonly offerCommand: HubCommands['offer'];
+  /** Twins of devices of the cloud behind the hub. Absent: never to one. */
+  readonly cloudTwins: CloudTwins | undefined;
   /** There is another upstream: sessions of devices whose keys it does not have end. */
   cloudChanged(): Promise<void>;
   /** Of a device of an adapter, as far as it is known: its messages do not carry it themselves. */
@@ -142,6 +147,17 @@ export function createHub(options: HubOptions): HubService {
           identities: () => identities,
           sessions: { list: (hubId) => sessions.list(hubId) },
           sealer,
+        });
+  const cloudTwins: CloudTwins | undefined =
+    cloud === undefined
+      ? undefined
+      : createCloudTwins({
+          hubId: first.hubId,
+          storeOf,
+          twins: () => twins,
+          clock,
+          onUnsent: (deviceId) => options.onSession?.(first.hubId, deviceId),
+          onUnread: (error) => telemetry.emit('hub_twins_unread', { key: first.hubId, hub: first.hubId, error }),
         });
   const brake = createBrake(clock);
   const access = createAccess({
@@ -216,8 +232,13 @@ export function createHub(options: HubOptions): HubService {
     storeOf,
     sessions,
     presence,
+    isOfCloud: (hubId, identity) => hubId === first.hubId && isCloudDevice(identity) && cloud?.() !== undefined,
+    caughtUp: async (deviceId) => options.caughtUp?.(deviceId),
     clock,
-    onChanged: (change) => gatewayDevices?.twinChanged(change),
+    onChanged(change) {
+      gatewayDevices?.twinChanged(change);
+      cloudTwins?.changed(change);
+    },
   });
   const identities = createIdentityRegistry({
     storeOf,
@@ -230,6 +251,7 @@ export function createHub(options: HubOptions): HubService {
     async onChanged({ hubId, ref, kind }) {
       if (kind === 'created') activity.forget(hubId, ref);
       if (kind === 'deleted') methods.identityGone(hubId, ref);
+      if (kind === 'deleted' && ref.moduleId === undefined) cloudTwins?.deleted(hubId, ref.deviceId);
       if (ref.moduleId === undefined) await gatewayDevices?.identityChanged(hubId, ref.deviceId, kind);
       if (kind !== 'created') await sessions.recheckDevice(hubId, ref.deviceId);
     },
@@ -274,6 +296,7 @@ export function createHub(options: HubOptions): HubService {
     sessionsOf: (hubId) => sessions.list(hubId),
     sessionOf: (hubId, deviceId) => sessions.find(hubId, { deviceId }),
     offerCommand: (...offered) => commands.offer(...offered),
+    cloudTwins,
     cloudChanged: async () => cloudDevices?.changed(),
     generationOf: (hubId, deviceId) => gatewayDevices?.generationOf(hubId, deviceId),
     admits: (deviceId) => gatewayDevices?.admits(deviceId) ?? true,
@@ -285,9 +308,11 @@ export function createHub(options: HubOptions): HubService {
         });
       }
       gatewayDevices?.start();
+      cloudTwins?.start();
       wills.start();
     },
     async stop() {
+      cloudTwins?.stop();
       commands.stop();
       sessions.stop();
       await wills.stop();

@@ -71,6 +71,11 @@ export function timeText(wallMs: number | undefined): string {
   return wallMs === undefined ? NEVER : isoTime(wallMs);
 }
 
+/** Whether it is a device of the cloud behind the hub. */
+export function isCloudDevice(record: IdentityRecord): boolean {
+  return record.moduleId === undefined && record.isCloudDevice === true;
+}
+
 export function refOf(record: IdentityRecord): IdentityRef {
   const { deviceId, moduleId } = record;
   return moduleId === undefined ? { deviceId } : { deviceId, moduleId };

@@ -19,6 +19,7 @@ import { changeOf, type HubStore, type HubWrite } from './hub-store.ts';
 import { createIdentityList, type IdentityListOptions } from './identity-list.ts';
 import {
   deviceView,
+  isCloudDevice,
   keysOf,
   moduleView,
   nextAuthentication,
@@ -39,7 +40,7 @@ import {
   notFound,
   parentsOf,
 } from './identity-rules.ts';
-import { commandsPrefix, expiryKey, sessionKey, twinKey } from './keys.ts';
+import { commandsPrefix, expiryKey, sessionKey, twinKey, unsentKey } from './keys.ts';
 import { newTwin, type TwinRecord } from '../iothub/twin-record.ts';
 import type { HubTwins } from './twins.ts';
 
@@ -247,6 +248,7 @@ export function createIdentityRegistry(options: IdentityRegistryOptions): HubReg
     }
     const refs = family.map(refOf);
     changes.push(...refs.flatMap((ref) => [{ key: twinKey(ref) }, { key: sessionKey(ref) }]));
+    if (isCloudDevice(record)) changes.push({ key: unsentKey({ deviceId }) });
     const modules = refs.filter(({ moduleId }) => moduleId !== undefined).length;
     const isEnabled = record.moduleId === undefined && record.status === 'enabled';
     const counts = { devices: modules - refs.length, enabledDevices: isEnabled ? -1 : 0, modules: -modules };

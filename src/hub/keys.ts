@@ -6,6 +6,7 @@
 //   d/{deviceId}                     device
 //   m/{deviceId}/{moduleId}          module
 //   t/{deviceId}[/{moduleId}]        twin
+//   u/{deviceId}                     its device has reported what the cloud behind the hub does not have: an index of the twins
 //   c/{deviceId}/{number}            command that waits
 //   x/{expiry}/{deviceId}/{number}   the same, in the order of expiry
 //   f/{number}                       feedback that waits
@@ -32,6 +33,7 @@ export const DEVICES = 'd/';
 export const FEEDBACK = 'f/';
 export const EXPIRIES = 'x/';
 export const WILLS = 'w/';
+export const UNSENT = 'u/';
 
 export function identityKey(ref: IdentityRef): string {
   return ref.moduleId === undefined ? `${DEVICES}${ref.deviceId}` : `m/${refText(ref)}`;
@@ -43,6 +45,10 @@ export function modulesPrefix(deviceId: string): string {
 
 export function twinKey(ref: IdentityRef): string {
   return `t/${refText(ref)}`;
+}
+
+export function unsentKey({ deviceId }: IdentityRef): string {
+  return `${UNSENT}${deviceId}`;
 }
 
 export function sessionKey(ref: IdentityRef): string {

@@ -7,9 +7,9 @@ import type { TwinDocument, Twins, TwinUpdate } from '../core/hub/twin.ts';
 import { isoTime } from '../core/time.ts';
 import { iotHubError } from '../iothub/errors.ts';
 import { changeOf, type HubStore } from './hub-store.ts';
-import { timeText, type IdentityRecord, type Presence } from './identity-record.ts';
+import { isCloudDevice, timeText, type IdentityRecord, type Presence } from './identity-record.ts';
 import { notFound } from './identity-rules.ts';
-import { twinKey } from './keys.ts';
+import { twinKey, unsentKey } from './keys.ts';
 import { mergeSection, mergeValue, replaceSection } from '../iothub/twin-merge.ts';
 import { newTwin, twinEtag, type JsonObject, type Section, type TwinRecord } from '../iothub/twin-record.ts';
 import { checkedSection, checkSize, isObject } from '../iothub/twin-rules.ts';
@@ -19,6 +19,10 @@ export interface TwinsOptions {
   readonly storeOf: (hubId: string) => HubStore;
   readonly sessions: HubSessions;
   readonly presence: (hubId: string, ref: IdentityRef) => Presence;
+  /** Whether the tags and desired properties of an identity are a cloud's, behind the hub. */
+  readonly isOfCloud: (hubId: string, identity: IdentityRecord) => boolean;
+  /** Resolves, soon in any case, when the twin of a device of that cloud is as the cloud has it. Never rejects. */
+  readonly caughtUp: (deviceId: string) => Promise<void>;
   readonly clock: Clock;
   /** After the sync of any write. Must not throw. */
   readonly onChanged?: (change: TwinChange) => void;
@@ -28,7 +32,7 @@ export interface TwinChange {
   readonly hubId: string;
   readonly ref: IdentityRef;
   readonly operation: 'updateTwin' | 'replaceTwin';
-  readonly by: 'service' | 'device';
+  readonly by: 'service' | 'device' | 'cloud';
   /** What was written of each section. */
   readonly tags?: JsonObject;
   readonly desired?: JsonObject;
@@ -40,15 +44,21 @@ export interface HubTwins extends Twins {
   /** A new twin with these tags and desired properties. @throws GatewayError GW_IOTHUB ArgumentInvalid. */
   initial(update: TwinUpdate): TwinRecord;
   record(hubId: string, ref: IdentityRef): Promise<TwinRecord>;
+  /** Writes what `made` makes of a twin, and notifies the device of what is desired; undefined: nothing. */
+  change(hubId: string, ref: IdentityRef, made: (found: FoundTwin) => MadeChange | undefined): Promise<void>;
 }
 
-interface Found {
+export type MadeChange = Omit<TwinChange, 'hubId' | 'ref'>;
+
+export interface FoundTwin {
   readonly identity: IdentityRecord;
   readonly twin: TwinRecord;
 }
 
-export function createTwins({ storeOf, sessions, presence, clock, onChanged }: TwinsOptions): HubTwins {
-  async function find(store: HubStore, ref: IdentityRef): Promise<Found> {
+export function createTwins(options: TwinsOptions): HubTwins {
+  const { storeOf, sessions, presence, isOfCloud, caughtUp, clock, onChanged } = options;
+
+  async function find(store: HubStore, ref: IdentityRef): Promise<FoundTwin> {
     const identity = await store.identity(ref);
     if (identity === undefined) throw notFound(ref);
     // It is written with the identity; one that a salvage lost begins anew.
@@ -59,13 +69,19 @@ export function createTwins({ storeOf, sessions, presence, clock, onChanged }: T
   async function write(
     hubId: string,
     ref: IdentityRef,
-    change: (found: Found) => Omit<TwinChange, 'hubId' | 'ref'>,
-  ): Promise<Found> {
+    change: (found: FoundTwin) => MadeChange | undefined,
+  ): Promise<FoundTwin> {
     const store = storeOf(hubId);
     return store.turn(ref.deviceId, async () => {
       const found = await find(store, ref);
       const changed = change(found);
-      await store.write({ changes: [changeOf(twinKey(ref), changed.twin)] });
+      if (changed === undefined) return found;
+      const changes = [changeOf(twinKey(ref), changed.twin)];
+      const isUnsent = changed.twin.cloud?.reported !== undefined;
+      if (isUnsent !== (found.twin.cloud?.reported !== undefined)) {
+        changes.push(changeOf(unsentKey(ref), isUnsent ? true : undefined));
+      }
+      await store.write({ changes });
       if (changed.desired !== undefined) notify(hubId, ref, changed.desired, changed.twin.desired.version);
       onChanged?.({ hubId, ref, ...changed });
       return { identity: found.identity, twin: changed.twin };
@@ -78,6 +94,15 @@ export function createTwins({ storeOf, sessions, presence, clock, onChanged }: T
     const { sessionId } = session;
     const bytes = Buffer.from(JSON.stringify(withVersion(patch, version)));
     sessions.send(sessionId, { kind: 'desired', sessionId, patch: bytes, version });
+  }
+
+  /** @throws GatewayError GW_IOTHUB ServiceUnavailable. */
+  function checkOwned(hubId: string, { identity }: FoundTwin): void {
+    if (!isOfCloud(hubId, identity)) return;
+    throw iotHubError(
+      'ServiceUnavailable',
+      `The tags and desired properties of device ${identity.deviceId} belong to the cloud behind this gateway, and are to be written there.`,
+    );
   }
 
   function checkMatch(twin: TwinRecord, ifMatch: IfMatch): void {
@@ -103,13 +128,17 @@ export function createTwins({ storeOf, sessions, presence, clock, onChanged }: T
     return { ...before, changes: before.changes + 1, version: before.version + 1, tags, desired };
   }
 
-  const documentOf = (hubId: string, ref: IdentityRef, { identity, twin }: Found): TwinDocument =>
+  const documentOf = (hubId: string, ref: IdentityRef, { identity, twin }: FoundTwin): TwinDocument =>
     documentFrom(identity, twin, presence(hubId, ref));
 
   return {
     async own(hubId, ref) {
-      const { twin } = await find(storeOf(hubId), ref);
-      const { desired, reported } = twin;
+      let found = await find(storeOf(hubId), ref);
+      if (isOfCloud(hubId, found.identity)) {
+        await caughtUp(ref.deviceId);
+        found = await find(storeOf(hubId), ref);
+      }
+      const { desired, reported } = found.twin;
       return Buffer.from(
         JSON.stringify({
           desired: withVersion(desired.value, desired.version),
@@ -119,7 +148,7 @@ export function createTwins({ storeOf, sessions, presence, clock, onChanged }: T
     },
     async report(hubId, ref, patch, baseVersion) {
       const reported = checkedSection('reported', parse(patch));
-      const { twin } = await write(hubId, ref, ({ twin: before }) => {
+      const { twin } = await write(hubId, ref, ({ identity, twin: before }) => {
         const { version } = before.reported;
         if (baseVersion !== undefined && baseVersion !== version) {
           throw iotHubError(
@@ -129,7 +158,10 @@ export function createTwins({ storeOf, sessions, presence, clock, onChanged }: T
         }
         const section = mergeSection(before.reported, reported, isoTime(clock.wallMs()), false);
         checkSize('reported', section.value);
-        const twin = { ...before, version: before.version + 1, reported: section };
+        // What the cloud has stays known.
+        const cloud = { reported: before.reported.value, version: 0, ...before.cloud };
+        const kept = isCloudDevice(identity) ? { ...before, cloud } : before;
+        const twin = { ...kept, version: before.version + 1, reported: section };
         return { operation: 'updateTwin', by: 'device', reported, twin };
       });
       return twin.reported.version;
@@ -139,7 +171,9 @@ export function createTwins({ storeOf, sessions, presence, clock, onChanged }: T
     },
     async patch(hubId, ref, update, ifMatch) {
       const sections = sectionsOf(update);
-      const found = await write(hubId, ref, ({ twin: before }) => {
+      const found = await write(hubId, ref, (known) => {
+        const before = known.twin;
+        checkOwned(hubId, known);
         checkMatch(before, ifMatch);
         const { tags, desired } = sections;
         const twin = next(
@@ -156,7 +190,9 @@ export function createTwins({ storeOf, sessions, presence, clock, onChanged }: T
       const given = sectionsOf(update);
       const tags = mergeValue({}, given.tags ?? {});
       const desired = mergeValue({}, given.desired ?? {});
-      const found = await write(hubId, ref, ({ twin: before }) => {
+      const found = await write(hubId, ref, (known) => {
+        const before = known.twin;
+        checkOwned(hubId, known);
         checkMatch(before, ifMatch);
         const section = replaceSection(before.desired, desired, isoTime(clock.wallMs()), true);
         return { operation: 'replaceTwin', by: 'service', tags, desired, twin: next(before, tags, section) };
@@ -174,6 +210,9 @@ export function createTwins({ storeOf, sessions, presence, clock, onChanged }: T
       checkSize('tags', whole.tags);
       checkSize('desired', whole.desired.value);
       return whole;
+    },
+    async change(hubId, ref, made) {
+      await write(hubId, ref, made);
     },
     async record(hubId, ref) {
       return (await find(storeOf(hubId), ref)).twin;

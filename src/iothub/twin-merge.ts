@@ -21,6 +21,22 @@ export function mergeValue(target: Json | undefined, patch: JsonObject): JsonObj
   return objectOf(members);
 }
 
+/** The patch that makes `after` of `before`; empty: they are the same. */
+export function patchBetween(before: JsonObject, after: JsonObject): JsonObject {
+  const patch: [string, Json][] = [];
+  for (const [name, value] of Object.entries(after)) {
+    const known = Object.hasOwn(before, name) ? before[name] : undefined;
+    if (isObject(value) && isObject(known)) {
+      const inner = patchBetween(known, value);
+      if (Object.keys(inner).length > 0) patch.push([name, inner]);
+    } else if (JSON.stringify(value) !== JSON.stringify(known)) {
+      patch.push([name, value]);
+    }
+  }
+  const gone = Object.keys(before).filter((name) => !Object.hasOwn(after, name));
+  return objectOf([...patch, ...gone.map((name) => [name, null] as const)]);
+}
+
 /** The metadata of `value`, which came of merging `patch` into what `before` described. */
 export function mergeMetadata(
   value: JsonObject,

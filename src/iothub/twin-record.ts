@@ -1,11 +1,9 @@
 // A twin as it is kept.
 
 import type { IdentityRef } from '../core/hub/identity.ts';
+import type { JsonObject } from '../core/json.ts';
 
-export type Json = null | boolean | number | string | readonly Json[] | JsonObject;
-export interface JsonObject {
-  readonly [name: string]: Json;
-}
+export type { Json, JsonObject } from '../core/json.ts';
 
 /** When each member was changed last; mirrors the tree of the values. */
 export interface Metadata {
@@ -30,6 +28,16 @@ export interface TwinRecord {
   readonly tags: JsonObject;
   readonly desired: Section;
   readonly reported: Section;
+  /** Of a device of the cloud behind the hub. */
+  readonly cloud?: CloudSide;
+}
+
+/** What the cloud has of a twin's reported properties, as far as that is known here. */
+export interface CloudSide {
+  /** 0: it was never asked. */
+  readonly version: number;
+  /** Absent: the same as here. */
+  readonly reported?: JsonObject;
 }
 
 const NEVER = '0001-01-01T00:00:00Z';

@@ -397,6 +397,11 @@ export const EVENTS = {
     everyMs: 60_000,
     recent: true,
   },
+  hub_twins_unread: {
+    level: 'warn',
+    text: 'What devices reported while the cloud was away could not be read from the store of the local hub; it is read again.',
+    everyMs: 60_000,
+  },
   hub_device_not_synchronised: {
     level: 'warn',
     text: 'A device of an adapter could not be registered with the local hub, or its twin not be brought up to date.',

@@ -2,9 +2,10 @@
 
 import { z } from 'zod';
 import { GatewayError } from '../core/errors.ts';
-import type { JsonObject } from '../iothub/twin-record.ts';
+import type { PeerTwin } from '../core/twin-link.ts';
+import type { Json, JsonObject } from '../iothub/twin-record.ts';
 import { checkedSection, isObject } from '../iothub/twin-rules.ts';
-import type { PeerTwin, TwinState } from './twin-state.ts';
+import type { TwinState } from './twin-state.ts';
 
 /** Desired and reported properties have 32 KB each, without what JSON adds to them. */
 const TWIN_BYTES = 512 * 1024;
@@ -13,15 +14,21 @@ const TWIN_BYTES = 512 * 1024;
 export function readTwin(body: Uint8Array): PeerTwin {
   const twin = objectOf(body);
   const { desired, reported } = twin;
-  const version = isObject(desired) ? desired['$version'] : undefined;
-  if (typeof version !== 'number' || !Number.isSafeInteger(version) || version < 0) {
+  const version = versionOf(desired);
+  if (version === undefined) {
     throw new GatewayError('GW_PROTOCOL', 'The twin has no version of its desired properties.');
   }
   return {
     version,
     desired: checkedSection('desired', desired),
     reported: checkedSection('reported', reported ?? {}),
+    reportedVersion: versionOf(reported) ?? 0,
   };
+}
+
+function versionOf(section: Json | undefined): number | undefined {
+  const version = isObject(section) ? section['$version'] : undefined;
+  return typeof version === 'number' && Number.isSafeInteger(version) && version >= 0 ? version : undefined;
 }
 
 /** A patch of desired properties, without its version. @throws GatewayError as `readTwin`. */

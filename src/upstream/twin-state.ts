@@ -4,7 +4,8 @@
 // A leaf device's twin holds its points: {"relay":true}. The gateway's own holds those of the leaf devices that have none:
 // {"devices":{"meter-1":{"relay":true}}}.
 
-import { mergeValue } from '../iothub/twin-merge.ts';
+import type { PeerTwin } from '../core/twin-link.ts';
+import { mergeValue, patchBetween } from '../iothub/twin-merge.ts';
 import type { Json, JsonObject } from '../iothub/twin-record.ts';
 import { checkedSection, checkSize, isObject, objectOf } from '../iothub/twin-rules.ts';
 
@@ -20,13 +21,6 @@ export interface TwinState {
   /** The last one that was given. */
   readonly round: number;
   /** What the twin is to report; null: what it is to report no more. */
-  readonly reported: JsonObject;
-}
-
-/** A twin as the peer has it. */
-export interface PeerTwin {
-  readonly version: number;
-  readonly desired: JsonObject;
   readonly reported: JsonObject;
 }
 
@@ -47,7 +41,7 @@ export function partOf(scope: TwinScope, leafId: string, section: JsonObject): J
 }
 
 /** The whole twin as the peer tells it: what differs from what was known is due. */
-export function takeTwin(state: TwinState, scope: TwinScope, twin: PeerTwin): TwinState {
+export function takeTwin(state: TwinState, scope: TwinScope, twin: Omit<PeerTwin, 'reportedVersion'>): TwinState {
   const isFirst = state.version === 0;
   const names = new Map<string, string[]>();
   for (const leafId of new Set([...leavesOf(scope, state.desired), ...leavesOf(scope, twin.desired)])) {
@@ -117,6 +111,7 @@ export function reportPatch(scope: TwinScope, ours: JsonObject, theirs: JsonObje
 
 /** Levels above the values of points hold what is not ours beside what is. */
 function difference(ours: JsonObject, theirs: JsonObject, sharedLevels: number): JsonObject {
+  if (sharedLevels <= 0) return patchBetween(theirs, ours);
   const patch: [string, Json][] = [];
   for (const [name, value] of Object.entries(ours)) {
     const known = theirs[name];
@@ -127,9 +122,7 @@ function difference(ours: JsonObject, theirs: JsonObject, sharedLevels: number):
       patch.push([name, value]);
     }
   }
-  if (sharedLevels > 0) return objectOf(patch);
-  const gone = Object.keys(theirs).filter((name) => !Object.hasOwn(ours, name));
-  return objectOf([...patch, ...gone.map((name) => [name, null] as const)]);
+  return objectOf(patch);
 }
 
 /** Without what is taken back and gone. */

@@ -12,7 +12,7 @@ import type { Clock } from '../core/clock.ts';
 import { isDeviceId, isReachable, type DeviceId } from '../core/device.ts';
 import { errorText } from '../core/errors.ts';
 import type { StateSpace } from '../core/state.ts';
-import type { TwinAnswer, TwinLink } from '../core/twin-link.ts';
+import type { TwinLink } from '../core/twin-link.ts';
 import type { DeviceRegistry, RegisteredDevice } from '../devices/device-registry.ts';
 import type { Dispatcher } from '../devices/dispatcher.ts';
 import { reportOf, withdrawalOf, type Outcome } from '../iothub/desired-answers.ts';
@@ -20,9 +20,9 @@ import { mergeValue } from '../iothub/twin-merge.ts';
 import type { JsonObject } from '../iothub/twin-record.ts';
 import type { Telemetry } from '../observe/events.ts';
 import type { Random } from '../platform/random.ts';
-import { Backoff } from './backoff.ts';
 import { writeDesired } from './desired-writer.ts';
-import { readPatch, readTwin } from './twin-message.ts';
+import { readPatch } from './twin-message.ts';
+import { TwinPeer } from './twin-peer.ts';
 import {
   partOf,
   renew,
@@ -53,20 +53,14 @@ export interface TwinSyncOptions {
 
 /** What was not taken, or could not be kept, is tried again after this time. */
 const AGAIN_MS = 5000;
-const PEER_INITIAL_MS = 1000;
-const PEER_CEILING_MS = 60_000;
-/** Of one twin, until it has the version that was told. */
-const FETCHES = 3;
 const NOT_CARRIED: Outcome = { status: 400, reason: 'The device has a twin of its own.' };
 
 /** A connection, and what the peer has reported there. */
 interface Session {
   readonly link: TwinLink;
+  readonly peer: TwinPeer;
   /** Undefined until the twin was fetched. */
   theirs: JsonObject | undefined;
-  /** The newest version that was heard of. */
-  newest: number;
-  isFetching: boolean;
   isReporting: boolean;
 }
 
@@ -103,7 +97,10 @@ export class TwinSync {
 
   /** A connection stands: what was desired meanwhile is fetched, what was not reported is. */
   open(link: TwinLink): void {
-    const session = { link, theirs: undefined, newest: 0, isFetching: false, isReporting: false };
+    const { clock, random } = this.#options;
+    const onFailed = (reason: string): void => this.#fail(reason);
+    const peer = new TwinPeer({ link, clock, random, signal: this.#stopping.signal, onFailed });
+    const session = { link, peer, theirs: undefined, isReporting: false };
     this.#session = session;
     for (const [leafId, values] of this.#early) this.confirmed(leafId, values);
     this.#early.clear();
@@ -114,9 +111,9 @@ export class TwinSync {
   desired(link: TwinLink, payload: Uint8Array, version: number): void {
     const session = this.#session;
     if (session?.link !== link) return;
-    session.newest = Math.max(session.newest, version);
+    session.peer.heardOf(version);
     // What is being fetched may have it already.
-    if (session.isFetching || version <= this.#state.version) return;
+    if (session.peer.isFetching || version <= this.#state.version) return;
     const patch = version === this.#state.version + 1 ? this.#read(() => readPatch(payload)) : undefined;
     if (patch === undefined) {
       void this.#fetch(session);
@@ -144,50 +141,13 @@ export class TwinSync {
   }
 
   async #fetch(session: Session): Promise<void> {
-    if (session.isFetching) return;
-    session.isFetching = true;
-    try {
-      for (let attempt = 0; attempt < FETCHES; attempt += 1) {
-        const answer = await this.#ask(session, () => session.link.get());
-        if (answer === undefined) return;
-        const twin = this.#read(() => readTwin(answer.body));
-        if (twin === undefined) return;
-        this.#state = takeTwin(this.#state, this.#options.scope, twin);
-        session.theirs = twin.reported;
-        if (twin.version >= session.newest) break;
-        // A change was told while it was on its way, or the peer answers by what it knew before.
-        await this.#options.clock.sleep(PEER_INITIAL_MS, session.link.signal).catch(() => {});
-      }
-    } finally {
-      session.isFetching = false;
-    }
+    const isTaken = await session.peer.fetch((twin) => {
+      this.#state = takeTwin(this.#state, this.#options.scope, twin);
+      session.theirs = twin.reported;
+    });
+    if (!isTaken) return;
     this.#carryOutAll();
     void this.#tell();
-  }
-
-  /** The answer of a peer that has one; undefined when the connection is gone, or it wants none of this. */
-  async #ask({ link }: Session, request: () => Promise<TwinAnswer>): Promise<TwinAnswer | undefined> {
-    const { clock, random } = this.#options;
-    const backoff = new Backoff({ initialMs: PEER_INITIAL_MS, ceilingMs: PEER_CEILING_MS, random });
-    const signal = AbortSignal.any([link.signal, this.#stopping.signal]);
-    while (!signal.aborted) {
-      let failure: string;
-      try {
-        const answer = await request();
-        if (answer.status >= 200 && answer.status < 300) return answer;
-        failure = `The peer answered ${answer.status}: ${Buffer.from(answer.body).toString().slice(0, 256)}`;
-        if (answer.status < 500 && answer.status !== 429) {
-          this.#fail(failure);
-          return undefined;
-        }
-      } catch (error) {
-        failure = errorText(error);
-      }
-      if (signal.aborted) return undefined;
-      this.#fail(failure);
-      await clock.sleep(backoff.next(), signal).catch(() => {});
-    }
-    return undefined;
   }
 
   #carryOutAll(): void {
@@ -298,7 +258,7 @@ export class TwinSync {
       const patch = reportPatch(this.#options.scope, this.#state.reported, session.theirs);
       if (Object.keys(patch).length === 0) return;
       await this.#save();
-      await this.#ask(session, () => session.link.report(Buffer.from(JSON.stringify(patch))));
+      await session.peer.ask(() => session.link.report(Buffer.from(JSON.stringify(patch))));
       // What the peer refuses is not offered again on this connection.
       session.theirs = mergeValue(session.theirs, patch);
     }

@@ -12,6 +12,7 @@ import type { Dispatcher } from '../devices/dispatcher.ts';
 import type { Telemetry } from '../observe/events.ts';
 import type { Random } from '../platform/random.ts';
 import { readTwinState } from './twin-message.ts';
+import { SessionTwin } from './session-twin.ts';
 import { newTwinState, type TwinState } from './twin-state.ts';
 import { TwinSync } from './twin-sync.ts';
 
@@ -31,6 +32,8 @@ export interface UpstreamTwinsOptions {
 }
 
 export interface UpstreamTwins {
+  /** Resolves when the twin of a device at the local hub is as the peer has it, or the signal aborts. Never rejects. */
+  fetched(deviceId: DeviceId, signal: AbortSignal): Promise<void>;
   /** A device confirmed values that came by another way: its twin reports them. */
   confirmed(leafId: string, values: Readonly<Record<string, JsonValue>>): void;
   stop(): void;
@@ -49,6 +52,9 @@ export function attachTwins(
   const { name, gatewayId, space, registry, clock, telemetry } = options;
   /** By identity: no more than have connections, or had. */
   const syncs = new Map<string, TwinSync>();
+  /** Of devices at the local hub. As many. */
+  const sessionTwins = new Map<string, SessionTwin>();
+  const { sessions } = options;
   const stopping = new AbortController();
   const loaded = load();
 
@@ -80,26 +86,44 @@ export function attachTwins(
     return known;
   }
 
+  function sessionTwinOf(deviceId: DeviceId, { twins }: SessionDevices): SessionTwin {
+    const known = sessionTwins.get(deviceId) ?? new SessionTwin({ ...options, deviceId, twins });
+    sessionTwins.set(deviceId, known);
+    return known;
+  }
+
+  const unwatch = sessions?.watch((deviceId) => sessionTwins.get(deviceId)?.changed());
   const unsubscribe = registry.subscribe(({ deviceId }) => {
     syncs.get(deviceId)?.seen(deviceId);
     syncs.get(gatewayId)?.seen(deviceId);
   });
   transport.receiveTwins({
     onLink: (link) => {
-      // No adapter has it: nothing of its twin is to be written, or answered, here.
-      if (options.sessions?.has(link.deviceId) === true) return;
-      void loaded.then(() => {
-        if (!stopping.signal.aborted) syncOf(link.deviceId).open(link);
-      });
+      const { deviceId } = link;
+      // No adapter has it: it takes what is desired, and reports, itself.
+      if (sessions?.has(deviceId) === true) sessionTwinOf(deviceId, sessions).open(link);
+      else {
+        void loaded.then(() => {
+          if (!stopping.signal.aborted) syncOf(deviceId).open(link);
+        });
+      }
     },
-    onDesired: (link, patch, version) => syncs.get(link.deviceId)?.desired(link, patch, version),
+    onDesired: (link, patch, version) => {
+      syncs.get(link.deviceId)?.desired(link, patch, version);
+      sessionTwins.get(link.deviceId)?.desired(link, patch, version);
+    },
   });
   return {
+    fetched: async (deviceId, signal) => {
+      if (sessions?.has(deviceId) === true) await sessionTwinOf(deviceId, sessions).fetched(signal);
+    },
     confirmed: (leafId, values) =>
       void loaded.then(() => (syncs.get(leafId) ?? syncOf(gatewayId)).confirmed(leafId, values)),
     stop() {
       stopping.abort();
       unsubscribe();
+      unwatch?.();
+      for (const twin of sessionTwins.values()) twin.stop();
       for (const sync of syncs.values()) sync.stop();
     },
   };

@@ -17,8 +17,8 @@ function rig() {
   const lose = new Map<DeviceId, () => void>();
   let refusal: GatewayError | undefined;
   const sessions = {
-    connected: () => [...connected],
-    isConnected: (deviceId: DeviceId) => connected.has(deviceId),
+    wanted: () => [...connected],
+    isWanted: (deviceId: DeviceId) => connected.has(deviceId),
     watch: (listener: (deviceId: DeviceId) => void) => {
       listeners.add(listener);
       return () => listeners.delete(listener);

@@ -88,6 +88,7 @@ async function build(heads: readonly HeadDefinition[] = [echo]): Promise<HubSet>
       telemetry,
     }),
     cloud: () => undefined,
+    caughtUp: () => Promise.resolve(),
     onSession: () => {},
     clock,
     random: systemRandom,
