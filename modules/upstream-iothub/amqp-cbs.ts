@@ -12,6 +12,7 @@ import {
   type AmqpError,
   type Clock,
 } from '#sdk';
+import { LINK_PROPERTIES } from './client-name.ts';
 
 export interface CbsOptions {
   readonly client: Pick<AmqpClient, 'openSession'>;
@@ -100,6 +101,7 @@ export class CbsLinks {
     this.#session = session;
     session.openReceiver({
       address: ADDRESS,
+      properties: LINK_PROPERTIES,
       credit: WINDOW,
       maxMessageBytes: MAX_ANSWER_BYTES,
       onOpen,
@@ -108,6 +110,7 @@ export class CbsLinks {
     });
     this.#sender = session.openSender({
       address: ADDRESS,
+      properties: LINK_PROPERTIES,
       window: WINDOW,
       onOpen,
       onClosed,

@@ -25,6 +25,7 @@ import { AmqpDownlinks } from './amqp-downlinks.ts';
 import { openWhenReady } from './amqp-sender.ts';
 import { encodeAmqpTelemetry } from './amqp-telemetry.ts';
 import { HubTokens } from './amqp-tokens.ts';
+import { LINK_PROPERTIES } from './client-name.ts';
 import type { HubConnection } from './device-links.ts';
 import { WEB_SOCKET_PATH, type HubDialer } from './hub-dialer.ts';
 import type { HubIdentity } from './identity.ts';
@@ -209,6 +210,7 @@ export class AmqpHubLink implements HubConnection {
             client,
             {
               ...sender,
+              properties: LINK_PROPERTIES,
               onClosed: (error) => {
                 // Its token may be what the hub does not like any more.
                 if (identity !== undefined && error?.condition === UNAUTHORIZED) tokens.forget(identity);

@@ -11,6 +11,7 @@ import {
   type AmqpId,
   type CommandMessage,
 } from '#sdk';
+import { LINK_PROPERTIES } from './client-name.ts';
 import type { CloudMessage } from './cloud-message.ts';
 import type { HubCommands } from './commands.ts';
 
@@ -72,7 +73,7 @@ export function openAmqpMessages({
     address: deviceLinkAddress({ deviceId }, 'messages/devicebound'),
     credit: MESSAGES,
     maxMessageBytes: LIMITS.command_bytes + 64 * 1024,
-    properties: { 'com.microsoft:api-version': apiVersion },
+    properties: { ...LINK_PROPERTIES, 'com.microsoft:api-version': apiVersion },
     onOpen: () => {},
     onClosed: (error) => {
       end();

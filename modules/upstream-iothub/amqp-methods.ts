@@ -10,6 +10,7 @@ import {
   type AmqpDelivery,
   type AmqpError,
 } from '#sdk';
+import { LINK_PROPERTIES } from './client-name.ts';
 import type { HubCommands } from './commands.ts';
 
 export interface AmqpMethodsOptions {
@@ -34,6 +35,7 @@ export function openAmqpMethods({ session, deviceId, apiVersion, commands, onClo
     address: deviceLinkAddress({ deviceId }, 'methods/devicebound'),
     // By it the hub finds the two that belong together.
     properties: {
+      ...LINK_PROPERTIES,
       'com.microsoft:api-version': apiVersion,
       'com.microsoft:channel-correlation-id': `methods:${randomUuid()}`,
     },

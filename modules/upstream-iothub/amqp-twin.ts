@@ -15,6 +15,7 @@ import {
   type TwinLink,
   type TwinReceiver,
 } from '#sdk';
+import { LINK_PROPERTIES } from './client-name.ts';
 import { createTwinRequests } from './twin-requests.ts';
 
 /** Whose twin it is on this side, and who wants it. */
@@ -49,6 +50,7 @@ export function openAmqpTwin(options: AmqpTwinOptions): void {
     address: deviceLinkAddress({ deviceId: hubDeviceId }, 'twin'),
     // By it the hub finds the two that belong together.
     properties: {
+      ...LINK_PROPERTIES,
       'com.microsoft:api-version': apiVersion,
       'com.microsoft:channel-correlation-id': `twin:${randomUuid()}`,
     },

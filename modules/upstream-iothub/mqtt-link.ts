@@ -27,10 +27,9 @@ import {
   type Outgoing,
   type StoredMessage,
 } from '#sdk';
+import { CLIENT_NAME } from './client-name.ts';
 import type { HubIdentity } from './identity.ts';
 
-/** Goes to the hub as the name of the client. */
-const CLIENT_TYPE = 'fieldpost';
 /** Of a token's lifetime, after which it is renewed. */
 const RENEW_AT = 0.8;
 /** Longest wait at a renewal for direct methods that are under way: their answers would be lost with the connection. */
@@ -189,7 +188,7 @@ export class HubLink {
       host: identity.dialHost,
       protocolVersion: 4,
       clientId: identity.deviceId,
-      username: writeHubUserName(identity.hostName, identity, CLIENT_TYPE),
+      username: writeHubUserName(identity.hostName, identity, CLIENT_NAME),
       ...(identity.sharedAccessKey !== undefined && { password: this.#token(identity.sharedAccessKey) }),
       keepAliveSecs: options.keepAliveSecs,
       timeoutMs: options.connectTimeoutMs,

@@ -1,4 +1,8 @@
 // The AMQP transport against a real RabbitMQ: the conformance suite of endpoints, TLS, credentials, and losses.
+//
+// Debian's ActiveMQ (12, activemq 5.17.2+dfsg-2+deb12u1) speaks no AMQP: neither activemq-amqp nor proton-j is packaged. With
+// `<transportConnector uri="amqp://127.0.0.1:5672"/>` the broker does not start: `Transport scheme NOT recognized: [amqp]`,
+// `Could not find factory class for resource: META-INF/services/org/apache/activemq/transport/amqp`.
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { endpointSuite } from '../conformance/endpoint.suite.ts';
