@@ -47,7 +47,7 @@ export function createScanRunner({ modules, running, profileDirectory, ...parts 
       throw new GatewayError('GW_NOT_FOUND', `"${type}" cannot be scanned; allowed: ${types.join(', ')}.`);
     }
     const parsed = found.scan.options.safeParse(options);
-    if (!parsed.success) throw new GatewayError('GW_USAGE', scanFaults(parsed.error));
+    if (!parsed.success) throw new GatewayError('GW_USAGE', scanFaults(parsed.error, found.scan.options));
     if (isBusy) throw new GatewayError('GW_THROTTLED', 'Another scan is under way. Wait for its end, or stop it.');
     isBusy = true;
     try {
@@ -60,10 +60,12 @@ export function createScanRunner({ modules, running, profileDirectory, ...parts 
   };
 }
 
-function scanFaults(error: z.ZodError): string {
+function scanFaults(error: z.ZodError, { shape }: z.ZodObject): string {
   return error.issues
     .map((issue) => {
-      if (issue.code === 'unrecognized_keys') return `${issue.keys.join(', ')}: not known here.`;
+      if (issue.code === 'unrecognized_keys') {
+        return `${issue.keys.join(', ')}: not known here; allowed: ${Object.keys(shape).join(', ')}.`;
+      }
       const name = issue.path.join('.');
       return `${name === '' ? '' : `${name}: `}${issue.message.replace(/\.?$/, '.')}`;
     })

@@ -83,7 +83,7 @@ describe.each([
   it.each([
     [{ type: 'led', options: {} }, 'GW_USAGE', 'place: '],
     [{ type: 'led', options: { place: 'x', count: 'many' } }, 'GW_USAGE', 'count: '],
-    [{ type: 'led', options: { place: 'x', speed: 1 } }, 'GW_USAGE', 'speed: not known here.'],
+    [{ type: 'led', options: { place: 'x', speed: 1 } }, 'GW_USAGE', 'speed: not known here; allowed: place, count.'],
     [{ type: 'blind', options: {} }, 'GW_NOT_FOUND', '"blind" cannot be scanned; allowed: led.'],
   ])('refuses %j', async (request, code, text) => {
     const refused = scanOf()(request, { signal: NEVER, report: () => {} });
