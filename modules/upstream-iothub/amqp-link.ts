@@ -218,6 +218,7 @@ export class AmqpHubLink implements HubConnection {
               },
             },
             identity === undefined ? Promise.resolve() : tokens.ready(identity),
+            `The hub has not answered to the token of device "${identity?.deviceId ?? ''}".`,
           );
         },
       },

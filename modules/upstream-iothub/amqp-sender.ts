@@ -10,11 +10,15 @@ import {
 } from '#sdk';
 import { tokenRefused } from './amqp-conditions.ts';
 
-/** @param ready resolves when the identity may attach; rejects with a GatewayError, which then ends the link. */
+/**
+ * @param ready resolves when the identity may attach; rejects with a GatewayError, which then ends the link.
+ * @param awaits what that waits for, as a sentence.
+ */
 export function openWhenReady(
   client: Pick<AmqpClient, 'openSender'>,
   options: AmqpSenderOptions,
   ready: Promise<void>,
+  awaits: string,
 ): AmqpClientSender {
   let sender: AmqpClientSender | undefined;
   let isClosed = false;
@@ -29,6 +33,9 @@ export function openWhenReady(
     },
   );
   return {
+    get awaits() {
+      return sender === undefined ? awaits : undefined;
+    },
     get maxMessageBytes() {
       return sender?.maxMessageBytes;
     },

@@ -18,6 +18,8 @@ export interface AmqpLinkEnd {
 }
 
 export interface AmqpConditions {
+  /** For texts: `broker`, `hub`. */
+  readonly peer: string;
   /** The answer for one message by the outcome that the peer gave it (3.4). */
   readonly answerResult: (answer: AmqpAnswer) => DeliveryResult;
   readonly linkEnd: (address: string, error: AmqpError | undefined) => AmqpLinkEnd;
@@ -92,6 +94,7 @@ export function amqpConditions({ peer, kinds: own = {}, limitsAll = false }: Amq
   }
 
   return {
+    peer,
     answerResult(answer) {
       switch (answer.outcome) {
         case 'accepted':

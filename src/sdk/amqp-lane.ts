@@ -31,7 +31,7 @@ export interface LaneOptions {
   readonly address: string;
   readonly window: number;
   readonly patient: boolean;
-  readonly conditions: Pick<AmqpConditions, 'answerResult' | 'linkEnd'>;
+  readonly conditions: Pick<AmqpConditions, 'answerResult' | 'linkEnd' | 'peer'>;
   /** Messages of one address may go together as one. */
   readonly batch?: AmqpBatchLimits | undefined;
   readonly ackTimeoutMs: number;
@@ -128,9 +128,10 @@ export class AmqpLane {
     const nowMs = host.monotonicMs();
     const sender = this.#sender;
     if (sender !== undefined && !this.#isOpen && nowMs - this.#beganMs >= openTimeoutMs) {
-      this.#giveUp(`The broker did not answer the attach to the address "${this.address}" within ${openTimeoutMs} ms.`);
+      this.#giveUp(this.#unopened);
     } else if (this.#unsettled > 0 && nowMs - this.#oldestSinceMs >= ackTimeoutMs) {
-      this.#giveUp(`The broker left a message to the address "${this.address}" unsettled for ${ackTimeoutMs} ms.`);
+      const { peer } = this.#options.conditions;
+      this.#giveUp(`The ${peer} left a message to the address "${this.address}" unsettled for ${ackTimeoutMs} ms.`);
     }
     const isCreditless = this.#isOpen && this.#unsettled === 0 && this.#waiting.size > 0 && sender?.hasCredit === false;
     if (isCreditless) this.#creditlessSinceMs ??= nowMs;
@@ -257,15 +258,22 @@ export class AmqpLane {
       return { status: 'retry', kind, reason, retryAfterMs: retryAtMs - nowMs, blameless: true };
     }
     if (this.#sender !== undefined && !this.#isOpen && nowMs - this.#beganMs >= PATIENCE_MS) {
-      const reason = `The broker does not answer the attach to the address "${this.address}".`;
-      return { status: 'retry', kind: 'transient', reason, blameless: true };
+      // It was refused before, and nothing else is known yet.
+      const { kind, reason } = this.#refusal ?? { kind: 'transient', reason: this.#unopened };
+      return { status: 'retry', kind, reason, blameless: true };
     }
     const isCreditless = this.#creditlessSinceMs !== undefined && this.#sender?.hasCredit === false;
     if (isCreditless && nowMs - (this.#creditlessSinceMs ?? nowMs) >= PATIENCE_MS) {
-      const reason = `The broker gives no credit for the address "${this.address}": it takes nothing there now.`;
+      const reason = `The ${this.#options.conditions.peer} gives no credit for the address "${this.address}": it takes nothing there now.`;
       return { status: 'retry', kind: 'transient', reason, blameless: true };
     }
     return undefined;
+  }
+
+  /** Why the link is not open. */
+  get #unopened(): string {
+    const { peer } = this.#options.conditions;
+    return this.#sender?.awaits ?? `The ${peer} does not answer the attach to the address "${this.address}".`;
   }
 
   #giveBack(): void {

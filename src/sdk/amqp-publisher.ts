@@ -25,7 +25,7 @@ export interface AmqpPublisherOptions {
   /** The address of all messages, where there is but one: they wait for it. */
   readonly onlyAddress: string | undefined;
   readonly addressOf: (stored: StoredMessage) => string;
-  readonly conditions: Pick<AmqpConditions, 'answerResult' | 'linkEnd'>;
+  readonly conditions: Pick<AmqpConditions, 'answerResult' | 'linkEnd' | 'peer'>;
   /** Messages to one address may go together as one; default: they do not. */
   readonly batch?: AmqpBatchLimits | undefined;
   readonly encode: (stored: StoredMessage, address: string) => AmqpOutgoing;

@@ -65,6 +65,8 @@ export interface AmqpSenderOptions extends LinkOptions {
 
 /** A sending link. */
 export interface AmqpClientSender {
+  /** What it still waits for before it is attached, as a sentence; undefined: for nothing. */
+  readonly awaits?: string | undefined;
   /** Undefined before it is open, and where the peer sets no limit. */
   readonly maxMessageBytes: number | undefined;
   /** Whether the peer gives credit. */
