@@ -33,6 +33,8 @@ export interface TcpProxy extends AsyncDisposable {
   corrupt(direction: Direction, everyBytes: number): void;
   /** Resets (RST) all connections; new ones are accepted. */
   cut(): void;
+  /** Ends all connections in order (FIN), as a peer that stops; new ones are accepted. */
+  hangUp(): void;
   /** Resets all as soon as this many more bytes have gone in that direction: in the middle of whatever it is. */
   cutAfter(direction: Direction, bytes: number): void;
   /** Resets all and refuses new connections until `listen`. */
@@ -106,6 +108,13 @@ class MisbehavingProxy implements TcpProxy {
       pair.server.resetAndDestroy();
     }
     this.#pairs.clear();
+  }
+
+  hangUp(): void {
+    for (const pair of this.#pairs) {
+      pair.client.end();
+      pair.server.end();
+    }
   }
 
   cutAfter(direction: Direction, bytes: number): void {

@@ -1,0 +1,242 @@
+// Fifty leaf devices of all kinds on one TCP connection to the cloud, which is a second daemon. The connection is cut in every way
+// that a connection ends, and cloud and gateway are killed; every message is accounted for at a consumer of the cloud's events.
+
+import { readFileSync } from 'node:fs';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { GatewayStatus } from '../../src/core/admin.ts';
+import { deriveDeviceKey } from '../../src/iothub/group-key.ts';
+import { hmacSha256 } from '../../src/platform/hmac.ts';
+import { startTcpProxy, type TcpProxy } from '../sim/tcp-proxy.ts';
+import { run } from '../support/command.ts';
+import { EventAccount, senderOf, type HubEvent } from '../support/event-account.ts';
+import {
+  AMQPS_PORT,
+  HUB_HOST_NAME,
+  startHubDaemon,
+  type HubDaemon,
+  type HubDaemonOptions,
+} from '../support/hub-daemon.ts';
+import { startBackEnd, type SdkChild } from '../support/sdk-child.ts';
+import { createTempDir, type TempDir } from '../support/temp-dir.ts';
+import { waitFor } from '../support/wait.ts';
+import { startMixedField, type MixedField } from './mixed-field.ts';
+
+const FULL = process.env['FIELDPOST_FULL'] === '1';
+const CLOUD = '127.0.164.1';
+const EDGE = '127.0.164.2';
+const GATEWAY = 'plant-7';
+const GATEWAY_KEY = Buffer.alloc(32, 9).toString('base64');
+const GROUP_KEY = Buffer.alloc(64, 7).toString('base64');
+/** Messages that may be unanswered when the connection ends: as many come twice at most. */
+const WINDOW = 64;
+const CUTS = ['closed', 'reset in a frame', 'refused', 'silent'] as const;
+
+const keyOf = (deviceId: string): string => deriveDeviceKey(GROUP_KEY, deviceId, { hmacSha256 });
+
+interface PolledBody {
+  readonly device: string;
+  readonly seq: number;
+}
+
+/** Who sent it by what it says itself. */
+const nameIn = ({ body }: HubEvent): string =>
+  typeof body === 'string' ? (body.split('.')[0] ?? '') : (body as PolledBody).device;
+
+/** Times that a connection to the cloud was lost, as the gateway says. */
+const lossesOf = (gateway: HubDaemon): number => gateway.log().split('"event":"endpoint_disconnected"').length - 1;
+
+describe('fifty leaf devices on one connection', () => {
+  const stack = new AsyncDisposableStack();
+  const inCloud = stack.use(new EventAccount());
+  const atGateway = stack.use(new EventAccount());
+  let field: MixedField;
+  let directories: { readonly cloud: TempDir; readonly gateway: TempDir };
+  let cloud: HubDaemon;
+  let gateway: HubDaemon;
+  let proxy: TcpProxy;
+  let backEnd: SdkChild;
+  let ends = 0;
+
+  const eventsOf = (account: EventAccount): HubEvent[] =>
+    account.events().filter((event) => senderOf(event) !== GATEWAY);
+  const idsOf = (account: EventAccount): Set<string> => new Set(eventsOf(account).map(({ messageId }) => messageId));
+
+  /** What the system shows of the gateway's connections to its cloud. */
+  async function connections(): Promise<string[]> {
+    const shown = await run('ss', ['-Htnp', 'state', 'established', 'dst', `${CLOUD}:${proxy.port}`]);
+    return shown.split('\n').filter((line) => line.includes(`pid=${gateway.pid},`));
+  }
+
+  async function startCloud(): Promise<void> {
+    cloud = stack.use(await startHubDaemon({ address: CLOUD, directory: directories.cloud, built: true }));
+    await inCloud.read(cloud);
+  }
+
+  async function startGateway(): Promise<void> {
+    const options: HubDaemonOptions = {
+      address: EDGE,
+      directory: directories.gateway,
+      built: true,
+      hub: { host_name: 'edge.fieldpost.test' },
+      config: {
+        gateway: { id: GATEWAY },
+        adapters: field.adapters,
+        upstream: {
+          type: 'iothub',
+          host_name: HUB_HOST_NAME,
+          shared_access_key: GATEWAY_KEY,
+          gateway_host_name: CLOUD,
+          port: proxy.port,
+          ca: cloud.authority,
+          protocol: 'amqp',
+          window: WINDOW,
+          keepalive_secs: 5,
+          // What the proxy swallowed of a handshake does not come again, as it would on a line.
+          connect_timeout_ms: 3000,
+          leaf_devices: { identity: 'group_key', group_key: GROUP_KEY },
+        },
+      },
+    };
+    gateway = stack.use(await startHubDaemon(options));
+    await atGateway.read(gateway);
+  }
+
+  /** Something that was stored at the gateway from now on is in the cloud, over one connection. */
+  async function isThrough(what: string): Promise<void> {
+    const known = idsOf(atGateway);
+    const isNew = ({ messageId }: HubEvent): boolean => !known.has(messageId);
+    await waitFor(
+      () => {
+        const fresh = new Set(
+          eventsOf(atGateway)
+            .filter(isNew)
+            .map(({ messageId }) => messageId),
+        );
+        return eventsOf(inCloud).some(({ messageId }) => fresh.has(messageId));
+      },
+      { timeoutMs: 30_000, everyMs: 100, what },
+    );
+    expect(await connections()).toHaveLength(1);
+  }
+
+  beforeAll(async () => {
+    directories = {
+      cloud: stack.use(createTempDir('multiplex-cloud')),
+      gateway: stack.use(createTempDir('multiplex-gateway')),
+    };
+    field = stack.use(await startMixedField(EDGE, FULL ? 4 : 2));
+    await startCloud();
+    proxy = stack.use(await startTcpProxy({ target: { host: CLOUD, port: AMQPS_PORT }, address: CLOUD }));
+    backEnd = stack.use(startBackEnd({ hub: cloud }));
+    await backEnd.call('openRegistry', cloud.owner);
+    await backEnd.call('useClient', cloud.owner);
+    const identities = [GATEWAY, ...field.devices].map((deviceId) => {
+      const primaryKey = deviceId === GATEWAY ? GATEWAY_KEY : keyOf(deviceId);
+      return { deviceId, authentication: { symmetricKey: { primaryKey, secondaryKey: primaryKey } } };
+    });
+    await backEnd.call('registry', 'addDevices', identities);
+    await startGateway();
+    field.startSending(gateway, keyOf);
+  });
+
+  afterAll(() => stack.disposeAsync());
+
+  it('has them all under their own identities', async () => {
+    expect(field.devices).toHaveLength(50);
+    await waitFor(() => new Set(eventsOf(inCloud).map(senderOf)).size === 50, {
+      timeoutMs: 30_000,
+      everyMs: 100,
+      what: 'a message of each',
+    });
+    expect(await connections()).toHaveLength(1);
+  });
+
+  it('has a coil written by a direct method', async () => {
+    const relay = async (): Promise<string> => {
+      const { host, port } = field.plcs;
+      const shown = await run('mbpoll', ['-0', '-1', '-t', '0', '-a', '1', '-r', '2', '-p', String(port), host]);
+      return /^\[2\]:\s*(\d)/m.exec(shown)?.[1] ?? shown;
+    };
+    expect(await relay()).toBe('0');
+    const call = { methodName: 'write', payload: { values: { relay: true } }, responseTimeoutInSeconds: 10 };
+    expect(await backEnd.call('invoke', 'plc-3', call)).toEqual({ status: 200, payload: { values: { relay: true } } });
+    expect(await relay()).toBe('1');
+  });
+
+  it.each(Array.from({ length: FULL ? 10 : CUTS.length }, (_, index) => CUTS[index % CUTS.length] ?? 'closed'))(
+    'comes back after its connection was cut (%s)',
+    async (how) => {
+      const losses = lossesOf(gateway);
+      if (how === 'closed') proxy.hangUp();
+      if (how === 'reset in a frame') proxy.cutAfter('up', 2000);
+      if (how === 'refused') await proxy.refuse();
+      if (how === 'silent') proxy.blackHole();
+      ends += 1;
+      await waitFor(() => lossesOf(gateway) > losses, { timeoutMs: 30_000, what: 'the end of the connection' });
+      if (how === 'refused') {
+        const before = field.acknowledged.length;
+        await waitFor(() => field.acknowledged.length > before + 50, { timeoutMs: 20_000 });
+        await proxy.listen();
+      }
+      proxy.pass();
+      await isThrough('what came after the cut');
+    },
+  );
+
+  // A trial takes half a minute at least.
+  it.each(FULL ? [30] : [])(
+    'comes back after a configuration that cut it off, unconfirmed for %i s',
+    async (trialSecs) => {
+      const invoke = (methodName: string, payload?: unknown): Promise<unknown> =>
+        backEnd.call('invoke', GATEWAY, { methodName, payload, responseTimeoutInSeconds: 10 });
+      const { payload: status } = (await invoke('status')) as { readonly payload: GatewayStatus };
+      const base = status.config.generation;
+      const text = readFileSync(gateway.configPath, 'utf8').replace(`port: ${proxy.port}`, 'port: 9');
+      expect(await invoke('applyConfig', { text, base, trial_secs: trialSecs })).toMatchObject({ status: 200 });
+      await waitFor(async () => (await connections()).length === 0, { what: 'the configuration to be tried' });
+      ends += 1;
+      await waitFor(async () => (await connections()).length === 1, { timeoutMs: 45_000, what: 'it to be taken back' });
+      await isThrough('what came after the trial');
+      const logs = await invoke('getLogs', { contains: 'config_reverted' });
+      expect(logs).toMatchObject({
+        payload: { lines: [expect.stringContaining('Nobody confirmed the trial in time.')] },
+      });
+      expect(readFileSync(gateway.configPath, 'utf8')).toContain(`port: ${proxy.port}`);
+    },
+  );
+
+  it('comes back when the cloud was killed, and the gateway meanwhile', async () => {
+    await cloud.kill('SIGKILL');
+    const before = field.acknowledged.length;
+    await waitFor(() => field.acknowledged.length > before + 100, { timeoutMs: 20_000 });
+    await gateway.kill('SIGKILL');
+    await startGateway();
+    await startCloud();
+    ends += 2;
+    await isThrough('what came after the kills');
+  });
+
+  it('has lost nothing, and what came twice is known by its id', async () => {
+    await field.stopSending();
+    const stored = eventsOf(atGateway);
+    const missing = (): string[] => {
+      const ids = idsOf(inCloud);
+      return [...new Set(stored.map(({ messageId }) => messageId))].filter((id) => !ids.has(id));
+    };
+    await waitFor(() => missing().length === 0, { timeoutMs: 30_000, everyMs: 200 }).catch(() => {});
+    expect(missing()).toEqual([]);
+    const events = eventsOf(inCloud);
+    const bodies = new Set(events.map(({ body }) => body));
+    expect(field.acknowledged.filter((body) => !bodies.has(body))).toEqual([]);
+    for (const event of events) expect(nameIn(event)).toBe(senderOf(event));
+    for (const device of field.polled) {
+      const seqs = new Set(
+        events.filter((event) => senderOf(event) === device).map(({ body }) => (body as PolledBody).seq),
+      );
+      expect(Math.max(...seqs), device).toBe(seqs.size);
+    }
+    const texts = new Set(events.map(({ body }) => JSON.stringify(body)));
+    expect(idsOf(inCloud).size).toBe(texts.size);
+    expect(events.length - texts.size).toBeLessThanOrEqual(ends * WINDOW);
+  });
+});
