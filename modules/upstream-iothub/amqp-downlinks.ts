@@ -85,7 +85,7 @@ export class AmqpDownlinks {
     return {
       methods: sessions.takesMethods(carrierId),
       messages: sessions.takesCommands(carrierId),
-      anything: sessions.isConnected(carrierId),
+      anything: sessions.isWanted(carrierId),
     };
   }
 

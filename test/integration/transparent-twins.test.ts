@@ -1,0 +1,187 @@
+// Twins through the transparent gateway: unmodified device SDKs at the gateway, an unmodified back end at the cloud, which is a second
+// daemon. What is desired comes from the cloud, what is reported goes there, with the cloud there or away.
+
+import { createHmac } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { startTcpProxy, type TcpProxy } from '../sim/tcp-proxy.ts';
+import {
+  AMQPS_PORT,
+  HUB_HOST_NAME,
+  MQTTS_PORT,
+  startHubDaemon,
+  type HubDaemon,
+  type HubDaemonOptions,
+} from '../support/hub-daemon.ts';
+import { startBackEnd, startDevice, type SdkChild } from '../support/sdk-child.ts';
+import { createTempDir, type TempDir } from '../support/temp-dir.ts';
+
+const CLOUD = '127.0.160.1';
+const EDGE = '127.0.160.2';
+const GROUP_KEY = Buffer.alloc(64, 6).toString('base64');
+const GATEWAY_KEY = Buffer.alloc(32, 9).toString('base64');
+const DEVICES = { mqtt: 'twin-mqtt', amqp: 'twin-amqp' } as const;
+
+const keyOf = (deviceId: string): string =>
+  createHmac('sha256', Buffer.from(GROUP_KEY, 'base64')).update(deviceId).digest('base64');
+
+interface Section {
+  readonly $version: number;
+  readonly [name: string]: unknown;
+}
+interface Properties {
+  readonly desired: Section;
+  readonly reported: Section;
+}
+
+/** Over AMQP one connection carries all of them; over MQTT each has its own. */
+const UPSTREAMS = process.env['FIELDPOST_FULL'] === '1' ? (['amqp', 'mqtt'] as const) : (['amqp'] as const);
+
+describe.each(UPSTREAMS)('twins through a transparent gateway with its upstream over %s', (protocol) => {
+  const stack = new AsyncDisposableStack();
+  let cloud: HubDaemon;
+  let edge: HubDaemon;
+  let directory: TempDir;
+  let proxy: TcpProxy;
+  let backEnd: SdkChild;
+
+  const edgeOptions = (): HubDaemonOptions => ({
+    address: EDGE,
+    directory,
+    hub: { host_name: 'edge.fieldpost.test' },
+    config: {
+      gateway: { id: 'plant-7' },
+      upstream: {
+        type: 'iothub',
+        host_name: HUB_HOST_NAME,
+        shared_access_key: GATEWAY_KEY,
+        gateway_host_name: CLOUD,
+        port: proxy.port,
+        ca: cloud.authority,
+        protocol,
+        leaf_devices: { identity: 'group_key', group_key: GROUP_KEY, per_device: protocol === 'mqtt' },
+      },
+    },
+  });
+
+  beforeAll(async () => {
+    const cloudDirectory = stack.use(createTempDir('twins-cloud'));
+    directory = stack.use(createTempDir('twins-edge'));
+    cloud = stack.use(await startHubDaemon({ address: CLOUD, directory: cloudDirectory }));
+    const port = protocol === 'amqp' ? AMQPS_PORT : MQTTS_PORT;
+    proxy = stack.use(await startTcpProxy({ target: { host: CLOUD, port }, address: CLOUD }));
+    backEnd = stack.use(startBackEnd({ hub: cloud }));
+    await backEnd.call('openRegistry', cloud.owner);
+    for (const [deviceId, primaryKey] of [
+      ['plant-7', GATEWAY_KEY] as const,
+      ...Object.values(DEVICES).map((id) => [id, keyOf(id)] as const),
+    ]) {
+      const authentication = { symmetricKey: { primaryKey, secondaryKey: primaryKey } };
+      await backEnd.call('registry', 'create', { deviceId, authentication });
+    }
+    edge = stack.use(await startHubDaemon(edgeOptions()));
+  }, 120_000);
+
+  afterAll(() => stack.disposeAsync());
+
+  const open = async (deviceId: string, transport: string): Promise<SdkChild> => {
+    const child = startDevice({ hub: { address: CLOUD, authorityPath: edge.authorityPath } });
+    const gateway = `HostName=${HUB_HOST_NAME};GatewayHostName=${EDGE}`;
+    await child.call('open', `${gateway};DeviceId=${deviceId};SharedAccessKey=${keyOf(deviceId)}`, transport);
+    return child;
+  };
+  const twinOf = (child: SdkChild): Promise<Properties> => child.call('getTwin') as Promise<Properties>;
+  /** As the cloud has it. */
+  const cloudTwin = async (deviceId: string): Promise<Properties> => {
+    const { properties } = (await backEnd.call('registry', 'getTwin', deviceId)) as { readonly properties: Properties };
+    return properties;
+  };
+  const desire = async (deviceId: string, desired: object): Promise<number> => {
+    await backEnd.call('registry', 'updateTwin', deviceId, { properties: { desired } }, '*');
+    return (await cloudTwin(deviceId)).desired.$version;
+  };
+  const reported = async (deviceId: string): Promise<unknown> => {
+    const { $metadata: _, $version: __, ...values } = (await cloudTwin(deviceId)).reported;
+    return values;
+  };
+
+  describe.each(Object.entries(DEVICES))('of a device on %s', (transport, deviceId) => {
+    it('are those of the cloud when the device comes, change when they change there, and are reported', async () => {
+      const before = await desire(deviceId, { speed: 1, mode: { day: 'slow' } });
+      await using child = await open(deviceId, transport);
+      expect(await twinOf(child)).toMatchObject({
+        desired: { speed: 1, mode: { day: 'slow' }, $version: before },
+      });
+      await child.call('onDesired');
+      const version = await desire(deviceId, { speed: 2, mode: { night: 'off' } });
+      const isNew = ({ $version }: Section): boolean => $version === version;
+      expect(await child.nextEvent('desired', isNew)).toEqual({ speed: 2, mode: { night: 'off' }, $version: version });
+      await child.call('report', { speed: 2, fw: { major: 3, minor: 1 } });
+      await expect.poll(() => reported(deviceId)).toEqual({ speed: 2, fw: { major: 3, minor: 1 } });
+      await child.call('report', { fw: { minor: null } });
+      await expect.poll(() => reported(deviceId)).toEqual({ speed: 2, fw: { major: 3 } });
+    });
+
+    it('that changed while the device was away are there when it is back', async () => {
+      const version = await desire(deviceId, { speed: 3, mode: null });
+      await using child = await open(deviceId, transport);
+      const { desired } = await twinOf(child);
+      expect(desired).toMatchObject({ speed: 3, $version: version });
+      expect(desired).not.toHaveProperty('mode');
+    });
+
+    it('go on while the cloud is away, and are told once what changed there when it is back', async () => {
+      await using child = await open(deviceId, transport);
+      const known = await twinOf(child);
+      await child.call('onDesired');
+      await proxy.refuse();
+      // What nobody here can know of.
+      await desire(deviceId, { speed: 4 });
+      await desire(deviceId, { speed: 5, late: true });
+      const version = await desire(deviceId, { speed: 6 });
+      await child.call('report', { away: 1 });
+      await child.call('report', { away: 2, also: 'this' });
+      const meanwhile = await twinOf(child);
+      expect(meanwhile.desired).toEqual(known.desired);
+      expect(meanwhile.reported).toMatchObject({ away: 2, also: 'this', $version: known.reported.$version + 2 });
+      const atCloud = await cloudTwin(deviceId);
+      expect(atCloud.reported).not.toHaveProperty('away');
+      await proxy.listen();
+      const isNew = ({ $version }: Section): boolean => $version === version;
+      expect(await child.nextEvent('desired', isNew)).toEqual({ speed: 6, late: true, $version: version });
+      await expect.poll(() => reported(deviceId)).toMatchObject({ speed: 2, away: 2, also: 'this' });
+      // Both in one.
+      expect((await cloudTwin(deviceId)).reported.$version).toBe(atCloud.reported.$version + 1);
+      // The SDK tells whatever it fetches as well.
+      const told = child.events.filter(({ event, data }) => event === 'desired' && isNew(data as Section));
+      expect(told).toHaveLength(1);
+    });
+  });
+
+  it('lose nothing that was reported when the gateway is killed while the cloud and the device are away', async () => {
+    const children = await Promise.all(Object.entries(DEVICES).map(([transport, id]) => open(id, transport)));
+    await Promise.all(children.map(twinOf));
+    await proxy.refuse();
+    for (const child of children) {
+      await child.call('report', { fw: null, kept: 'over kill -9' });
+      await child.kill();
+    }
+    await edge.kill('SIGKILL');
+    edge = stack.use(await startHubDaemon(edgeOptions()));
+    const version = await desire(DEVICES.mqtt, { speed: 7 });
+    await proxy.listen();
+    for (const deviceId of Object.values(DEVICES)) {
+      await expect.poll(() => reported(deviceId), { timeout: 20_000 }).toMatchObject({ kept: 'over kill -9' });
+      expect(await reported(deviceId)).not.toHaveProperty('fw');
+    }
+    await using child = await open(DEVICES.mqtt, 'mqtt');
+    const twin = await twinOf(child);
+    expect(twin).toMatchObject({ desired: { speed: 7, $version: version }, reported: { kept: 'over kill -9' } });
+  });
+
+  it('cannot be desired of at the gateway', async () => {
+    await using local = startBackEnd({ hub: { address: EDGE, authorityPath: edge.authorityPath } });
+    await local.call('openRegistry', edge.owner.replace(HUB_HOST_NAME, EDGE));
+    const write = local.call('registry', 'updateTwin', DEVICES.amqp, { properties: { desired: { speed: 0 } } }, '*');
+    await expect(write).rejects.toMatchObject({ statusCode: 503 });
+  });
+});
