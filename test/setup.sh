@@ -19,6 +19,7 @@ gcc:gcc
 libc6-dev:/usr/include/stdio.h
 openssl:openssl
 iproute2:ip
+nftables:nft
 procps:ps
 systemd:systemd-notify
 '

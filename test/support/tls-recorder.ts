@@ -9,6 +9,8 @@ export interface TlsRecorderOptions {
   /** What it shows its clients. */
   readonly pair: KeyPair;
   readonly target: { readonly host: string; readonly port: number; readonly ca: string };
+  /** Looks at what comes first on a connection, and ends that where it says no. */
+  readonly admits?: (head: Buffer) => boolean;
 }
 
 /** What went over one connection. */
@@ -23,13 +25,22 @@ export interface TlsRecorder extends AsyncDisposable {
   readonly recordings: readonly Recording[];
 }
 
-export async function startTlsRecorder({ address, port, pair, target }: TlsRecorderOptions): Promise<TlsRecorder> {
+export async function startTlsRecorder({
+  address,
+  port,
+  pair,
+  target,
+  admits = () => true,
+}: TlsRecorderOptions): Promise<TlsRecorder> {
   const recordings: Recording[] = [];
   const open = new Set<TLSSocket>();
   const server = createServer({ cert: pair.certificate, key: pair.key }, (client) => {
     const onward = connect({ ...target, servername: '' });
     const [up, down]: [Buffer[], Buffer[]] = [[], []];
     recordings.push({ up: () => Buffer.concat(up), down: () => Buffer.concat(down) });
+    client.once('data', (head: Buffer) => {
+      if (!admits(head)) client.destroy();
+    });
     pass(client, onward, up);
     pass(onward, client, down);
   });
