@@ -16,7 +16,9 @@ export interface LaneEntry {
   readonly answer: (result: DeliveryResult) => void;
   /** On the wire; 0 before. */
   bytes: number;
-  /** It was in a batch that was rejected, and goes by itself now. */
+  /** Of a message of the outbox: the same each time that it is sent. */
+  readonly messageId?: string | undefined;
+  /** It goes in no batch: one that it was in was rejected, or its link ended with it under way. */
   isAlone?: true;
 }
 
@@ -56,6 +58,11 @@ export class LaneQueue {
   /** @param limits of a batch; undefined: each message goes by itself. */
   constructor(limits: AmqpBatchLimits | undefined) {
     this.#limits = limits ?? { messages: 1, bytes: 0 };
+  }
+
+  /** The one that is sent next. */
+  get first(): LaneEntry | undefined {
+    return this.#peek();
   }
 
   get size(): number {

@@ -3,7 +3,7 @@
 //
 // Invariants:
 // - Every entry is answered once, in whatever state the link is, or stays here until `end`.
-// - Entries leave in the order in which they came.
+// - Entries leave in the order in which they came. What was under way when the peer ended the link goes one at a time.
 // - A lane that is `patient` keeps what it could not send; the others give it back at once while nothing can be sent, so that
 //   one address does not fill the window of all.
 
@@ -12,6 +12,7 @@ import type { AmqpClientSender, AmqpSenderOptions } from '../wire/amqp-client-ty
 import type { AmqpError } from '../wire/amqp-types.ts';
 import type { AmqpConditions, AmqpLinkEnd } from './amqp-conditions.ts';
 import { LaneQueue, type AmqpBatchLimits, type LaneBatch, type LaneEntry } from './amqp-lane-queue.ts';
+import { LaneSuspects, messagesOf } from './amqp-suspects.ts';
 
 /** What a lane needs of its publisher. */
 export interface LaneHost {
@@ -52,6 +53,9 @@ export class AmqpLane {
   readonly address: string;
   readonly #options: LaneOptions;
   readonly #waiting: LaneQueue;
+  readonly #suspects: LaneSuspects;
+  /** A suspect is under way, and nothing else. */
+  #isTrial = false;
   #sender: AmqpClientSender | undefined;
   #isOpen = false;
   /** Of the present link, by their numbers. */
@@ -72,6 +76,7 @@ export class AmqpLane {
     this.#options = options;
     this.address = options.address;
     this.#waiting = new LaneQueue(options.batch);
+    this.#suspects = new LaneSuspects(2 * options.window);
     this.#usedMs = options.host.monotonicMs();
   }
 
@@ -92,8 +97,7 @@ export class AmqpLane {
 
   /** Everything that is not answered, what was sent first. */
   entries(): LaneEntry[] {
-    const sent = this.#sentEntries().flatMap((entry) => ('members' in entry ? entry.members : [entry]));
-    return [...sent, ...this.#waiting.all()];
+    return [...this.#sentEntries().flatMap(messagesOf), ...this.#waiting.all()];
   }
 
   push(entry: LaneEntry): void {
@@ -102,6 +106,7 @@ export class AmqpLane {
       entry.answer(blocked);
       return;
     }
+    if (this.#suspects.has(entry)) entry.isAlone = true;
     this.#waiting.push(entry);
   }
 
@@ -117,6 +122,10 @@ export class AmqpLane {
         return;
       }
       if (!(sender.capacity > 0) || this.#next - this.#oldest >= 2 * window || !this.#isFresh()) return;
+      const { first } = this.#waiting;
+      const isSuspect = first !== undefined && this.#suspects.has(first);
+      if (this.#unsettled > 0 && (isSuspect || this.#isTrial)) return;
+      this.#isTrial = isSuspect;
       const ready = this.#waiting.next(host.room());
       if (ready !== undefined) this.#send(sender, ready);
     }
@@ -192,7 +201,7 @@ export class AmqpLane {
       this.#oldestSinceMs = host.monotonicMs();
     }
     this.#unsettled += 1;
-    host.unsettled(messagesIn(entry));
+    host.unsettled(messagesOf(entry).length);
   }
 
   #answered(number: number, result: DeliveryResult): void {
@@ -203,13 +212,14 @@ export class AmqpLane {
     this.#sent[place] = undefined;
     this.#unsettled -= 1;
     this.#refusals = 0;
+    this.#suspects.clear(entry);
     if (number === this.#oldest) {
       while (this.#oldest < this.#next && this.#sent[this.#oldest % (2 * window)] === undefined) this.#oldest += 1;
       this.#oldestSinceMs = host.monotonicMs();
       this.#usedMs = this.#oldestSinceMs;
     }
     entry.answer(result);
-    host.unsettled(-messagesIn(entry));
+    host.unsettled(-messagesOf(entry).length);
     if (this.#waiting.size > 0) this.pump();
   }
 
@@ -222,6 +232,9 @@ export class AmqpLane {
   #lost(end: AmqpLinkEnd, error: AmqpError | undefined): void {
     const { host } = this.#options;
     const lost = this.#sentEntries();
+    if (!end.isSize) this.#suspects.add(lost);
+    // Without a reason it may be the address, but not where it happens to one message alone.
+    const isBlameless = end.isPlace && !(this.#isTrial && lost.length === 1 && error === undefined);
     const waitMs = Math.min(REOPEN_CEILING_MS, REOPEN_INITIAL_MS * 2 ** Math.min(this.#refusals, 16));
     if (this.#refusals === 0) this.#options.onRefused(this.address, end.reason);
     this.#refusals += 1;
@@ -233,9 +246,9 @@ export class AmqpLane {
     for (const entry of lost) {
       if (entry.bytes === tooLarge && error !== undefined) {
         entry.answer({ status: 'rejected', reason: `A message of ${tooLarge} bytes is too large there. ${reason}` });
-      } else entry.answer({ status: 'retry', kind, reason, ...(end.isPlace && { blameless: true }) });
+      } else entry.answer({ status: 'retry', kind, reason, ...(isBlameless && { blameless: true }) });
     }
-    host.unsettled(-lost.reduce((sum, entry) => sum + messagesIn(entry), 0));
+    host.unsettled(-lost.reduce((sum, entry) => sum + messagesOf(entry).length, 0));
     if (!this.#options.patient) this.#giveBack();
   }
 
@@ -290,8 +303,4 @@ export class AmqpLane {
     }
     return entries;
   }
-}
-
-function messagesIn(entry: LaneEntry | LaneBatch): number {
-  return 'members' in entry ? entry.members.length : 1;
 }

@@ -111,7 +111,7 @@ export class AmqpPublisher {
       const lanes = new Set<AmqpLane>();
       for (const [index, stored] of batch.entries()) {
         const address = addressOf(stored);
-        const entry = entryOf(job, index, () => encode(stored, address));
+        const entry = entryOf(job, index, () => encode(stored, address), stored.messageId);
         const lane = this.#laneOf(address);
         if (lane === undefined) entry.answer(TOO_MANY);
         else {
@@ -218,9 +218,10 @@ function jobOf(count: number, signal: AbortSignal | undefined, finish: Job['fini
   return { results: Array.from({ length: count }), unanswered: count, signal, finish };
 }
 
-function entryOf(job: Job, index: number, encode: () => AmqpOutgoing): JobEntry {
+function entryOf(job: Job, index: number, encode: () => AmqpOutgoing, messageId?: string): JobEntry {
   return {
     job,
+    messageId,
     bytes: 0,
     encode,
     isDone: () => job.results[index] !== undefined,

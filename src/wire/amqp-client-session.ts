@@ -96,6 +96,19 @@ export class ClientSession {
       if (!STATES.has(state?.descriptor?.value)) performative.state = undefined;
       disposition(frame);
     };
+    // The library tells ends at once, and at the end of a read the outcomes that came before them.
+    const [detach, end] = [rhea.on_detach.bind(rhea), rhea.on_end.bind(rhea)];
+    const tellOutcomes = (): void => {
+      if (rhea.outgoing.updated.length > 0) rhea._process();
+    };
+    rhea.on_detach = (frame) => {
+      tellOutcomes();
+      detach(frame);
+    };
+    rhea.on_end = (frame) => {
+      tellOutcomes();
+      end(frame);
+    };
     const flow = rhea.on_flow.bind(rhea);
     rhea.on_flow = (frame) => {
       const wasBlocked = this.waiting > 0;

@@ -78,6 +78,8 @@ export interface RheaSession {
     readonly next_delivery_id: number;
     readonly next_pending_delivery: number;
     readonly pending_dispositions: readonly unknown[];
+    /** Deliveries whose outcomes came and are not told yet. */
+    readonly updated: readonly unknown[];
     available(): number;
   };
   readonly incoming: {
@@ -88,6 +90,8 @@ export interface RheaSession {
   on_transfer(frame: RheaFrame): void;
   on_disposition(frame: RheaFrame): void;
   on_flow(frame: RheaFrame): void;
+  on_detach(frame: RheaFrame): void;
+  on_end(frame: RheaFrame): void;
   on(event: string, listener: (context: RheaContext) => void): void;
   begin(): void;
   open_sender(options: object): RheaLink;

@@ -140,6 +140,47 @@ describe('links and connections that end', () => {
     expect(new Set(peer.of('message', address).map(({ body }) => body))).toEqual(new Set(sent));
   });
 
+  it.each(['sick', 'sickend', 'sickclose'])(
+    '%s: what was settled before the end is, and is not sent again',
+    async (behaviour) => {
+      const transport = await opened({ address: at(behaviour) });
+      const results = await transport.send(
+        [stored('a', 1), stored('b', 2), stored('poison', 3), stored('c', 4)],
+        SOON(),
+      );
+      expect(results.map(({ status }) => status).slice(0, 3)).toEqual(['accepted', 'accepted', 'retry']);
+      await transport.close();
+    },
+  );
+
+  it.each(FULL ? ['sick', 'sickbare'] : ['sick'])(
+    '%s: one message that ends the link holds up no other device',
+    async (behaviour) => {
+      const address = at(behaviour);
+      await using rig = startRig(
+        amqpTransport({ url: peer.url, address }),
+        'live_first',
+        FULL ? hastyClock : undefined,
+      );
+      const append = async (device: string, text: string): Promise<void> =>
+        void (await rig.append(1, text, { deviceId: parseDeviceId(device) }));
+      await append('bad', 'poison');
+      for (let number = 0; number < 20; number += 1) await append('good', `g${number}.`);
+      await waitFor(() => rig.outbox.queue('$upstream').stats().messages === 1, { what: 'all but one' });
+      const texts = peer.of('message', address).map(({ body }) => body ?? '');
+      expect(texts.filter((text) => text.startsWith('g'))).toHaveLength(20);
+      if (!FULL) return;
+      // Others pass, so that it is the message and not the peer.
+      for (let number = 20; rig.outbox.queue('$upstream').stats().messages > 0; number += 1) {
+        await append('good', `g${number}.`);
+        const passed = (): boolean => rig.outbox.queue('$upstream').stats().messages <= 1;
+        await waitFor(passed, { what: 'the next one' });
+      }
+      expect(rig.telemetry.of('message_rejected')).toMatchObject([{ fields: { device: 'bad' } }]);
+    },
+    60_000,
+  );
+
   it('waits for an address that is not there, and says so', async () => {
     const address = at('late');
     await using rig = startRig(amqpTransport({ url: peer.url, address }));

@@ -162,6 +162,11 @@ class Peer(MessagingHandler):
         elif behaviour == "drop" and count == 3:
             event.transport.close_head()
             event.transport.close_tail()
+        elif behaviour.startswith("sick") and plain(message.body).startswith("poison"):
+            ended = {"sickend": link.session, "sickclose": event.connection}.get(behaviour, link)
+            if behaviour != "sickbare":
+                ended.condition = Condition("amqp:internal-error", "cannot digest it")
+            ended.close()
         elif behaviour == "size" and size > LIMIT_BYTES:
             link.condition = Condition("amqp:link:message-size-exceeded", "too large")
             link.close()

@@ -44,7 +44,7 @@ function rig() {
     refuse: (condition: string) => opened.at(-1)?.onClosed({ condition, description: 'no such device' }),
     awaits: (text: string | undefined) => (awaits = text),
     /** @returns what was answered to a message that came then. */
-    async after(ms: number): Promise<DeliveryResult | undefined> {
+    after: async (ms: number): Promise<DeliveryResult | undefined> => {
       let answer: DeliveryResult | undefined;
       lane.push({
         encode: () => ({ bytes: Buffer.from('x') }),
