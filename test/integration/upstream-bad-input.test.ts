@@ -1,0 +1,154 @@
+// What goes wrong between a gateway and its hub while everything runs: identities that are taken away, certificates that have
+// ended, and commands that make no sense. MQTT and AMQP differ in words, not in what becomes of it.
+
+import { describe, expect, it } from 'vitest';
+import type { AuthenticationInput } from '../../src/core/hub/identity.ts';
+import { deriveDeviceKey } from '../../src/iothub/group-key.ts';
+import { hmacSha256 } from '../../src/platform/hmac.ts';
+import { message } from '../support/builders.ts';
+import { HUB } from '../support/hub.ts';
+import { HUB_DEVICE, iotHubRig, type IotHubRig } from '../support/iothub-upstream.ts';
+import { memoryStateStore } from '../support/state.ts';
+import { attachTwinsRig, METER } from '../support/twins-rig.ts';
+import { hastyClock, startRig, type UpstreamRig } from '../support/upstream-rig.ts';
+import { waitFor } from '../support/wait.ts';
+
+const ADDRESS = '127.0.164.3';
+const FULL = process.env['FIELDPOST_FULL'] === '1';
+const GROUP_KEY = Buffer.alloc(64, 3).toString('base64');
+const PROTOCOLS = ['amqp', 'mqtt'] as const;
+type Protocol = (typeof PROTOCOLS)[number];
+
+const keyOf = (deviceId: string): string => deriveDeviceKey(GROUP_KEY, deviceId, { hmacSha256 });
+const text = ({ body }: { readonly body: Uint8Array }): string => Buffer.from(body).toString();
+const sas = (primaryKey: string): AuthenticationInput => ({
+  type: 'sas',
+  symmetricKey: { primaryKey, secondaryKey: primaryKey },
+});
+
+/** What a person at the hub does to a device, and takes back. */
+const WAYS = ['disabled', 'deleted', 'given another key'] as const;
+
+async function takeAway({ hub: { hub } }: IotHubRig, deviceId: string, way: (typeof WAYS)[number]): Promise<void> {
+  const { identities } = hub.hub;
+  if (way === 'deleted') await identities.deleteDevice(HUB, deviceId, '*');
+  else if (way === 'disabled') await identities.putDevice(HUB, { deviceId, status: 'disabled' }, '*');
+  else await identities.putDevice(HUB, { deviceId, authentication: sas(Buffer.alloc(32, 1).toString('base64')) }, '*');
+}
+
+async function giveBack({ hub: { hub } }: IotHubRig, deviceId: string, key: string): Promise<void> {
+  const { identities } = hub.hub;
+  const isThere = await identities.device(HUB, deviceId).then(
+    () => true,
+    () => false,
+  );
+  const device = { deviceId, status: 'enabled', authentication: sas(key) } as const;
+  await identities.putDevice(HUB, device, isThere ? '*' : undefined);
+}
+
+async function append(upstream: UpstreamRig, deviceId: string, body: string): Promise<void> {
+  await upstream.outbox.append([{ message: message({ device: deviceId, text: body }), queues: [] }]);
+}
+
+describe.each(PROTOCOLS)('identities that are taken away while they send over %s', (over) => {
+  it.each(WAYS)('the gateway’s own: it says why, keeps everything and is back by itself (%s)', async (way) => {
+    await using rig = await iotHubRig(ADDRESS, over);
+    await using upstream = startRig(rig.transport(), 'live_first', hastyClock);
+    const wanted = await upstream.append(20, 'before-');
+    await upstream.drained();
+    await takeAway(rig, HUB_DEVICE, way);
+    wanted.push(...(await upstream.append(20, 'during-')));
+    const why = over === 'mqtt' ? /refused device "plant-7"/ : /"\/devices\/plant-7\/.*(?:disabled|registered|valid)/;
+    const told = (): string => upstream.runner.health().reason ?? '';
+    await waitFor(() => why.test(told()), { what: 'the reason' });
+    expect(rig.hub.stored).toHaveLength(20);
+    await giveBack(rig, HUB_DEVICE, rig.keys.primary);
+    await upstream.drained();
+    expect([...new Set(rig.hub.stored.map(text))].toSorted()).toEqual(wanted.toSorted());
+    expect(upstream.telemetry.of('message_rejected')).toEqual([]);
+  });
+
+  it.each(WAYS)('one of many: the others do not notice, and it is back by itself (%s)', async (way) => {
+    await using rig = await iotHubRig(ADDRESS, over);
+    const devices = Array.from({ length: over === 'amqp' && FULL ? 500 : 10 }, (_, index) => `m${index}`);
+    for (const deviceId of devices) await giveBack(rig, deviceId, keyOf(deviceId));
+    const group = { identity: 'group_key', group_key: GROUP_KEY, per_device: over === 'mqtt' } as const;
+    const transport = rig.transport({ leaf_devices: over === 'mqtt' ? group : { ...group, per_device: undefined } });
+    await using upstream = startRig(transport, 'live_first', hastyClock);
+    const wanted: string[] = [];
+    const sendAll = async (round: string): Promise<void> => {
+      for (const deviceId of devices) {
+        wanted.push(`${deviceId} ${round}`);
+        await append(upstream, deviceId, `${deviceId} ${round}`);
+      }
+    };
+    const arrived = (): Set<string> => new Set(rig.hub.stored.map(text));
+    const all = (from: readonly string[]): Promise<unknown> =>
+      waitFor(() => from.every((one) => arrived().has(one)), { timeoutMs: 30_000, what: 'all messages' });
+    await sendAll('before');
+    await all(wanted);
+    await takeAway(rig, 'm3', way);
+    await sendAll('during');
+    await sendAll('still');
+    await all(wanted.filter((one) => !one.startsWith('m3 ') || one.endsWith('before')));
+    expect([...arrived()].filter((one) => one.startsWith('m3 '))).toEqual(['m3 before']);
+    await giveBack(rig, 'm3', keyOf('m3'));
+    await all(wanted);
+    for (const one of rig.hub.stored) expect(text(one).startsWith(`${one.deviceId} `)).toBe(true);
+    expect(upstream.telemetry.of('message_rejected')).toEqual([]);
+    expect(upstream.telemetry.of('endpoint_disconnected')).toEqual([]);
+  });
+});
+
+describe.each(PROTOCOLS)('commands that make no sense over %s', (over) => {
+  it('are answered or put aside, and nothing is written', async () => {
+    await using rig = await iotHubRig(ADDRESS, over);
+    const { hub } = rig.hub.hub;
+    const leaves = over === 'mqtt' ? { per_device: true } : {};
+    await giveBack(rig, METER, keyOf(METER));
+    const transport = rig.transport({ leaf_devices: { identity: 'group_key', group_key: GROUP_KEY, ...leaves } });
+    const field = attachTwinsRig(transport, await memoryStateStore(), rig.clock);
+    await using upstream = startRig(transport, 'live_first', hastyClock);
+    await append(upstream, METER, 'here I am');
+    const invoke = async (deviceId: string, name: string, payload: string): Promise<unknown> => {
+      const call = { name, payload: Buffer.from(payload), responseTimeoutMs: 10_000, connectTimeoutMs: 10_000 };
+      const answer = await hub.methods.invoke(HUB, { deviceId }, call);
+      return { status: answer.status, payload: JSON.parse(Buffer.from(answer.payload).toString()) as unknown };
+    };
+    const refused = (status: number, reason: RegExp) => ({
+      status,
+      payload: { reason: expect.stringMatching(reason) as unknown },
+    });
+    for (const [deviceId, name, payload, answer] of [
+      [HUB_DEVICE, 'writePoint', '{"device_id":"nobody","values":{"relay":true}}', refused(404, /nobody/)],
+      [HUB_DEVICE, 'writePoint', '{"device_id":"a/b","values":{"relay":true}}', refused(404, /a\/b/)],
+      [HUB_DEVICE, 'writePoint', '{"device_id":', refused(400, /not JSON/)],
+      [HUB_DEVICE, 'writePoint', '"text"', refused(400, /no object/)],
+      [HUB_DEVICE, 'explode', '{}', refused(404, /no method "explode"/)],
+      [METER, 'write', '{"relay"', refused(400, /not JSON/)],
+      [METER, 'write', '[1]', refused(400, /./)],
+      [METER, 'write', '{"values":{"level":101}}', refused(400, /100/)],
+      [METER, 'write', '{"values":{"nothing":1}}', refused(404, /nothing/)],
+      [METER, 'explode', '{}', refused(404, /./)],
+    ] as const) {
+      expect(await invoke(deviceId, name, payload), `${name} ${payload}`).toMatchObject(answer);
+    }
+    const messages: readonly (readonly [string, string, Readonly<Record<string, string>>])[] = [
+      [HUB_DEVICE, '{"relay":true}', { device_id: 'nobody' }],
+      [HUB_DEVICE, '{"relay":true}', {}],
+      [HUB_DEVICE, 'no JSON', { device_id: METER }],
+      [METER, 'no JSON', {}],
+      [METER, '{"values":{"level":101}}', {}],
+    ];
+    for (const [deviceId, body, properties] of messages) {
+      await hub.commands.send(HUB, { deviceId }, { body: Buffer.from(body), properties, ack: 'full' });
+    }
+    for (const deviceId of [HUB_DEVICE, METER]) {
+      const waiting = async () => (await hub.identities.device(HUB, deviceId)).cloudToDeviceMessageCount;
+      await expect.poll(waiting).toBe(0);
+    }
+    expect(field.written).toEqual([]);
+    // One that makes sense is carried out still.
+    expect(await invoke(METER, 'write', '{"values":{"level":100}}')).toMatchObject({ status: 200 });
+  });
+});
