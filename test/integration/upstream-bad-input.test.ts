@@ -17,7 +17,6 @@ const ADDRESS = '127.0.164.3';
 const FULL = process.env['FIELDPOST_FULL'] === '1';
 const GROUP_KEY = Buffer.alloc(64, 3).toString('base64');
 const PROTOCOLS = ['amqp', 'mqtt'] as const;
-type Protocol = (typeof PROTOCOLS)[number];
 
 const keyOf = (deviceId: string): string => deriveDeviceKey(GROUP_KEY, deviceId, { hmacSha256 });
 const text = ({ body }: { readonly body: Uint8Array }): string => Buffer.from(body).toString();
@@ -70,7 +69,8 @@ describe.each(PROTOCOLS)('identities that are taken away while they send over %s
 
   it.each(WAYS)('one of many: the others do not notice, and it is back by itself (%s)', async (way) => {
     await using rig = await iotHubRig(ADDRESS, over);
-    const devices = Array.from({ length: over === 'amqp' && FULL ? 500 : 10 }, (_, index) => `m${index}`);
+    const isMany = FULL && over === 'amqp' && way === 'disabled';
+    const devices = Array.from({ length: isMany ? 500 : 10 }, (_, index) => `m${index}`);
     for (const deviceId of devices) await giveBack(rig, deviceId, keyOf(deviceId));
     const group = { identity: 'group_key', group_key: GROUP_KEY, per_device: over === 'mqtt' } as const;
     const transport = rig.transport({ leaf_devices: over === 'mqtt' ? group : { ...group, per_device: undefined } });
