@@ -92,9 +92,11 @@ export function openAmqpMessages({
 function messageOf({ message }: AmqpDelivery): CloudMessage | undefined {
   if (message?.body === undefined) return undefined;
   const { absoluteExpiryTimeMs: expiresAtMs, annotations, applicationProperties, body } = message;
+  const { 'iothub-deliverycount': deliveryCount } = annotations;
   return {
     messageId: idText(message.messageId) ?? placeId(annotations),
     expiresAtMs,
+    deliveryCount: typeof deliveryCount === 'number' ? deliveryCount : 0,
     property: (name) => {
       const value = applicationProperties[name];
       return typeof value === 'string' ? value : undefined;

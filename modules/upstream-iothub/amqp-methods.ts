@@ -9,8 +9,10 @@ import {
   type AmqpClientSession,
   type AmqpDelivery,
   type AmqpError,
+  type AmqpId,
 } from '#sdk';
 import { LINK_PROPERTIES } from './client-name.ts';
+import type { HubMethodAnswer } from './cloud-message.ts';
 import type { HubCommands } from './commands.ts';
 
 export interface AmqpMethodsOptions {
@@ -25,12 +27,18 @@ export interface AmqpMethodsOptions {
 /** Under way at once; the hub keeps the others. */
 const METHODS = 16;
 const MAX_CALL_BYTES = 256 * 1024;
+/** As of one that went away just before. */
+const GONE = { status: 404, body: Buffer.from('{"reason":"The device has gone away."}') };
 
-/** As long as the links stand, the hub says of the device that it is there. Returns what closes them. */
+/**
+ * As long as the links stand, the hub says of the device that it is there. Returns what closes them, and answers for the device
+ * what it has not answered.
+ */
 export function openAmqpMethods({ session, deviceId, apiVersion, commands, onClosed }: AmqpMethodsOptions): () => void {
+  /** Calls not yet answered. */
+  const open = new Set<AmqpId>();
   /** Answers that wait for credit. */
   const unsent: Uint8Array[] = [];
-  let isClosed = false;
   const link = {
     address: deviceLinkAddress({ deviceId }, 'methods/devicebound'),
     // By it the hub finds the two that belong together.
@@ -50,22 +58,26 @@ export function openAmqpMethods({ session, deviceId, apiVersion, commands, onClo
     }
   }
 
+  function answer(correlationId: AmqpId, { status, body }: HubMethodAnswer): void {
+    open.delete(correlationId);
+    unsent.push(
+      encodeAmqpMessage({
+        properties: { correlationId },
+        applicationProperties: { 'IoThub-status': amqpInt(status) },
+        data: body,
+      }),
+    );
+    flush();
+  }
+
   async function take(delivery: AmqpDelivery): Promise<void> {
     const { applicationProperties, body, correlationId } = delivery.message ?? {};
     const name = applicationProperties?.['IoThub-methodname'];
     if (typeof name === 'string' && correlationId !== undefined) {
-      const { status, body: answer } = await commands.method(name, body ?? new Uint8Array(0));
-      if (isClosed || session.isOver) commands.answerLost(name, status);
-      else {
-        unsent.push(
-          encodeAmqpMessage({
-            properties: { correlationId },
-            applicationProperties: { 'IoThub-status': amqpInt(status) },
-            data: answer,
-          }),
-        );
-        flush();
-      }
+      open.add(correlationId);
+      const answered = await commands.method(name, body ?? new Uint8Array(0));
+      if (session.isOver || !open.has(correlationId)) commands.answerLost(name, answered.status);
+      else answer(correlationId, answered);
     }
     // Another may come now.
     delivery.accept();
@@ -86,8 +98,8 @@ export function openAmqpMethods({ session, deviceId, apiVersion, commands, onClo
     onDelivery: (delivery) => void take(delivery),
   });
   return () => {
-    isClosed = true;
-    answers.close();
+    for (const correlationId of open) answer(correlationId, GONE);
     calls.close();
+    answers.close();
   };
 }

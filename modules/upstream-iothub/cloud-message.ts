@@ -10,6 +10,8 @@ export interface CloudMessage {
   readonly messageId: string | undefined;
   /** Until when it holds, by the hub's clock; undefined: for as long as it waits there. */
   readonly expiresAtMs: number | undefined;
+  /** How often the hub had it given back; undefined: it cannot be given back. */
+  readonly deliveryCount?: number;
   /** An application property. */
   readonly property: (name: string) => string | undefined;
   readonly body: Uint8Array;
@@ -24,7 +26,7 @@ export interface HubMethodAnswer {
 }
 
 /**
- * What became of a message: carried out by the device; refused by it, no command, or expired; or, where its wait is bounded,
- * still to be done.
+ * What became of a message: carried out by the device; refused by it, no command, or expired; or, where it can be given back, still
+ * to be done.
  */
 export type CloudMessageOutcome = 'done' | 'refused' | 'waiting';

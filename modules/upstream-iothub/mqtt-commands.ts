@@ -83,9 +83,10 @@ type Bag = ReadonlyMap<string, string | null>;
 
 function messageOf(bag: Bag, body: Uint8Array): CloudMessage {
   const property = (name: string): string | undefined => bag.get(name) ?? undefined;
+  const expiresAtMs = Date.parse(property('$.exp') ?? '');
   return {
     messageId: property('$.mid'),
-    expiresAtMs: Date.parse(property('$.exp') ?? ''),
+    expiresAtMs: Number.isNaN(expiresAtMs) ? undefined : expiresAtMs,
     property,
     body,
     content: () => bagCommand(bag, body),

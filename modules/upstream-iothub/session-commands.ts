@@ -1,6 +1,6 @@
 // What the cloud sends to a device at the local hub, handed to the device as it is: it answers methods and settles messages itself.
 
-import { iotHubErrorOf, type Clock, type CommandReceiver, type DeviceId } from '#sdk';
+import { iotHubErrorOf, type Clock, type CommandOutcome, type CommandReceiver, type DeviceId } from '#sdk';
 import { MESSAGE_LIFE_MS, type CloudMessage, type CloudMessageOutcome, type HubMethodAnswer } from './cloud-message.ts';
 import { isClockSet } from './refusals.ts';
 
@@ -26,6 +26,12 @@ export async function callSession(
 
 const NOBODY: { readonly status: number; readonly payload: Uint8Array } = { status: 404, payload: Buffer.alloc(0) };
 
+const OUTCOMES: Readonly<Record<CommandOutcome, CloudMessageOutcome>> = {
+  complete: 'done',
+  abandon: 'waiting',
+  reject: 'refused',
+};
+
 interface Delivery {
   readonly receiver: CommandReceiver;
   readonly deviceId: DeviceId;
@@ -38,17 +44,18 @@ interface Delivery {
 /** As `HubCommands.message`. */
 export async function deliverToSession(delivery: Delivery): Promise<CloudMessageOutcome> {
   const { receiver, deviceId, clock, message, signal, waitMs } = delivery;
-  const { messageId, expiresAtMs } = message;
-  const leftMs = expiresAtMs !== undefined && isClockSet(clock) ? expiresAtMs - clock.wallMs() : Number.NaN;
-  const lifeMs = Math.max(0, Math.min(Number.isNaN(leftMs) ? MESSAGE_LIFE_MS : leftMs, MESSAGE_LIFE_MS));
+  const { messageId, expiresAtMs, deliveryCount } = message;
+  const leftMs = expiresAtMs !== undefined && isClockSet(clock) ? expiresAtMs - clock.wallMs() : MESSAGE_LIFE_MS;
+  const lifeMs = Math.max(0, Math.min(leftMs, MESSAGE_LIFE_MS));
   const over = new AbortController();
   const cancel = clock.after(Math.min(lifeMs, waitMs), () => over.abort());
   const both = AbortSignal.any([signal, over.signal]);
   try {
     for (;;) {
       try {
-        const outcome = await receiver.sessions?.deliver(deviceId, message.content(), both);
-        return outcome === 'complete' ? 'done' : 'refused';
+        const command = { message: message.content(), expiresAtMs, deliveryCount };
+        const outcome = await receiver.sessions?.deliver(deviceId, command, both);
+        return OUTCOMES[outcome ?? 'reject'];
       } catch (error) {
         if (signal.aborted) throw error;
         const onAbort = (reason: unknown): void => {
@@ -57,7 +64,8 @@ export async function deliverToSession(delivery: Delivery): Promise<CloudMessage
         if (!over.signal.aborted) await clock.sleep(AGAIN_MS, both).catch(onAbort);
       }
       if (!over.signal.aborted) continue;
-      if (waitMs < lifeMs) return 'waiting';
+      // What can be given back expires in the cloud, which says so to its sender.
+      if (waitMs < lifeMs || deliveryCount !== undefined) return 'waiting';
       receiver.onIgnored('expired', { device: deviceId, id: messageId });
       return 'refused';
     }

@@ -2,9 +2,18 @@
 
 import type { DeviceId } from './device.ts';
 import type { MethodAnswer } from './hub/messaging.ts';
-import type { CommandMessage } from './hub/session.ts';
+import type { CommandMessage, CommandOutcome } from './hub/session.ts';
 import type { JsonObject } from './json.ts';
 import type { PeerTwin } from './twin-link.ts';
+
+/** A cloud-to-device message of the cloud behind the local hub, which keeps it until it is settled here. */
+export interface CloudCommand {
+  readonly message: CommandMessage;
+  /** UTC wall clock in ms until which it holds; undefined: the cloud does not say. */
+  readonly expiresAtMs?: number | undefined;
+  /** How often the cloud had it given back; undefined: it takes nothing back, so that it is offered again here. */
+  readonly deliveryCount?: number | undefined;
+}
 
 export interface SessionDevices {
   /** Whether the device, if it is anywhere, is at the local hub: the hub is on, and no adapter has it. */
@@ -29,7 +38,7 @@ export interface SessionDevices {
    * @param signal ends the wait for a device that has not yet been given the message; one that has may still settle it.
    * @throws GatewayError GW_ABORTED; GW_IOTHUB DeviceMaximumQueueDepthExceeded, ServiceUnavailable: not taken.
    */
-  deliver(deviceId: DeviceId, message: CommandMessage, signal: AbortSignal): Promise<'complete' | 'reject'>;
+  deliver(deviceId: DeviceId, command: CloudCommand, signal: AbortSignal): Promise<CommandOutcome>;
   readonly twins: SessionTwins;
 }
 

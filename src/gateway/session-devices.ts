@@ -22,6 +22,8 @@ export interface SessionSwitch extends SessionDevices {
 
 /** Its caller at the cloud waits no longer than this. */
 const METHOD_MS = 300_000;
+/** The cloud has let the call through as the device was there a moment ago: perhaps it only connects anew. */
+const RECONNECT_MS = 2000;
 
 export function createSessionDevices({ hubId, hub, registry }: SessionDevicesOptions): SessionSwitch {
   const listeners = new Set<(deviceId: DeviceId) => void>();
@@ -60,12 +62,12 @@ export function createSessionDevices({ hubId, hub, registry }: SessionDevicesOpt
     },
     async invoke(deviceId, name, payload) {
       const { at, id } = running();
-      const call = { name, payload, responseTimeoutMs: METHOD_MS, connectTimeoutMs: 0, caller: 'cloud' };
+      const call = { name, payload, responseTimeoutMs: METHOD_MS, connectTimeoutMs: RECONNECT_MS, caller: 'cloud' };
       return at.methods.invoke(id, { deviceId }, call);
     },
-    async deliver(deviceId, message, signal) {
+    async deliver(deviceId, command, signal) {
       const { at, id } = running();
-      return at.offerCommand(id, deviceId, message, signal);
+      return at.offerCommand(id, deviceId, command, signal);
     },
     twins: {
       take: async (...taken) => twins().take(...taken),

@@ -6,8 +6,9 @@
 // - What a session that ended had, or a lock that ran out held, is delivered again before what came later.
 
 import type { Clock } from '../core/clock.ts';
-import type { CommandMessage, CommandOutcome, DeliveredCommand, SessionId } from '../core/hub/session.ts';
+import type { CommandOutcome, DeliveredCommand, SessionId } from '../core/hub/session.ts';
 import { LIMITS } from '../core/limits.ts';
+import type { CloudCommand } from '../core/session-devices.ts';
 import { iotHubError } from '../iothub/errors.ts';
 import { abortError } from '../platform/abort.ts';
 import { randomUuid } from '../platform/random.ts';
@@ -15,6 +16,7 @@ import { randomUuid } from '../platform/random.ts';
 export interface CommandRelayOptions {
   readonly clock: Clock;
   readonly lockMs: number;
+  /** Of a message that the cloud takes not back. */
   readonly maxDeliveryCount: number;
   /** Of a message for which nobody says until when it holds. */
   readonly defaultTtlMs: number;
@@ -22,11 +24,12 @@ export interface CommandRelayOptions {
   readonly onWaiting: (hubId: string, deviceId: string) => void;
 }
 
-export type RelayOutcome = 'complete' | 'reject';
-
 export interface CommandRelay {
-  /** Resolves when the device has settled it. @throws GatewayError GW_ABORTED; GW_IOTHUB DeviceMaximumQueueDepthExceeded. */
-  offer(hubId: string, deviceId: string, message: CommandMessage, signal: AbortSignal): Promise<RelayOutcome>;
+  /**
+   * Resolves when the device has settled it; not by what it gives back, where the cloud does not take that.
+   * @throws GatewayError GW_ABORTED; GW_IOTHUB DeviceMaximumQueueDepthExceeded.
+   */
+  offer(hubId: string, deviceId: string, command: CloudCommand, signal: AbortSignal): Promise<CommandOutcome>;
   has(hubId: string, deviceId: string): boolean;
   /** Locks the first that nobody holds. @param sessionId undefined: for whoever asked over HTTPS. */
   take(hubId: string, deviceId: string, sessionId?: SessionId): DeliveredCommand | undefined;
@@ -43,8 +46,8 @@ interface Entry {
   readonly deviceId: string;
   readonly number: number;
   readonly enqueuedMs: number;
-  readonly message: CommandMessage;
-  readonly settle: (outcome: RelayOutcome) => void;
+  readonly command: CloudCommand;
+  readonly settle: (outcome: CommandOutcome) => void;
   readonly giveUp: () => void;
   deliveryCount: number;
   lock: { readonly token: string; readonly sessionId: SessionId | undefined; readonly cancel: () => void } | undefined;
@@ -79,7 +82,7 @@ export function createCommandRelay(options: CommandRelayOptions): CommandRelay {
   }
 
   return {
-    offer(hubId, deviceId, message, signal) {
+    offer(hubId, deviceId, command, signal) {
       const key = `${hubId}/${deviceId}`;
       const queue = waiting.get(key) ?? new Set<Entry>();
       if (queue.size >= LIMITS.hub_device_commands) {
@@ -106,13 +109,13 @@ export function createCommandRelay(options: CommandRelayOptions): CommandRelay {
           deviceId,
           number,
           enqueuedMs: clock.wallMs(),
-          message,
+          command,
           giveUp,
           settle: (outcome) => {
             end();
             resolve(outcome);
           },
-          deliveryCount: 0,
+          deliveryCount: command.deliveryCount ?? 0,
           lock: undefined,
         };
         signal.addEventListener('abort', giveUp, { once: true });
@@ -127,15 +130,15 @@ export function createCommandRelay(options: CommandRelayOptions): CommandRelay {
       const token = randomUuid();
       entry.lock = { token, sessionId, cancel: clock.after(lockMs, () => free(entry)) };
       locked.set(token, entry);
-      const { message, enqueuedMs, deliveryCount } = entry;
+      const { command, enqueuedMs, deliveryCount } = entry;
       return {
         lockToken: token,
         lockedUntilMs: clock.monotonicMs() + lockMs,
         sequenceNumber: entry.number,
         deliveryCount,
         enqueuedTimeMs: enqueuedMs,
-        expiresAtMs: enqueuedMs + defaultTtlMs,
-        message,
+        expiresAtMs: command.expiresAtMs ?? enqueuedMs + defaultTtlMs,
+        message: command.message,
       };
     },
     giveBack(lockToken) {
@@ -146,7 +149,7 @@ export function createCommandRelay(options: CommandRelayOptions): CommandRelay {
     settle(lockToken, outcome) {
       const entry = locked.get(lockToken);
       if (entry === undefined) return false;
-      if (outcome !== 'abandon') entry.settle(outcome);
+      if (outcome !== 'abandon' || entry.command.deliveryCount !== undefined) entry.settle(outcome);
       else if (entry.deliveryCount + 1 >= maxDeliveryCount) entry.settle('reject');
       else {
         entry.deliveryCount += 1;

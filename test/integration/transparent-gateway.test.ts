@@ -48,6 +48,7 @@ async function postTelemetry(deviceId: string): Promise<void> {
       'iothub-correlationid': 'c-1',
       'iothub-contenttype': 'text/plain',
       'iothub-contentencoding': 'utf-8',
+      'iothub-app-iothub-creation-time-utc': MADE_AT,
       'iothub-app-level': 'hot & cold',
       'iothub-app-place': 'Bern',
     },
@@ -67,7 +68,16 @@ interface ReadEvent {
   readonly systemProperties: Readonly<Record<string, unknown>>;
 }
 
-const DEVICES = ['own-1', 'leaf-mqtt', 'leaf-mqtt-ws', 'leaf-amqp', 'leaf-amqp-ws', 'leaf-http'];
+const MADE_AT = '2026-01-02T03:04:05.6780000Z';
+const TRACE = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
+const REBOOT = {
+  methodName: 'reboot',
+  payload: { delay: 5, why: 'ü' },
+  responseTimeoutInSeconds: 10,
+  connectTimeoutInSeconds: 10,
+};
+const MQTT_DEVICES = ['own-1', 'leaf-mqtt', 'leaf-mqtt-ws'];
+const DEVICES = [...MQTT_DEVICES, 'leaf-amqp', 'leaf-amqp-ws', 'leaf-http'];
 
 /** Over AMQP, one connection carries all of them; over MQTT each has its own. */
 const PROTOCOLS = process.env['FIELDPOST_FULL'] === '1' ? (['amqp', 'mqtt'] as const) : (['amqp'] as const);
@@ -88,7 +98,8 @@ describe.each(PROTOCOLS)('a transparent gateway over %s', (protocol) => {
     eventsOf(child).find((event) => event.body === body);
   const device = (): SdkChild => stack.use(startDevice({ hub: { address: CLOUD, authorityPath: edge.authorityPath } }));
 
-  const edgeOptions = (): HubDaemonOptions => ({
+  /** @param more fields of the upstream. */
+  const edgeOptions = (more: Readonly<Record<string, unknown>> = {}): HubDaemonOptions => ({
     address: EDGE,
     directory: edgeDirectory,
     hub: { host_name: 'edge.fieldpost.test' },
@@ -102,6 +113,7 @@ describe.each(PROTOCOLS)('a transparent gateway over %s', (protocol) => {
         port: proxy.port,
         ca: cloud.authority,
         protocol,
+        ...more,
         leaf_devices: {
           identity: 'group_key',
           group_key: GROUP_KEY,
@@ -128,6 +140,7 @@ describe.each(PROTOCOLS)('a transparent gateway over %s', (protocol) => {
     await backEnd.call('readEvents', { connectionString: cloud.events });
     edge = stack.use(await startHubDaemon(edgeOptions()));
     local = stack.use(startBackEnd({ hub: edge }));
+    await local.call('useClient', edge.owner.replace(HUB_HOST_NAME, EDGE));
     await local.call('readEvents', { connectionString: edge.events.replace(HUB_HOST_NAME, EDGE) });
   }, 120_000);
 
@@ -136,16 +149,22 @@ describe.each(PROTOCOLS)('a transparent gateway over %s', (protocol) => {
   it('lets devices of the cloud in on each transport, and carries what they say under their own names', async () => {
     const sent = {
       properties: { level: 'hot & cold', place: 'Bern' },
-      system: { correlationId: 'c-1', contentType: 'text/plain', contentEncoding: 'utf-8' },
+      system: { correlationId: 'c-1', userId: 'u-1', contentType: 'text/plain', contentEncoding: 'utf-8' },
     };
+    /** What the SDKs have no field for. */
+    const more = (transport: string): Readonly<Record<string, string>> =>
+      transport.startsWith('mqtt')
+        ? { '$.ctime': MADE_AT, '$.diagid': TRACE, '$.diagctx': 'k=v' }
+        : { 'iothub-creation-time-utc': MADE_AT };
     const names = [['own-1', 'mqtt'], ...['mqtt', 'mqtt-ws', 'amqp', 'amqp-ws'].map((on) => [`leaf-${on}`, on])];
     await Promise.all([
       postTelemetry('leaf-http'),
-      ...names.map(async ([deviceId = '', transport]) => {
+      ...names.map(async ([deviceId = '', transport = '']) => {
         const child = device();
         await child.call('open', stringOf(deviceId), transport);
         const system = { ...sent.system, messageId: `id-${deviceId}` };
-        await child.call('send', { ...sent, body: `hello of ${deviceId}`, system });
+        const properties = { ...sent.properties, ...more(transport) };
+        await child.call('send', { properties, body: `hello of ${deviceId}`, system });
         await child.call('close');
       }),
     ]);
@@ -159,7 +178,16 @@ describe.each(PROTOCOLS)('a transparent gateway over %s', (protocol) => {
           level: 'hot & cold',
           place: 'Bern',
         },
-        systemProperties: { 'iothub-connection-device-id': deviceId },
+        systemProperties: {
+          'iothub-connection-device-id': deviceId,
+          'iothub-creation-time-utc': MADE_AT,
+          // The SDK for Node tells these over MQTT alone.
+          ...(MQTT_DEVICES.includes(deviceId) && {
+            userId: Object.fromEntries(Buffer.from('u-1').entries()),
+            'Diagnostic-Id': TRACE,
+            'Correlation-Context': 'k=v',
+          }),
+        },
       });
       // The gateway's own hub has it too.
       await waitFor(() => eventOf(local, `hello of ${deviceId}`), { timeoutMs: 20_000 });
@@ -178,10 +206,10 @@ describe.each(PROTOCOLS)('a transparent gateway over %s', (protocol) => {
     await child.call('open', stringOf('leaf-mqtt'), 'mqtt');
     const answer = { status: 299, payload: { did: ['this', 1], none: null } };
     await child.call('onMethod', 'reboot', answer);
-    const call = { methodName: 'reboot', payload: { delay: 5, why: 'ü' }, responseTimeoutInSeconds: 5 };
-    const invoke = (deviceId: string) => backEnd.call('invoke', deviceId, { ...call, connectTimeoutInSeconds: 10 });
-    expect(await invoke('leaf-mqtt')).toEqual(answer);
-    expect(await child.nextEvent('method')).toEqual({ name: 'reboot', payload: call.payload });
+    const call = { ...REBOOT, responseTimeoutInSeconds: 5, connectTimeoutInSeconds: 0 };
+    expect(await backEnd.call('invoke', 'leaf-mqtt', REBOOT)).toEqual(answer);
+    expect(await child.nextEvent('method')).toEqual({ name: 'reboot', payload: REBOOT.payload });
+    if (protocol === 'amqp') expect(proxy.connections).toBe(1);
     await child.call('close');
     // The cloud itself says that the device is not there.
     const refusal = (): Promise<unknown> =>
@@ -194,9 +222,18 @@ describe.each(PROTOCOLS)('a transparent gateway over %s', (protocol) => {
 
   it('hands messages on, and has them settled in the cloud when the device has settled them', async () => {
     await backEnd.call('onFeedback');
-    const system = { messageId: 'c2d-1', correlationId: 'c', contentType: 'text/plain', ack: 'full' };
-    // It waits in the cloud for a device that is away.
+    const system = {
+      messageId: 'c2d-1',
+      correlationId: 'c',
+      contentType: 'text/plain',
+      ack: 'full',
+    };
+    // They wait in the cloud for a device that is away.
     await backEnd.call('sendCommand', 'leaf-amqp', { body: 'open the gate', properties: { how: 'slowly' }, system });
+    await backEnd.call('sendCommand', 'leaf-amqp', {
+      body: 'jump over it',
+      system: { messageId: 'c2d-2', ack: 'full' },
+    });
     await using child = device();
     await child.call('open', stringOf('leaf-amqp'), 'amqp');
     await child.call('onCommands', 'none');
@@ -207,20 +244,26 @@ describe.each(PROTOCOLS)('a transparent gateway over %s', (protocol) => {
       contentType: 'text/plain',
       properties: { how: 'slowly' },
     });
+    await child.nextEvent('command');
     const waiting = async (): Promise<number> => {
       const { cloudToDeviceMessageCount } = (await backEnd.call('registry', 'get', 'leaf-amqp')) as {
         readonly cloudToDeviceMessageCount: string | number;
       };
       return Number(cloudToDeviceMessageCount);
     };
-    expect(await waiting()).toBe(1);
-    // One that it gives back comes again, here.
+    expect(await waiting()).toBe(2);
+    // One that it gives back comes again.
     await child.call('abandon', 'open the gate');
-    await child.nextEvent('command');
-    expect(await waiting()).toBe(1);
+    expect(await child.nextEvent('command')).toMatchObject({ body: 'open the gate', messageId: 'c2d-1' });
+    expect(await waiting()).toBe(2);
     await child.call('complete', 'open the gate');
+    await child.call('reject', 'jump over it');
     const records = await backEnd.nextEvent<readonly { readonly originalMessageId: string }[]>('feedback');
-    expect(records).toMatchObject([{ originalMessageId: 'c2d-1', statusCode: 'Success', deviceId: 'leaf-amqp' }]);
+    expect(records).toMatchObject([
+      { originalMessageId: 'c2d-1', statusCode: 'Success', deviceId: 'leaf-amqp' },
+      // MQTT has no word for it.
+      { originalMessageId: 'c2d-2', statusCode: protocol === 'amqp' ? 'Rejected' : 'Success', deviceId: 'leaf-amqp' },
+    ]);
     expect(await waiting()).toBe(0);
   });
 
@@ -231,6 +274,7 @@ describe.each(PROTOCOLS)('a transparent gateway over %s', (protocol) => {
     const send = async (deviceId: string, transport: string): Promise<void> => {
       const child = device();
       await child.call('open', stringOf(deviceId), transport);
+      await child.call('onMethod', 'reboot', { status: 200, payload: deviceId });
       for (let count = 0; !isOver; count += 1) {
         const messageId = `${deviceId}.${count}`;
         await child.call('send', { body: `count of ${messageId}`, system: { messageId } });
@@ -242,8 +286,11 @@ describe.each(PROTOCOLS)('a transparent gateway over %s', (protocol) => {
     await waitFor(() => sent.length > 60, { timeoutMs: 20_000 });
     await proxy.refuse();
     await waitFor(() => sent.length > 160, { timeoutMs: 20_000 });
+    // Back ends at the box do not notice.
+    const answers = await Promise.all(senders.map((deviceId) => local.call('invoke', deviceId, REBOOT)));
+    expect(answers).toEqual(senders.map((payload) => ({ status: 200, payload })));
     await edge.kill('SIGKILL');
-    edge = stack.use(await startHubDaemon(edgeOptions()));
+    edge = stack.use(await startHubDaemon(edgeOptions(protocol === 'amqp' ? { max_devices_per_connection: 2 } : {})));
     const before = sent.length;
     await waitFor(() => sent.length > before + 60, { timeoutMs: 60_000 });
     await proxy.listen();
@@ -257,5 +304,27 @@ describe.each(PROTOCOLS)('a transparent gateway over %s', (protocol) => {
       expect(event.body).toBe(`count of ${event.messageId ?? ''}`);
       expect(event.messageId?.startsWith(`${String(deviceId)}.`)).toBe(true);
     }
+  });
+
+  it('finds devices that have changed their protocols, on as many connections as they need', async () => {
+    // The gateway's connection has room for one of them.
+    if (protocol === 'amqp') await waitFor(() => proxy.connections === 2, { timeoutMs: 10_000 });
+    const moved = [
+      ['leaf-mqtt', 'amqp'],
+      ['leaf-amqp', 'mqtt'],
+      ['own-1', 'amqp-ws'],
+    ] as const;
+    await Promise.all(
+      moved.map(async ([deviceId, transport]) => {
+        const child = device();
+        await child.call('open', stringOf(deviceId), transport);
+        await child.call('onMethod', 'reboot', { status: 200, payload: transport });
+        await child.call('onCommands', 'complete');
+        expect(await backEnd.call('invoke', deviceId, REBOOT)).toEqual({ status: 200, payload: transport });
+        await backEnd.call('sendCommand', deviceId, { body: `for ${deviceId}` });
+        expect(await child.nextEvent('command')).toMatchObject({ body: `for ${deviceId}` });
+      }),
+    );
+    if (protocol === 'amqp') expect(proxy.connections).toBe(2);
   });
 });

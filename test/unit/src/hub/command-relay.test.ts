@@ -9,7 +9,7 @@ let rig: HubRig;
 
 const messageOf = (text: string): CommandMessage => ({ body: Buffer.from(text), properties: {}, ack: 'none' });
 const offer = (text: string, signal = new AbortController().signal) =>
-  rig.hub.offerCommand(HUB, 'd1', messageOf(text), signal);
+  rig.hub.offerCommand(HUB, 'd1', { message: messageOf(text) }, signal);
 const given = (): DeliveredCommand[] => rig.sent.flatMap((one) => (one.kind === 'command' ? [one.command] : []));
 const texts = (): string[] => given().map(({ message }) => Buffer.from(message.body).toString());
 const connect = () => rig.connect(d1, { interests: ['commands'], credit: 10 });
@@ -50,6 +50,18 @@ describe('messages that the cloud sends to a device of the local hub', () => {
     }
     await settle(10, 'abandon');
     expect(await done).toBe('reject');
+  });
+
+  it('go back to a cloud that takes them back, and say what it says of them', async () => {
+    const expiresAtMs = rig.clock.wallMs() + 5000;
+    const command = { message: messageOf('a'), expiresAtMs, deliveryCount: 3 };
+    const done = rig.hub.offerCommand(HUB, 'd1', command, new AbortController().signal);
+    await connect();
+    await waitFor(() => given().length === 1);
+    expect(given()[0]).toMatchObject({ expiresAtMs, deliveryCount: 3 });
+    await settle(0, 'abandon');
+    expect(await done).toBe('abandon');
+    expect(given()).toHaveLength(1);
   });
 
   it('come again when nobody settles them in time', async () => {
