@@ -41,6 +41,8 @@ export class ClientSession {
   readonly #isShared: boolean;
   readonly #links = new Map<RheaLink, SessionLink>();
   #isOver = false;
+  /** Our END is out: what the peer sends until it has seen that is answered no more. */
+  #hasLeft = false;
 
   constructor(rhea: RheaSession, isShared: boolean) {
     this.rhea = rhea;
@@ -81,7 +83,11 @@ export class ClientSession {
     this.#isOver = true;
     for (const link of this.#links.values()) link.forget();
     this.#links.clear();
-    this.rhea.close();
+    // The library answers the DETACHes of this read first; nothing may follow the END (AMQP 1.0, 2.5.5), nor the CLOSE.
+    setImmediate(() => {
+      this.#hasLeft = true;
+      if (this.rhea.connection.is_open()) this.rhea.close();
+    });
   }
 
   /** What the library takes without a look. */
@@ -103,7 +109,7 @@ export class ClientSession {
     };
     rhea.on_detach = (frame) => {
       tellOutcomes();
-      detach(frame);
+      if (!this.#hasLeft) detach(frame);
     };
     rhea.on_end = (frame) => {
       tellOutcomes();

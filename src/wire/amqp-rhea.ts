@@ -72,6 +72,7 @@ export interface RheaFrame {
 export interface RheaSession {
   /** Of the peer's END. */
   readonly error?: unknown;
+  readonly connection: RheaConnection;
   readonly local: { readonly end: RheaComposite };
   readonly remote: { readonly handles: Record<number, RheaLink | undefined> };
   readonly outgoing: {

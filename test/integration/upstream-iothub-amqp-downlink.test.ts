@@ -32,6 +32,7 @@ async function downRig(devices: readonly string[]) {
     transport,
     asked,
     away,
+    told: recordingTelemetry(),
     answer: (_command: DeviceCommand): CommandAnswer | Promise<CommandAnswer> => ({
       status: 200,
       values: { on: true },
@@ -86,7 +87,7 @@ async function downRig(devices: readonly string[]) {
       },
       isAway: (deviceId: string) => away.has(deviceId),
     },
-    telemetry: recordingTelemetry(),
+    telemetry: down.told,
   });
   await transport.open(NEVER);
   return down;
@@ -118,6 +119,21 @@ describe('direct methods over AMQP', () => {
     expect((await Promise.all(calls)).map(({ payload }) => payload)).toEqual(
       Array.from({ length: 20 }, (_, index) => ({ payload: { index } })),
     );
+  });
+
+  it('end with a device that is disabled, while its neighbours on the connection notice nothing', async () => {
+    await using down = await downRig(['meter-1', 'meter-2']);
+    for (const device of ['meter-1', 'meter-2']) {
+      await down.telemetry(device, 1);
+      await down.listening(device);
+    }
+    const { identities } = down.rig.hub.hub.hub;
+    const { authentication } = await identities.device(HUB, 'meter-1');
+    await identities.putDevice(HUB, { deviceId: 'meter-1', status: 'disabled', authentication }, '*');
+    await waitFor(() => down.told.of('command_ignored').length > 0, { what: 'the end of its links' });
+    await down.listening('meter-2');
+    expect(await down.telemetry('meter-2', 2)).toEqual([{ status: 'accepted' }]);
+    expect(down.rig.proxy.acceptedTotal).toBe(1);
   });
 
   it('are there again after the connection was lost, for devices heard of before', async () => {
