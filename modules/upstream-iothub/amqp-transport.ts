@@ -28,7 +28,12 @@ const BATCH_MESSAGES = 100;
 const MAX_DEVICES = 995;
 const LINK_IDLE_SECS = 300;
 
-export function createAmqpHubTransport(config: IotHubUpstreamConfig, context: EndpointContext): UpstreamTransport {
+/** @param recall has a device known that was somebody before; resolves whether it was. */
+export function createAmqpHubTransport(
+  config: IotHubUpstreamConfig,
+  context: EndpointContext,
+  recall?: (deviceId: DeviceId) => Promise<boolean>,
+): UpstreamTransport {
   const { clock, endpointName, gatewayId, log } = context;
   const gateway = gatewayIdentityOf(config, gatewayId);
   const isWebSocket = config.protocol === 'amqp_ws';
@@ -122,7 +127,7 @@ export function createAmqpHubTransport(config: IotHubUpstreamConfig, context: En
       if (receiver?.sessions === undefined) return;
       followSessions({
         sessions: receiver.sessions,
-        isItself: (deviceId) => carrierOf(deviceId) !== gatewayId,
+        isItself: async (deviceId) => carrierOf(deviceId) !== gatewayId || (await recall?.(deviceId)) === true,
         reach: async (deviceId) => {
           known.add(deviceId);
           const place = places.placeOf(deviceId);

@@ -33,7 +33,12 @@ const WINDOW = 64;
 /** Messages that go well into one `send`. */
 const BATCH_MESSAGES = 32;
 
-export function createMqttHubTransport(config: IotHubUpstreamConfig, context: EndpointContext): UpstreamTransport {
+/** @param recall has a device known that was somebody before; resolves whether it was. */
+export function createMqttHubTransport(
+  config: IotHubUpstreamConfig,
+  context: EndpointContext,
+  recall?: (deviceId: DeviceId) => Promise<boolean>,
+): UpstreamTransport {
   const { clock, endpointName, gatewayId } = context;
   const identity = identityOf(config, gatewayId);
   const isWebSocket = config.protocol === 'mqtt_ws';
@@ -147,7 +152,7 @@ export function createMqttHubTransport(config: IotHubUpstreamConfig, context: En
       if (receiver?.sessions === undefined) return;
       followSessions({
         sessions: receiver.sessions,
-        isItself: (deviceId) => carrier(deviceId) !== gatewayId,
+        isItself: async (deviceId) => carrier(deviceId) !== gatewayId || (await recall?.(deviceId)) === true,
         reach: (deviceId) => leaves.reach(deviceId),
         clock,
         signal: ended.signal,

@@ -4,9 +4,11 @@
 import {
   errorText,
   isGatewayError,
+  LIMITS,
   type Clock,
   type DeliveryResult,
   type DeviceId,
+  type DeviceKeys,
   type SecretShelf,
   type StoredMessage,
 } from '#sdk';
@@ -17,6 +19,8 @@ import { sendByOwner } from './send-by-owner.ts';
 const REFUSED_MS = 30_000;
 /** A key that the hub refuses is asked for again, but no more often than this for one device. */
 const ASK_AGAIN_MS = 300_000;
+/** A device that the registry does not have is asked for no more often than this. */
+const UNKNOWN_MS = 30_000;
 /** Calls at once: a hub takes some tens a minute. */
 const CALLS_AT_ONCE = 4;
 
@@ -37,7 +41,11 @@ export class RegisteredDevices {
   readonly #options: RegisteredDevicesOptions;
   /** Monotonic ms at which the key came to be known. */
   readonly #known = new Map<DeviceId, number>();
+  readonly #keys = new Map<DeviceId, DeviceKeys>();
   readonly #asked = new Map<DeviceId, Promise<void>>();
+  readonly #finding = new Map<DeviceId, Promise<DeviceKeys | undefined>>();
+  /** Those whom the registry does not have, and until when that counts; the oldest first. */
+  readonly #unknown = new Map<DeviceId, number>();
   #refusedUntilMs = 0;
   #refusal: unknown;
   #calls = 0;
@@ -65,6 +73,46 @@ export class RegisteredDevices {
       }
       return results;
     });
+  }
+
+  /** The keys of a device from an earlier answer of the registry. Never rejects. */
+  async recall(deviceId: DeviceId): Promise<DeviceKeys | undefined> {
+    const known = this.#keys.get(deviceId);
+    if (known !== undefined) return known;
+    const kept = await this.#options.secrets?.get(deviceId).catch(() => undefined);
+    // It may have been asked for meanwhile.
+    if (kept !== undefined && !this.#keys.has(deviceId)) this.#take(deviceId, keysOf(kept), Number.NEGATIVE_INFINITY);
+    return this.#keys.get(deviceId);
+  }
+
+  /**
+   * The keys of a device that says it is registered, which nobody has proven: nothing is made for it. They are asked for again after
+   * a while. @throws GatewayError as `HubRegistry.find`.
+   */
+  async find(deviceId: DeviceId): Promise<DeviceKeys | undefined> {
+    const { clock } = this.#options;
+    const nowMs = clock.monotonicMs();
+    const known = await this.recall(deviceId);
+    if (known !== undefined && nowMs - (this.#known.get(deviceId) ?? nowMs) < ASK_AGAIN_MS) return known;
+    if (nowMs < (this.#unknown.get(deviceId) ?? 0)) return undefined;
+    const finding = this.#finding.get(deviceId) ?? this.#find(deviceId);
+    this.#finding.set(deviceId, finding);
+    const forget = (): void => void this.#finding.delete(deviceId);
+    finding.then(forget, forget);
+    return finding;
+  }
+
+  async #find(deviceId: DeviceId): Promise<DeviceKeys | undefined> {
+    const { clock, registry } = this.#options;
+    const keys = await this.#inTurn(() => registry.find(deviceId, this.#ending.signal));
+    if (keys !== undefined) await this.#learnt(deviceId, keys);
+    else {
+      this.#unknown.delete(deviceId);
+      this.#unknown.set(deviceId, clock.monotonicMs() + UNKNOWN_MS);
+      const [oldest] = this.#unknown.keys();
+      if (oldest !== undefined && this.#unknown.size > LIMITS.iothub_unknown_devices) this.#unknown.delete(oldest);
+    }
+    return keys;
   }
 
   /** Gives up what is asked. */
@@ -109,14 +157,24 @@ export class RegisteredDevices {
   }
 
   async #learn(deviceId: DeviceId): Promise<void> {
-    const { clock, onKey, registry, secrets } = this.#options;
     const isFirst = !this.#known.has(deviceId);
-    const kept = isFirst ? await secrets?.get(deviceId).catch(() => undefined) : undefined;
-    const key = kept ?? (await this.#inTurn(() => registry.keyOf(deviceId, this.#ending.signal)));
-    onKey(deviceId, key);
-    this.#known.set(deviceId, kept === undefined ? clock.monotonicMs() : Number.NEGATIVE_INFINITY);
+    if (isFirst && (await this.recall(deviceId)) !== undefined) return;
+    const { registry } = this.#options;
+    await this.#learnt(deviceId, await this.#inTurn(() => registry.make(deviceId, this.#ending.signal)));
+  }
+
+  async #learnt(deviceId: DeviceId, keys: DeviceKeys): Promise<void> {
+    const { clock, secrets } = this.#options;
+    this.#take(deviceId, keys, clock.monotonicMs());
+    this.#unknown.delete(deviceId);
     // What cannot be kept is asked for again after the next start.
-    if (kept === undefined) await secrets?.put(deviceId, key).catch(() => {});
+    await secrets?.put(deviceId, keys.join(' ')).catch(() => {});
+  }
+
+  #take(deviceId: DeviceId, keys: DeviceKeys, sinceMs: number): void {
+    this.#options.onKey(deviceId, keys[0]);
+    this.#keys.set(deviceId, keys);
+    this.#known.set(deviceId, sinceMs);
   }
 
   /** The hub refuses a device: perhaps it has another key by now. */
@@ -148,6 +206,12 @@ export class RegisteredDevices {
       else next();
     }
   }
+}
+
+/** As they are kept: base64 holds no blank. */
+function keysOf(kept: string): DeviceKeys {
+  const [primary = '', secondary] = kept.split(' ');
+  return secondary === undefined ? [primary] : [primary, secondary];
 }
 
 const REFUSALS: ReadonlySet<string> = new Set(['GW_UNAUTHORIZED', 'GW_THROTTLED']);

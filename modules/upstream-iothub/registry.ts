@@ -9,6 +9,7 @@ import {
   makeSasToken,
   type Clock,
   type DeviceId,
+  type DeviceKeys,
   type PolicyConnectionString,
 } from '#sdk';
 
@@ -27,10 +28,12 @@ export interface RegistryOptions {
 
 export interface HubRegistry {
   /**
-   * The key of a device's identity, which is made where there is none.
+   * The keys of a device's identity, which is made where there is none.
    * @throws GatewayError GW_UNAUTHORIZED, GW_THROTTLED (`details.retryAfterMs` where the hub says it), GW_PROTOCOL, as `dial`.
    */
-  keyOf(deviceId: DeviceId, signal: AbortSignal): Promise<string>;
+  make(deviceId: DeviceId, signal: AbortSignal): Promise<DeviceKeys>;
+  /** The same of an identity that is there, enabled and has keys; else undefined. @throws GatewayError as `make`. */
+  find(deviceId: DeviceId, signal: AbortSignal): Promise<DeviceKeys | undefined>;
 }
 
 interface Answer {
@@ -64,7 +67,14 @@ export function createHubRegistry({ policy, dial, clock }: RegistryOptions): Hub
   }
 
   return {
-    async keyOf(deviceId, signal) {
+    async find(deviceId, signal) {
+      const answer = await call('GET', deviceId, AbortSignal.any([signal, AbortSignal.timeout(CALL_MS)]));
+      if (answer.status === 404) return undefined;
+      if (answer.status !== 200) throw refusal(answer, policy, deviceId);
+      const { status } = answer.body as { readonly status?: unknown };
+      return status === 'enabled' ? symmetricKeysOf(answer.body) : undefined;
+    },
+    async make(deviceId, signal) {
       const ending = AbortSignal.any([signal, AbortSignal.timeout(CALL_MS)]);
       // Without an If-Match, an identity that is there is never changed.
       const made = await call('PUT', deviceId, ending, {
@@ -74,7 +84,7 @@ export function createHubRegistry({ policy, dial, clock }: RegistryOptions): Hub
       });
       const answer = made.status === 409 ? await call('GET', deviceId, ending) : made;
       if (answer.status !== 200 && answer.status !== 201) throw refusal(answer, policy, deviceId);
-      const found = symmetricKeyOf(answer.body);
+      const found = symmetricKeysOf(answer.body);
       if (found !== undefined) return found;
       const reason = `The identity of device "${deviceId}" at ${hostName} has no key: a certificate proves it. Give it under \`devices\`.`;
       throw new GatewayError('GW_UNAUTHORIZED', reason);
@@ -121,7 +131,7 @@ function refusal({ status, body, retryAfterMs }: Answer, policy: PolicyConnectio
   const { hostName, sharedAccessKeyName } = policy;
   const told = (body as { readonly Message?: unknown } | undefined)?.Message;
   const why = typeof told === 'string' ? `: ${told.replaceAll(/\p{Cc}+/gu, ' ').slice(0, 200)}` : '';
-  const text = `The registry of ${hostName} made no identity for device "${deviceId}" (${status}${why}).`;
+  const text = `The registry of ${hostName} gave no identity for device "${deviceId}" (${status}${why}).`;
   if (status === 429 || status === 503) {
     return new GatewayError('GW_THROTTLED', text, { details: { retryAfterMs } });
   }
@@ -132,11 +142,12 @@ function refusal({ status, body, retryAfterMs }: Answer, policy: PolicyConnectio
   return new GatewayError('GW_PROTOCOL', text);
 }
 
-function symmetricKeyOf(body: unknown): string | undefined {
-  const key = (
-    body as { readonly authentication?: { readonly symmetricKey?: { readonly primaryKey?: unknown } } } | null
-  )?.authentication?.symmetricKey?.primaryKey;
-  return typeof key === 'string' && key !== '' ? key : undefined;
+function symmetricKeysOf(body: unknown): DeviceKeys | undefined {
+  const { primaryKey, secondaryKey } =
+    (body as { readonly authentication?: { readonly symmetricKey?: Readonly<Record<string, unknown>> | null } } | null)
+      ?.authentication?.symmetricKey ?? {};
+  if (typeof primaryKey !== 'string' || primaryKey === '') return undefined;
+  return typeof secondaryKey === 'string' && secondaryKey !== '' ? [primaryKey, secondaryKey] : [primaryKey];
 }
 
 function jsonOf(text: string): unknown {

@@ -14,7 +14,7 @@ export interface PresentLink {
 export interface SessionPresenceOptions {
   readonly sessions: SessionDevices;
   /** Whether the device is somebody at the cloud. */
-  readonly isItself: (deviceId: DeviceId) => boolean;
+  readonly isItself: (deviceId: DeviceId) => Promise<boolean>;
   /** The device's link, opened if need be. @throws GatewayError. */
   readonly reach: (deviceId: DeviceId) => Promise<PresentLink>;
   readonly clock: Clock;
@@ -49,9 +49,14 @@ export function followSessions({ sessions, isItself, reach, clock, signal }: Ses
     held.delete(deviceId);
   }
 
+  /** Never rejects. */
+  async function begin(deviceId: DeviceId): Promise<void> {
+    if ((await isItself(deviceId)) && !held.has(deviceId)) await hold(deviceId);
+  }
+
   const changed = (deviceId: DeviceId): void => {
     if (held.has(deviceId)) held.get(deviceId)?.refresh();
-    else if (sessions.isWanted(deviceId) && isItself(deviceId)) void hold(deviceId);
+    else if (sessions.isWanted(deviceId)) void begin(deviceId);
   };
   const unwatch = sessions.watch(changed);
   signal.addEventListener('abort', unwatch, { once: true });

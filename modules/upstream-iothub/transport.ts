@@ -3,6 +3,7 @@
 import {
   GatewayError,
   parseConnectionString,
+  type DeviceId,
   type EndpointContext,
   type PolicyConnectionString,
   type UpstreamTransport,
@@ -29,7 +30,8 @@ function withRegistry(given: IotHubUpstreamConfig, policyText: string, context: 
   const { clock, gatewayId, secrets } = context;
   const devices = { ...given.leaf_devices.devices };
   const config = { ...given, leaf_devices: { ...given.leaf_devices, devices } };
-  const transport = transportOf(config, context);
+  const recall = async (deviceId: DeviceId): Promise<boolean> => (await registered.recall(deviceId)) !== undefined;
+  const transport = transportOf(config, context, recall);
   const gateway = identityOf(config, gatewayId);
   const policy = parseConnectionString(policyText) as PolicyConnectionString;
   const dialer = createHubDialer({
@@ -50,7 +52,7 @@ function withRegistry(given: IotHubUpstreamConfig, policyText: string, context: 
   const send = transport.send.bind(transport);
   const close = transport.close.bind(transport);
   return Object.assign(transport, {
-    identities: createCloudIdentities(config, gatewayId),
+    identities: createCloudIdentities(given, gatewayId, registered),
     send: ((batch, signal) => registered.send(send, batch, signal)) satisfies UpstreamTransport['send'],
     close: async () => {
       registered.stop();
@@ -59,21 +61,26 @@ function withRegistry(given: IotHubUpstreamConfig, policyText: string, context: 
   });
 }
 
-function transportOf(config: IotHubUpstreamConfig, context: EndpointContext): UpstreamTransport {
+/** @param recall has the device known that was somebody before; resolves whether it was. */
+function transportOf(
+  config: IotHubUpstreamConfig,
+  context: EndpointContext,
+  recall?: (deviceId: DeviceId) => Promise<boolean>,
+): UpstreamTransport {
   switch (config.protocol) {
     case 'amqp':
     case 'amqp_ws':
-      return createAmqpHubTransport(config, context);
+      return createAmqpHubTransport(config, context, recall);
     case 'auto': {
       const [first, ...others] = autoProtocols(config).map((protocol) => ({
         name: protocol,
-        transport: transportOf({ ...config, protocol }, context),
+        transport: transportOf({ ...config, protocol }, context, recall),
       }));
       if (first === undefined) throw new GatewayError('GW_INTERNAL', 'There is no protocol to choose.');
       return createAutoTransport([first, ...others], context);
     }
     case 'mqtt':
     case 'mqtt_ws':
-      return createMqttHubTransport(config, context);
+      return createMqttHubTransport(config, context, recall);
   }
 }

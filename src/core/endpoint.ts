@@ -140,11 +140,19 @@ export interface CloudIdentities {
   /** The hub's name, which tokens of devices are made for. */
   readonly hostName: string;
   /**
-   * Key (base64) of a leaf device that is somebody there; undefined: it is not, or has no key, or
-   * none that is known here. Rejects while that cannot be told.
+   * Keys of a leaf device that is somebody there, as they are known here; undefined: it is not, or has no key, or none that is
+   * known. Asks nobody; rejects while that cannot be told.
    */
-  keyOf(deviceId: DeviceId): Promise<string | undefined>;
+  keysOf(deviceId: DeviceId): Promise<DeviceKeys | undefined>;
+  /**
+   * Asks there for the keys of a device that has none here, or others than it is thought to have; no more often than is good for
+   * who is asked: meanwhile the earlier answer counts. Absent: what is known here is all. Rejects while there is no answer.
+   */
+  askKeysOf?(deviceId: DeviceId): Promise<DeviceKeys | undefined>;
 }
+
+/** Base64. One, where it is not known which of a device's two it is. */
+export type DeviceKeys = readonly [primary: string, secondary?: string];
 
 export interface UpstreamTransport extends Endpoint {
   readonly capabilities: UpstreamCapabilities;

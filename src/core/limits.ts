@@ -129,6 +129,8 @@ export const LIMITS = {
   local_broker_clients: 32,
   /** Connections of leaf devices to Azure IoT Hub, where each has one of its own. */
   iothub_device_connections: 1000,
+  /** Names of devices that the registry of an IoT Hub does not have, and that are not asked for again for a while. */
+  iothub_unknown_devices: 1000,
   /** Connections of the local hub's clients, over all its ports, and those that wait for their handshake. */
   hub_connections: 10_000,
   hub_waiting_handshakes: 8192,

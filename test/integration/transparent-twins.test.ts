@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startTcpProxy, type TcpProxy } from '../sim/tcp-proxy.ts';
 import {
   AMQPS_PORT,
+  HTTPS_PORT,
   HUB_HOST_NAME,
   MQTTS_PORT,
   startHubDaemon,
@@ -21,7 +22,7 @@ const GROUP_KEY = Buffer.alloc(64, 6).toString('base64');
 const GATEWAY_KEY = Buffer.alloc(32, 9).toString('base64');
 const DEVICES = { mqtt: 'twin-mqtt', amqp: 'twin-amqp' } as const;
 
-const keyOf = (deviceId: string): string =>
+const derived = (deviceId: string): string =>
   createHmac('sha256', Buffer.from(GROUP_KEY, 'base64')).update(deviceId).digest('base64');
 
 interface Section {
@@ -33,7 +34,14 @@ interface Properties {
   readonly reported: Section;
 }
 
-/** Over AMQP one connection carries all of them; over MQTT each has its own. */
+interface Identity {
+  readonly authentication: { readonly symmetricKey: { readonly primaryKey: string; readonly secondaryKey: string } };
+}
+
+/**
+ * Over AMQP one connection carries all of them, here with the keys that the cloud's registry has; over MQTT each has its own, here
+ * with derived keys.
+ */
 const UPSTREAMS = process.env['FIELDPOST_FULL'] === '1' ? (['amqp', 'mqtt'] as const) : (['amqp'] as const);
 
 describe.each(UPSTREAMS)('twins through a transparent gateway with its upstream over %s', (protocol) => {
@@ -42,6 +50,8 @@ describe.each(UPSTREAMS)('twins through a transparent gateway with its upstream 
   let edge: HubDaemon;
   let directory: TempDir;
   let proxy: TcpProxy;
+  let registryProxy: TcpProxy;
+  const keys = new Map<string, string>();
   let backEnd: SdkChild;
 
   const edgeOptions = (): HubDaemonOptions => ({
@@ -58,7 +68,10 @@ describe.each(UPSTREAMS)('twins through a transparent gateway with its upstream 
         port: proxy.port,
         ca: cloud.authority,
         protocol,
-        leaf_devices: { identity: 'group_key', group_key: GROUP_KEY, per_device: protocol === 'mqtt' },
+        leaf_devices:
+          protocol === 'mqtt'
+            ? { identity: 'group_key', group_key: GROUP_KEY, per_device: true }
+            : { identity: 'registry', registry: cloud.owner, registry_port: registryProxy.port },
       },
     },
   });
@@ -69,24 +82,28 @@ describe.each(UPSTREAMS)('twins through a transparent gateway with its upstream 
     cloud = stack.use(await startHubDaemon({ address: CLOUD, directory: cloudDirectory }));
     const port = protocol === 'amqp' ? AMQPS_PORT : MQTTS_PORT;
     proxy = stack.use(await startTcpProxy({ target: { host: CLOUD, port }, address: CLOUD }));
+    registryProxy = stack.use(await startTcpProxy({ target: { host: CLOUD, port: HTTPS_PORT }, address: CLOUD }));
     backEnd = stack.use(startBackEnd({ hub: cloud }));
     await backEnd.call('openRegistry', cloud.owner);
-    for (const [deviceId, primaryKey] of [
-      ['plant-7', GATEWAY_KEY] as const,
-      ...Object.values(DEVICES).map((id) => [id, keyOf(id)] as const),
-    ]) {
-      const authentication = { symmetricKey: { primaryKey, secondaryKey: primaryKey } };
-      await backEnd.call('registry', 'create', { deviceId, authentication });
+    const own = { symmetricKey: { primaryKey: GATEWAY_KEY, secondaryKey: GATEWAY_KEY } };
+    await backEnd.call('registry', 'create', { deviceId: 'plant-7', authentication: own });
+    for (const deviceId of Object.values(DEVICES)) {
+      const authentication = protocol === 'mqtt' && { symmetricKey: { primaryKey: derived(deviceId) } };
+      const made = await backEnd.call('registry', 'create', { deviceId, ...(authentication && { authentication }) });
+      const { primaryKey, secondaryKey } = (made as Identity).authentication.symmetricKey;
+      keys.set(deviceId, protocol === 'amqp' && deviceId === DEVICES.mqtt ? secondaryKey : primaryKey);
     }
     edge = stack.use(await startHubDaemon(edgeOptions()));
   }, 120_000);
 
   afterAll(() => stack.disposeAsync());
 
-  const open = async (deviceId: string, transport: string): Promise<SdkChild> => {
+  const refuse = (): Promise<unknown> => Promise.all([proxy.refuse(), registryProxy.refuse()]);
+  const listen = (): Promise<unknown> => Promise.all([proxy.listen(), registryProxy.listen()]);
+  const open = async (deviceId: string, transport: string, key = keys.get(deviceId) ?? ''): Promise<SdkChild> => {
     const child = startDevice({ hub: { address: CLOUD, authorityPath: edge.authorityPath } });
     const gateway = `HostName=${HUB_HOST_NAME};GatewayHostName=${EDGE}`;
-    await child.call('open', `${gateway};DeviceId=${deviceId};SharedAccessKey=${keyOf(deviceId)}`, transport);
+    await child.call('open', `${gateway};DeviceId=${deviceId};SharedAccessKey=${key}`, transport);
     return child;
   };
   const twinOf = (child: SdkChild): Promise<Properties> => child.call('getTwin') as Promise<Properties>;
@@ -133,7 +150,7 @@ describe.each(UPSTREAMS)('twins through a transparent gateway with its upstream 
       await using child = await open(deviceId, transport);
       const known = await twinOf(child);
       await child.call('onDesired');
-      await proxy.refuse();
+      await refuse();
       // What nobody here can know of.
       await desire(deviceId, { speed: 4 });
       await desire(deviceId, { speed: 5, late: true });
@@ -145,7 +162,7 @@ describe.each(UPSTREAMS)('twins through a transparent gateway with its upstream 
       expect(meanwhile.reported).toMatchObject({ away: 2, also: 'this', $version: known.reported.$version + 2 });
       const atCloud = await cloudTwin(deviceId);
       expect(atCloud.reported).not.toHaveProperty('away');
-      await proxy.listen();
+      await listen();
       const isNew = ({ $version }: Section): boolean => $version === version;
       expect(await child.nextEvent('desired', isNew)).toEqual({ speed: 6, late: true, $version: version });
       await expect.poll(() => reported(deviceId)).toMatchObject({ speed: 2, away: 2, also: 'this' });
@@ -160,7 +177,7 @@ describe.each(UPSTREAMS)('twins through a transparent gateway with its upstream 
   it('lose nothing that was reported when the gateway is killed while the cloud and the device are away', async () => {
     const children = await Promise.all(Object.entries(DEVICES).map(([transport, id]) => open(id, transport)));
     await Promise.all(children.map(twinOf));
-    await proxy.refuse();
+    await refuse();
     for (const child of children) {
       await child.call('report', { fw: null, kept: 'over kill -9' });
       await child.kill();
@@ -168,7 +185,9 @@ describe.each(UPSTREAMS)('twins through a transparent gateway with its upstream 
     await edge.kill('SIGKILL');
     edge = stack.use(await startHubDaemon(edgeOptions()));
     const version = await desire(DEVICES.mqtt, { speed: 7 });
-    await proxy.listen();
+    // The last key that was known lets the device in.
+    await (await open(DEVICES.amqp, 'amqp')).kill();
+    await listen();
     for (const deviceId of Object.values(DEVICES)) {
       await expect.poll(() => reported(deviceId), { timeout: 20_000 }).toMatchObject({ kept: 'over kill -9' });
       expect(await reported(deviceId)).not.toHaveProperty('fw');
@@ -176,6 +195,26 @@ describe.each(UPSTREAMS)('twins through a transparent gateway with its upstream 
     await using child = await open(DEVICES.mqtt, 'mqtt');
     const twin = await twinOf(child);
     expect(twin).toMatchObject({ desired: { speed: 7, $version: version }, reported: { kept: 'over kill -9' } });
+  });
+
+  it.runIf(protocol === 'amqp')(
+    'are of nobody whom the registry does not have, and nobody is made for that',
+    async () => {
+      await expect(open('stranger', 'amqp', GATEWAY_KEY)).rejects.toMatchObject({ name: 'UnauthorizedError' });
+      await expect(open(DEVICES.amqp, 'amqp', GATEWAY_KEY)).rejects.toMatchObject({ name: 'UnauthorizedError' });
+      await expect(backEnd.call('registry', 'get', 'stranger')).rejects.toMatchObject({ statusCode: 404 });
+    },
+  );
+
+  it.runIf(protocol === 'amqp')('are of the device that has another key at the cloud by now', async () => {
+    const known = (await backEnd.call('registry', 'get', DEVICES.mqtt)) as Identity & object;
+    const primaryKey = Buffer.alloc(32, 77).toString('base64');
+    const authentication = { symmetricKey: { primaryKey, secondaryKey: primaryKey } };
+    await backEnd.call('registry', 'update', { ...known, authentication });
+    await using child = await open(DEVICES.mqtt, 'mqtt', primaryKey);
+    await twinOf(child);
+    await child.call('report', { rolled: true });
+    await expect.poll(() => reported(DEVICES.mqtt), { timeout: 20_000 }).toMatchObject({ rolled: true });
   });
 
   it('cannot be desired of at the gateway', async () => {

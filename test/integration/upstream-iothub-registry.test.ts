@@ -137,7 +137,7 @@ describe('identities made in the registry', () => {
     expect(rig.runner.health()).toMatchObject({
       status: 'degraded',
       reason: expect.stringMatching(
-        /^Messages of nobody are held back: The registry of hub\.fieldpost\.test made no identity for device "nobody" \(401.*The policy "iothubowner" needs the rights/,
+        /^Messages of nobody are held back: The registry of hub\.fieldpost\.test gave no identity for device "nobody" \(401.*The policy "iothubowner" needs the rights/,
       ) as string,
     });
     expect(senders().filter((one) => one.includes('nobody'))).toEqual([]);

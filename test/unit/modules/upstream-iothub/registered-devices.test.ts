@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { RegisteredDevices } from '../../../../modules/upstream-iothub/registered-devices.ts';
 import { ACCEPTED, type DeliveryResult } from '../../../../src/core/delivery.ts';
-import type { DeviceId } from '../../../../src/core/device.ts';
+import { parseDeviceId, type DeviceId } from '../../../../src/core/device.ts';
 import { GatewayError } from '../../../../src/core/errors.ts';
 import type { SecretShelf } from '../../../../src/core/secret-shelf.ts';
 import { ManualClock } from '../../../support/manual-clock.ts';
@@ -9,11 +9,12 @@ import { stored } from '../../../support/upstream-rig.ts';
 import { message } from '../../../support/builders.ts';
 import { waitFor } from '../../../support/wait.ts';
 
+const A = parseDeviceId('a');
 const NEVER = new AbortController().signal;
 
 interface Call {
   readonly deviceId: DeviceId;
-  readonly answer: (key: string) => void;
+  readonly answer: (primary?: string, secondary?: string) => void;
   readonly refuse: (error: Error) => void;
 }
 
@@ -32,7 +33,16 @@ function rig(kept: Record<string, string> = {}) {
   };
   const registered = new RegisteredDevices({
     registry: {
-      keyOf: (deviceId) => new Promise((answer, refuse) => calls.push({ deviceId, answer, refuse })),
+      make: (deviceId) =>
+        new Promise((resolve, refuse) => {
+          calls.push({ deviceId, answer: (primary = '') => resolve([primary]), refuse });
+        }),
+      find: (deviceId) =>
+        new Promise((resolve, refuse) => {
+          const answer = (primary?: string, secondary?: string): void =>
+            resolve(primary === undefined ? undefined : secondary === undefined ? [primary] : [primary, secondary]);
+          calls.push({ deviceId, answer, refuse });
+        }),
     },
     secrets,
     clock,
@@ -135,6 +145,53 @@ describe('devices that the registry makes', () => {
     expect(calls).toHaveLength(1);
     clock.advance(300_000);
     await send('a 2');
+    await waitFor(() => calls.length === 2);
+  });
+});
+
+describe('devices that say the registry has them', () => {
+  it('are asked for once, kept with both keys, and asked for again now and then', async () => {
+    const { calls, clock, keys, kept, registered, send } = rig();
+    const both = [registered.find(A), registered.find(A)];
+    await waitFor(() => calls.length === 1);
+    calls[0]?.answer('one', 'two');
+    expect(await Promise.all(both)).toEqual([
+      ['one', 'two'],
+      ['one', 'two'],
+    ]);
+    expect([keys.get('a'), kept['a'], calls.length]).toEqual(['one', 'one two', 1]);
+    expect(await registered.recall(A)).toEqual(['one', 'two']);
+    // Its messages need no call any more.
+    expect(await send('a 1')).toEqual([ACCEPTED]);
+    expect(await registered.find(A)).toEqual(['one', 'two']);
+    expect(calls).toHaveLength(1);
+    clock.advance(300_000);
+    const again = registered.find(A);
+    await waitFor(() => calls.length === 2);
+    calls[1]?.answer('three');
+    expect(await again).toEqual(['three']);
+    expect(kept['a']).toBe('three');
+  });
+
+  it('are known again from what was kept, and doubted at once', async () => {
+    const { calls, keys, registered } = rig({ a: 'one two' });
+    expect(await registered.recall(A)).toEqual(['one', 'two']);
+    expect([keys.get('a'), calls.length]).toEqual(['one', 0]);
+    const asked = registered.find(A);
+    await waitFor(() => calls.length === 1);
+    calls[0]?.refuse(new GatewayError('GW_CONNECT', 'away'));
+    await expect(asked).rejects.toThrow('away');
+    expect(await registered.recall(A)).toEqual(['one', 'two']);
+  });
+
+  it('and are not there are left alone for a while', async () => {
+    const { calls, clock, registered } = rig();
+    const first = registered.find(A);
+    await waitFor(() => calls.length === 1);
+    calls[0]?.answer();
+    expect([await first, await registered.find(A), calls.length]).toEqual([undefined, undefined, 1]);
+    clock.advance(30_000);
+    void registered.find(A);
     await waitFor(() => calls.length === 2);
   });
 });

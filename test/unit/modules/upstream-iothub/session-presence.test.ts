@@ -26,7 +26,7 @@ function rig() {
   } as unknown as SessionDevices;
   followSessions({
     sessions,
-    isItself: (deviceId) => deviceId !== stranger,
+    isItself: (deviceId) => Promise.resolve(deviceId !== stranger),
     reach: (deviceId) => {
       log.push(`reach ${deviceId}`);
       if (refusal !== undefined) return Promise.reject(refusal);

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import type { CloudIdentities, DeviceKeys } from '../../../../src/core/endpoint.ts';
 import type { LoginRequest } from '../../../../src/core/hub/access.ts';
 import { makeSasToken } from '../../../../src/iothub/sas-token.ts';
 import { hmacSha256 } from '../../../../src/platform/hmac.ts';
@@ -15,7 +16,7 @@ interface CloudRig extends HubRig {
   signed(deviceId: string, key: string, more?: Partial<LoginRequest> & { readonly host?: string }): Promise<unknown>;
 }
 
-async function cloudRig(): Promise<CloudRig> {
+async function cloudRig(ask?: CloudIdentities['askKeysOf']): Promise<CloudRig> {
   const keys = new Map<string, string>();
   let is = 'there';
   const rig = await hubRig({
@@ -24,8 +25,13 @@ async function cloudRig(): Promise<CloudRig> {
         ? undefined
         : {
             hostName: CLOUD,
-            keyOf: (deviceId) =>
-              is === 'unknown' ? Promise.reject(new Error('away')) : Promise.resolve(keys.get(deviceId)),
+            keysOf: (deviceId) => {
+              const key = keys.get(deviceId);
+              return is === 'unknown'
+                ? Promise.reject(new Error('away'))
+                : Promise.resolve(key === undefined ? undefined : [key]);
+            },
+            ...(ask !== undefined && { askKeysOf: ask }),
           },
   });
   await rig.hub.policiesOf(HUB).all();
@@ -120,6 +126,31 @@ describe('devices of a cloud behind the hub', () => {
     expect(await refusalOf(rig.signed('d1', keyOf(2)))).toBe('IotHubUnauthorizedAccess');
     keys.set('d1', keyOf(3));
     expect(await rig.signed('d1', keyOf(3))).toMatchObject({ kind: 'device' });
+  });
+
+  it('have their keys asked for where none is known, or others than they come with', async () => {
+    const asked: string[] = [];
+    let answer: DeviceKeys | 'away' | undefined;
+    const rig = await cloudRig((deviceId) => {
+      asked.push(deviceId);
+      return answer === 'away' ? Promise.reject(new Error('away')) : Promise.resolve(answer);
+    });
+    expect(await refusalOf(rig.signed('d1', keyOf(1)))).toBe('DeviceNotFound');
+    answer = [keyOf(1), keyOf(2)];
+    expect(await refusalOf(rig.signed('d1', keyOf(3)))).toBe('DeviceNotFound');
+    expect(await isRegistered(rig, 'd1')).toBe(false);
+    // Either of its two.
+    for (const fill of [2, 1]) expect(await rig.signed('d1', keyOf(fill))).toMatchObject({ kind: 'device' });
+    expect(asked).toHaveLength(3);
+    // The last that are known let it in while nobody can be asked, and nobody else.
+    answer = 'away';
+    await rig.hub.cloudChanged();
+    expect(await rig.signed('d1', keyOf(1))).toMatchObject({ kind: 'device' });
+    expect(await refusalOf(rig.signed('d1', keyOf(3)))).toBe('IotHubUnauthorizedAccess');
+    // The device has others by now.
+    answer = [keyOf(3), keyOf(2)];
+    expect(await rig.signed('d1', keyOf(3))).toMatchObject({ kind: 'device' });
+    expect(await refusalOf(rig.signed('d1', keyOf(1)))).toBe('IotHubUnauthorizedAccess');
   });
 
   it('stay out where the local hub has disabled them', async () => {

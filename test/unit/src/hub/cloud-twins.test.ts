@@ -32,7 +32,7 @@ async function rig(
   const hub = await hubRig({
     clock,
     state: options.from?.state ?? (await memoryStateStore()),
-    cloud: () => ({ hostName: CLOUD, keyOf: () => Promise.resolve(KEY) }),
+    cloud: () => ({ hostName: CLOUD, keysOf: () => Promise.resolve([KEY]) }),
     onSession: (_, deviceId) => void told.push(deviceId),
     ...(options.caughtUp && { caughtUp: options.caughtUp }),
   });
