@@ -32,7 +32,9 @@ abstract class ClientLink implements SessionLink {
   protected readonly host: ClientLinkHost;
   protected readonly session: ClientSession;
   protected readonly link: RheaLink;
-  #state: 'attaching' | 'open' | 'ended' = 'attaching';
+  #state: 'attaching' | 'open' | 'detached' | 'ended' = 'attaching';
+  /** Of the peer's DETACH. */
+  #error: AmqpError | undefined;
   readonly #onClosed: (error: AmqpError | undefined) => void;
 
   constructor(
@@ -78,7 +80,7 @@ abstract class ClientLink implements SessionLink {
   ended(error: AmqpError | undefined): void {
     if (this.#state === 'ended') return;
     this.#state = 'ended';
-    this.#onClosed(error);
+    this.#onClosed(this.#error ?? error);
   }
 
   forget(): void {
@@ -86,9 +88,14 @@ abstract class ClientLink implements SessionLink {
   }
 
   #detached(): void {
-    // The library answers with a DETACH of its own first.
-    setImmediate(() => this.session.remove(this.link));
-    this.ended(errorOf(this.link.error));
+    if (this.#state === 'ended') return;
+    this.#state = 'detached';
+    this.#error = errorOf(this.link.error);
+    // The library answers with a DETACH of its own first; after the END of its session that would end the connection.
+    setImmediate(() => {
+      this.session.remove(this.link);
+      this.ended(undefined);
+    });
   }
 }
 

@@ -2,8 +2,9 @@
 
     proton-peer.py HOST PORT
 
-The last word of an address behind a dot names the behaviour (`telemetry.release`); what is not known is taken well. Each
-message that comes is told as a line of JSON. Lines on the standard input:
+The last word of an address behind a dot names the behaviour (`telemetry.release`); what is not known is taken well. As an IoT hub
+it goes by the device (`/devices/meter.release/messages/events`), and answers tokens on `$cbs` by its device too. Each message that
+comes is told as a line of JSON. Lines on the standard input:
 
     send ADDRESS JSON    a message to whoever receives from that address: body, device, command, reply_to, id, ttl_ms, expires_at_ms
     credit ADDRESS N     gives credit where none was given
@@ -12,13 +13,15 @@ message that comes is told as a line of JSON. Lines on the standard input:
 import json
 import sys
 import threading
+from urllib.parse import unquote
 
-from proton import Condition, Delivery, Endpoint, Message, Terminus
+from proton import Condition, Delivery, Endpoint, Message, Terminus, int32
 from proton.handlers import MessagingHandler
 from proton.reactor import ApplicationEvent, Container, EventInjector
 
 LIMIT_BYTES = 600
 CREDIT = 1000
+CBS = "$cbs"
 
 
 def tell(**fields):
@@ -29,6 +32,12 @@ def plain(value):
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value).decode("latin-1")
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
+def behaviour_of(address):
+    words = address.split("/")
+    name = words[2] if address.startswith("/devices/") else address
+    return name.rsplit(".", 1)[-1]
 
 
 class Later:
@@ -48,6 +57,7 @@ class Peer(MessagingHandler):
         self.attaches = {}
         self.receivers = {}
         self.senders = {}
+        self.token_answers = {}
         self.waiting = {}
 
     def on_start(self, event):
@@ -74,10 +84,12 @@ class Peer(MessagingHandler):
             link.source.address = address
             link.open()
             self.senders[address] = link
+            if address == CBS:
+                self.token_answers[event.connection.remote_container] = link
             tell(event="receiver", address=address)
             return
         address = link.remote_target.address
-        behaviour = address.rsplit(".", 1)[-1]
+        behaviour = behaviour_of(address)
         self.attaches[address] = self.attaches.get(address, 0) + 1
         tell(event="attach", address=address, count=self.attaches[address])
         if behaviour == "absent" or (behaviour == "late" and self.attaches[address] <= 2):
@@ -112,7 +124,10 @@ class Peer(MessagingHandler):
     def on_message(self, event):
         link, delivery, message = event.receiver, event.delivery, event.message
         address = link.target.address
-        behaviour = address.rsplit(".", 1)[-1]
+        if address == CBS:
+            self.take_token(event)
+            return
+        behaviour = behaviour_of(address)
         count = self.counts[address] = self.counts.get(address, 0) + 1
         size = len(message.encode())
         tell(
@@ -148,10 +163,19 @@ class Peer(MessagingHandler):
             delivery.settle()
         elif behaviour == "unsettled":
             delivery.update(Delivery.ACCEPTED)
+        elif behaviour == "twice":
+            delivery.update(Delivery.ACCEPTED)
+            event.container.schedule(0.05, Later(delivery.settle))
+        elif behaviour == "rejectodd":
+            delivery.local.condition = Condition("vendor:whatever", "not to my taste")
+            self.end(delivery, Delivery.REJECTED)
         elif behaviour == "detach" and count == 2:
             link.close()
         elif behaviour == "detacherror" and count == 2:
             link.condition = Condition("amqp:internal-error", "something broke")
+            link.close()
+        elif behaviour == "detachodd" and count == 2:
+            link.condition = Condition("vendor:whatever", "no longer to my taste")
             link.close()
         elif behaviour == "end" and count == 2:
             link.session.condition = Condition("amqp:internal-error", "the session broke")
@@ -174,6 +198,28 @@ class Peer(MessagingHandler):
             self.end(delivery, Delivery.ACCEPTED)
             if behaviour == "slow":
                 link.flow(1)
+
+    def take_token(self, event):
+        delivery, message = event.delivery, event.message
+        audience = unquote(message.properties["name"])
+        behaviour = audience.rsplit(".", 1)[-1]
+        tell(event="token", address=audience, body=plain(message.body), properties=dict(message.properties))
+        if behaviour == "tokenreject":
+            delivery.local.condition = Condition("amqp:internal-error", "no tokens today")
+            self.end(delivery, Delivery.REJECTED)
+            return
+        self.end(delivery, Delivery.ACCEPTED)
+        if behaviour == "tokenmute":
+            return
+        answers = self.token_answers[event.connection.remote_container]
+        if behaviour == "tokendetach":
+            answers.condition = Condition("vendor:whatever", "no more answers")
+            answers.close()
+            return
+        # An answer to nobody first.
+        answers.send(Message(correlation_id="unknown", properties={"status-code": int32(401)}))
+        properties = {"status-code": int32(401 if behaviour == "tokenrefuse" else 200), "status-description": "told"}
+        answers.send(Message(correlation_id=message.id, properties={} if behaviour == "tokenodd" else properties))
 
     @staticmethod
     def end(delivery, state):

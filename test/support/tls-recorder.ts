@@ -1,6 +1,7 @@
 // A TLS server that passes everything on to another one, and keeps what went each way: what an unmodified client says, as it says it.
 
-import { connect, createServer, type TLSSocket } from 'node:tls';
+import { connect as connectPlain, type Socket } from 'node:net';
+import { connect, createServer } from 'node:tls';
 import type { KeyPair } from './certificates.ts';
 
 export interface TlsRecorderOptions {
@@ -8,7 +9,8 @@ export interface TlsRecorderOptions {
   readonly port: number;
   /** What it shows its clients. */
   readonly pair: KeyPair;
-  readonly target: { readonly host: string; readonly port: number; readonly ca: string };
+  /** Without an authority: no TLS on that side. */
+  readonly target: { readonly host: string; readonly port: number; readonly ca?: string };
   /** Looks at what comes first on a connection, and ends that where it says no. */
   readonly admits?: (head: Buffer) => boolean;
 }
@@ -33,9 +35,9 @@ export async function startTlsRecorder({
   admits = () => true,
 }: TlsRecorderOptions): Promise<TlsRecorder> {
   const recordings: Recording[] = [];
-  const open = new Set<TLSSocket>();
+  const open = new Set<Socket>();
   const server = createServer({ cert: pair.certificate, key: pair.key }, (client) => {
-    const onward = connect({ ...target, servername: '' });
+    const onward = target.ca === undefined ? connectPlain(target) : connect({ ...target, servername: '' });
     const [up, down]: [Buffer[], Buffer[]] = [[], []];
     recordings.push({ up: () => Buffer.concat(up), down: () => Buffer.concat(down) });
     client.once('data', (head: Buffer) => {
@@ -45,7 +47,7 @@ export async function startTlsRecorder({
     pass(onward, client, down);
   });
 
-  function pass(from: TLSSocket, to: TLSSocket, kept: Buffer[]): void {
+  function pass(from: Socket, to: Socket, kept: Buffer[]): void {
     open.add(from);
     from.on('data', (chunk: Buffer) => void kept.push(chunk));
     from.on('error', () => to.destroy());
