@@ -262,4 +262,16 @@ describe('a hub that does not want the gateway over AMQP', () => {
     await hub.identities.putDevice(HUB, { deviceId: HUB_DEVICE, status: 'disabled' }, '*');
     await expect(open()).rejects.toMatchObject({ kind: 'unauthorized' });
   });
+
+  it('is heard where a certificate proves the gateway, which is shown, and the connection stands', async () => {
+    await using rig = await iotHubRig(ADDRESS, 'amqp');
+    const { certificate, key } = await rig.hub.authority.issue({ name: HUB_DEVICE });
+    await using upstream = startRig(rig.transport({ certificate, key }));
+    await upstream.append(1);
+    await waitFor(() => upstream.runner.health().status === 'degraded', { what: 'the refusal' });
+    expect(upstream.runner.health()).toMatchObject({
+      reason: expect.stringContaining('certificate is not the one that is registered') as unknown,
+    });
+    expect(upstream.telemetry.of('endpoint_disconnected')).toEqual([]);
+  });
 });
