@@ -80,7 +80,7 @@ export class AmqpDownlink {
     const { clock, idleMs, wants } = this.#options;
     const now = clock.monotonicMs();
     const { methods, messages } = wants();
-    if (now - this.#openedMs > REOPEN_CEILING_MS) this.#refusals = 0;
+    if (this.#session !== undefined && now - this.#openedMs > REOPEN_CEILING_MS) this.#refusals = 0;
     this.#closeLinks({ methods, messages });
     if (now - this.#wantedMs > idleMs) this.end();
   }

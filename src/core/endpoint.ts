@@ -120,7 +120,7 @@ export interface OutgoingAnswer {
 export interface CommandReceiver {
   /** Called for each fresh command; must be quick. */
   readonly onCommand: (command: IncomingCommand) => void;
-  /** A command was left alone (`retained`, …), or commands cannot be received at all (`not_subscribed`). */
+  /** A command was left alone (`retained`, …), or commands cannot be received at all (`not_subscribed`, an event of its own). */
   readonly onIgnored: (reason: string, fields: LogFields) => void;
   /**
    * Carries out a command that the transport answers in its protocol's own way (a direct method, a cloud-to-device

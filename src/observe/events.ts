@@ -143,6 +143,12 @@ export const EVENTS = {
       },
     ],
   },
+  commands_not_received: {
+    level: 'warn',
+    text: 'What commands come by was refused or lost; it is tried again.',
+    everyMs: 60_000,
+    recent: true,
+  },
   command_not_kept: {
     level: 'error',
     text: 'What became of a command could not be stored.',

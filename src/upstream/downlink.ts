@@ -46,7 +46,13 @@ export function attachDownlink(endpoint: Endpoint | UpstreamTransport, options: 
   let answering = 0;
 
   function ignored(reason: string, fields: Readonly<Record<string, unknown>>): void {
-    telemetry.emit('command_ignored', { key: `${name}:${reason}`, endpoint: name, reason, ...fields });
+    if (reason === 'not_subscribed') {
+      telemetry.emit('commands_not_received', {
+        key: `${name}:${String(fields['device'])}`,
+        endpoint: name,
+        ...fields,
+      });
+    } else telemetry.emit('command_ignored', { key: `${name}:${reason}`, endpoint: name, reason, ...fields });
   }
 
   async function answer(command: IncomingCommand, id: string | undefined, what: CommandAnswer): Promise<void> {

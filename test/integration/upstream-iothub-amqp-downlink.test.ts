@@ -130,7 +130,7 @@ describe('direct methods over AMQP', () => {
     const { identities } = down.rig.hub.hub.hub;
     const { authentication } = await identities.device(HUB, 'meter-1');
     await identities.putDevice(HUB, { deviceId: 'meter-1', status: 'disabled', authentication }, '*');
-    await waitFor(() => down.told.of('command_ignored').length > 0, { what: 'the end of its links' });
+    await waitFor(() => down.told.of('commands_not_received').length > 0, { what: 'the end of its links' });
     await down.listening('meter-2');
     expect(await down.telemetry('meter-2', 2)).toEqual([{ status: 'accepted' }]);
     expect(down.rig.proxy.acceptedTotal).toBe(1);
