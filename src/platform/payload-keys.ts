@@ -37,6 +37,9 @@ export function readPayloadKey(text: string, use: KeyUse): PayloadKey | { readon
   if (wantsPublic && (jwk === undefined ? /-----BEGIN [A-Z ]*PRIVATE KEY-----/.test(text) : 'd' in jwk)) {
     return { fault: 'is a private key; give the public one alone (openssl pkey -in KEY.pem -pubout)' };
   }
+  // Of several keys the first would count, and whoever has put the next one behind it would not know.
+  const keys = text.match(wantsPublic ? /-----BEGIN [A-Z ]*PUBLIC KEY-----/g : /-----BEGIN [A-Z ]*PRIVATE KEY-----/g);
+  if (keys !== null && keys.length > 1) return { fault: `holds ${keys.length} keys; give each a file of its own` };
   const key = keyOf(jwk ?? text, wantsPublic);
   if (key === undefined) {
     const kinds = wantsPublic ? 'PUBLIC KEY or CERTIFICATE' : 'PRIVATE KEY, without a passphrase';

@@ -124,6 +124,8 @@ describe('a key', () => {
 
   it.each([
     ['seal', p256.privateKey, /^is a private key; give the public one alone/],
+    ['seal', p256.publicKey + p256.publicKey, /^holds 2 keys; give each a file of its own/],
+    ['open', p256.privateKey + p256.privateKey, /^holds 2 keys/],
     ['seal', JSON.stringify(createPrivateKey(p256.privateKey).export({ format: 'jwk' })), /^is a private key/],
     ['seal', 'hello', /^must be a public key in PEM/],
     ['seal', '{"kty":"EC"}', /^must be a public key in PEM/],
