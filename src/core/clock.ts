@@ -9,6 +9,8 @@ export interface Clock {
   /** Monotonic ms since boot, with fractions. */
   monotonicMs(): number;
   quality(): ClockQuality;
+  /** While the time service is asked for the first time: resolves, within seconds, once `quality()` goes by its answer. */
+  settling?(): Promise<void> | undefined;
   /** All of it at one instant. */
   now(): Timestamp;
   /** Resolves after `ms`. @throws GatewayError GW_ABORTED when the signal aborts first. */

@@ -174,6 +174,9 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     begin: () => Promise<void>,
     progress: Progress,
   ): Promise<void> {
+    // What waited in a queue while the gateway was away comes before the time service has answered.
+    const settling = expiresAtMs === undefined ? undefined : clock.settling?.();
+    if (settling !== undefined) await settling;
     checkExpiry(expiresAtMs);
     const { deviceId } = targetOf(command);
     const deadlineMs = clock.monotonicMs() + timeoutMs;

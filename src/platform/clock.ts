@@ -71,7 +71,8 @@ export class SystemClock implements Clock {
   #quality: ClockQuality = 'unknown';
   #qualityAtMs = Number.NEGATIVE_INFINITY;
   readonly #probe: SystemClockOptions['probe'];
-  #isProbing = false;
+  #probing: Promise<void> | undefined;
+  #isProbed = false;
   #isSynchronised = false;
   #nextProbeMs = Number.NEGATIVE_INFINITY;
   #probeDelayMs = PROBE_FIRST_MS;
@@ -98,13 +99,20 @@ export class SystemClock implements Clock {
     return this.#quality;
   }
 
+  settling(): Promise<void> | undefined {
+    if (this.#isProbed) return undefined;
+    this.quality();
+    return this.#probing;
+  }
+
   /** In the background: the answer counts from the next look on. */
   #askService(nowMs: number): void {
-    if (this.#probe === undefined || this.#isProbing || nowMs < this.#nextProbeMs) return;
+    if (this.#probe === undefined || this.#probing !== undefined || nowMs < this.#nextProbeMs) return;
     if (toldQuality() !== undefined || exists(TIMESYNC_FILE)) return;
-    this.#isProbing = true;
-    void this.#probe().then((isSynchronised) => {
-      this.#isProbing = false;
+    this.#probing = this.#probe().then((isSynchronised) => {
+      this.#probing = undefined;
+      this.#isProbed = true;
+      this.#qualityAtMs = Number.NEGATIVE_INFINITY;
       this.#isSynchronised = isSynchronised === true;
       const delayMs = this.#isSynchronised ? PROBE_SYNCED_MS : this.#probeDelayMs;
       this.#probeDelayMs = this.#isSynchronised ? PROBE_FIRST_MS : Math.min(this.#probeDelayMs * 2, PROBE_LAST_MS);

@@ -5,6 +5,7 @@ import { parseDeviceId } from '../../../../src/core/device.ts';
 import { GatewayError } from '../../../../src/core/errors.ts';
 import { LIMITS } from '../../../../src/core/limits.ts';
 import { GOOD, type PointValue } from '../../../../src/core/reading.ts';
+import type { ClockQuality } from '../../../../src/core/time.ts';
 import type { StateSpace } from '../../../../src/core/state.ts';
 import { createDeviceRegistry, NO_ADAPTER, type DeviceRegistry } from '../../../../src/devices/device-registry.ts';
 import { createDispatcher, type Dispatcher } from '../../../../src/devices/dispatcher.ts';
@@ -249,6 +250,18 @@ describe('dispatcher', () => {
     clock.advance(1000);
     expect((await write({ relay: true }, { expiresAtMs })).status).toBe(408);
     expect(written).toHaveLength(1);
+  });
+
+  it('waits for what the time service says before it refuses what came at the start', async () => {
+    const answered = Promise.withResolvers<void>();
+    let quality: ClockQuality = 'restored';
+    clock.quality = () => quality;
+    Object.assign(clock, { settling: () => answered.promise });
+    const early = write({ relay: true }, { expiresAtMs: clock.wallMs() + 1000 });
+    expect((await write({ relay: false })).status).toBe(200);
+    quality = 'synced';
+    answered.resolve();
+    expect((await early).status).toBe(200);
   });
 
   it('does not begin what waited past its deadline, and delays no other device', async () => {

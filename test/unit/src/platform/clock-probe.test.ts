@@ -1,7 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { SystemClock } from '../../../../src/platform/clock.ts';
 import { probeSynchronised } from '../../../../src/platform/clock-probe.ts';
-import { waitFor } from '../../../support/wait.ts';
 
 /** Programs that are there, and what they print; called: what was asked. */
 function programs(outputs: Readonly<Record<string, string>>) {
@@ -63,8 +62,15 @@ describe('the system clock', () => {
     expect(clock.quality()).not.toBe('synced');
     clock.quality();
     expect(asked).toBe(1);
+    const settling = clock.settling();
     answer(true);
-    await waitFor(() => clock.quality() === 'synced', { timeoutMs: 5000 });
+    await settling;
+    expect(clock.quality()).toBe('synced');
+    expect(clock.settling()).toBeUndefined();
     expect(asked).toBe(1);
+  });
+
+  it('has nothing to wait for where nobody is asked', () => {
+    expect(new SystemClock().settling()).toBeUndefined();
   });
 });
