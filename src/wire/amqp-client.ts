@@ -19,7 +19,7 @@ import type {
 import { ClientSession } from './amqp-client-session.ts';
 import { frameSizeCheck } from './amqp-frames.ts';
 import { errorOf, recordOf } from './amqp-incoming.ts';
-import { guardReader, type RheaConnection, type RheaLibrary } from './amqp-rhea.ts';
+import { loadRhea, type RheaConnection, type RheaLibrary } from './amqp-rhea.ts';
 import { librarySocket } from './amqp-socket.ts';
 import type { AmqpError } from './amqp-types.ts';
 import { coalesceWrites } from './coalesce.ts';
@@ -58,9 +58,7 @@ export async function connectAmqp(options: AmqpConnectOptions): Promise<AmqpClie
     throw abortError(signal);
   }
   // Loaded with the first connection, so that a gateway without AMQP does not pay for it.
-  const { default: rhea } = await import('rhea');
-  const library = rhea as unknown as RheaLibrary;
-  guardReader(library);
+  const library = await loadRhea();
   const stream =
     webSocket === undefined
       ? socket

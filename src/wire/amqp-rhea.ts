@@ -167,6 +167,11 @@ interface RheaReader {
   read_array_items: (this: RheaReader, count: number, type: { readonly width: number }) => unknown[];
 }
 
+/** What a disposition says of a delivery, as it is on the wire. */
+interface RheaOutcome {
+  readonly descriptor?: { readonly value?: unknown };
+}
+
 export interface RheaLibrary {
   create_container(options: object): RheaContainer;
   readonly message: {
@@ -174,6 +179,7 @@ export interface RheaLibrary {
     accepted(): RheaComposite;
     released(): RheaComposite;
     rejected(fields: object): RheaComposite;
+    unwrap_outcome(outcome: RheaOutcome | null): unknown;
   };
   readonly types: {
     readonly Reader: { readonly prototype: RheaReader };
@@ -186,6 +192,12 @@ export interface RheaLibrary {
     wrap_symbolic_map(map: object): unknown;
   };
 }
+
+/** Descriptors of delivery states (AMQP 1.0, 3.4), as numbers and as symbols. */
+const OUTCOMES: ReadonlySet<unknown> = new Set([
+  ...[0x23, 0x24, 0x25, 0x26, 0x27],
+  ...['received', 'accepted', 'rejected', 'released', 'modified'].map((name) => `amqp:${name}:list`),
+]);
 
 /** Descriptor of an error (AMQP 1.0, 2.8.14). */
 const ERROR = 0x1d;
@@ -207,15 +219,31 @@ export function typedError({ types }: RheaLibrary, { condition, description, inf
 
 const guarded = new WeakSet<object>();
 
+/** Loads the library, with what peers could do by it bounded. */
+export async function loadRhea(): Promise<RheaLibrary> {
+  const { default: rhea } = await import('rhea');
+  const library = rhea as unknown as RheaLibrary;
+  if (!guarded.has(library)) {
+    guarded.add(library);
+    guardReader(library);
+    silenceOutcomes(library);
+  }
+  return library;
+}
+
+/** The library writes a line to stderr, past the log, for each outcome that it does not know: as often as a peer likes. */
+function silenceOutcomes({ message }: RheaLibrary): void {
+  const { unwrap_outcome: unwrap } = message;
+  message.unwrap_outcome = (outcome) => (OUTCOMES.has(outcome?.descriptor?.value) ? unwrap(outcome) : outcome);
+}
+
 /**
  * Refuses counts of items that no frame can hold: values without bytes of their own, as in an array of nulls, would let a
  * frame of 20 bytes fill the memory.
  * @throws RangeError out of the library's reader, which ends the connection that sent it.
  */
-export function guardReader({ types }: RheaLibrary): void {
+function guardReader({ types }: RheaLibrary): void {
   const { prototype } = types.Reader;
-  if (guarded.has(prototype)) return;
-  guarded.add(prototype);
   const { read_n: readMany, read_array_items: readItems } = prototype;
   function check(reader: RheaReader, count: number): void {
     if (count > reader.remaining()) throw new RangeError(`A list of ${count} items is longer than its frame.`);

@@ -7,7 +7,7 @@ import { frameSizeCheck } from './amqp-frames.ts';
 import { recordOf, textOf } from './amqp-incoming.ts';
 import { roomOf, ServerReceiver, ServerSender, type LinkHost } from './amqp-link.ts';
 import {
-  guardReader,
+  loadRhea,
   typedError,
   type RheaConnection,
   type RheaContext,
@@ -40,9 +40,7 @@ const MAX_RANGE = 65_536;
 
 /** Loads the library, which a gateway without a hub does not need. */
 export async function createAmqpServer(options: AmqpServerOptions): Promise<AmqpServer> {
-  const { default: rhea } = await import('rhea');
-  const library = rhea as unknown as RheaLibrary;
-  guardReader(library);
+  const library = await loadRhea();
   return { accept: (stream, handlers) => new ServerConnection(library, stream, options, handlers) };
 }
 
