@@ -32,3 +32,15 @@ export function pairFault(certificatePem: string, keyPem: string): string | unde
     return `cannot be read, or its key cannot (${errorText(error)})`;
   }
 }
+
+/** Why nobody takes the first certificate of a text now, by the clock here: `ended on 2026-02-01`; undefined where it may be taken. */
+export function validityFault(pem: string): string | undefined {
+  const [certificate] = certificatesIn(pem);
+  if (certificate === undefined) return undefined;
+  const { validFromDate, validToDate } = certificate;
+  const now = Date.now();
+  const day = (date: Date): string => date.toISOString().slice(0, 10);
+  if (now >= validToDate.getTime()) return `ended on ${day(validToDate)}`;
+  if (now < validFromDate.getTime()) return `is not valid before ${day(validFromDate)}`;
+  return undefined;
+}

@@ -4,6 +4,7 @@ import { isIP, type Socket } from 'node:net';
 import { connect, type TLSSocket } from 'node:tls';
 import { errorText, GatewayError, systemCode } from '../core/errors.ts';
 import { abortError } from '../platform/abort.ts';
+import { validityFault } from '../platform/certificates.ts';
 
 /** Whom to trust and who to be; all PEM text. */
 export interface TlsIdentity {
@@ -65,6 +66,11 @@ export function startTls(socket: Socket, options: TlsOptions): Promise<TLSSocket
     }
     signal.addEventListener('abort', onAbort, { once: true });
     try {
+      const fault = options.certificate === undefined ? undefined : validityFault(options.certificate);
+      if (fault !== undefined) {
+        end(new GatewayError('GW_TLS', `Our own certificate for ${host} ${fault}; renew it, or check the clock here.`));
+        return;
+      }
       secure = connect({
         socket,
         // A name indication must not be an address (RFC 6066, 3); the certificate is checked against the address.
@@ -102,6 +108,12 @@ const TLS_REASONS: Readonly<Record<string, string>> = {
   ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE: 'it refused the handshake (client certificate or ciphers)',
   'ERR_SSL_SSL/TLS_ALERT_HANDSHAKE_FAILURE': 'it refused the handshake (client certificate or ciphers)',
   ERR_SSL_TLSV1_ALERT_UNKNOWN_CA: 'it does not trust the client certificate',
+  'ERR_SSL_SSL/TLS_ALERT_CERTIFICATE_EXPIRED': 'it takes our own certificate for expired; renew `certificate`',
+  'ERR_SSL_SSL/TLS_ALERT_BAD_CERTIFICATE': 'it refuses our own certificate; check `certificate`',
+  'ERR_SSL_SSL/TLS_ALERT_CERTIFICATE_UNKNOWN': 'it refuses our own certificate; check `certificate`',
+  ERR_SSL_SSLV3_ALERT_CERTIFICATE_EXPIRED: 'it takes our own certificate for expired; renew `certificate`',
+  ERR_SSL_SSLV3_ALERT_BAD_CERTIFICATE: 'it refuses our own certificate; check `certificate`',
+  ERR_SSL_SSLV3_ALERT_CERTIFICATE_UNKNOWN: 'it refuses our own certificate; check `certificate`',
   ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION: 'it asks for another version of TLS',
 };
 

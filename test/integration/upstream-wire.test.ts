@@ -65,6 +65,11 @@ describe('TLS', () => {
     const server = await authority.issue({ name: 'server', hosts: [ADDRESS], days: 0 });
     await using expired = await startMosquitto({ address: ADDRESS, tls: server });
     expect(await attempt({ url: expired.url, ca: authority.certificate })).toMatch(/^GW_TLS .*expired/);
+    const ended = await authority.issue({ name: 'ended', days: -1 });
+    const own = { certificate: ended.certificate, key: ended.key };
+    expect(await attempt({ url: expired.url, ca: authority.certificate, ...own })).toMatch(
+      /^GW_TLS Our own certificate for .* ended on 20\d\d-\d\d-\d\d/,
+    );
     await using plain = await startMosquitto({ address: ADDRESS });
     expect(await attempt({ url: plain.url.replace('mqtt', 'mqtts'), connect_timeout_ms: 1000 })).toMatch(
       /^GW_(?:TLS|DISCONNECTED|TIMEOUT) /,
