@@ -89,6 +89,11 @@ export class Budget {
     return this.#used >= this.#options.monthlyBytes;
   }
 
+  /** What is left of the month. */
+  get leftBytes(): number {
+    return Math.max(0, this.#options.monthlyBytes - this.#used);
+  }
+
   status(): BudgetStatus {
     const { monthlyBytes, resetDay } = this.#options;
     const month = this.#month;
@@ -125,14 +130,18 @@ export class Budget {
     this.#changed();
   }
 
+  /** Each share is told once a month, also where one message passes both. */
   #tell(): void {
     const { monthlyBytes, name, telemetry } = this.#options;
     const share = this.#used / monthlyBytes;
-    const now = share >= 1 ? 'spent' : share >= NEAR_SHARE ? 'near' : 'nothing';
-    if (now === 'nothing' || now === this.#told || this.#told === 'spent') return;
-    this.#told = now;
-    telemetry.emit(now === 'spent' ? 'budget_spent' : 'budget_near', { endpoint: name, ...this.status() });
-    if (now === 'spent') this.#changed();
+    if (share >= NEAR_SHARE && this.#told === 'nothing') {
+      this.#told = 'near';
+      telemetry.emit('budget_near', { endpoint: name, ...this.status() });
+    }
+    if (share < 1 || this.#told === 'spent') return;
+    this.#told = 'spent';
+    telemetry.emit('budget_spent', { endpoint: name, ...this.status() });
+    this.#changed();
   }
 
   async #read(): Promise<void> {

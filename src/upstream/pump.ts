@@ -194,7 +194,7 @@ export class Pump {
     { signal }: Session,
     held: HeldDevices,
   ): Promise<(Taken & { readonly isLook: boolean; readonly isOnlyUrgent: boolean }) | undefined> {
-    const { endpoint, isUrgent } = this.#options;
+    const { budget, endpoint, isUrgent } = this.#options;
     const isQuiet = this.#followBudget();
     if (isQuiet && isUrgent === undefined) return undefined;
     // Nothing more may be held and nothing is proven: a neighbour that passes behind it would prove it.
@@ -205,7 +205,10 @@ export class Pump {
       capabilities,
       limit: {
         maxMessages: isLook ? capabilities.batchMessages : held.room,
-        maxBytes: LIMITS.endpoint_in_flight_bytes - this.#inFlightBytes,
+        maxBytes: Math.min(
+          LIMITS.endpoint_in_flight_bytes - this.#inFlightBytes,
+          isLook ? Number.POSITIVE_INFINITY : (budget?.leftBytes ?? Number.POSITIVE_INFINITY),
+        ),
       },
       signal,
     };

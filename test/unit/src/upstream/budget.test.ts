@@ -39,10 +39,10 @@ describe('a monthly budget', () => {
     });
   });
 
-  it('tells of its end alone when it is passed at once', async () => {
+  it('tells of both when one message passes both', async () => {
     const { budget, events } = await start();
     budget.spend(2 * MONTHLY);
-    expect(events()).toEqual(['budget_spent']);
+    expect(events()).toEqual(['budget_near', 'budget_spent']);
   });
 
   it.each([
