@@ -131,6 +131,8 @@ export const LIMITS = {
   iothub_device_connections: 1000,
   /** Names of devices that the registry of an IoT Hub does not have, and that are not asked for again for a while. */
   iothub_unknown_devices: 1000,
+  /** Devices that ask the local hub for their messages over HTTPS, and are listened for in the cloud meanwhile. */
+  hub_polling_devices: 10_000,
   /** Connections of the local hub's clients, over all its ports, and those that wait for their handshake. */
   hub_connections: 10_000,
   hub_waiting_handshakes: 8192,

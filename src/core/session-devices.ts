@@ -18,13 +18,14 @@ export interface CloudCommand {
 export interface SessionDevices {
   /** Whether the device, if it is anywhere, is at the local hub: the hub is on, and no adapter has it. */
   has(deviceId: DeviceId): boolean;
+  /** Whether it has a session, or asked for its messages lately. */
   isConnected(deviceId: DeviceId): boolean;
   /** Those to be connected to the cloud: they are connected here, or have reported what the cloud does not have yet. */
   wanted(): readonly DeviceId[];
   isWanted(deviceId: DeviceId): boolean;
   /** Whether its session takes direct methods now. */
   takesMethods(deviceId: DeviceId): boolean;
-  /** Whether its session takes cloud-to-device messages now. */
+  /** Whether its session takes cloud-to-device messages now, or it asked for them lately. */
   takesCommands(deviceId: DeviceId): boolean;
   /**
    * Calls back when a device's session began, ended, or takes something else, and when it has reported something; must be quick.

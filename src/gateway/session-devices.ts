@@ -31,6 +31,9 @@ export function createSessionDevices({ hubId, hub, registry }: SessionDevicesOpt
   const has = (deviceId: DeviceId): boolean => hubId() !== undefined && !registry.isTaken(deviceId);
   const sessionOf = (deviceId: DeviceId) => hub()?.sessionOf(hubId() ?? '', deviceId);
 
+  const isPolling = (deviceId: DeviceId): boolean => hub()?.pollers.isListening(deviceId) === true;
+  const isConnected = (deviceId: DeviceId): boolean => sessionOf(deviceId) !== undefined || isPolling(deviceId);
+
   function running(): { readonly at: HubService; readonly id: string } {
     const [at, id] = [hub(), hubId()];
     if (at !== undefined && id !== undefined) return { at, id };
@@ -46,16 +49,17 @@ export function createSessionDevices({ hubId, hub, registry }: SessionDevicesOpt
 
   return {
     has,
-    isConnected: (deviceId) => sessionOf(deviceId) !== undefined,
+    isConnected,
     wanted() {
       const sessions = hub()?.sessionsOf(hubId() ?? '') ?? [];
       const connected = sessions.flatMap(({ ref }) => (ref?.moduleId === undefined ? [ref?.deviceId] : []));
-      const ids = new Set([...connected, ...(hub()?.cloudTwins?.unsentDevices() ?? [])]);
+      const others = [...(hub()?.cloudTwins?.unsentDevices() ?? []), ...(hub()?.pollers.listening() ?? [])];
+      const ids = new Set([...connected, ...others]);
       return [...ids].filter((id): id is DeviceId => id !== undefined && isDeviceId(id) && has(id));
     },
-    isWanted: (deviceId) => sessionOf(deviceId) !== undefined || hub()?.cloudTwins?.hasUnsent(deviceId) === true,
+    isWanted: (deviceId) => isConnected(deviceId) || hub()?.cloudTwins?.hasUnsent(deviceId) === true,
     takesMethods: (deviceId) => sessionOf(deviceId)?.interests.has('methods') === true,
-    takesCommands: (deviceId) => sessionOf(deviceId)?.interests.has('commands') === true,
+    takesCommands: (deviceId) => sessionOf(deviceId)?.interests.has('commands') === true || isPolling(deviceId),
     watch(listener) {
       listeners.add(listener);
       return () => listeners.delete(listener);

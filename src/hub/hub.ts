@@ -26,10 +26,11 @@ import { createCommands, type CommandSettings, type HubCommands } from './comman
 import { createFeedback, type Feedback, type FeedbackSettings } from './feedback.ts';
 import { createGatewayDevices, type FieldSide, type GatewayDevices } from './gateway-devices.ts';
 import { createHubStore } from './hub-store.ts';
-import { isCloudDevice, type Presence } from './identity-record.ts';
+import { isCloudDevice, type IdentityRecord, type Presence } from './identity-record.ts';
 import { createIdentityRegistry } from './identity-registry.ts';
 import { refText } from './keys.ts';
 import { createMethods } from './methods.ts';
+import { createPollers, type Pollers } from './pollers.ts';
 import { createPolicies, DEFAULT_POLICIES, type Policies, type PolicySettings } from './policies.ts';
 import { createSessions, type LiveSession } from './sessions.ts';
 import { createTwins } from './twins.ts';
@@ -86,6 +87,8 @@ export interface HubService extends Hub {
   readonly offerCommand: HubCommands['offer'];
   /** Twins of devices of the cloud behind the hub. Absent: never to one. */
   readonly cloudTwins: CloudTwins | undefined;
+  /** Devices that ask for their messages over HTTPS. */
+  readonly pollers: Pick<Pollers, 'isListening' | 'listening'>;
   /** There is another upstream: sessions of devices whose keys it does not have end. */
   cloudChanged(): Promise<void>;
   /** Of a device of an adapter, as far as it is known: its messages do not carry it themselves. */
@@ -228,12 +231,15 @@ export function createHub(options: HubOptions): HubService {
         });
   const presence = (hubId: string, ref: IdentityRef): Presence =>
     gatewayDevices?.presence(hubId, ref) ?? activity.presence(hubId, ref);
+  const isOfCloud = (hubId: string, identity: IdentityRecord): boolean =>
+    hubId === first.hubId && isCloudDevice(identity) && cloud?.() !== undefined;
+  const caughtUp = async (deviceId: string): Promise<void> => options.caughtUp?.(deviceId);
   const twins = createTwins({
     storeOf,
     sessions,
     presence,
-    isOfCloud: (hubId, identity) => hubId === first.hubId && isCloudDevice(identity) && cloud?.() !== undefined,
-    caughtUp: async (deviceId) => options.caughtUp?.(deviceId),
+    isOfCloud,
+    caughtUp,
     clock,
     onChanged(change) {
       gatewayDevices?.twinChanged(change);
@@ -279,6 +285,17 @@ export function createHub(options: HubOptions): HubService {
     clock,
     direct: (...call) => gatewayDevices?.direct(...call),
   });
+  const pollers = createPollers({
+    hubId: first.hubId,
+    receive: (hubId, deviceId) => commands.receive(hubId, deviceId),
+    async isOfCloud(deviceId) {
+      const identity = await storeOf(first.hubId).identity({ deviceId });
+      return identity !== undefined && isOfCloud(first.hubId, identity);
+    },
+    reached: caughtUp,
+    onListening: (deviceId) => options.onSession?.(first.hubId, deviceId),
+    clock,
+  });
   return {
     hubOf,
     hubs: settings.map(({ info }) => info),
@@ -287,7 +304,7 @@ export function createHub(options: HubOptions): HubService {
     sessions,
     twins,
     telemetry: options.telemetryIntake,
-    commands,
+    commands: { ...commands, receive: (hubId, deviceId) => pollers.receive(hubId, deviceId) },
     methods,
     events: options.events,
     attachHead: (name, deliver) => sessions.attachHead(name, deliver),
@@ -295,7 +312,12 @@ export function createHub(options: HubOptions): HubService {
     policiesOf: (hubId) => hubById(hubId).policies,
     sessionsOf: (hubId) => sessions.list(hubId),
     sessionOf: (hubId, deviceId) => sessions.find(hubId, { deviceId }),
-    offerCommand: (...offered) => commands.offer(...offered),
+    offerCommand(hubId, deviceId, ...message) {
+      const settled = commands.offer(hubId, deviceId, ...message);
+      if (hubId === first.hubId) pollers.arrived(deviceId);
+      return settled;
+    },
+    pollers,
     cloudTwins,
     cloudChanged: async () => cloudDevices?.changed(),
     generationOf: (hubId, deviceId) => gatewayDevices?.generationOf(hubId, deviceId),

@@ -3,8 +3,9 @@
 
 import { createHmac } from 'node:crypto';
 import { once } from 'node:events';
-import type { IncomingMessage } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import https from 'node:https';
+import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { makeSasToken } from '../../src/iothub/sas-token.ts';
 import { hmacSha256 } from '../../src/platform/hmac.ts';
@@ -33,30 +34,46 @@ const keyOf = (deviceId: string): string => (deviceId === 'own-1' ? OWN_KEY : de
 const stringOf = (deviceId: string, key = keyOf(deviceId)): string =>
   `HostName=${HUB_HOST_NAME};GatewayHostName=${EDGE};DeviceId=${deviceId};SharedAccessKey=${key}`;
 
-/** As the SDKs do, but for that of Node, whose HTTP knows no `GatewayHostName`. */
-async function postTelemetry(deviceId: string): Promise<void> {
+interface HttpsAnswer {
+  readonly status: number | undefined;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: string;
+}
+
+/** As the SDKs do, but for that of Node, whose HTTP knows no `GatewayHostName`. @param path below `messages/`. */
+async function ask(
+  deviceId: string,
+  method: string,
+  path: string,
+  headers: Readonly<Record<string, string>> = {},
+  body = '',
+): Promise<HttpsAnswer> {
   const resource = `${HUB_HOST_NAME}/devices/${deviceId}`;
   const token = makeSasToken({ resource, key: keyOf(deviceId), expiresAtMs: Date.now() + 60_000 }, { hmacSha256 });
   const request = https.request({
     host: EDGE,
-    path: `/devices/${deviceId}/messages/events?api-version=2020-09-30`,
-    method: 'POST',
+    path: `/devices/${deviceId}/messages/${path}?api-version=2020-09-30`,
+    method,
     rejectUnauthorized: false,
-    headers: {
-      authorization: token,
-      'iothub-messageid': `id-${deviceId}`,
-      'iothub-correlationid': 'c-1',
-      'iothub-contenttype': 'text/plain',
-      'iothub-contentencoding': 'utf-8',
-      'iothub-app-iothub-creation-time-utc': MADE_AT,
-      'iothub-app-level': 'hot & cold',
-      'iothub-app-place': 'Bern',
-    },
+    headers: { authorization: token, ...headers },
   });
-  request.end(`hello of ${deviceId}`);
+  request.end(body);
   const [response] = (await once(request, 'response')) as [IncomingMessage];
-  response.resume();
-  expect(response.statusCode).toBe(204);
+  return { status: response.statusCode, headers: response.headers, body: await text(response) };
+}
+
+async function postTelemetry(deviceId: string): Promise<void> {
+  const headers = {
+    'iothub-messageid': `id-${deviceId}`,
+    'iothub-correlationid': 'c-1',
+    'iothub-contenttype': 'text/plain',
+    'iothub-contentencoding': 'utf-8',
+    'iothub-app-iothub-creation-time-utc': MADE_AT,
+    'iothub-app-level': 'hot & cold',
+    'iothub-app-place': 'Bern',
+  };
+  const { status } = await ask(deviceId, 'POST', 'events', headers, `hello of ${deviceId}`);
+  expect(status).toBe(204);
 }
 
 interface ReadEvent {
@@ -132,7 +149,10 @@ describe.each(PROTOCOLS)('a transparent gateway over %s', (protocol) => {
     proxy = stack.use(await startTcpProxy({ target: { host: CLOUD, port }, address: CLOUD }));
     backEnd = stack.use(startBackEnd({ hub: cloud }));
     await backEnd.call('openRegistry', cloud.owner);
-    for (const [deviceId, primaryKey] of [['plant-7', GATEWAY_KEY], ...DEVICES.map((id) => [id, keyOf(id)])]) {
+    for (const [deviceId, primaryKey] of [
+      ['plant-7', GATEWAY_KEY],
+      ...[...DEVICES, 'leaf-poll'].map((id) => [id, keyOf(id)]),
+    ]) {
       const authentication = { symmetricKey: { primaryKey, secondaryKey: primaryKey } };
       await backEnd.call('registry', 'create', { deviceId, authentication });
     }
@@ -265,6 +285,24 @@ describe.each(PROTOCOLS)('a transparent gateway over %s', (protocol) => {
       { originalMessageId: 'c2d-2', statusCode: protocol === 'amqp' ? 'Rejected' : 'Success', deviceId: 'leaf-amqp' },
     ]);
     expect(await waiting()).toBe(0);
+  });
+
+  it('hands messages to a device that asks for them over HTTPS, though it holds no session', async () => {
+    // The device has not been heard of since long.
+    await backEnd.call('sendCommand', 'leaf-poll', { body: 'first', system: { messageId: 'c2d-poll' } });
+    const first = await ask('leaf-poll', 'GET', 'deviceBound');
+    expect(first).toMatchObject({ status: 200, body: 'first', headers: { 'iothub-messageid': 'c2d-poll' } });
+    const lock = (first.headers.etag ?? '').replaceAll('"', '');
+    expect(await ask('leaf-poll', 'DELETE', `deviceBound/${lock}`)).toMatchObject({ status: 204 });
+    expect(await ask('leaf-poll', 'GET', 'deviceBound')).toMatchObject({ status: 204 });
+    await backEnd.call('sendCommand', 'leaf-poll', { body: 'second' });
+    const poll = async (): Promise<string> => (await ask('leaf-poll', 'GET', 'deviceBound')).body;
+    await expect.poll(poll).toBe('second');
+    const count = async (): Promise<unknown> =>
+      ((await backEnd.call('registry', 'get', 'leaf-poll')) as { readonly cloudToDeviceMessageCount: unknown })
+        .cloudToDeviceMessageCount;
+    // The first is done with in the cloud as well.
+    expect(await count()).toBe(1);
   });
 
   it('loses nothing that it acknowledged while the cloud is away and it is killed', async () => {
