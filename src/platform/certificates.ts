@@ -33,14 +33,12 @@ export function pairFault(certificatePem: string, keyPem: string): string | unde
   }
 }
 
-/** Why nobody takes the first certificate of a text now, by the clock here: `ended on 2026-02-01`; undefined where it may be taken. */
-export function validityFault(pem: string): string | undefined {
+/**
+ * Since when nobody takes the first certificate of a text any more, by the clock here: a day, undefined while it lasts. Of one that
+ * is not valid yet nothing is said: a board whose clock is not set would refuse itself what the peer takes.
+ */
+export function endedOn(pem: string): string | undefined {
   const [certificate] = certificatesIn(pem);
-  if (certificate === undefined) return undefined;
-  const { validFromDate, validToDate } = certificate;
-  const now = Date.now();
-  const day = (date: Date): string => date.toISOString().slice(0, 10);
-  if (now >= validToDate.getTime()) return `ended on ${day(validToDate)}`;
-  if (now < validFromDate.getTime()) return `is not valid before ${day(validFromDate)}`;
-  return undefined;
+  if (certificate === undefined || Date.now() < certificate.validToDate.getTime()) return undefined;
+  return certificate.validToDate.toISOString().slice(0, 10);
 }

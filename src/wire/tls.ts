@@ -4,7 +4,7 @@ import { isIP, type Socket } from 'node:net';
 import { connect, type TLSSocket } from 'node:tls';
 import { errorText, GatewayError, systemCode } from '../core/errors.ts';
 import { abortError } from '../platform/abort.ts';
-import { validityFault } from '../platform/certificates.ts';
+import { endedOn } from '../platform/certificates.ts';
 
 /** Whom to trust and who to be; all PEM text. */
 export interface TlsIdentity {
@@ -66,9 +66,10 @@ export function startTls(socket: Socket, options: TlsOptions): Promise<TLSSocket
     }
     signal.addEventListener('abort', onAbort, { once: true });
     try {
-      const fault = options.certificate === undefined ? undefined : validityFault(options.certificate);
-      if (fault !== undefined) {
-        end(new GatewayError('GW_TLS', `Our own certificate for ${host} ${fault}; renew it, or check the clock here.`));
+      const ended = options.certificate === undefined ? undefined : endedOn(options.certificate);
+      if (ended !== undefined) {
+        const text = `Our own certificate for ${host} ended on ${ended}; renew it, or check the clock here.`;
+        end(new GatewayError('GW_TLS', text));
         return;
       }
       secure = connect({

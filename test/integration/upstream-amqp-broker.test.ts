@@ -6,11 +6,12 @@
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { endpointSuite } from '../conformance/endpoint.suite.ts';
+import { startTcpProxy } from '../sim/tcp-proxy.ts';
 import { amqpTransport, witnessAmqp } from '../support/amqp-rig.ts';
 import { createAuthority, type Authority } from '../support/certificates.ts';
 import { RABBITMQ_USER, RABBITMQ_WITNESS, startRabbitMq, type RabbitMq } from '../support/rabbitmq.ts';
 import { createTempDir } from '../support/temp-dir.ts';
-import { startRig, stored } from '../support/upstream-rig.ts';
+import { hastyClock, startRig, stored } from '../support/upstream-rig.ts';
 import { waitFor } from '../support/wait.ts';
 
 const ADDRESS = '127.0.142.1';
@@ -95,6 +96,33 @@ describe('upstream-amqp at RabbitMQ', () => {
       code: 'GW_UNAUTHORIZED',
     });
     await expect(open(RABBITMQ_USER)).rejects.toMatchObject({ code: 'GW_TLS' });
+    const expired = await authority.issue({ name: RABBITMQ_USER.username, days: 0 });
+    await expect(open({ ca, certificate: expired.certificate, key: expired.key })).rejects.toMatchObject({
+      code: 'GW_TLS',
+      message: expect.stringContaining('Our own certificate') as string,
+    });
+  });
+
+  it('keeps everything while its password is not taken any more, says so, and goes on with it', async () => {
+    const address = nextQueue();
+    const witness = await witnessAmqp(broker, RABBITMQ_WITNESS, address);
+    await using proxy = await startTcpProxy({ target: { host: broker.address, port: broker.port }, address: ADDRESS });
+    const url = `amqp://${proxy.address}:${proxy.port}`;
+    await using rig = startRig(amqpTransport({ url, ...RABBITMQ_USER, address }), 'live_first', hastyClock);
+    const sent = await rig.append(50, 'before-');
+    await rig.drained();
+    const { username, password } = RABBITMQ_USER;
+    await broker.control('change_password', username, 'another');
+    // Who is logged in stays so.
+    proxy.cut();
+    sent.push(...(await rig.append(50, 'during-')));
+    await waitFor(() => rig.runner.status().reason?.includes('refused') === true, { timeoutMs: 20_000 });
+    expect(rig.runner.status().state).not.toBe('connected');
+    await broker.control('change_password', username, password);
+    await rig.drained();
+    await waitFor(() => new Set(witness.texts).size === sent.length, { timeoutMs: 20_000, what: 'all to arrive' });
+    expect(rig.telemetry.of('message_rejected')).toEqual([]);
+    witness[Symbol.dispose]();
   });
 
   it('loses nothing when the broker is killed in the middle', async () => {

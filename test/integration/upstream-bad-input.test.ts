@@ -1,16 +1,26 @@
 // What goes wrong between a gateway and its hub while everything runs: identities that are taken away, certificates that have
 // ended, and commands that make no sense. MQTT and AMQP differ in words, not in what becomes of it.
 
+import { X509Certificate } from 'node:crypto';
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import { createServer } from 'node:tls';
 import { describe, expect, it } from 'vitest';
+import { iotHubUpstreamConfig } from '../../modules/upstream-iothub/config.ts';
+import { createIotHubTransport } from '../../modules/upstream-iothub/transport.ts';
 import type { AuthenticationInput } from '../../src/core/hub/identity.ts';
 import { deriveDeviceKey } from '../../src/iothub/group-key.ts';
 import { hmacSha256 } from '../../src/platform/hmac.ts';
+import { amqpTransport } from '../support/amqp-rig.ts';
 import { message } from '../support/builders.ts';
+import { createAuthority } from '../support/certificates.ts';
 import { HUB } from '../support/hub.ts';
 import { HUB_DEVICE, iotHubRig, type IotHubRig } from '../support/iothub-upstream.ts';
+import { startProtonPeer } from '../support/proton-peer.ts';
 import { memoryStateStore } from '../support/state.ts';
+import { createTempDir } from '../support/temp-dir.ts';
 import { attachTwinsRig, METER } from '../support/twins-rig.ts';
-import { hastyClock, startRig, type UpstreamRig } from '../support/upstream-rig.ts';
+import { endpointContext, hastyClock, startRig, type UpstreamRig } from '../support/upstream-rig.ts';
 import { waitFor } from '../support/wait.ts';
 
 const ADDRESS = '127.0.164.3';
@@ -151,4 +161,93 @@ describe.each(PROTOCOLS)('commands that make no sense over %s', (over) => {
     // One that makes sense is carried out still.
     expect(await invoke(METER, 'write', '{"values":{"level":100}}')).toMatchObject({ status: 200 });
   });
+});
+
+describe('a certificate whose time is over', () => {
+  it.each(['amqp', 'amqps broker', 'amqp_ws', 'mqtt', 'mqtt_ws'] as const)(
+    'of the peer is refused and named over %s',
+    async (over) => {
+      using directory = createTempDir('expired');
+      const authority = await createAuthority(directory.path);
+      const { certificate, key } = await authority.issue({ name: 'server', hosts: [ADDRESS], days: 0 });
+      await using server = createServer({ cert: certificate, key }, (socket) => void socket.on('error', () => {}));
+      server.listen(0, ADDRESS);
+      await once(server, 'listening');
+      const { port } = server.address() as AddressInfo;
+      const ca = authority.certificate;
+      const transport =
+        over === 'amqps broker'
+          ? amqpTransport({ url: `amqps://${ADDRESS}:${port}`, address: 'a', ca })
+          : createIotHubTransport(
+              iotHubUpstreamConfig.parse({
+                connection_string: `HostName=${ADDRESS};DeviceId=plant-7;SharedAccessKey=${keyOf('plant-7')}`,
+                protocol: over,
+                port,
+                ca,
+              }),
+              endpointContext(),
+            );
+      await expect(transport.open(AbortSignal.timeout(10_000))).rejects.toMatchObject({
+        code: 'GW_TLS',
+        message: expect.stringContaining(
+          'its certificate has expired; check the date there and the clock here',
+        ) as unknown,
+      });
+    },
+  );
+
+  it.each(PROTOCOLS)('of the gateway is named over %s, before the hub refuses it without a word', async (over) => {
+    await using rig = await iotHubRig(ADDRESS, over);
+    const { certificate, key } = await rig.hub.authority.issue({ name: HUB_DEVICE, days: -1 });
+    const day = new X509Certificate(certificate).validToDate.toISOString().slice(0, 10);
+    await expect(rig.transport({ certificate, key }).open(AbortSignal.timeout(10_000))).rejects.toMatchObject({
+      code: 'GW_TLS',
+      message: expect.stringContaining(`Our own certificate for ${ADDRESS} ended on ${day}`) as unknown,
+    });
+  });
+
+  it('is for the peer to judge while it is not valid yet here', async () => {
+    await using rig = await iotHubRig(ADDRESS, 'mqtt');
+    const { certificate, key } = await rig.hub.authority.issue({ name: 'tomorrow', days: 3, startsInDays: 2 });
+    await expect(rig.transport({ certificate, key }).open(AbortSignal.timeout(10_000))).rejects.toMatchObject({
+      code: 'GW_UNAUTHORIZED',
+    });
+  });
+});
+
+it('commands from an AMQP queue that make no sense are answered with why, and nothing is written', async () => {
+  await using peer = await startProtonPeer(ADDRESS);
+  const [commands, replies] = ['bad.commands', 'bad.replies'];
+  const transport = amqpTransport({
+    url: peer.url,
+    address: 'bad.telemetry',
+    command_address: commands,
+    command_expiry: 'optional',
+  });
+  const field = attachTwinsRig(transport, await memoryStateStore(), hastyClock);
+  await using _upstream = startRig(transport);
+  const asked: readonly (readonly [device: string, body: string, command: string, status: number])[] = [
+    ['nobody', '{"id":"1","values":{"relay":true}}', 'write', 404],
+    [METER, '{"id":"2","values":', 'write', 400],
+    [METER, '[1]', 'write', 400],
+    [METER, '{"id":"4","values":{"level":101}}', 'write', 400],
+    [METER, '{"id":"5","values":{"nothing":1}}', 'write', 404],
+    [METER, '{"id":"6","payload":1}', 'explode', 404],
+  ];
+  for (const [index, [device, body, command]] of asked.entries()) {
+    const sent = { body, device, command, reply_to: replies, id: `c${index}` };
+    peer.say(`send ${commands} ${JSON.stringify(sent)}`);
+  }
+  const answers = () => peer.of('message', replies);
+  await waitFor(() => answers().length === asked.length, { what: 'the answers' });
+  const statuses = new Map(
+    answers().map(({ body, correlation_id }) => [
+      correlation_id,
+      (JSON.parse(String(body)) as { readonly status: number }).status,
+    ]),
+  );
+  expect(asked.map((_, index) => statuses.get(`c${index}`))).toEqual(asked.map(([, , , status]) => status));
+  await waitFor(() => peer.of('outcome', commands).length === asked.length, { what: 'the settlements' });
+  expect(new Set(peer.of('outcome', commands).map(({ outcome }) => outcome))).toEqual(new Set(['accepted']));
+  expect(field.written).toEqual([]);
 });

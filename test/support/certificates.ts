@@ -19,6 +19,8 @@ export interface IssueOptions {
   readonly hosts?: readonly string[];
   /** Days from now to the end; 0 or less: already expired. Default 30. */
   readonly days?: number;
+  /** Default: a day ago, or a day before its end. */
+  readonly startsInDays?: number;
 }
 
 export interface Authority extends KeyPair {
@@ -47,7 +49,7 @@ export async function createAuthority(directory: string, name = 'ca'): Promise<A
 }
 
 async function issue(directory: string, authority: string, options: IssueOptions): Promise<KeyPair> {
-  const { name, hosts = [], days = 30 } = options;
+  const { name, hosts = [], days = 30, startsInDays } = options;
   const path = (suffix: string): string => join(directory, `${name}.${suffix}`);
   await run('openssl', [
     'req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes',
@@ -60,7 +62,11 @@ async function issue(directory: string, authority: string, options: IssueOptions
       : 'extendedKeyUsage=clientAuth\n';
   writeFileSync(path('ext'), `basicConstraints=CA:FALSE\n${extensions}`);
   const end = new Date(Date.now() + days * 86_400_000);
-  const start = new Date(Math.min(Date.now(), end.getTime()) - 86_400_000);
+  const start = new Date(
+    startsInDays === undefined
+      ? Math.min(Date.now(), end.getTime()) - 86_400_000
+      : Date.now() + startsInDays * 86_400_000,
+  );
   const stamp = (date: Date): string => date.toISOString().replace(/[-:T]|\.\d+/g, '');
   // `openssl ca` alone can set both dates; it wants a small database of its own.
   const database = path('db');

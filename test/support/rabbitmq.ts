@@ -1,15 +1,17 @@
 // A real RabbitMQ with its AMQP 1.0 plugin as the peer of a test: started, killed, paused, and started again on the same port
 // with what it had stored. Everything of it is below one temporary directory and on one loopback address.
 
-import { spawn, type ChildProcess } from 'node:child_process';
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { connect } from 'node:net';
 import { writeFileSync } from 'node:fs';
+import { promisify } from 'node:util';
 import { freePort } from './free-port.ts';
 import { createTempDir } from './temp-dir.ts';
 import { waitFor } from './wait.ts';
 
 /** The server itself: what stands in /usr/sbin changes the user. */
 const SERVER = '/usr/lib/rabbitmq/bin/rabbitmq-server';
+const CONTROL = '/usr/lib/rabbitmq/bin/rabbitmqctl';
 
 export interface RabbitMqOptions {
   /** An address of the test's own in 127.0.0.0/8. */
@@ -36,6 +38,8 @@ export interface RabbitMq extends AsyncDisposable {
   /** SIGSTOP: connections stay, nothing answers. */
   pause(): void;
   resume(): void;
+  /** Runs `rabbitmqctl` on it. */
+  control(...args: readonly string[]): Promise<void>;
 }
 
 export const RABBITMQ_USER = { username: 'plant-7', password: 'pä55 word' } as const;
@@ -162,6 +166,7 @@ export async function startRabbitMq(options: RabbitMqOptions): Promise<RabbitMq>
     kill: () => end('SIGKILL'),
     pause: () => void child?.kill('SIGSTOP'),
     resume: () => void child?.kill('SIGCONT'),
+    control: async (...args) => void (await promisify(execFile)(CONTROL, args, { env: environment })),
     [Symbol.asyncDispose]: async () => {
       await end('SIGKILL');
       names.kill('SIGKILL');
