@@ -5,6 +5,7 @@
 // `Could not find factory class for resource: META-INF/services/org/apache/activemq/transport/amqp`.
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { BAD_LINK_WINDOW, badLinkSuite, type BadLinkRig } from '../conformance/bad-link.suite.ts';
 import { endpointSuite } from '../conformance/endpoint.suite.ts';
 import { startTcpProxy } from '../sim/tcp-proxy.ts';
 import { amqpTransport, witnessAmqp } from '../support/amqp-rig.ts';
@@ -17,7 +18,7 @@ import { waitFor } from '../support/wait.ts';
 const ADDRESS = '127.0.142.1';
 const SOON = (): AbortSignal => AbortSignal.timeout(10_000);
 /** One for each test, so that none meets what another left. */
-const QUEUES = Array.from({ length: 12 }, (_, index) => `queue-${index}`);
+const QUEUES = Array.from({ length: 17 }, (_, index) => `queue-${index}`);
 
 let broker: RabbitMq;
 let used = 0;
@@ -61,6 +62,30 @@ endpointSuite('upstream-amqp', async () => {
     },
   };
 });
+
+async function badLink(): Promise<BadLinkRig> {
+  const address = nextQueue();
+  const witness = await witnessAmqp(broker, RABBITMQ_WITNESS, address);
+  const proxy = await startTcpProxy({ target: { host: ADDRESS, port: broker.tlsPort }, address: ADDRESS });
+  return {
+    transport: amqpTransport({
+      url: `amqps://${ADDRESS}:${proxy.port}`,
+      ca: authority.certificate,
+      ...RABBITMQ_USER,
+      address,
+      window: BAD_LINK_WINDOW,
+      idle_timeout_secs: 5,
+    }),
+    proxy,
+    arrived: () => witness.texts,
+    [Symbol.asyncDispose]: async () => {
+      witness[Symbol.dispose]();
+      await proxy.close();
+    },
+  };
+}
+
+badLinkSuite('upstream-amqp at RabbitMQ', badLink, process.env['FIELDPOST_FULL'] === '1');
 
 describe('upstream-amqp at RabbitMQ', () => {
   it('names wrong credentials, a mechanism that is not offered, and a virtual host that is not there', async () => {

@@ -1,6 +1,8 @@
 // The AMQP transport to IoT Hub against Qpid Proton, another implementation, as a hub that behaves as badly as the specification
 // allows: to one device, while another one has to go on as if nothing were.
 
+import { createRequire } from 'node:module';
+import rhea, { type EventContext, type Sender } from 'rhea';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createIotHubTransport } from '../../modules/upstream-iothub/transport.ts';
 import { iotHubUpstreamConfig } from '../../modules/upstream-iothub/config.ts';
@@ -21,6 +23,14 @@ const HOST = 'hub.local.test';
 const KEY = Buffer.alloc(32, 7).toString('base64');
 const GOOD = 'good.accept';
 const SOON = (): AbortSignal => AbortSignal.timeout(20_000);
+
+/** What the library writes itself, and does not give out. */
+const frames = createRequire(import.meta.url)('rhea/lib/frames.js') as {
+  readonly disposition: (fields: object) => unknown;
+};
+const library = rhea as unknown as {
+  readonly message: Readonly<Record<'accepted' | 'released', () => { described(): unknown }>>;
+};
 
 const directory = createTempDir('iothub-peer');
 let authority: Authority;
@@ -199,5 +209,81 @@ describe('tokens at a hub that treats them badly', () => {
     await deliver(transport, of(GOOD));
     expect(door.recordings.length).toBe(connections + 1);
     await transport.close();
+  });
+});
+
+describe('dispositions that no library writes', () => {
+  interface Raw {
+    /** On the session of the message that came last: deliveries FIRST to LAST are settled so. */
+    settle(first: number, last: number, outcome: 'accepted' | 'released'): void;
+    readonly came: () => number;
+    readonly where: { readonly port: number };
+    readonly close: () => Promise<void>;
+  }
+
+  /** A hub that takes every token and answers to no message by itself. */
+  async function rawHub(): Promise<Raw> {
+    const container = rhea.create_container({ receiver_options: { autoaccept: false, credit_window: 100 } });
+    let session: { output(frame: unknown): void } | undefined;
+    let came = 0;
+    container.on('error', () => {});
+    container.on('disconnected', () => {});
+    container.on('receiver_open', ({ receiver }: EventContext) =>
+      receiver?.set_target({ address: receiver.target.address }),
+    );
+    container.on('sender_open', ({ sender }: EventContext) => sender?.set_source({ address: sender.source.address }));
+    container.on('message', ({ connection, delivery, message, receiver }: EventContext) => {
+      if (receiver?.target.address === '$cbs') {
+        delivery?.accept();
+        const answers = connection.find_sender((link: Sender) => link.source.address === '$cbs');
+        answers?.send({
+          body: '',
+          correlation_id: message?.message_id ?? '',
+          application_properties: { 'status-code': 200 },
+        });
+        return;
+      }
+      session = receiver?.session as unknown as typeof session;
+      came += 1;
+    });
+    const [plainPort, tlsPort] = [await freePort(ADDRESS), await freePort(ADDRESS)];
+    const server = container.listen({ host: ADDRESS, port: plainPort });
+    const pair = await authority.issue({ name: 'raw', hosts: [ADDRESS] });
+    const target = { host: ADDRESS, port: plainPort };
+    const front = await startTlsRecorder({ address: ADDRESS, port: tlsPort, pair, target });
+    return {
+      settle: (first, last, outcome) => {
+        const state = library.message[outcome]().described();
+        session?.output(frames.disposition({ role: true, first, last, settled: true, state }));
+      },
+      came: () => came,
+      where: { port: tlsPort },
+      close: async () => {
+        await front[Symbol.asyncDispose]();
+        server.close();
+      },
+    };
+  }
+
+  it('twice, of what is not sent yet, of what was never sent: each message has the outcome that is its own', async () => {
+    const hub = await rawHub();
+    const transport = await opened(hub.where);
+    const first = transport.send([of(GOOD, 1)], SOON());
+    await waitFor(() => hub.came() === 1, { what: 'the first message' });
+    hub.settle(1, 1, 'accepted');
+    hub.settle(5000, 6000, 'accepted');
+    hub.settle(0, 0, 'accepted');
+    hub.settle(0, 0, 'released');
+    expect(await first).toEqual([{ status: 'accepted' }]);
+    const second = transport.send([of(GOOD, 2)], SOON());
+    await waitFor(() => hub.came() === 2, { what: 'the second message' });
+    hub.settle(0, 60_000, 'released');
+    expect(await second).toMatchObject([{ status: 'retry', kind: 'transient' }]);
+    const third = transport.send([of(GOOD, 3)], SOON());
+    await waitFor(() => hub.came() === 3, { what: 'the third message' });
+    hub.settle(2, 2, 'accepted');
+    expect(await third).toEqual([{ status: 'accepted' }]);
+    await transport.close();
+    await hub.close();
   });
 });

@@ -25,6 +25,8 @@ export interface RabbitMqOptions {
 export interface RabbitMq extends AsyncDisposable {
   readonly address: string;
   readonly port: number;
+  /** Of TLS; with `tls`. */
+  readonly tlsPort: number;
   /** `amqps://` with address and port; with `tls`. */
   readonly secureUrl: string;
   /** `amqp://` with address and port. */
@@ -158,6 +160,7 @@ export async function startRabbitMq(options: RabbitMqOptions): Promise<RabbitMq>
   return {
     address,
     port,
+    tlsPort,
     secureUrl: `amqps://${address}:${tlsPort}`,
     url: `amqp://${address}:${port}`,
     log: () => text,
