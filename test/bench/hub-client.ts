@@ -10,7 +10,8 @@ import { logIn } from './mqtt-load.ts';
 
 export const HOST_NAME = 'hub.fieldpost.test';
 export const OWNER_KEY = Buffer.alloc(32, 1).toString('base64');
-const DEVICE_KEY = Buffer.alloc(32, 2).toString('base64');
+/** Of all devices. */
+export const DEVICE_KEY = Buffer.alloc(32, 2).toString('base64');
 const API = 'api-version=2021-04-12';
 /** Identities of one bulk call. */
 const BULK = 100;

@@ -18,22 +18,16 @@ import {
   type BenchRow,
 } from './bench.ts';
 import { RUNTIME_ENVIRONMENT, RUNTIME_FLAGS } from './daemon.ts';
-import { openDevice, openService, OWNER_KEY, type HubTarget } from './hub-client.ts';
+import { openDevice, openService, type HubTarget } from './hub-client.ts';
+import { PARTITIONS, startConsumer, type Consumer } from './hub-consumer.ts';
 import { startHub } from './hub.ts';
 import { startLoad, type LoadOptions } from './mqtt-load.ts';
 
 const ADDRESS = '127.0.101.4';
-const PARTITIONS = 4;
 const DEVICES = 50;
 const BODY_BYTES = 256;
 const WINDOW = 32;
 const MESSAGES_PER_SEC = 1000;
-
-/** Messages that came, each once. */
-interface Consumer extends AsyncDisposable {
-  /** Resolves with when the last of `count` messages came and how long each took. */
-  receive(count: number): Promise<{ readonly endMs: number; readonly latenciesMs: readonly number[] }>;
-}
 
 export async function run(context: BenchContext): Promise<readonly BenchRow[]> {
   const { daemon, target } = await startHub(context, { address: ADDRESS, directory: 'hub' });
@@ -44,8 +38,8 @@ export async function run(context: BenchContext): Promise<readonly BenchRow[]> {
   await using bare = await startBareSender(context);
   const caPath = join(context.directory, 'authorities.pem');
   writeFileSync(caPath, `${target.ca}\n${readFileSync(bare.caPath, 'utf8')}`);
-  await using hubConsumer = await startConsumer(caPath, target.amqpsPort);
-  await using bareConsumer = await startConsumer(caPath, bare.port);
+  await using hubConsumer = await startConsumer({ address: ADDRESS, port: target.amqpsPort, caPath });
+  await using bareConsumer = await startConsumer({ address: ADDRESS, port: bare.port, caPath });
 
   const count = (context.quick ? 400 : 1000) * DEVICES;
   const rounds = context.quick ? 3 : 5;
@@ -136,38 +130,4 @@ async function fromBareSender(sender: Child, consumer: Consumer, count: number):
   sender.send({ count });
   const { endMs } = await received;
   return perSecond(count, endMs - startedMs);
-}
-
-function isReady(report: unknown): report is { readonly ready: true } {
-  return typeof report === 'object' && report !== null && 'ready' in report;
-}
-
-async function startConsumer(caPath: string, port: number): Promise<Consumer> {
-  const key = `SharedAccessKeyName=iothubowner;SharedAccessKey=${OWNER_KEY}`;
-  const connectionString = `Endpoint=sb://${ADDRESS}:${port}/;${key};EntityPath=hub`;
-  const child = startChild(join(import.meta.dirname, 'hub-events-child.ts'), {
-    args: [connectionString, String(PARTITIONS)],
-    env: { NODE_EXTRA_CA_CERTS: caPath },
-  });
-  await child.next(isReady, 60_000);
-  return {
-    async receive(count) {
-      child.send({ count });
-      const report = await child.next(isReceived, 120_000);
-      // Each process counts from its own start.
-      const shiftMs = report.originMs - performance.timeOrigin;
-      return { endMs: report.endMs + shiftMs, latenciesMs: report.latenciesMs.map((ms) => ms + shiftMs) };
-    },
-    [Symbol.asyncDispose]: () => child[Symbol.asyncDispose](),
-  };
-}
-
-interface ReceivedReport {
-  readonly originMs: number;
-  readonly endMs: number;
-  readonly latenciesMs: readonly number[];
-}
-
-function isReceived(report: unknown): report is ReceivedReport {
-  return typeof report === 'object' && report !== null && 'endMs' in report;
 }
