@@ -130,6 +130,9 @@ export function createAmqpTransport(config: AmqpUpstreamConfig, context: Endpoin
     get waiting() {
       return opened?.publisher.stuck;
     },
+    get isSilent() {
+      return opened?.publisher.isSilent;
+    },
     probe: (signal) => probeDial(dialOptions(signal)),
     open: async (signal) => {
       const options = dialOptions(signal);

@@ -144,6 +144,10 @@ export class AmqpHubLink implements HubConnection {
     return this.#opened?.publisher.stuck;
   }
 
+  get isSilent(): boolean {
+    return this.#opened?.publisher.isSilent === true;
+  }
+
   send(batch: readonly StoredMessage[], signal: AbortSignal): Promise<readonly DeliveryResult[]> {
     return this.#opened?.publisher.send(batch, signal) ?? Promise.resolve(batch.map(() => NOT_SENT));
   }

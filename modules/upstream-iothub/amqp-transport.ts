@@ -113,6 +113,9 @@ export function createAmqpHubTransport(
     get waiting() {
       return opened?.own.stuck;
     },
+    get isSilent() {
+      return opened?.own.isSilent;
+    },
     probe: dialer.probe,
     open: async (signal) => {
       const own = createLink(OWN_CONNECTION, gateway);

@@ -83,6 +83,9 @@ export function createAutoTransport(
     get waiting() {
       return current?.candidate.transport.waiting;
     },
+    get isSilent() {
+      return current?.candidate.transport.isSilent;
+    },
     get note() {
       return note;
     },

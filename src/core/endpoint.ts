@@ -54,6 +54,11 @@ export interface Endpoint {
    * that is not so. The messages wait inside `send`.
    */
   readonly waiting?: string | undefined;
+  /**
+   * The peer has answered nothing since something was given up for its silence: that `send` gave it back is no answer of the
+   * peer's, and the connection may be dead.
+   */
+  readonly isSilent?: boolean | undefined;
   /** What people should know of the way in which it is connected, such as why it is not the best one. */
   readonly note?: string | undefined;
   /**

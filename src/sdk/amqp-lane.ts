@@ -22,6 +22,8 @@ export interface LaneHost {
   readonly unsettled: (change: number) => void;
   /** Has something to send and no room. */
   readonly waitsForRoom: (lane: AmqpLane) => void;
+  /** The peer left something unanswered for too long, or answered something. */
+  readonly silence: (isSilent: boolean) => void;
   /** Undefined when no link can be opened now. */
   readonly openSender: (options: AmqpSenderOptions) => AmqpClientSender | undefined;
   readonly monotonicMs: () => number;
@@ -136,7 +138,9 @@ export class AmqpLane {
     const { ackTimeoutMs, host, openTimeoutMs, patient } = this.#options;
     const nowMs = host.monotonicMs();
     const sender = this.#sender;
-    if (sender !== undefined && !this.#isOpen && nowMs - this.#beganMs >= openTimeoutMs) {
+    const isAttaching = sender !== undefined && !this.#isOpen;
+    if (isAttaching && nowMs - this.#beganMs >= PATIENCE_MS) host.silence(true);
+    if (isAttaching && nowMs - this.#beganMs >= openTimeoutMs) {
       this.#giveUp(this.#unopened);
     } else if (this.#unsettled > 0 && nowMs - this.#oldestSinceMs >= ackTimeoutMs) {
       const { peer } = this.#options.conditions;
@@ -162,10 +166,14 @@ export class AmqpLane {
       address: this.address,
       window,
       onOpen: () => {
+        host.silence(false);
         this.#isOpen = true;
         this.#refusal = undefined;
       },
-      onClosed: (error) => this.#lost(conditions.linkEnd(this.address, error), error),
+      onClosed: (error) => {
+        host.silence(false);
+        this.#lost(conditions.linkEnd(this.address, error), error);
+      },
       onCapacity: () => this.pump(),
       onAnswer: (number, answer) => this.#answered(number, conditions.answerResult(answer)),
     });
@@ -209,6 +217,7 @@ export class AmqpLane {
     const place = number % (2 * window);
     const entry = this.#sent[place];
     if (entry === undefined || number < this.#oldest || number >= this.#next) return;
+    host.silence(false);
     this.#sent[place] = undefined;
     this.#unsettled -= 1;
     this.#refusals = 0;
@@ -224,6 +233,7 @@ export class AmqpLane {
   }
 
   #giveUp(reason: string): void {
+    this.#options.host.silence(true);
     this.#sender?.close();
     this.#lost({ kind: 'transient', reason, isSize: false, isPlace: this.#unsettled === 0 }, undefined);
   }

@@ -68,6 +68,7 @@ export class AmqpPublisher {
   readonly #signals = new Set<AbortSignal>();
   readonly #host: LaneHost;
   #unsettled = 0;
+  #isSilent = false;
   #isEnded = false;
   #cancelTick: () => void;
 
@@ -81,6 +82,9 @@ export class AmqpPublisher {
         if (change < 0) this.#useRoom();
       },
       waitsForRoom: (lane) => void this.#waitingForRoom.add(lane),
+      silence: (isSilent) => {
+        this.#isSilent = isSilent;
+      },
       openSender: (sender) => (this.#hasLink() ? options.client.openSender(sender) : undefined),
       monotonicMs: () => clock.monotonicMs(),
     };
@@ -91,6 +95,11 @@ export class AmqpPublisher {
   get stuck(): string | undefined {
     const { onlyAddress } = this.#options;
     return onlyAddress === undefined ? undefined : this.#lanes.get(onlyAddress)?.stuck;
+  }
+
+  /** The peer has answered nothing since it left an attach or a message unanswered for too long. */
+  get isSilent(): boolean {
+    return this.#isSilent;
   }
 
   /** Whether something was sent to an address that has not been idle for long. */

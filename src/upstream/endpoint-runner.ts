@@ -75,12 +75,19 @@ export function createEndpointRunner(options: EndpointRunnerOptions): EndpointRu
   let stopping: Promise<void> | undefined;
 
   const use = async (session: Session): Promise<void> => {
+    let answers = 0;
     void watchStall({
       clock,
       endpoint,
-      // What waits for the peer's leave is no sign of a dead link.
-      inFlight: () => (endpoint.waiting === undefined ? pump.stats().inFlight : 0),
-      answers: () => answersOf(pump.stats()),
+      // What was given up for the peer's silence is unanswered still. What waits for its leave is no sign of a dead link.
+      inFlight: () => {
+        if (endpoint.isSilent === true) return 1;
+        return endpoint.waiting === undefined ? pump.stats().inFlight : 0;
+      },
+      answers: () => {
+        if (endpoint.isSilent !== true) answers = answersOf(pump.stats());
+        return answers;
+      },
       signal: session.signal,
     }).then((isDead) => {
       if (isDead) endpoint.cut?.('Nothing was answered, and the peer takes new connections again.');

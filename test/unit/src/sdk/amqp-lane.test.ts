@@ -11,6 +11,7 @@ function rig() {
   /** What the link waits for before it is attached. */
   let awaits: string | undefined;
   const opened: AmqpSenderOptions[] = [];
+  let isSilent = false;
   const lane = new AmqpLane({
     address: 'a',
     window: 4,
@@ -23,6 +24,7 @@ function rig() {
       room: () => 4,
       unsettled: () => {},
       waitsForRoom: () => {},
+      silence: (given) => (isSilent = given),
       openSender: (options) => {
         opened.push(options);
         return {
@@ -30,8 +32,8 @@ function rig() {
             return awaits;
           },
           maxMessageBytes: undefined,
-          hasCredit: false,
-          capacity: 0,
+          hasCredit: true,
+          capacity: 1,
           send: () => 0,
           close: () => {},
         };
@@ -41,6 +43,8 @@ function rig() {
   });
   return {
     lane,
+    isSilent: () => isSilent,
+    open: () => opened.at(-1)?.onOpen(),
     refuse: (condition: string) => opened.at(-1)?.onClosed({ condition, description: 'no such device' }),
     awaits: (text: string | undefined) => (awaits = text),
     /** @returns what was answered to a message that came then. */
@@ -86,5 +90,31 @@ describe('a lane without its link', () => {
       kind: 'unauthorized',
       reason: expect.stringMatching(/no such device/) as unknown,
     });
+  });
+});
+
+describe('the silence of a peer', () => {
+  it('is told of an attach that is not answered, until it is', async () => {
+    const { after, isSilent, open } = rig();
+    await after(2000);
+    expect(isSilent()).toBe(false);
+    await after(1000);
+    expect(isSilent()).toBe(true);
+    open();
+    expect(isSilent()).toBe(false);
+  });
+
+  it('is told of messages that are given up, until the peer says something of the next link', async () => {
+    const { after, isSilent, open, refuse } = rig();
+    await after(0);
+    open();
+    await after(29_000);
+    expect(isSilent()).toBe(false);
+    await after(1000);
+    expect(isSilent()).toBe(true);
+    await after(1000);
+    expect(isSilent()).toBe(true);
+    refuse('amqp:not-allowed');
+    expect(isSilent()).toBe(false);
   });
 });

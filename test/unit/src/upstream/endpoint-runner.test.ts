@@ -2,6 +2,7 @@
 
 import { describe, expect, it } from 'vitest';
 import type { Clock } from '../../../../src/core/clock.ts';
+import { ACCEPTED } from '../../../../src/core/delivery.ts';
 import { parseDeviceId } from '../../../../src/core/device.ts';
 import { GatewayError } from '../../../../src/core/errors.ts';
 import { LIMITS } from '../../../../src/core/limits.ts';
@@ -277,6 +278,27 @@ describe('the connection', () => {
     await rig.append(5);
     await rig.drained();
     expect(probes).toBe(3);
+  });
+
+  it('is made anew when the link is back, also where what was unanswered was given up meanwhile', async () => {
+    const endpoint = Object.assign(new ScriptedEndpoint(), {
+      isSilent: true,
+      cut: (reason: string) => {
+        endpoint.isSilent = false;
+        endpoint.drop(reason);
+      },
+    });
+    endpoint.react = () => (endpoint.isSilent ? { status: 'retry', kind: 'transient', reason: 'Silent.' } : ACCEPTED);
+    const fastClock = { ...hastyClock, monotonicMs: () => 100 * hastyClock.monotonicMs() };
+    await using rig = startRig(endpoint, 'live_first', fastClock);
+    await waitFor(() => endpoint.opens === 1);
+    endpoint.unreachable = refused();
+    await rig.append(5);
+    const before = endpoint.probes;
+    await waitFor(() => endpoint.probes > before + 3);
+    endpoint.unreachable = undefined;
+    await rig.drained();
+    expect(endpoint.opens).toBe(2);
   });
 
   it('ends the wait at a network change', async () => {
