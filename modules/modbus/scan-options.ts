@@ -84,7 +84,7 @@ export const scanOptions = z
     framing: z
       .enum(['tcp', 'rtu_over_tcp', 'rtu', 'ascii'], { error: 'must be tcp, rtu_over_tcp, rtu or ascii' })
       .optional()
-      .meta({ description: 'tcp (default with --host), rtu_over_tcp, rtu (default with --serial) or ascii.' }),
+      .meta({ description: 'tcp (default with a host), rtu_over_tcp, rtu (default with serial ports) or ascii.' }),
     baud_rates: bauds.prefault('9600,19200').meta({ description: 'Of serial ports; default 9600,19200.' }),
     parities: list(['none', 'even', 'odd'])
       .prefault('none,even')
@@ -103,13 +103,13 @@ export const scanOptions = z
       .meta({ description: 'Looks for devices only, not for their readable ranges.' }),
   })
   .refine(({ host, serial }) => (host === undefined) !== (serial === undefined), {
-    error: 'name either --host or --serial',
+    error: 'name either host or serial',
   })
   .refine(
     ({ host, framing }) =>
       framing === undefined || (host !== undefined) === (framing === 'tcp' || framing === 'rtu_over_tcp'),
     {
-      error: 'framing does not fit: tcp and rtu_over_tcp go with --host, rtu and ascii with --serial',
+      error: 'framing does not fit: tcp and rtu_over_tcp go with host, rtu and ascii with serial',
     },
   );
 

@@ -96,7 +96,7 @@ export async function readableRanges(search: RangeSearch, table: RegisterTable):
   }
   if (requests > TABLE_REQUESTS_MAX) {
     search.onNote(
-      `Unit ${search.unitId}, ${table}: ended after ${TABLE_REQUESTS_MAX} requests; narrow it with --addresses.`,
+      `Unit ${search.unitId}, ${table}: ended after ${TABLE_REQUESTS_MAX} requests; narrow it with addresses.`,
     );
   }
   return findings();

@@ -260,8 +260,8 @@ describe('a scan of a serial port', () => {
 
 describe('options of a scan', () => {
   it.each([
-    [{}, 'name either --host or --serial.'],
-    [{ host: 'a', serial: '/dev/ttyS0' }, 'name either --host or --serial.'],
+    [{}, 'name either host or serial.'],
+    [{ host: 'a', serial: '/dev/ttyS0' }, 'name either host or serial.'],
     [{ host: 'a', unit_ids: '1-999' }, 'unit_ids: must be numbers and ranges of 0 to 255, such as 1-10,20.'],
     [{ host: 'a', port: '0' }, 'port: must be 1 to 65535.'],
     [{ host: 'a', framing: 'rtu' }, 'framing does not fit'],
