@@ -10,8 +10,8 @@ import {
   isDeviceId,
   type CommandAnswer,
   type CommandReceiver,
-  type DeviceCommand,
   type DeviceId,
+  type FieldCommand,
 } from '#sdk';
 import { MESSAGE_LIFE_MS, type CloudMessage, type CloudMessageOutcome, type HubMethodAnswer } from './cloud-message.ts';
 import { isClockSet } from './refusals.ts';
@@ -47,7 +47,8 @@ export function createHubCommands({ gatewayId, leafId, clock, receiver }: HubCom
   /** Of a leaf device. */
   async function callField(deviceId: string, name: string, payload: Uint8Array): Promise<CommandAnswer> {
     try {
-      return await receiver.run(fieldCommand(deviceId, name, payload), {});
+      const { command, expiresAtMs } = fieldCommand(deviceId, name, payload);
+      return await receiver.run(command, { expiresAtMs });
     } catch (error) {
       return { status: 400, code: 'GW_MESSAGE_INVALID', reason: errorText(error) };
     }
@@ -73,9 +74,9 @@ export function createHubCommands({ gatewayId, leafId, clock, receiver }: HubCom
         return deliverToSession({ receiver, deviceId: leafId, clock, message, signal, waitMs });
       }
       const deviceId = leafId ?? property(PROPERTY_DEVICE_ID) ?? '';
-      let command: DeviceCommand;
+      let field: FieldCommand;
       try {
-        command = fieldCommand(deviceId, property(PROPERTY_FIELDPOST_COMMAND) ?? WRITE, body);
+        field = fieldCommand(deviceId, property(PROPERTY_FIELDPOST_COMMAND) ?? WRITE, body);
       } catch (error) {
         receiver.onIgnored('not_a_command', { device: deviceId, id: messageId, error: errorText(error) });
         return 'refused';
@@ -85,7 +86,7 @@ export function createHubCommands({ gatewayId, leafId, clock, receiver }: HubCom
       const id = messageId === undefined || messageId.length > ID_CHARS ? undefined : `c2d.${messageId}`;
       for (;;) {
         if (!receiver.isAway(deviceId)) {
-          const { status } = await receiver.run(command, { id });
+          const { status } = await receiver.run(field.command, { id, expiresAtMs: field.expiresAtMs });
           // Else not taken, and nothing is remembered of it.
           if (status !== 429 && status !== 503) return status < 300 ? 'done' : 'refused';
         }

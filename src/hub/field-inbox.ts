@@ -44,17 +44,18 @@ export function createFieldInbox(options: FieldInboxOptions): FieldInbox {
     const { sequenceNumber, deliveryCount, enqueuedTimeMs, expiresAtMs, message } = delivered;
     // Of the attempt: one that had not begun is made again.
     const id = `c2d.${enqueuedTimeMs}.${sequenceNumber}.${deliveryCount}`;
-    let command;
+    let field;
     try {
-      command = fieldCommand(deviceId, message.properties[PROPERTY_FIELDPOST_COMMAND] ?? WRITE, message.body);
+      field = fieldCommand(deviceId, message.properties[PROPERTY_FIELDPOST_COMMAND] ?? WRITE, message.body);
     } catch (error) {
       telemetry.emit('command_answered', { status: 400, device: deviceId, id, error: errorText(error) });
       return 'reject';
     }
     let begun = false;
-    const answer = await dispatcher.run(command, {
+    const answer = await dispatcher.run(field.command, {
       actor: 'hub:message',
       id,
+      expiresAtMs: field.expiresAtMs,
       timeoutMs: Math.min(TIMEOUT_MS, expiresAtMs - clock.wallMs()),
       onBegun: () => (begun = true),
     });

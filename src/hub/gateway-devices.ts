@@ -186,7 +186,9 @@ export function createGatewayDevices(options: GatewayDevicesOptions): GatewayDev
       const why = standing.isShutOut(deviceId) ? 'disabled' : state;
       throw iotHubError('DeviceNotOnline', `The device is ${why}; nothing is delivered to a device that is not good.`);
     }
-    const answer = await dispatcher.run(fieldCommand(deviceId, name, payload), {
+    const { command, expiresAtMs } = fieldCommand(deviceId, name, payload);
+    const answer = await dispatcher.run(command, {
+      expiresAtMs,
       actor: `hub:${caller ?? 'service'}`,
       timeoutMs: responseTimeoutMs,
     });

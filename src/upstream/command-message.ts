@@ -10,6 +10,7 @@ import type { IncomingCommand } from '../core/endpoint.ts';
 import { GatewayError } from '../core/errors.ts';
 import { parseExactJson } from '../core/exact-json.ts';
 import { LIMITS } from '../core/limits.ts';
+import { expiresAtSchema } from '../iothub/field-command.ts';
 
 export interface ParsedCommand {
   readonly id: string;
@@ -31,10 +32,7 @@ const idSchema = z
 
 const common = {
   id: idSchema,
-  expires_at: z.iso
-    .datetime({ error: 'must be a time in UTC such as 2026-01-02T03:04:05Z' })
-    .transform((text) => Date.parse(text))
-    .optional(),
+  expires_at: expiresAtSchema.optional(),
 };
 
 const writeSchema = z.strictObject({

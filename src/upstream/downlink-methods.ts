@@ -1,15 +1,16 @@
 // Direct methods that a transport carries to the gateway's own device: those that concern leaf devices are commands like others,
 // the rest are the gateway's own.
 
-import { answerOf, type CommandAnswer, type DeviceCommand } from '../core/command.ts';
+import { answerOf, type CommandAnswer } from '../core/command.ts';
 import { errorText, GatewayError } from '../core/errors.ts';
 import type { GatewayMethodAnswer, GatewayMethods } from '../core/gateway-methods.ts';
-import { fieldCommand, WRITE } from '../iothub/field-command.ts';
+import { parseExactJson } from '../core/exact-json.ts';
+import { expiresAtSchema, fieldWrite, type FieldCommand } from '../iothub/field-command.ts';
 import { QUOTAS } from '../iothub/quotas.ts';
 
 export interface DownlinkMethodsOptions {
   readonly gatewayId: string;
-  readonly run: (command: DeviceCommand) => Promise<CommandAnswer>;
+  readonly run: (command: FieldCommand) => Promise<CommandAnswer>;
   /** Undefined where nobody answers for the gateway. */
   readonly methods: GatewayMethods | undefined;
   readonly actor: string;
@@ -53,33 +54,43 @@ function bounded(answer: GatewayMethodAnswer): GatewayMethodAnswer {
 }
 
 /**
- * `writePoint` with `{"device_id":…,"values":{…}}`, `invokeAction` with `{"device_id":…,"action":…,"payload":…}`.
+ * `writePoint` with `{"device_id":…,"values":{…}}`, `invokeAction` with `{"device_id":…,"action":…,"payload":…}`; either with
+ * `expires_at`.
  * @throws GatewayError GW_MESSAGE_INVALID.
  */
-function commandOf(name: typeof WRITE_POINT | typeof INVOKE_ACTION, payload: Uint8Array): DeviceCommand {
-  const body = jsonOf(payload);
+function commandOf(name: typeof WRITE_POINT | typeof INVOKE_ACTION, payload: Uint8Array): FieldCommand {
+  // What is written to a point is not rounded.
+  const body = jsonOf(payload, name === WRITE_POINT ? parseExactJson : JSON.parse);
   if (typeof body !== 'object' || body === null || Array.isArray(body)) throw invalid('The payload is no object.');
-  const { device_id: deviceId, action, values, payload: given } = body as Readonly<Record<string, unknown>>;
+  const { device_id: deviceId, ...rest } = body as Readonly<Record<string, unknown>>;
   if (typeof deviceId !== 'string') throw invalid('The payload has no "device_id".');
   if (name === WRITE_POINT) {
-    if (values === undefined) throw invalid('The payload has no "values".');
-    return writeOf(deviceId, payload);
+    if (rest['values'] === undefined) throw invalid('The payload has no "values".');
+    return writeOf(deviceId, rest);
   }
+  const { action, payload: given, expires_at: expires, ...others } = rest;
   if (typeof action !== 'string' || action === '') throw invalid('The payload has no "action".');
-  return { kind: 'action', deviceId, action, ...(given !== undefined && { payload: given }) };
+  const [unknown] = Object.keys(others);
+  if (unknown !== undefined) {
+    throw invalid(`"${unknown.slice(0, 128)}" is not known here; allowed: device_id, action, payload, expires_at.`);
+  }
+  const expiresAt = expiresAtSchema.optional().safeParse(expires);
+  if (!expiresAt.success) throw invalid(`"expires_at" ${expiresAt.error.issues[0]?.message ?? ''}.`);
+  const command = { kind: 'action', deviceId, action, ...(given !== undefined && { payload: given }) } as const;
+  return { command, expiresAtMs: expiresAt.data };
 }
 
-function writeOf(deviceId: string, payload: Uint8Array): DeviceCommand {
+function writeOf(deviceId: string, body: object): FieldCommand {
   try {
-    return fieldCommand(deviceId, WRITE, payload);
+    return fieldWrite(deviceId, body);
   } catch (error) {
     throw invalid(errorText(error), error);
   }
 }
 
-function jsonOf(payload: Uint8Array): unknown {
+function jsonOf(payload: Uint8Array, parse: (text: string) => unknown = JSON.parse): unknown {
   try {
-    return JSON.parse(Buffer.from(payload).toString('utf8'));
+    return parse(Buffer.from(payload).toString('utf8'));
   } catch (error) {
     throw invalid('The payload is not JSON.', error);
   }

@@ -125,7 +125,7 @@ export function attachDownlink(endpoint: Endpoint | UpstreamTransport, options: 
     },
     callMethod: async (method, payload) => {
       const answered = await callMethod(
-        { gatewayId, run: (command) => run(command, {}), methods, actor },
+        { gatewayId, run: ({ command, expiresAtMs }) => run(command, { expiresAtMs }), methods, actor },
         method,
         payload,
       );
