@@ -139,7 +139,7 @@ export function createAmqpTransport(config: AmqpUpstreamConfig, context: Endpoin
       const socket = await (address.secure ? dialTls({ ...options, tls: brokerTls(config) }) : dial(options));
       const client = await connectAmqp({
         socket,
-        ...(address.webSocketPath !== undefined && { webSocket: { path: address.webSocketPath, host: address.host } }),
+        ...(address.webSocket !== undefined && { webSocket: address.webSocket }),
         target,
         containerId: config.container_id ?? (isUpstream ? gatewayId : `${gatewayId}-${endpointName}`),
         hostName: config.host_name ?? address.host,

@@ -27,7 +27,7 @@ import { encodeAmqpTelemetry } from './amqp-telemetry.ts';
 import { HubTokens } from './amqp-tokens.ts';
 import { LINK_PROPERTIES } from './client-name.ts';
 import type { HubConnection } from './device-links.ts';
-import { WEB_SOCKET_PATH, type HubDialer } from './hub-dialer.ts';
+import { type HubDialer } from './hub-dialer.ts';
 import type { HubIdentity } from './identity.ts';
 import { tokenError } from './refusals.ts';
 import type { PresentLink } from './session-presence.ts';
@@ -108,7 +108,7 @@ export class AmqpHubLink implements HubConnection {
     const { target } = dialer;
     const client = await connectAmqp({
       socket: await dialer.dial(login, signal),
-      ...(isWebSocket && { webSocket: { path: WEB_SOCKET_PATH, host, protocol: SUB_PROTOCOL } }),
+      ...(isWebSocket && { webSocket: { ...dialer.webSocket, protocol: SUB_PROTOCOL } }),
       target,
       containerId: options.containerId,
       hostName: host,

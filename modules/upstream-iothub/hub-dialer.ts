@@ -1,12 +1,14 @@
 // The way to the hub: TCP, through a proxy where there is one, and TLS.
 
-import { dialTls, httpProxyAddress, probeDial } from '#sdk';
+import { dialTls, httpProxyAddress, probeDial, webSocketHost } from '#sdk';
 import type { IotHubUpstreamConfig } from './config.ts';
 import type { HubIdentity } from './identity.ts';
 
 export interface HubDialer {
   /** For people: `amqps://plant.azure-devices.net:5671`. */
   readonly target: string;
+  /** Where WebSockets to the hub are opened, for either protocol. */
+  readonly webSocket: { readonly path: string; readonly host: string };
   /** A bare connect. @throws GatewayError GW_CONNECT, GW_TIMEOUT. */
   readonly probe: (signal: AbortSignal) => Promise<void>;
   /** A socket with TLS done, with the identity's certificate where it has one. @throws GatewayError as `dialTls`. */
@@ -23,8 +25,7 @@ export interface HubDialerOptions {
 /** contract/device-mqtt.md and device-amqp.md, section 1. */
 const PORTS = { amqps: 5671, mqtts: 8883, wss: 443 } as const;
 
-/** Where WebSockets to the hub are opened, for either protocol. */
-export const WEB_SOCKET_PATH = '/$iothub/websocket';
+const WEB_SOCKET_PATH = '/$iothub/websocket';
 
 export function createHubDialer({ config, host, scheme }: HubDialerOptions): HubDialer {
   const port = config.port ?? PORTS[scheme];
@@ -37,6 +38,7 @@ export function createHubDialer({ config, host, scheme }: HubDialerOptions): Hub
   });
   return {
     target: `${scheme}://${host}:${port}`,
+    webSocket: { path: WEB_SOCKET_PATH, host: webSocketHost(host, port, true) },
     probe: (signal) => probeDial(options(signal)),
     dial: (identity, signal) =>
       dialTls({

@@ -17,7 +17,7 @@ import {
 import { createHubCommands } from './commands.ts';
 import type { IotHubUpstreamConfig } from './config.ts';
 import { DeviceLinks, endOf, NEVER_OPENED, type OpenLinks } from './device-links.ts';
-import { createHubDialer, WEB_SOCKET_PATH } from './hub-dialer.ts';
+import { createHubDialer } from './hub-dialer.ts';
 import { identityOf, type HubIdentity } from './identity.ts';
 import { carrierOf, leafIdentity } from './leaf-devices.ts';
 import { createMqttCommands, type MqttCommands } from './mqtt-commands.ts';
@@ -56,7 +56,7 @@ export function createMqttHubTransport(
   const shared = {
     clock,
     dial: (who: HubIdentity, signal: AbortSignal) => dialer.dial(who, signal),
-    webSocket: isWebSocket ? { path: WEB_SOCKET_PATH, host: identity.dialHost } : undefined,
+    webSocket: isWebSocket ? dialer.webSocket : undefined,
     keepAliveSecs: config.keepalive_secs,
     connectTimeoutMs: config.connect_timeout_ms,
     ackTimeoutMs: config.ack_timeout_ms,

@@ -172,7 +172,7 @@ export function createMqttTransport(config: MqttUpstreamConfig, context: Endpoin
         : dial(options));
       const connection = await connectMqtt({
         socket,
-        ...(address.webSocketPath !== undefined && { webSocket: { path: address.webSocketPath, host: address.host } }),
+        ...(address.webSocket !== undefined && { webSocket: address.webSocket }),
         host: target,
         protocolVersion,
         clientId: config.client_id ?? defaultClientId(context),

@@ -1,5 +1,6 @@
 // What an AMQP client connection is made of, as an endpoint sees it. `amqp-client.ts` makes it of the `rhea` library.
 
+import type { WebSocketPlace } from './broker-address.ts';
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { Clock } from '../core/clock.ts';
@@ -15,7 +16,7 @@ export interface AmqpConnectOptions {
   /** Connected, with TLS done where it is wanted. It belongs to the connection from now on. */
   readonly socket: Socket | TLSSocket;
   /** Speak through a WebSocket on the socket; the sub-protocol is that of the AMQP WebSocket binding where none is named. */
-  readonly webSocket?: { readonly path: string; readonly host: string; readonly protocol?: string };
+  readonly webSocket?: WebSocketPlace & { readonly protocol?: string };
   /** For messages to people. */
   readonly target: string;
   readonly containerId: string;

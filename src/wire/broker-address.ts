@@ -6,13 +6,28 @@ import { httpProxyFault } from '../core/http-proxy.ts';
 import type { ConfigFault } from '../core/module.ts';
 import { type dialTls, isLoopbackHost } from './dial.ts';
 
+/** What the request for a WebSocket names. */
+export interface WebSocketPlace {
+  readonly path: string;
+  /** As in a URL: an IPv6 address in brackets, and with the port where that is not the default (RFC 6455, section 4.1). */
+  readonly host: string;
+}
+
+export function webSocketHost(host: string, port: number, secure: boolean): string {
+  return port === (secure ? 443 : 80) ? urlHost(host) : `${urlHost(host)}:${port}`;
+}
+
+function urlHost(host: string): string {
+  return isIP(host) === 6 ? `[${host}]` : host;
+}
+
 /** The URL in the parts that a connection needs. */
 export interface BrokerAddress {
   readonly host: string;
   readonly port: number;
   readonly secure: boolean;
-  /** Path of the WebSocket; undefined without one. */
-  readonly webSocketPath?: string;
+  /** Undefined without one. */
+  readonly webSocket?: WebSocketPlace;
   /** For people, without credentials. */
   readonly target: string;
 }
@@ -23,12 +38,15 @@ const SECURE: ReadonlySet<string> = new Set(['mqtts:', 'amqps:', 'wss:', 'amqpws
 export function brokerAddress(url: string): BrokerAddress {
   const { protocol, pathname, search } = new URL(url);
   const { host, port } = brokerUrl(url);
+  const secure = SECURE.has(protocol);
   return {
     host,
     port,
-    secure: SECURE.has(protocol),
-    ...(/wss?:$/.test(protocol) && { webSocketPath: `${pathname === '' ? '/' : pathname}${search}` }),
-    target: `${protocol}//${isIP(host) === 6 ? `[${host}]` : host}:${port}`,
+    secure,
+    ...(/wss?:$/.test(protocol) && {
+      webSocket: { path: `${pathname === '' ? '/' : pathname}${search}`, host: webSocketHost(host, port, secure) },
+    }),
+    target: `${protocol}//${urlHost(host)}:${port}`,
   };
 }
 
@@ -57,10 +75,10 @@ export function brokerClientFaults(
   const faults: ConfigFault[] = [];
   const fault = (field: string, message: string): void => void faults.push({ path: [field], message });
   const { pathname, username, password } = new URL(config.url);
-  const { host, secure, webSocketPath } = brokerAddress(config.url);
+  const { host, secure, webSocket } = brokerAddress(config.url);
   if (host === '') fault('url', 'has no host');
   if (username !== '' || password !== '') fault('url', 'must not hold credentials; use `username` and `password`');
-  if (webSocketPath === undefined && pathname !== '' && pathname !== '/') {
+  if (webSocket === undefined && pathname !== '' && pathname !== '/') {
     fault('url', `has a path, which only ws:// and wss:// may have; ${pathHint}`);
   }
   if (!secure && !config.allow_plaintext && !isLoopbackHost(host)) {

@@ -8,6 +8,7 @@ import type { IClientOptions, IConnackPacket, MqttClient } from 'mqtt';
 import type { Clock } from '../core/clock.ts';
 import { errorText, GatewayError } from '../core/errors.ts';
 import { abortError } from '../platform/abort.ts';
+import type { WebSocketPlace } from './broker-address.ts';
 import { coalesceWrites } from './coalesce.ts';
 import { takeMessages, type MqttMessage, type MqttPublishProperties } from './mqtt-messages.ts';
 import { withoutNumberTable } from './mqtt-numbers.ts';
@@ -26,7 +27,7 @@ export interface MqttConnectOptions {
   /** Connected, with TLS done where it is wanted. It belongs to the connection from now on. */
   readonly socket: Socket | TLSSocket;
   /** Speak through a WebSocket on the socket (MQTT 5.0, 6). */
-  readonly webSocket?: { readonly path: string; readonly host: string };
+  readonly webSocket?: WebSocketPlace;
   /** For messages to people. */
   readonly host: string;
   /** 4 is MQTT 3.1.1. */
@@ -200,9 +201,15 @@ function createClient(
   return library.connect({
     ...clientOptions,
     protocol: 'ws',
-    host: webSocket.host,
     path: webSocket.path,
-    wsOptions: { createConnection: () => socket, handshakeTimeout: options.timeoutMs, perMessageDeflate: false },
+    // The library's own has always a port; nothing is looked up by it.
+    host: 'localhost',
+    wsOptions: {
+      createConnection: () => socket,
+      headers: { host: webSocket.host },
+      handshakeTimeout: options.timeoutMs,
+      perMessageDeflate: false,
+    },
   });
 }
 

@@ -5,12 +5,11 @@ import type { Duplex } from 'node:stream';
 import { WebSocket } from 'ws';
 import { errorText, GatewayError } from '../core/errors.ts';
 import { abortError } from '../platform/abort.ts';
+import type { WebSocketPlace } from './broker-address.ts';
 import { streamOf } from './hub-web-sockets.ts';
 
-export interface WebSocketOptions {
+export interface WebSocketOptions extends WebSocketPlace {
   readonly socket: Socket;
-  readonly host: string;
-  readonly path: string;
   /** The sub-protocol. */
   readonly protocol: string;
   /** For messages to people. */
@@ -25,7 +24,7 @@ export function openWebSocket(options: WebSocketOptions): Promise<Duplex> {
   // One that came through a proxy is paused; nothing comes before the request.
   socket.resume();
   return new Promise<Duplex>((resolve, reject) => {
-    const webSocket = new WebSocket(`ws://${host.includes(':') ? `[${host}]` : host}${path}`, protocol, {
+    const webSocket = new WebSocket(`ws://${host}${path}`, protocol, {
       createConnection: () => socket,
       handshakeTimeout: timeoutMs,
       perMessageDeflate: false,

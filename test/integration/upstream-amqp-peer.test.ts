@@ -341,14 +341,16 @@ describe('the way to the peer', () => {
   /** Carries what comes by WebSocket to the peer. */
   async function startWebSocketDoor(
     subProtocol: string,
-  ): Promise<{ readonly url: string; readonly close: () => void }> {
+  ): Promise<{ readonly url: string; readonly hosts: readonly (string | undefined)[]; readonly close: () => void }> {
     const server = new WebSocketServer({
       host: ADDRESS,
       port: 0,
       path: '/amqp',
       handleProtocols: (offered) => (offered.has(subProtocol) ? subProtocol : false),
     });
-    server.on('connection', (webSocket) => {
+    const hosts: (string | undefined)[] = [];
+    server.on('connection', (webSocket, { headers }) => {
+      hosts.push(headers.host);
       const target = connect(peer.port, ADDRESS);
       const stream = createWebSocketStream(webSocket);
       target.on('error', () => stream.destroy());
@@ -357,7 +359,7 @@ describe('the way to the peer', () => {
     });
     await once(server, 'listening');
     const { port } = server.address() as AddressInfo;
-    return { url: `amqpws://${ADDRESS}:${port}`, close: () => server.close() };
+    return { url: `amqpws://${ADDRESS}:${port}`, hosts, close: () => server.close() };
   }
 
   async function delivers(config: Record<string, unknown>): Promise<void> {
@@ -370,6 +372,8 @@ describe('the way to the peer', () => {
   it('leads through WebSockets, by the sub-protocol of AMQP', async () => {
     const door = await startWebSocketDoor('amqp');
     await delivers({ url: `${door.url}/amqp` });
+    // RFC 6455, section 4.1: with the port, where it is not the default.
+    expect(door.hosts).toEqual([door.url.replace('amqpws://', '')]);
     await expect(opened({ url: `${door.url}/elsewhere`, address: 'a' })).rejects.toMatchObject({ code: 'GW_PROTOCOL' });
     door.close();
     const other = await startWebSocketDoor('mqtt');

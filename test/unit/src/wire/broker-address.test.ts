@@ -9,10 +9,17 @@ describe('the address of a broker', () => {
     ['mqtts://a', { host: 'a', port: 8883, secure: true, target: 'mqtts://a:8883' }],
     ['amqp://[::1]:7', { host: '::1', port: 7, secure: false, target: 'amqp://[::1]:7' }],
     ['amqps://a', { host: 'a', port: 5671, secure: true, target: 'amqps://a:5671' }],
-    ['ws://a', { host: 'a', port: 80, secure: false, webSocketPath: '/', target: 'ws://a:80' }],
-    ['wss://a/mqtt?q=1', { host: 'a', port: 443, secure: true, webSocketPath: '/mqtt?q=1', target: 'wss://a:443' }],
-    ['amqpws://a', { port: 80, secure: false, webSocketPath: '/' }],
-    ['amqpwss://a/amqp?x=1', { port: 443, secure: true, webSocketPath: '/amqp?x=1' }],
+    ['ws://a', { host: 'a', port: 80, secure: false, webSocket: { path: '/', host: 'a' }, target: 'ws://a:80' }],
+    [
+      'wss://[::1]:80/',
+      { host: '::1', port: 80, secure: true, webSocket: { path: '/', host: '[::1]:80' }, target: 'wss://[::1]:80' },
+    ],
+    [
+      'wss://a/mqtt?q=1',
+      { host: 'a', port: 443, secure: true, webSocket: { path: '/mqtt?q=1', host: 'a' }, target: 'wss://a:443' },
+    ],
+    ['amqpws://a', { port: 80, secure: false, webSocket: { path: '/' } }],
+    ['amqpwss://a/amqp?x=1', { port: 443, secure: true, webSocket: { path: '/amqp?x=1', host: 'a' } }],
   ])('of %s', (url, expected) => {
     expect(brokerAddress(url)).toMatchObject(expected);
   });
