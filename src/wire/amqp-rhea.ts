@@ -195,7 +195,11 @@ export interface RheaLibrary {
 
 /** Descriptors of delivery states (AMQP 1.0, 3.4), as numbers and as symbols. */
 const OUTCOMES: ReadonlySet<unknown> = new Set([
-  ...[0x23, 0x24, 0x25, 0x26, 0x27],
+  0x23,
+  0x24,
+  0x25,
+  0x26,
+  0x27,
   ...['received', 'accepted', 'rejected', 'released', 'modified'].map((name) => `amqp:${name}:list`),
 ]);
 
@@ -233,7 +237,7 @@ export async function loadRhea(): Promise<RheaLibrary> {
 
 /** The library writes a line to stderr, past the log, for each outcome that it does not know: as often as a peer likes. */
 function silenceOutcomes({ message }: RheaLibrary): void {
-  const { unwrap_outcome: unwrap } = message;
+  const unwrap = message.unwrap_outcome.bind(message);
   message.unwrap_outcome = (outcome) => (OUTCOMES.has(outcome?.descriptor?.value) ? unwrap(outcome) : outcome);
 }
 
