@@ -172,8 +172,10 @@ async function firstReachable(transports: readonly UpstreamTransport[], clock: C
   return undefined;
 }
 
+/** Of the hub, or of a proxy whatever is asked of it; one that does not allow a port may allow another. */
 function isRefusal(error: unknown): boolean {
-  return isGatewayError(error, 'GW_UNAUTHORIZED') || isGatewayError(error, 'GW_THROTTLED');
+  if (!isGatewayError(error, 'GW_UNAUTHORIZED')) return isGatewayError(error, 'GW_THROTTLED');
+  return error.details['isForTarget'] !== true;
 }
 
 function noteOf(name: string, failures: readonly { readonly name: string; readonly error: unknown }[]): string {

@@ -23,7 +23,7 @@ const ANSWER_MAX_BYTES = 16_384;
 /**
  * Connects to a host through a proxy.
  * @throws GatewayError GW_CONNECT (the proxy, or the host beyond it, cannot be reached), GW_UNAUTHORIZED (403, 407),
- *   GW_TIMEOUT, GW_PROTOCOL, GW_DISCONNECTED, GW_ABORTED.
+ *   `details.isForTarget` where others may be allowed, GW_TIMEOUT, GW_PROTOCOL, GW_DISCONNECTED, GW_ABORTED.
  */
 export async function connectThroughProxy(options: ProxyOptions): Promise<Socket> {
   const { host, port, proxyHost, proxyPort, signal, timeoutMs } = options;
@@ -100,7 +100,8 @@ function judge(head: string, proxy: string, target: string): void {
     throw new GatewayError('GW_UNAUTHORIZED', `The proxy ${proxy} refused the credentials (${answer}).`);
   }
   if (status === 403) {
-    throw new GatewayError('GW_UNAUTHORIZED', `The proxy ${proxy} does not allow ${target} (${answer}).`);
+    const text = `The proxy ${proxy} does not allow ${target} (${answer}).`;
+    throw new GatewayError('GW_UNAUTHORIZED', text, { details: { isForTarget: true } });
   }
   throw new GatewayError('GW_CONNECT', `The proxy ${proxy} cannot reach ${target} (${answer}).`);
 }

@@ -11,15 +11,16 @@ const HOUR_MS = 3_600_000;
 
 interface Candidate extends ProtocolCandidate {
   /** Why it does not open, or does not answer a bare connect. */
-  fault: ErrorCode | undefined;
+  fault: ErrorCode | GatewayError | undefined;
   opens: number;
   closes: number;
 }
 
 function candidate(name: string, opened: string[]): Candidate {
   let closed = Promise.withResolvers<EndpointClosed>();
-  const check = (): Promise<void> =>
-    one.fault === undefined ? Promise.resolve() : Promise.reject(new GatewayError(one.fault, `${name} is shut.`));
+  const check = (): Promise<void> => (one.fault === undefined ? Promise.resolve() : Promise.reject(errorOf(one.fault)));
+  const errorOf = (fault: ErrorCode | GatewayError): GatewayError =>
+    typeof fault === 'string' ? new GatewayError(fault, `${name} is shut.`) : fault;
   const transport: UpstreamTransport = {
     target: `${name}://hub`,
     capabilities: {
@@ -140,6 +141,16 @@ describe('the choice among protocols', () => {
       code: 'GW_CONNECT',
       message: 'amqp: amqp is shut. amqp_ws: amqp_ws is shut. mqtt_ws: mqtt_ws is shut.',
     });
+  });
+
+  it('tries others where a proxy on the way refuses the port, which the hub never heard of', async () => {
+    const { auto, amqp, amqpWs } = rig();
+    amqp.fault = new GatewayError('GW_UNAUTHORIZED', 'The proxy does not allow it.', {
+      details: { isForTarget: true },
+    });
+    await auto.open(NEVER);
+    expect(amqpWs.opens).toBe(1);
+    expect(auto.note).toContain('The proxy does not allow it.');
   });
 
   it('has MQTT only where that changes nobody’s identity', () => {
