@@ -39,6 +39,7 @@ export async function run(context: BenchContext): Promise<readonly BenchRow[]> {
   await using _daemon = daemon;
   context.progress(`${DEVICES} devices for ${SETTLE_SECS + secs} s`);
   const load = await startDevices(fieldPort);
+  const startedMs = performance.now();
   await sleep(SETTLE_SECS * 1000);
   const sessionsBefore = await sessionsOf(service);
   const rss: number[] = [];
@@ -48,6 +49,7 @@ export async function run(context: BenchContext): Promise<readonly BenchRow[]> {
     rss.push(rssMb(daemon.pid));
     for (const connection of await connectionsOf(daemon, target)) connections.add(connection);
   }
+  const tookSecs = (performance.now() - startedMs) / 1000;
   const sent = await load.stop();
   const { again, foreign } = await consumer.receive(sent);
   if (connections.size !== 1)
@@ -61,7 +63,7 @@ export async function run(context: BenchContext): Promise<readonly BenchRow[]> {
   return [
     {
       what: `${DEVICES} leaf devices on one AMQP connection to the local hub, a message a second each: at the hub under their own identities`,
-      measured: `${whole(sent)} messages in ${SETTLE_SECS + secs} s over 1 TCP connection, ${again} twice; ${renewal}`,
+      measured: `${whole(sent)} messages in ${tookSecs.toFixed(0)} s over 1 TCP connection, ${again} twice; ${renewal}`,
       value: ((sent - foreign) / sent) * 100,
       unit: '%',
       bar: atLeast(100),

@@ -36,8 +36,8 @@ export interface HubStub extends AsyncDisposable {
 }
 
 /** Names of the hub and of the gateway's device at it; the key is anyone's. */
-export const STUB_HOST_NAME = 'stub.fieldpost.test';
-export const STUB_KEY = Buffer.alloc(32, 3).toString('base64');
+const STUB_HOST_NAME = 'stub.fieldpost.test';
+const STUB_KEY = Buffer.alloc(32, 3).toString('base64');
 
 export interface HubStubOptions {
   /** In 127.0.0.0/8, of this bench alone, or in a namespace. */
@@ -80,7 +80,24 @@ export async function startHubStub({ address, directory, port = 0, through = [] 
   };
 }
 
-/** A configuration of the upstream that leads to the stub. */
+/** What may stand under `upstream:` and lead to the stub, which takes what a broker gets as well. */
+export const STUB_UPSTREAMS = ['amqp', 'iothub'] as const;
+export type StubUpstream = (typeof STUB_UPSTREAMS)[number];
+
+/** The value of `upstream:` in a configuration, as YAML. @param way where the stub is found. */
+export function upstreamYaml(
+  type: StubUpstream,
+  { caPath }: Pick<HubStub, 'caPath'>,
+  { address, port }: { readonly address: string; readonly port: number },
+): string {
+  const settings = {
+    amqp: `url: "amqps://${address}:${port}", address: bench`,
+    iothub: `host_name: ${STUB_HOST_NAME}, gateway_host_name: ${address}, port: ${port}, shared_access_key: ${STUB_KEY}, protocol: amqp, commands: false`,
+  };
+  return `{ type: ${type}, ${settings[type]}, ca: !file ${caPath} }`;
+}
+
+/** A configuration of the transport to IoT Hub that leads to the stub. */
 export function upstreamToStub({ address, ca, port }: HubStub): z.input<typeof iotHubUpstreamConfig> {
   return {
     host_name: STUB_HOST_NAME,

@@ -6,28 +6,17 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { startModbusServer, type ModbusServer } from '../sim/modbus-server.ts';
-import { run as runProgram } from '../support/command.ts';
 import { freePort } from '../support/free-port.ts';
 import { startMosquitto } from '../support/mosquitto.ts';
 import { waitFor } from '../support/wait.ts';
 import { atMost, median, type BenchContext, type BenchRow } from './bench.ts';
 import { spawnDaemon } from './daemon.ts';
+import { createLink, FAR_ADDRESS, IN_FAR_NAMESPACE } from './far-link.ts';
 
 const METER_ADDRESS = '127.0.80.5';
 const BACK_BAR_SECS = 3;
 const START_BAR_SECS = 1;
-/** A link of the bench's own: both ends stand in this machine, the far one in a namespace with the broker. */
-const LINK = {
-  near: 'fpbench0',
-  far: 'fpbench1',
-  namespace: 'fpbench',
-  nearAddress: '10.255.80.1',
-  farAddress: '10.255.80.2',
-  nobody: '02:00:00:00:80:99',
-} as const;
 const FAR_PORT = 1883;
-/** iproute2. */
-const IP = 'ip';
 const LOOK_MS = 5;
 /** Standard output is written in blocks when it is no terminal. */
 const PROMPT_LOG = ['log_dest none', 'log_dest stderr'];
@@ -131,7 +120,7 @@ async function cutLink(context: BenchContext, meter: ModbusServer, awaySecs: rea
   const results: number[] = [];
   await using link = await createLink();
   await using broker = await startFarBroker(context);
-  await using daemon = await startAgainst(context, meter, `mqtt://${LINK.farAddress}:${FAR_PORT}`);
+  await using daemon = await startAgainst(context, meter, `mqtt://${FAR_ADDRESS}:${FAR_PORT}`);
   for (const secs of awaySecs) {
     await arrives(broker, publishes(broker) + 2);
     await link.cut();
@@ -146,40 +135,15 @@ async function cutLink(context: BenchContext, meter: ModbusServer, awaySecs: rea
   return results;
 }
 
-async function createLink() {
-  const { near, far, namespace, nearAddress, farAddress, nobody } = LINK;
-  const ip = (...args: string[]): Promise<string> => runProgram(IP, args);
-  await ip('netns', 'add', namespace);
-  const remove = async (): Promise<void> => {
-    // A namespace lives on while a process is in it, and the link with it.
-    await ip('link', 'delete', near).catch(() => {});
-    await ip('netns', 'delete', namespace);
-  };
-  try {
-    await ip('link', 'add', near, 'type', 'veth', 'peer', 'name', far, 'netns', namespace);
-    await ip('address', 'add', `${nearAddress}/30`, 'dev', near);
-    await ip('link', 'set', near, 'up');
-    await ip('-n', namespace, 'address', 'add', `${farAddress}/30`, 'dev', far);
-    await ip('-n', namespace, 'link', 'set', far, 'up');
-  } catch (error) {
-    await remove();
-    throw error;
-  }
-  return {
-    cut: () => ip('neighbour', 'replace', farAddress, 'lladdr', nobody, 'dev', near, 'nud', 'permanent'),
-    mend: () => ip('neighbour', 'delete', farAddress, 'dev', near),
-    [Symbol.asyncDispose]: remove,
-  };
-}
-
 /** Mosquitto at the far end of the link. */
 async function startFarBroker(context: BenchContext): Promise<AsyncDisposable & { log(): string }> {
   const configuration = join(context.directory, 'far-mosquitto.conf');
   writeFileSync(
     configuration,
-    `log_dest stderr\nlog_type all\nuser root\nallow_anonymous true\nlistener ${FAR_PORT} ${LINK.farAddress}\n`,
+    `log_dest stderr\nlog_type all\nuser root\nallow_anonymous true\nlistener ${FAR_PORT} ${FAR_ADDRESS}\n`,
   );
-  const child = spawn(IP, ['netns', 'exec', LINK.namespace, 'mosquitto', '-c', configuration], {
+  const [program, ...args] = [...IN_FAR_NAMESPACE, 'mosquitto', '-c', configuration];
+  const child = spawn(program, args, {
     stdio: ['ignore', 'ignore', 'pipe'],
   });
   const ended = once(child, 'exit');
