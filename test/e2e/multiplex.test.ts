@@ -223,7 +223,7 @@ describe('fifty leaf devices on one connection', () => {
       const ids = idsOf(inCloud);
       return [...new Set(stored.map(({ messageId }) => messageId))].filter((id) => !ids.has(id));
     };
-    await waitFor(() => missing().length === 0, { timeoutMs: 30_000, everyMs: 200 }).catch(() => {});
+    await waitFor(() => missing().length === 0, { timeoutMs: 90_000, everyMs: 200 }).catch(() => {});
     expect(missing()).toEqual([]);
     const events = eventsOf(inCloud);
     const bodies = new Set(events.map(({ body }) => body));
