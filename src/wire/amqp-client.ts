@@ -52,7 +52,7 @@ const SASL_AUTH = 1;
  * GW_ABORTED. The socket is destroyed then.
  */
 export async function connectAmqp(options: AmqpConnectOptions): Promise<AmqpClient> {
-  const { signal, socket, webSocket, timeoutMs } = options;
+  const { clock, signal, socket, webSocket, timeoutMs } = options;
   if (signal.aborted) {
     socket.destroy();
     throw abortError(signal);
@@ -62,7 +62,15 @@ export async function connectAmqp(options: AmqpConnectOptions): Promise<AmqpClie
   const stream =
     webSocket === undefined
       ? socket
-      : await openWebSocket({ protocol: 'amqp', ...webSocket, socket, target: options.target, timeoutMs, signal });
+      : await openWebSocket({
+          protocol: 'amqp',
+          ...webSocket,
+          socket,
+          target: options.target,
+          timeoutMs,
+          signal,
+          clock,
+        });
   return new ClientConnection(library, stream, options).opened;
 }
 

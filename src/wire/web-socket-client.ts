@@ -3,6 +3,7 @@
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { WebSocket } from 'ws';
+import type { Clock } from '../core/clock.ts';
 import { errorText, GatewayError } from '../core/errors.ts';
 import { abortError } from '../platform/abort.ts';
 import type { WebSocketPlace } from './broker-address.ts';
@@ -16,20 +17,21 @@ export interface WebSocketOptions extends WebSocketPlace {
   readonly target: string;
   readonly timeoutMs: number;
   readonly signal: AbortSignal;
+  readonly clock: Clock;
 }
 
-/** @throws GatewayError GW_UNAUTHORIZED, GW_PROTOCOL, GW_DISCONNECTED, GW_ABORTED; the socket is destroyed then. */
+/** @throws GatewayError GW_UNAUTHORIZED, GW_PROTOCOL, GW_TIMEOUT, GW_DISCONNECTED, GW_ABORTED; the socket is destroyed then. */
 export function openWebSocket(options: WebSocketOptions): Promise<Duplex> {
-  const { host, path, protocol, signal, socket, target, timeoutMs } = options;
+  const { clock, host, path, protocol, signal, socket, target, timeoutMs } = options;
   // One that came through a proxy is paused; nothing comes before the request.
   socket.resume();
   return new Promise<Duplex>((resolve, reject) => {
     const webSocket = new WebSocket(`ws://${host}${path}`, protocol, {
       createConnection: () => socket,
-      handshakeTimeout: timeoutMs,
       perMessageDeflate: false,
     });
     const settle = (): void => {
+      cancelTimeout();
       signal.removeEventListener('abort', onAbort);
     };
     const fail = (error: GatewayError): void => {
@@ -38,6 +40,11 @@ export function openWebSocket(options: WebSocketOptions): Promise<Duplex> {
       reject(error);
     };
     const onAbort = (): void => fail(abortError(signal));
+    // The library's own needs a socket that it has made itself.
+    const cancelTimeout = clock.after(timeoutMs, () => {
+      const text = `${target} did not answer the WebSocket upgrade within ${timeoutMs} ms.`;
+      fail(new GatewayError('GW_TIMEOUT', text));
+    });
     signal.addEventListener('abort', onAbort, { once: true });
     webSocket.on('unexpected-response', (_request, response) => {
       const code = response.statusCode === 401 || response.statusCode === 403 ? 'GW_UNAUTHORIZED' : 'GW_PROTOCOL';
