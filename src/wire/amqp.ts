@@ -277,6 +277,19 @@ class ServerConnection implements AmqpConnection, LinkHost {
       if ((last ?? 0) - (first ?? 0) > MAX_RANGE) throw new RangeError('a disposition of too many deliveries');
       disposition(frame);
     };
+    const [detach, end] = [rhea.on_detach.bind(rhea), rhea.on_end.bind(rhea)];
+    /** The library tells what became of messages when all that came with it is read, and the link would be gone. */
+    const tellOutcomes = (): void => {
+      if (rhea.outgoing.updated.length > 0) rhea._process();
+    };
+    rhea.on_detach = (frame) => {
+      tellOutcomes();
+      detach(frame);
+    };
+    rhea.on_end = (frame) => {
+      tellOutcomes();
+      end(frame);
+    };
     const process = rhea._process.bind(rhea);
     rhea._process = () => {
       process();

@@ -2,6 +2,10 @@
 
 import { describe, expect, it } from 'vitest';
 import type { CommandAnswer, CommandOptions, DeviceCommand } from '../../src/core/command.ts';
+import type { DeviceId } from '../../src/core/device.ts';
+import type { CommandOutcome } from '../../src/core/hub/session.ts';
+import type { CloudCommand, SessionDevices } from '../../src/core/session-devices.ts';
+import { iotHubErrorName } from '../../src/iothub/errors.ts';
 import { deriveDeviceKey } from '../../src/iothub/group-key.ts';
 import { hmacSha256 } from '../../src/platform/hmac.ts';
 import { attachDownlink } from '../../src/upstream/downlink.ts';
@@ -15,7 +19,8 @@ const ADDRESS = '127.0.151.2';
 const NEVER = new AbortController().signal;
 const GROUP_KEY = Buffer.alloc(64, 3).toString('base64');
 
-async function downRig(devices: readonly string[]) {
+/** @param sessions of a local hub, whose links may be idle for a second. */
+async function downRig(devices: readonly string[], sessions?: SessionDevices) {
   const rig: IotHubRig = await iotHubRig(ADDRESS, 'amqp');
   const { hub } = rig.hub.hub;
   for (const deviceId of devices) {
@@ -24,7 +29,10 @@ async function downRig(devices: readonly string[]) {
     await hub.identities.putDevice(HUB, { deviceId, authentication }, undefined);
   }
   const group = { leaf_devices: { identity: 'group_key', group_key: GROUP_KEY } } as const;
-  const transport = rig.transport(devices.length > 0 ? group : {});
+  const transport = rig.transport({
+    ...(devices.length > 0 && group),
+    ...(sessions !== undefined && { link_idle_secs: 1 }),
+  });
   const asked: { readonly command: DeviceCommand; readonly options: CommandOptions }[] = [];
   const away = new Set<string>();
   const down = {
@@ -87,6 +95,7 @@ async function downRig(devices: readonly string[]) {
       },
       isAway: (deviceId: string) => away.has(deviceId),
     },
+    ...(sessions !== undefined && { sessions }),
     telemetry: down.told,
   });
   await transport.open(NEVER);
@@ -209,5 +218,82 @@ describe('cloud-to-device messages over AMQP', () => {
     // The same id both times: the dispatcher answers the second from its record.
     expect(new Set(down.asked.map(({ options }) => options.id)).size).toBe(1);
     expect(down.asked).toHaveLength(2);
+  });
+});
+
+/** One device of a local hub: what it takes, and what it is handed. */
+function sessionRig() {
+  const listeners = new Set<(deviceId: DeviceId) => void>();
+  const given: { readonly command: CloudCommand; readonly settle: (outcome: CommandOutcome) => void }[] = [];
+  const takes = new Set<'session' | 'methods' | 'commands'>();
+  const isThere = (): boolean => takes.has('session');
+  const sessions = {
+    has: (deviceId: DeviceId) => deviceId === LEAF,
+    isConnected: isThere,
+    isWanted: isThere,
+    wanted: () => (isThere() ? [LEAF] : []),
+    takesMethods: () => takes.has('methods'),
+    takesCommands: () => takes.has('commands'),
+    watch: (listener: (deviceId: DeviceId) => void) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    invoke: () => Promise.resolve({ status: 201, payload: Buffer.from('{"by":"the device"}') }),
+    deliver: (_deviceId: DeviceId, command: CloudCommand, signal: AbortSignal) => {
+      const settled = Promise.withResolvers<CommandOutcome>();
+      signal.addEventListener('abort', () => settled.reject(new Error('given up')));
+      given.push({ command, settle: settled.resolve });
+      return settled.promise;
+    },
+  };
+  return {
+    sessions: sessions as unknown as SessionDevices,
+    given,
+    take: (...now: readonly ('session' | 'methods' | 'commands')[]): void => {
+      takes.clear();
+      for (const one of now) takes.add(one);
+      for (const listener of listeners) listener(LEAF);
+    },
+  };
+}
+
+const LEAF = 'leaf-1' as DeviceId;
+
+describe('what comes over AMQP for a device of the local hub', () => {
+  it('is handed out from its log-in, as far as it takes it, and waits at the hub while it is away', async () => {
+    const { sessions, given, take } = sessionRig();
+    await using down = await downRig([LEAF], sessions);
+    const { hub } = down.rig.hub.hub;
+    await down.send(LEAF, 'c1');
+    take('session', 'methods');
+    await down.listening(LEAF);
+    expect(await down.invoke(LEAF, 'reboot', {})).toEqual({ status: 201, payload: { by: 'the device' } });
+    // It takes no messages.
+    expect(given).toHaveLength(0);
+    take('session', 'commands');
+    await waitFor(() => given.length === 1);
+    expect(given[0]?.command).toMatchObject({ deliveryCount: 0, message: { ack: 'full' } });
+    // Nor methods any more.
+    await expect.poll(() => down.invoke(LEAF, 'reboot', {}).catch(iotHubErrorName)).toBe('DeviceNotOnline');
+    // What it gives back is counted at the hub.
+    given[0]?.settle('abandon');
+    await waitFor(() => given.length === 2);
+    expect(given[1]?.command.deliveryCount).toBe(1);
+    // It takes no more, with one in its hands: that is at the hub again at once, not when its lock ends.
+    take('session', 'methods');
+    await expect.poll(() => hub.sessionOf(HUB, LEAF)?.interests).toEqual(new Set(['methods']));
+    expect(await down.unsettled(LEAF)).toBe(1);
+    take('session', 'methods', 'commands');
+    await waitFor(() => given.length === 3);
+    expect(given[2]?.command.deliveryCount).toBe(2);
+    // Too late to say anything of it.
+    given[1]?.settle('complete');
+    given[2]?.settle('reject');
+    await expect.poll(() => down.unsettled(LEAF)).toBe(0);
+    take();
+    await expect.poll(() => hub.sessionOf(HUB, LEAF), { timeout: 5000 }).toBeUndefined();
+    take('session', 'methods');
+    await down.listening(LEAF);
+    expect(down.rig.proxy.acceptedTotal).toBe(1);
   });
 });
