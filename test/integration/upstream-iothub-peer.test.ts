@@ -159,8 +159,8 @@ describe('links that a hub ends', () => {
     const id = device(behaviour);
     for (let number = 1; number <= 4; number += 1) await deliver(transport, of(id, number));
     await deliver(transport, of(GOOD));
-    expect(new Set(received(id))).toEqual(new Set([1, 2, 3, 4].map((number) => `${id}-${number}`)));
-    expect(peer.of('attach', addressOf(id)).length).toBe(2);
+    await expect.poll(() => new Set(received(id))).toEqual(new Set([1, 2, 3, 4].map((number) => `${id}-${number}`)));
+    await expect.poll(() => peer.of('attach', addressOf(id)).length).toBe(2);
     expect(door.recordings.length).toBe(connections + 1);
     await transport.close();
   });
@@ -180,7 +180,7 @@ describe('links that a hub ends', () => {
       await transport.open(SOON());
       for (const [index, { status }] of results.entries())
         if (status === 'retry') await deliver(transport, of(id, index + 1));
-      expect(new Set(received(id)).size).toBe(7);
+      await expect.poll(() => new Set(received(id)).size).toBe(7);
       await transport.close();
     },
   );
