@@ -46,12 +46,18 @@ export class CommandLink {
   #receiver: AmqpClientReceiver | undefined;
   #nextToken = 0;
   #refusals = 0;
+  #fault: string | undefined;
   #cancelReopen: (() => void) | undefined;
   #isEnded = false;
 
   constructor(options: CommandLinkOptions) {
     this.#options = options;
     this.#open();
+  }
+
+  /** Why no commands come, for people; undefined while they may. */
+  get fault(): string | undefined {
+    return this.#fault;
   }
 
   /** Takes out the command of that token; undefined when its link is gone. */
@@ -75,7 +81,9 @@ export class CommandLink {
       address,
       credit: CREDIT,
       maxMessageBytes: MAX_MESSAGE_BYTES,
-      onOpen: () => {},
+      onOpen: () => {
+        this.#fault = undefined;
+      },
       onDelivery: (delivery) => {
         this.#refusals = 0;
         this.#deliver(delivery);
@@ -84,6 +92,7 @@ export class CommandLink {
         // Without them messages go on all the same. What was taken is given again by the broker.
         this.#taken.clear();
         const reason = error === undefined ? 'The broker ended the link.' : conditionText(error);
+        this.#fault = `No commands come from "${address}": ${reason}`;
         receiver.onIgnored('not_subscribed', { address, error: reason });
         const waitMs = Math.min(REOPEN_CEILING_MS, REOPEN_INITIAL_MS * 2 ** Math.min(this.#refusals, 16));
         this.#refusals += 1;

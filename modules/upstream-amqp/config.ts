@@ -99,7 +99,10 @@ export function saslMechanism(config: AmqpUpstreamConfig): NonNullable<AmqpUpstr
 
 /** Faults that the schema cannot express. */
 export function checkAmqpUpstream(config: AmqpUpstreamConfig): readonly ConfigFault[] {
-  return [...brokerClientFaults(config, 'amqps', 'the address goes into `address`'), ...saslFaults(config)];
+  const faults = [...brokerClientFaults(config, 'amqps', 'the address goes into `address`'), ...saslFaults(config)];
+  if (config.command_address === undefined || config.command_address !== config.address) return faults;
+  const message = 'is `address` too: the gateway would take its own messages for commands';
+  return [...faults, { path: ['command_address'], message }];
 }
 
 function saslFaults(config: AmqpUpstreamConfig): readonly ConfigFault[] {

@@ -1,5 +1,6 @@
 // A stored message as AMQP 1.0 (part 3, 3.2): what has a place of its own among the standard properties stands there, all else
-// among the application properties by Azure IoT Hub's names.
+// by Azure IoT Hub's names among the message annotations, as in its events, and among the application properties, which more
+// receivers read.
 
 import {
   type AmqpOutgoing,
@@ -14,7 +15,13 @@ import {
 /** Application property that names the leaf device, so that receivers can select by it. */
 export const DEVICE_PROPERTY = 'device_id';
 
-const AS_APPLICATION_PROPERTY = SYSTEM_PROPERTIES.filter(({ isAmqpProperty }) => isAmqpProperty !== true);
+const WITHOUT_PLACE = SYSTEM_PROPERTIES.filter(({ isAmqpProperty }) => isAmqpProperty !== true);
+
+/**
+ * Not the standard property: brokers compare that with who has logged in, the gateway, and RabbitMQ ends the session over
+ * another one (AMQP 1.0, 3.2.4).
+ */
+const USER_ID_PROPERTY = 'user-id';
 
 /** AMQP 1.0, 1.6.22: a symbol is of ASCII characters. */
 const SYMBOL_PATTERN = /^[\x20-\x7e]*$/;
@@ -30,7 +37,6 @@ export function encodeMessage(stored: StoredMessage): AmqpOutgoing {
   const absoluteExpiryTimeMs = timeOf(absoluteExpiryTime);
   const properties: AmqpProperties = {
     messageId,
-    userId: userId === undefined ? undefined : Buffer.from(userId),
     to,
     correlationId,
     contentType,
@@ -39,10 +45,14 @@ export function encodeMessage(stored: StoredMessage): AmqpOutgoing {
     creationTimeMs: timeOf(creationTimeUtc),
   };
   const applicationProperties: Record<string, string> = { ...message.properties };
-  for (const { field, name } of AS_APPLICATION_PROPERTY) {
+  let annotations: Record<string, string> | undefined;
+  for (const { field, name } of WITHOUT_PLACE) {
     const value = systemProperties[field];
-    if (value !== undefined) applicationProperties[name] = value;
+    if (value === undefined) continue;
+    applicationProperties[name] = value;
+    (annotations ??= {})[name] = value;
   }
+  if (userId !== undefined) applicationProperties[USER_ID_PROPERTY] = userId;
   if (absoluteExpiryTime !== undefined && absoluteExpiryTimeMs === undefined) {
     applicationProperties['absolute-expiry-time'] = absoluteExpiryTime;
   }
@@ -50,7 +60,13 @@ export function encodeMessage(stored: StoredMessage): AmqpOutgoing {
   const ownId = gatewayMessageId(stored.epoch, message.deviceId, stored.seq);
   if (messageId !== ownId) applicationProperties[PROPERTY_FIELDPOST_ID] = ownId;
   return {
-    bytes: encodeAmqpMessage({ durable: true, properties, applicationProperties, data: message.body }),
+    bytes: encodeAmqpMessage({
+      durable: true,
+      ...(annotations !== undefined && { annotations }),
+      properties,
+      applicationProperties,
+      data: message.body,
+    }),
   };
 }
 

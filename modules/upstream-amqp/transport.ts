@@ -130,6 +130,9 @@ export function createAmqpTransport(config: AmqpUpstreamConfig, context: Endpoin
     get waiting() {
       return opened?.publisher.stuck;
     },
+    get impaired() {
+      return opened?.commands?.fault;
+    },
     get isSilent() {
       return opened?.publisher.isSilent;
     },

@@ -54,6 +54,8 @@ export interface Endpoint {
    * that is not so. The messages wait inside `send`.
    */
   readonly waiting?: string | undefined;
+  /** What does not work although messages pass, for people: commands that do not come. */
+  readonly impaired?: string | undefined;
   /**
    * The peer has answered nothing since something was given up for its silence: that `send` gave it back is no answer of the
    * peer's, and the connection may be dead.

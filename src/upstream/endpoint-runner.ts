@@ -135,7 +135,7 @@ export function createEndpointRunner(options: EndpointRunnerOptions): EndpointRu
       bytes: meter.totals(),
       budget: budget?.status(),
     }),
-    health: () => healthOf(connection.status(), pumpStats(), loop !== undefined),
+    health: () => healthOf(connection.status(), pumpStats(), endpoint.impaired, loop !== undefined),
   };
 }
 
@@ -146,13 +146,18 @@ function answersOf({ deliveredTotal, retriedTotal, rejectedTotal }: PumpStats): 
 /** So many in a row, and not one that passed, are no matter of single messages. */
 const REJECTED_IN_ROW = 10;
 
-function takingHealth({ rejectedInRow, rejectedReason }: PumpStats): HealthReport {
-  if (rejectedInRow < REJECTED_IN_ROW) return { status: 'running' };
+function takingHealth({ rejectedInRow, rejectedReason }: PumpStats): HealthReport | undefined {
+  if (rejectedInRow < REJECTED_IN_ROW) return undefined;
   const reason = `The last ${rejectedInRow} messages were refused and are in the quarantine: ${rejectedReason ?? ''}`;
   return { status: 'degraded', reason };
 }
 
-function healthOf(connection: ConnectionStatus, pump: PumpStats, started: boolean): HealthReport {
+function healthOf(
+  connection: ConnectionStatus,
+  pump: PumpStats,
+  impaired: string | undefined,
+  started: boolean,
+): HealthReport {
   if (!started) return { status: 'stopped' };
   switch (connection.state) {
     case 'idle':
@@ -160,7 +165,11 @@ function healthOf(connection: ConnectionStatus, pump: PumpStats, started: boolea
     case 'draining':
       return { status: 'draining' };
     case 'connected':
-      return pump.pausedReason === undefined ? takingHealth(pump) : { status: 'degraded', reason: pump.pausedReason };
+      if (pump.pausedReason !== undefined) return { status: 'degraded', reason: pump.pausedReason };
+      return (
+        takingHealth(pump) ??
+        (impaired === undefined ? { status: 'running' } : { status: 'degraded', reason: impaired })
+      );
     case 'probing':
     case 'connecting':
     case 'backing_off':

@@ -327,6 +327,14 @@ describe('commands', () => {
     await transport.close();
   });
 
+  it('says where they are not given', async () => {
+    const address = at('absent');
+    const { transport, ignored } = await receiving(address);
+    await waitFor(() => ignored.includes('not_subscribed'), { what: 'the refusal' });
+    expect(transport.impaired).toMatch(new RegExp(`^No commands come from "${address}": .*no such node`));
+    await transport.close();
+  });
+
   it('refuses what is no command, or too large, and goes on', async () => {
     const address = at('commands');
     const { transport, commands, ignored } = await receiving(address);
@@ -383,6 +391,16 @@ describe('the way to the peer', () => {
     const other = await startWebSocketDoor('mqtt');
     await expect(opened({ url: `${other.url}/amqp`, address: 'a' })).rejects.toMatchObject({ code: 'GW_DISCONNECTED' });
     other.close();
+  });
+
+  it('is given up where the request for a WebSocket is never answered', async () => {
+    const silent = createServer((socket) => socket.on('error', () => {}));
+    silent.listen(0, ADDRESS);
+    await once(silent, 'listening');
+    const { port } = silent.address() as AddressInfo;
+    const config = { url: `amqpws://${ADDRESS}:${port}`, address: 'a', connect_timeout_ms: 1000 };
+    await expect(opened(config)).rejects.toMatchObject({ code: 'GW_TIMEOUT' });
+    silent.close();
   });
 
   it('leads through an HTTP proxy', async () => {

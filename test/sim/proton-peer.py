@@ -81,6 +81,9 @@ class Peer(MessagingHandler):
         link = event.link
         if link.is_sender:
             address = link.remote_source.address
+            if behaviour_of(address) == "absent":
+                self.refuse(event, Condition("amqp:not-found", "no such node"))
+                return
             link.source.address = address
             link.open()
             self.senders[address] = link
@@ -110,9 +113,9 @@ class Peer(MessagingHandler):
 
     @staticmethod
     def refuse(event, condition):
-        """An ATTACH without a target, then the DETACH that says why (2.6.3)."""
+        """An ATTACH without the terminus, then the DETACH that says why (2.6.3)."""
         link = event.link
-        link.target.type = Terminus.UNSPECIFIED
+        (link.source if link.is_sender else link.target).type = Terminus.UNSPECIFIED
         link.open()
         link.condition = condition
         # In the handler of the attach the library keeps it to itself until something else comes.

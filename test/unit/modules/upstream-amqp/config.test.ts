@@ -41,6 +41,7 @@ describe('the configuration of an AMQP upstream', () => {
       { command_address: 'a.{device_id}' },
       /^command_address: unknown placeholder \{device_id\}; allowed: \{gateway_id\}/,
     ],
+    [{ address: 'plant', command_address: 'plant' }, /^command_address: is `address` too/],
     [{ certificate: PEM }, /^certificate: needs `key` as well/],
     [{ url: 'amqp://127.0.0.1', ca: PEM }, /^ca: has no effect without amqps/],
     [{ username: 'a' }, /^username: needs `password` as well/],

@@ -25,6 +25,20 @@ describe('a message in AMQP', () => {
     });
   });
 
+  it('has as annotations, as events of IoT Hub do, what has no place among the standard properties', () => {
+    expect(decoded({ messageSchema: 'meter;v1', contentType: 'text/plain' })).toMatchObject({
+      content_type: 'text/plain',
+      message_annotations: { 'iothub-message-schema': 'meter;v1' },
+      application_properties: { 'iothub-message-schema': 'meter;v1' },
+    });
+  });
+
+  it('keeps a user id from the standard property, which brokers compare with who has logged in', () => {
+    const { user_id, application_properties } = decoded({ userId: 'operator' }) as Record<string, unknown>;
+    expect(user_id).toBeUndefined();
+    expect(application_properties).toMatchObject({ 'user-id': 'operator' });
+  });
+
   it.each([{ contentType: 'täxt/plain' }, { contentEncoding: 'ütf-8' }])(
     'refuses what is no symbol: %j',
     (properties) => {

@@ -166,6 +166,14 @@ describe('sending', () => {
     expect(endpoint.accepted.filter((text) => text.startsWith('a'))).toEqual(away);
   });
 
+  it('tells what does not work although messages pass', async () => {
+    const endpoint = Object.assign(new ScriptedEndpoint(), { impaired: 'No commands come.' });
+    await using rig = startRig(endpoint);
+    await rig.append(3);
+    await rig.drained();
+    expect(rig.runner.health()).toEqual({ status: 'degraded', reason: 'No commands come.' });
+  });
+
   it('shows for what a connected endpoint waits', async () => {
     const endpoint = Object.assign(new ScriptedEndpoint(), { waiting: undefined as string | undefined });
     await using rig = startRig(endpoint);
