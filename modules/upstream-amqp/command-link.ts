@@ -118,15 +118,15 @@ export class CommandLink {
     const correlationId = message?.correlationId ?? message?.messageId;
     this.#taken.set(token, { replyTo: message?.replyTo, correlationId, accept: () => delivery.accept() });
     // A ttl is what is left of it (AMQP 1.0, 3.2.1): brokers count it down, or drop what is past it.
-    const { absoluteExpiryTimeMs, ttlMs } = message ?? {};
-    const expiresAtMs = absoluteExpiryTimeMs ?? (ttlMs === undefined ? undefined : clock.wallMs() + ttlMs);
+    const { absoluteExpiryTimeMs = Number.POSITIVE_INFINITY, ttlMs = Number.POSITIVE_INFINITY } = message ?? {};
+    const expiresAtMs = Math.min(absoluteExpiryTimeMs, clock.wallMs() + ttlMs);
     receiver.onCommand({
       deviceId,
       command,
       payload,
       token,
       ...(needsExpiry && { needsExpiry: true as const }),
-      ...(expiresAtMs !== undefined && { expiresAtMs }),
+      ...(Number.isFinite(expiresAtMs) && { expiresAtMs }),
     });
   }
 }

@@ -73,7 +73,12 @@ export function createHubCommands({ gatewayId, leafId, clock, receiver }: HubCom
       if (leafId !== undefined && isSession(leafId)) {
         return deliverToSession({ receiver, deviceId: leafId, clock, message, signal, waitMs });
       }
-      const deviceId = leafId ?? property(PROPERTY_DEVICE_ID) ?? '';
+      const deviceId = leafId ?? property(PROPERTY_DEVICE_ID);
+      if (deviceId === undefined) {
+        const error = `The property ${PROPERTY_DEVICE_ID} is missing, which names the leaf device.`;
+        receiver.onIgnored('not_a_command', { id: messageId, error });
+        return 'refused';
+      }
       let field: FieldCommand;
       try {
         field = fieldCommand(deviceId, property(PROPERTY_FIELDPOST_COMMAND) ?? WRITE, body);

@@ -49,7 +49,8 @@ export function openWebSocket(options: WebSocketOptions): Promise<Duplex> {
     webSocket.on('unexpected-response', (_request, response) => {
       const code = response.statusCode === 401 || response.statusCode === 403 ? 'GW_UNAUTHORIZED' : 'GW_PROTOCOL';
       const text = `${target} refused the WebSocket at ${path} (${response.statusCode ?? 0}).`;
-      fail(new GatewayError(code, text));
+      // Nothing in the request says who asks: it is the sub-protocol or the path that is not allowed.
+      fail(new GatewayError(code, text, { details: { isForTarget: true } }));
     });
     webSocket.on('error', (error) => {
       fail(

@@ -321,6 +321,12 @@ describe('commands', () => {
     peer.say(`send ${address} ${JSON.stringify(fields)}`);
     await waitFor(() => commands.length === 1, { what: 'the command' });
     expect(commands[0]).toMatchObject({ command: 'home', expiresAtMs: expires_at_ms });
+    const both = at('commands');
+    const { transport: other, commands: shorter } = await receiving(both);
+    peer.say(`send ${both} ${JSON.stringify({ ...fields, ttl_ms: 5000 })}`);
+    await waitFor(() => shorter.length === 1, { what: 'the command with two times' });
+    expect(shorter[0]?.expiresAtMs).toBeLessThan(Date.now() + 6000);
+    await other.close();
     expect(await transport.answer?.(commands[0] as IncomingCommand, { id: '1', body: Buffer.from('{}') })).toBe(false);
     await waitFor(() => peer.of('outcome', address).length === 1, { what: 'the settlement' });
     expect(peer.of('outcome', address)).toMatchObject([{ outcome: 'accepted' }]);
@@ -401,6 +407,21 @@ describe('the way to the peer', () => {
     const config = { url: `amqpws://${ADDRESS}:${port}`, address: 'a', connect_timeout_ms: 1000 };
     await expect(opened(config)).rejects.toMatchObject({ code: 'GW_TIMEOUT' });
     silent.close();
+  });
+
+  it('may refuse the request for a WebSocket, in which nothing says who asks', async () => {
+    const forbidding = createServer((socket) => {
+      socket.on('error', () => {});
+      socket.once('data', () => socket.end('HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n'));
+    });
+    forbidding.listen(0, ADDRESS);
+    await once(forbidding, 'listening');
+    const { port } = forbidding.address() as AddressInfo;
+    await expect(opened({ url: `amqpws://${ADDRESS}:${port}`, address: 'a' })).rejects.toMatchObject({
+      code: 'GW_UNAUTHORIZED',
+      details: { isForTarget: true },
+    });
+    forbidding.close();
   });
 
   it('leads through an HTTP proxy', async () => {
