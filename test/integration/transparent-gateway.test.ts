@@ -310,7 +310,8 @@ describe.each(PROTOCOLS)('a transparent gateway over %s', (protocol) => {
     const sent: string[] = [];
     let isOver = false;
     const send = async (deviceId: string, transport: string): Promise<void> => {
-      const child = device();
+      // Ended with its process: a client that was retrying something connects again behind its own `close`.
+      await using child = device();
       await child.call('open', stringOf(deviceId), transport);
       await child.call('onMethod', 'reboot', { status: 200, payload: deviceId });
       for (let count = 0; !isOver; count += 1) {
