@@ -17,6 +17,9 @@ import {
 export const PROPERTY_DEVICE_ID = 'device_id';
 const PROPERTY_MODULE_ID = 'module_id';
 
+/** The message's own id, where the hub takes no such. */
+const PROPERTY_MESSAGE_ID = 'message-id';
+
 /** What the hub takes for a message id (contract/device-semantics.md, section 1). */
 const MESSAGE_ID = /^[A-Za-z0-9\-:.+%_#*?!(),=@;$']{1,128}$/;
 
@@ -64,18 +67,20 @@ function propertiesOf(stored: StoredMessage, ownerId: DeviceId): readonly (reado
 
 /**
  * What a message is called at the hub, and its application properties there, whatever the protocol: what Fieldpost says of a
- * message wins over what the message says. Without an id that the hub takes it has ours among its properties alone.
+ * message wins over what the message says. An id that the hub does not take stands among the properties, and ours in its place.
  */
 export function hubProperties(
   { message, messageId, epoch, seq }: StoredMessage,
   ownerId: DeviceId,
 ): { readonly messageId: string | undefined; readonly properties: ReadonlyMap<string, string> } {
-  const hasId = MESSAGE_ID.test(messageId);
   const ownId = gatewayMessageId(epoch, message.deviceId, seq);
+  const id = [messageId, ownId].find((each) => MESSAGE_ID.test(each));
   const properties = new Map(Object.entries(message.properties));
   properties.delete('');
-  if (!hasId || messageId !== ownId) properties.set(PROPERTY_FIELDPOST_ID, ownId);
+  if (id !== messageId && messageId !== ownId) properties.set(PROPERTY_MESSAGE_ID, messageId);
+  if (id === ownId) properties.delete(PROPERTY_FIELDPOST_ID);
+  else properties.set(PROPERTY_FIELDPOST_ID, ownId);
   if (message.deviceId !== ownerId) properties.set(PROPERTY_DEVICE_ID, message.deviceId);
   if (message.moduleId !== undefined) properties.set(PROPERTY_MODULE_ID, message.moduleId);
-  return { messageId: hasId ? messageId : undefined, properties };
+  return { messageId: id, properties };
 }

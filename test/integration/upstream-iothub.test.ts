@@ -59,10 +59,11 @@ describe('telemetry', () => {
         stored({ text: 'own', device: GATEWAY_ID }, `abcd.${GATEWAY_ID}.1`),
         stored({ text: 'long', device: 'd'.repeat(128) }, `abcd.${'d'.repeat(128)}.1`),
         stored({ text: 'its own id' }, 'mine'),
+        stored({ text: 'an id of another kind' }, 'mine /ü'),
       ],
       NEVER,
     );
-    expect(results.map(({ status }) => status)).toEqual(['accepted', 'accepted', 'accepted', 'accepted']);
+    expect(results.map(({ status }) => status)).toEqual(Array.from({ length: 5 }, () => 'accepted'));
     expect(rig.hub.stored.map((one) => [one.deviceId, text(one), one.properties, one.systemProperties])).toEqual([
       [
         HUB_DEVICE,
@@ -74,6 +75,12 @@ describe('telemetry', () => {
       // A message id has at most 128 characters.
       [HUB_DEVICE, 'long', { device_id: 'd'.repeat(128), 'fieldpost-id': `abcd.${'d'.repeat(128)}.1` }, {}],
       [HUB_DEVICE, 'its own id', { device_id: 'meter-1', 'fieldpost-id': 'abcd.meter-1.1' }, { messageId: 'mine' }],
+      [
+        HUB_DEVICE,
+        'an id of another kind',
+        { device_id: 'meter-1', 'message-id': 'mine /ü' },
+        { messageId: 'abcd.meter-1.1' },
+      ],
     ]);
     await transport.close();
   });
