@@ -116,6 +116,8 @@ describe('fifty leaf devices on one connection', () => {
       },
       { timeoutMs: 30_000, everyMs: 100, what },
     );
+    // What its reader was told late may have gone before the connection was lost.
+    await waitFor(async () => (await connections()).length > 0, { timeoutMs: 30_000, what: 'the connection' });
     expect(await connections()).toHaveLength(1);
   }
 
@@ -235,8 +237,14 @@ describe('fifty leaf devices on one connection', () => {
       );
       expect(Math.max(...seqs), device).toBe(seqs.size);
     }
-    const texts = new Set(events.map(({ body }) => JSON.stringify(body)));
-    expect(idsOf(inCloud).size).toBe(texts.size);
-    expect(events.length - texts.size).toBeLessThanOrEqual(ends * WINDOW);
+    const textOf = ({ body }: HubEvent): string => JSON.stringify(body);
+    const byId = new Map(events.map((event) => [event.messageId, event]));
+    expect(events.filter((event) => textOf(event) !== textOf(byId.get(event.messageId) ?? event))).toEqual([]);
+    expect(events.length - byId.size).toBeLessThanOrEqual(ends * WINDOW);
+    // A sensor that the killed gateway left without its PUBACK sends again, by no id: one message each at most.
+    const texts = new Map([...byId.values()].map((event) => [textOf(event), event]));
+    const resent = [...byId.values()].filter((event) => texts.get(textOf(event)) !== event).map(nameIn);
+    expect(resent.filter((name) => !name.startsWith('sensor-'))).toEqual([]);
+    expect(new Set(resent).size).toBe(resent.length);
   });
 });
