@@ -52,9 +52,13 @@ export async function run(context: BenchContext): Promise<readonly BenchRow[]> {
   const tookSecs = (performance.now() - startedMs) / 1000;
   const sent = await load.stop();
   const { again, foreign } = await consumer.receive(sent);
-  if (connections.size !== 1)
-    throw new Error(`There were ${connections.size} TCP connections: ${[...connections].join(', ')}.`);
-  if ((await sessionsOf(service)) !== sessionsBefore) throw new Error('A session of a device did not last.');
+  if (connections.size !== 1) {
+    const ends = [...connections].join(', ');
+    throw new Error(`There were ${connections.size} TCP connections: ${ends}.\n${daemon.log()}`);
+  }
+  if ((await sessionsOf(service)) !== sessionsBefore) {
+    throw new Error(`A session of a device did not last.\n${daemon.log()}`);
+  }
   await daemon.stop();
   service.close();
   const renewal = context.quick
@@ -171,11 +175,14 @@ async function sessionsOf(service: HubService): Promise<string> {
     .join('\n');
 }
 
-/** The gateway's ends of its TCP connections to the hub. */
+/**
+ * The gateway's ends of its TCP connections to the hub. A bare connect carries nothing: beside a hub that answers nothing for two
+ * seconds it asks whether anybody is there, and is closed at once.
+ */
 async function connectionsOf({ pid }: BenchDaemon, { address, amqpsPort }: HubTarget): Promise<string[]> {
-  const lines = await runProgram('ss', ['-Htnp', 'state', 'established', 'dst', `${address}:${amqpsPort}`]);
+  const lines = await runProgram('ss', ['-HtnpiO', 'state', 'established', 'dst', `${address}:${amqpsPort}`]);
   return lines
     .split('\n')
-    .filter((line) => line.includes(`pid=${pid},`))
+    .filter((line) => line.includes(`pid=${pid},`) && line.includes(' bytes_sent:'))
     .map((line) => line.trim().split(/\s+/)[2] ?? '');
 }
