@@ -121,7 +121,7 @@ async function startLive(
   stub.watch(MARKER, ({ body, atMs }) => {
     const bytes = Buffer.from(body, 'base64');
     const number = bytes.readUInt32BE(4);
-    // Of a message that comes twice the first counts, be it that the link went away before its answer came, in the round before.
+    // Of a message that comes twice the first counts: where a cut took its answer away, the second comes in the next round.
     if (bytes.readUInt32BE(0) === round && !arrivedMs.has(number)) arrivedMs.set(number, atMs - performance.timeOrigin);
   });
   let acknowledged = 0;
