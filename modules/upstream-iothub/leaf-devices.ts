@@ -42,7 +42,7 @@ export const leafDevicesSchema = z
     registry: z.string().min(1).optional().meta({
       title: 'Registry',
       description:
-        'Connection string of a policy of the hub that may read and write its registry: `HostName=…;SharedAccessKeyName=…;SharedAccessKey=…`.',
+        'Connection string of a policy of the hub that may read and write its registry, and with ServiceConnect the twins of the devices: `HostName=…;SharedAccessKeyName=…;SharedAccessKey=…`.',
       secret: true,
     }),
     registry_port: z.int().min(1).max(65_535).optional().meta({

@@ -17,6 +17,8 @@ import { identityOf } from './identity.ts';
 import { createMqttHubTransport } from './mqtt-transport.ts';
 import { RegisteredDevices } from './registered-devices.ts';
 import { createHubRegistry } from './registry.ts';
+import { createServiceCall } from './service-call.ts';
+import { createServiceTwins } from './service-twins.ts';
 
 export function createIotHubTransport(config: IotHubUpstreamConfig, context: EndpointContext): UpstreamTransport {
   const { identity, registry } = config.leaf_devices;
@@ -39,8 +41,9 @@ function withRegistry(given: IotHubUpstreamConfig, policyText: string, context: 
     host: gateway.dialHost,
     scheme: 'wss',
   });
+  const callService = createServiceCall({ policy, clock, dial: (signal) => dialer.dial(undefined, signal) });
   const registered = new RegisteredDevices({
-    registry: createHubRegistry({ policy, clock, dial: (signal) => dialer.dial(undefined, signal) }),
+    registry: createHubRegistry(callService, policy),
     secrets,
     clock,
     onKey: (deviceId, key) => {
@@ -52,7 +55,10 @@ function withRegistry(given: IotHubUpstreamConfig, policyText: string, context: 
   const send = transport.send.bind(transport);
   const close = transport.close.bind(transport);
   return Object.assign(transport, {
-    identities: createCloudIdentities(given, gatewayId, registered),
+    identities: {
+      ...createCloudIdentities(given, gatewayId, registered),
+      ...createServiceTwins(callService, policy),
+    },
     send: ((batch, signal) => registered.send(send, batch, signal)) satisfies UpstreamTransport['send'],
     close: async () => {
       registered.stop();

@@ -6,6 +6,8 @@ import type { CommandAnswer, CommandOptions, DeviceCommand } from './command.ts'
 import type { DeliveryResult, FailureKind } from './delivery.ts';
 import type { DeviceId } from './device.ts';
 import type { GatewayMethodAnswer } from './gateway-methods.ts';
+import type { IfMatch } from './hub/identity.ts';
+import type { TwinUpdate } from './hub/twin.ts';
 import type { LogFields, Logger } from './log.ts';
 import type { StoredMessage } from './message.ts';
 import type { SessionDevices } from './session-devices.ts';
@@ -156,6 +158,21 @@ export interface CloudIdentities {
    * who is asked: meanwhile the earlier answer counts. Absent: what is known here is all. Rejects while there is no answer.
    */
   askKeysOf?(deviceId: DeviceId): Promise<DeviceKeys | undefined>;
+  /**
+   * Asks there as a service does; resolves with the twin's whole document, as JSON gave it. Absent: the gateway has no rights to.
+   * @throws GatewayError GW_IOTHUB as it was refused there, ServiceUnavailable where the gateway's rights do not reach; GW_CONNECT
+   * and the like while there is no answer: a write may have been done.
+   */
+  askTwin?(deviceId: DeviceId, request: TwinRequest, signal: AbortSignal): Promise<unknown>;
+}
+
+/** Of a service, for a device's twin (contract/service-04, section 1). */
+export interface TwinRequest {
+  readonly method: 'GET' | 'PATCH' | 'PUT';
+  /** What is to be written. */
+  readonly update?: TwinUpdate;
+  /** An ETag that the twin has there, or `*`. Undefined: whatever it has. */
+  readonly ifMatch?: IfMatch;
 }
 
 /** Base64. One, where it is not known which of a device's two it is. */

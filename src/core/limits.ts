@@ -133,6 +133,8 @@ export const LIMITS = {
   iothub_unknown_devices: 1000,
   /** Devices that ask the local hub for their messages over HTTPS, and are listened for in the cloud meanwhile. */
   hub_polling_devices: 10_000,
+  /** Writes of twins by local services that wait for the cloud behind the local hub. */
+  hub_cloud_twin_writes: 64,
   /** Connections of the local hub's clients, over all its ports, and those that wait for their handshake. */
   hub_connections: 10_000,
   hub_waiting_handshakes: 8192,

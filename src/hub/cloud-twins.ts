@@ -1,5 +1,6 @@
 // Twins of devices of a cloud behind the hub (transparent gateway): the cloud owns their desired properties and tags, the devices what
-// they report. Here stands what both said last, so that a device finds its twin whether the cloud can be reached or not.
+// they report. Here stands what both said last, so that a device finds its twin whether the cloud can be reached or not. What a local
+// service writes goes to the cloud first.
 //
 // Invariants
 // - What a device reported is kept with what the cloud has of it, in one write: nothing that it reported is lost, or told anew.
@@ -7,6 +8,7 @@
 
 import type { Clock } from '../core/clock.ts';
 import type { DeviceId } from '../core/device.ts';
+import type { CloudIdentities } from '../core/endpoint.ts';
 import { errorText } from '../core/errors.ts';
 import type { IdentityRef } from '../core/hub/identity.ts';
 import type { JsonObject } from '../core/json.ts';
@@ -16,6 +18,7 @@ import type { PeerTwin } from '../core/twin-link.ts';
 import { iotHubErrorName } from '../iothub/errors.ts';
 import { mergeMetadata, mergeSection, mergeValue, patchBetween } from '../iothub/twin-merge.ts';
 import type { CloudSide, TwinRecord } from '../iothub/twin-record.ts';
+import { createCloudTwinWrites, type ServiceTwin, type WriteCloudTwin } from './cloud-twin-writes.ts';
 import type { HubStore } from './hub-store.ts';
 import { isCloudDevice } from './identity-record.ts';
 import { UNSENT } from './keys.ts';
@@ -25,7 +28,8 @@ export interface CloudTwinsOptions {
   /** The hub that stands in for the cloud. */
   readonly hubId: string;
   readonly storeOf: (hubId: string) => HubStore;
-  readonly twins: () => Pick<HubTwins, 'change'>;
+  readonly cloud: () => CloudIdentities | undefined;
+  readonly twins: () => Pick<HubTwins, 'change' | 'record'>;
   readonly clock: Clock;
   /** A device has reported what the cloud does not have. Must not throw. */
   readonly onUnsent: (deviceId: string) => void;
@@ -34,6 +38,8 @@ export interface CloudTwinsOptions {
 }
 
 export interface CloudTwins extends SessionTwins {
+  /** What a local service writes. */
+  readonly write: WriteCloudTwin;
   /** Devices that have reported what the cloud does not have. Bounded as identities are. */
   unsentDevices(): Iterable<string>;
   hasUnsent(deviceId: string): boolean;
@@ -45,19 +51,19 @@ export interface CloudTwins extends SessionTwins {
   stop(): void;
 }
 
+/** A twin, and what of it was written. */
+type Changed = Pick<TwinChange, 'twin' | 'tags' | 'desired'>;
+
 const AGAIN_MS = 5000;
 const UNKNOWN: CloudSide = { version: 0 };
 
 export function createCloudTwins(options: CloudTwinsOptions): CloudTwins {
-  const { hubId, storeOf, twins, clock, onUnsent, onUnread } = options;
+  const { hubId, storeOf, cloud, twins, clock, onUnsent, onUnread } = options;
   const unsent = new Set<string>();
   const stopping = new AbortController();
 
   /** Writes what `change` makes of a device's twin; nothing where it is no device of the cloud, or changes nothing. */
-  async function change(
-    deviceId: DeviceId,
-    changed: (twin: TwinRecord) => { readonly twin: TwinRecord; readonly desired?: JsonObject } | undefined,
-  ): Promise<void> {
+  async function change(deviceId: DeviceId, changed: (twin: TwinRecord) => Changed | undefined): Promise<void> {
     try {
       await twins().change(hubId, { deviceId }, ({ identity, twin }) => {
         const next = isCloudDevice(identity) ? changed(twin) : undefined;
@@ -91,6 +97,20 @@ export function createCloudTwins(options: CloudTwinsOptions): CloudTwins {
   }
 
   return {
+    write: createCloudTwinWrites({
+      cloud,
+      record: (deviceId) => twins().record(hubId, { deviceId }),
+      take: (deviceId, theirs, known) =>
+        change(deviceId, (twin) => {
+          // The cloud's own patch of a later write may have come first.
+          const isOld = twin.desired.version !== known && theirs.version < twin.desired.version;
+          const time = isoTime(clock.wallMs());
+          const desired = isOld ? undefined : withDesired(twin, theirs.desired, theirs.version, time);
+          return withTags(twin, theirs, desired);
+        }),
+      clock,
+      signal: stopping.signal,
+    }),
     unsentDevices: () => unsent,
     hasUnsent: (deviceId) => unsent.has(deviceId),
     changed({ hubId: hub, ref, by, twin }) {
@@ -152,6 +172,12 @@ function withDesired(twin: TwinRecord, value: JsonObject, version: number, time:
   if (version === before.version && isEmpty(patch)) return undefined;
   const metadata = mergeMetadata(value, before.metadata, patch, { time, version });
   return { twin: { ...counted(twin), desired: { value, metadata, version } }, desired: patch };
+}
+
+function withTags(twin: TwinRecord, { tags }: ServiceTwin, desired: Changed | undefined): Changed | undefined {
+  const patch = patchBetween(twin.tags, tags);
+  if (isEmpty(patch)) return desired;
+  return { ...desired, tags: patch, twin: { ...(desired?.twin ?? counted(twin)), tags } };
 }
 
 /**

@@ -157,6 +157,7 @@ export function createHub(options: HubOptions): HubService {
       : createCloudTwins({
           hubId: first.hubId,
           storeOf,
+          cloud,
           twins: () => twins,
           clock,
           onUnsent: (deviceId) => options.onSession?.(first.hubId, deviceId),
@@ -239,6 +240,7 @@ export function createHub(options: HubOptions): HubService {
     sessions,
     presence,
     isOfCloud,
+    writeAtCloud: async (...write) => cloudTwins?.write(...write),
     caughtUp,
     clock,
     onChanged(change) {

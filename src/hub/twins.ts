@@ -2,10 +2,11 @@
 // durable before it is answered, and the device told after that.
 
 import type { Clock } from '../core/clock.ts';
-import type { IdentityRef, IfMatch } from '../core/hub/identity.ts';
+import type { IdentityRef } from '../core/hub/identity.ts';
 import type { TwinDocument, Twins, TwinUpdate } from '../core/hub/twin.ts';
 import { isoTime } from '../core/time.ts';
 import { iotHubError } from '../iothub/errors.ts';
+import { checkMatch, type CloudTwinWrite, type WriteCloudTwin } from './cloud-twin-writes.ts';
 import { changeOf, type HubStore } from './hub-store.ts';
 import { isCloudDevice, timeText, type IdentityRecord, type Presence } from './identity-record.ts';
 import { notFound } from './identity-rules.ts';
@@ -21,6 +22,8 @@ export interface TwinsOptions {
   readonly presence: (hubId: string, ref: IdentityRef) => Presence;
   /** Whether the tags and desired properties of an identity are a cloud's, behind the hub. */
   readonly isOfCloud: (hubId: string, identity: IdentityRecord) => boolean;
+  /** Writes what such a twin has at that cloud, and has it here as well when it resolves. */
+  readonly writeAtCloud: WriteCloudTwin;
   /** Resolves, soon in any case, when the twin of a device of that cloud is as the cloud has it. Never rejects. */
   readonly caughtUp: (deviceId: string) => Promise<void>;
   readonly clock: Clock;
@@ -56,7 +59,7 @@ export interface FoundTwin {
 }
 
 export function createTwins(options: TwinsOptions): HubTwins {
-  const { storeOf, sessions, presence, isOfCloud, caughtUp, clock, onChanged } = options;
+  const { storeOf, sessions, presence, isOfCloud, writeAtCloud, caughtUp, clock, onChanged } = options;
 
   async function find(store: HubStore, ref: IdentityRef): Promise<FoundTwin> {
     const identity = await store.identity(ref);
@@ -96,22 +99,23 @@ export function createTwins(options: TwinsOptions): HubTwins {
     sessions.send(sessionId, { kind: 'desired', sessionId, patch: bytes, version });
   }
 
-  /** @throws GatewayError GW_IOTHUB ServiceUnavailable. */
-  function checkOwned(hubId: string, { identity }: FoundTwin): void {
-    if (!isOfCloud(hubId, identity)) return;
-    throw iotHubError(
-      'ServiceUnavailable',
-      `The tags and desired properties of device ${identity.deviceId} belong to the cloud behind this gateway, and are to be written there.`,
-    );
-  }
-
-  function checkMatch(twin: TwinRecord, ifMatch: IfMatch): void {
-    const etag = twinEtag(twin);
-    if (ifMatch === undefined || ifMatch === '*' || ifMatch === etag) return;
-    throw iotHubError(
-      'PreconditionFailed',
-      `Precondition failed: twin version did not match, existingVersion:${etag} newVersion:${ifMatch.slice(0, 64)}`,
-    );
+  /** A write by a service; that of a cloud's part of a twin is the cloud's to do. */
+  async function serve(
+    hubId: string,
+    ref: IdentityRef,
+    asked: CloudTwinWrite,
+    change: (twin: TwinRecord) => MadeChange,
+  ): Promise<TwinDocument> {
+    const known = await find(storeOf(hubId), ref);
+    if (isOfCloud(hubId, known.identity)) {
+      await writeAtCloud(ref.deviceId, asked);
+      return documentOf(hubId, ref, await find(storeOf(hubId), ref));
+    }
+    const found = await write(hubId, ref, ({ twin }) => {
+      checkMatch(twin, asked.ifMatch);
+      return change(twin);
+    });
+    return documentOf(hubId, ref, found);
   }
 
   /** What the service may write. */
@@ -169,35 +173,27 @@ export function createTwins(options: TwinsOptions): HubTwins {
     async get(hubId, ref) {
       return documentOf(hubId, ref, await find(storeOf(hubId), ref));
     },
-    async patch(hubId, ref, update, ifMatch) {
-      const sections = sectionsOf(update);
-      const found = await write(hubId, ref, (known) => {
-        const before = known.twin;
-        checkOwned(hubId, known);
-        checkMatch(before, ifMatch);
-        const { tags, desired } = sections;
+    async patch(hubId, ref, given, ifMatch) {
+      const update = sectionsOf(given);
+      return serve(hubId, ref, { method: 'PATCH', update, ifMatch }, (before) => {
+        const { tags, desired } = update;
         const twin = next(
           before,
           tags === undefined ? before.tags : mergeValue(before.tags, tags),
           desired === undefined ? before.desired : mergeSection(before.desired, desired, isoTime(clock.wallMs()), true),
         );
-        return { operation: 'updateTwin', by: 'service', ...sections, twin };
+        return { operation: 'updateTwin', by: 'service', ...update, twin };
       });
-      return documentOf(hubId, ref, found);
     },
-    async replace(hubId, ref, update, ifMatch) {
+    async replace(hubId, ref, given, ifMatch) {
       // What is left out becomes empty (contract/service-04, section 1).
-      const given = sectionsOf(update);
-      const tags = mergeValue({}, given.tags ?? {});
-      const desired = mergeValue({}, given.desired ?? {});
-      const found = await write(hubId, ref, (known) => {
-        const before = known.twin;
-        checkOwned(hubId, known);
-        checkMatch(before, ifMatch);
+      const sections = sectionsOf(given);
+      const tags = mergeValue({}, sections.tags ?? {});
+      const desired = mergeValue({}, sections.desired ?? {});
+      return serve(hubId, ref, { method: 'PUT', update: { tags, desired }, ifMatch }, (before) => {
         const section = replaceSection(before.desired, desired, isoTime(clock.wallMs()), true);
         return { operation: 'replaceTwin', by: 'service', tags, desired, twin: next(before, tags, section) };
       });
-      return documentOf(hubId, ref, found);
     },
     initial(update) {
       const { tags = {}, desired } = sectionsOf(update);

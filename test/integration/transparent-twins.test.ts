@@ -20,6 +20,8 @@ const CLOUD = '127.0.160.1';
 const EDGE = '127.0.160.2';
 const GROUP_KEY = Buffer.alloc(64, 6).toString('base64');
 const GATEWAY_KEY = Buffer.alloc(32, 9).toString('base64');
+/** A policy that makes devices, and may not write their twins. */
+const MAKERS = { rights: ['RegistryRead', 'RegistryWrite'], primary_key: Buffer.alloc(32, 8).toString('base64') };
 const DEVICES = { mqtt: 'twin-mqtt', amqp: 'twin-amqp' } as const;
 
 const derived = (deviceId: string): string =>
@@ -32,6 +34,12 @@ interface Section {
 interface Properties {
   readonly desired: Section;
   readonly reported: Section;
+}
+
+interface ServiceTwin {
+  readonly etag: string;
+  readonly tags: object;
+  readonly properties: Properties;
 }
 
 interface Identity {
@@ -54,7 +62,7 @@ describe.each(UPSTREAMS)('twins through a transparent gateway with its upstream 
   const keys = new Map<string, string>();
   let backEnd: SdkChild;
 
-  const edgeOptions = (): HubDaemonOptions => ({
+  const edgeOptions = (policy = cloud.owner): HubDaemonOptions => ({
     address: EDGE,
     directory,
     hub: { host_name: 'edge.fieldpost.test' },
@@ -71,7 +79,7 @@ describe.each(UPSTREAMS)('twins through a transparent gateway with its upstream 
         leaf_devices:
           protocol === 'mqtt'
             ? { identity: 'group_key', group_key: GROUP_KEY, per_device: true }
-            : { identity: 'registry', registry: cloud.owner, registry_port: registryProxy.port },
+            : { identity: 'registry', registry: policy, registry_port: registryProxy.port },
       },
     },
   });
@@ -79,7 +87,9 @@ describe.each(UPSTREAMS)('twins through a transparent gateway with its upstream 
   beforeAll(async () => {
     const cloudDirectory = stack.use(createTempDir('twins-cloud'));
     directory = stack.use(createTempDir('twins-edge'));
-    cloud = stack.use(await startHubDaemon({ address: CLOUD, directory: cloudDirectory }));
+    cloud = stack.use(
+      await startHubDaemon({ address: CLOUD, directory: cloudDirectory, policies: { makers: MAKERS } }),
+    );
     const port = protocol === 'amqp' ? AMQPS_PORT : MQTTS_PORT;
     proxy = stack.use(await startTcpProxy({ target: { host: CLOUD, port }, address: CLOUD }));
     registryProxy = stack.use(await startTcpProxy({ target: { host: CLOUD, port: HTTPS_PORT }, address: CLOUD }));
@@ -106,11 +116,17 @@ describe.each(UPSTREAMS)('twins through a transparent gateway with its upstream 
     await child.call('open', `${gateway};DeviceId=${deviceId};SharedAccessKey=${key}`, transport);
     return child;
   };
+  const openLocal = async (): Promise<SdkChild> => {
+    const local = startBackEnd({ hub: { address: EDGE, authorityPath: edge.authorityPath } });
+    await local.call('openRegistry', edge.owner.replace(HUB_HOST_NAME, EDGE));
+    return local;
+  };
+  const serviceTwin = (service: SdkChild, deviceId: string): Promise<ServiceTwin> =>
+    service.call('registry', 'getTwin', deviceId) as Promise<ServiceTwin>;
   const twinOf = (child: SdkChild): Promise<Properties> => child.call('getTwin') as Promise<Properties>;
   /** As the cloud has it. */
   const cloudTwin = async (deviceId: string): Promise<Properties> => {
-    const { properties } = (await backEnd.call('registry', 'getTwin', deviceId)) as { readonly properties: Properties };
-    return properties;
+    return (await serviceTwin(backEnd, deviceId)).properties;
   };
   const desire = async (deviceId: string, desired: object): Promise<number> => {
     await backEnd.call('registry', 'updateTwin', deviceId, { properties: { desired } }, '*');
@@ -217,10 +233,87 @@ describe.each(UPSTREAMS)('twins through a transparent gateway with its upstream 
     await expect.poll(() => reported(DEVICES.mqtt), { timeout: 20_000 }).toMatchObject({ rolled: true });
   });
 
-  it('cannot be desired of at the gateway', async () => {
-    await using local = startBackEnd({ hub: { address: EDGE, authorityPath: edge.authorityPath } });
-    await local.call('openRegistry', edge.owner.replace(HUB_HOST_NAME, EDGE));
+  it.runIf(protocol === 'mqtt')('cannot be desired of at a gateway that has no rights to at the cloud', async () => {
+    await using local = await openLocal();
     const write = local.call('registry', 'updateTwin', DEVICES.amqp, { properties: { desired: { speed: 0 } } }, '*');
     await expect(write).rejects.toMatchObject({ statusCode: 503 });
   });
+
+  describe.runIf(protocol === 'amqp')('desired of at the gateway', () => {
+    const deviceId = DEVICES.amqp;
+
+    it('are written at the cloud, are there and here the same, and are told the device once', async () => {
+      await using child = await open(deviceId, 'amqp');
+      await twinOf(child);
+      await child.call('onDesired');
+      await using local = await openLocal();
+      const patch = { tags: { line: 4 }, properties: { desired: { speed: 8, by: 'plant' } } };
+      await local.call('registry', 'updateTwin', deviceId, patch, '*');
+      const there = await serviceTwin(backEnd, deviceId);
+      const { $version } = there.properties.desired;
+      const isNew = (desired: Section): boolean => desired.$version === $version;
+      expect(there).toMatchObject({ tags: { line: 4 }, properties: { desired: { speed: 8, by: 'plant' } } });
+      expect(await serviceTwin(local, deviceId)).toMatchObject({
+        tags: { line: 4 },
+        properties: { desired: { speed: 8, by: 'plant', $version } },
+      });
+      expect(await child.nextEvent('desired', isNew)).toMatchObject({ speed: 8, by: 'plant', $version });
+      // By the cloud's own way to the device it comes as well, and must not reach it again.
+      const next = await desire(deviceId, { speed: 9 });
+      await child.nextEvent('desired', (desired: Section) => desired.$version === next);
+      const told = child.events.filter(({ event, data }) => event === 'desired' && isNew(data as Section));
+      expect(told).toHaveLength(1);
+    });
+
+    it('hold to the ETag of the gateway, which is none any more when the cloud has changed', async () => {
+      await using local = await openLocal();
+      const update = (etag: string, desired: object): Promise<unknown> =>
+        local.call('registry', 'updateTwin', deviceId, { properties: { desired } }, etag);
+      const { etag } = await serviceTwin(local, deviceId);
+      await update(etag, { speed: 10 });
+      await expect(update(etag, { speed: 0 })).rejects.toMatchObject({ statusCode: 412 });
+      const fresh = (await serviceTwin(local, deviceId)).etag;
+      // No device is there that would have it told here.
+      await backEnd.call('registry', 'updateTwin', deviceId, { tags: { line: 5 } }, '*');
+      await expect(update(fresh, { speed: 0 })).rejects.toMatchObject({ statusCode: 412 });
+      const again = await serviceTwin(local, deviceId);
+      expect(again.tags).toEqual({ line: 5 });
+      await update(again.etag, { speed: 11 });
+      expect((await cloudTwin(deviceId)).desired).toMatchObject({ speed: 11 });
+    });
+
+    it('are refused as the cloud refuses them, and while it is away', async () => {
+      await using local = await openLocal();
+      const write = (desired: object): Promise<unknown> =>
+        local.call('registry', 'updateTwin', deviceId, { properties: { desired } }, '*');
+      await expect(write({ text: 'x'.repeat(4000), big: 'y'.repeat(4000), more: filler() })).rejects.toMatchObject({
+        statusCode: 400,
+      });
+      const before = await cloudTwin(deviceId);
+      await refuse();
+      await expect(write({ speed: 0 })).rejects.toMatchObject({ statusCode: 503 });
+      await listen();
+      expect((await cloudTwin(deviceId)).desired).toEqual(before.desired);
+      await write({ speed: 12 });
+      expect((await cloudTwin(deviceId)).desired).toMatchObject({ speed: 12 });
+    });
+
+    it('are refused where the policy of the gateway may not write twins', async () => {
+      await edge.kill('SIGTERM');
+      edge = stack.use(
+        await startHubDaemon(
+          edgeOptions(`HostName=${HUB_HOST_NAME};SharedAccessKeyName=makers;SharedAccessKey=${MAKERS.primary_key}`),
+        ),
+      );
+      await using local = await openLocal();
+      const write = local.call('registry', 'updateTwin', deviceId, { properties: { desired: { speed: 0 } } }, '*');
+      const message = expect.stringMatching(/policy "makers" there needs the right ServiceConnect/) as string;
+      await expect(write).rejects.toMatchObject({ statusCode: 503, message });
+    });
+  });
 });
+
+/** More than desired properties may have, with no member too long. */
+function filler(): object {
+  return Object.fromEntries(Array.from({ length: 8 }, (_, index) => [`part${index}`, 'z'.repeat(4000)]));
+}

@@ -27,6 +27,8 @@ export interface HubDaemonOptions {
   readonly directory: TempDir;
   /** Fields of the section `hub:`. */
   readonly hub?: Readonly<Record<string, unknown>>;
+  /** Policies beside `iothubowner`, as the section has them. */
+  readonly policies?: Readonly<Record<string, unknown>>;
   /** Further sections of the configuration. */
   readonly config?: Readonly<Record<string, unknown>>;
   /** Runs the built daemon instead of its sources. */
@@ -62,7 +64,8 @@ export async function startHubDaemon(options: HubDaemonOptions): Promise<HubDaem
   const dataDirectory = directory.file('data');
   const configPath = directory.file('fieldpost.yaml');
   const owner = { rights: OWNER_RIGHTS, primary_key: OWNER_KEY };
-  const hub = { enabled: true, address, host_name: HUB_HOST_NAME, policies: { iothubowner: owner }, ...options.hub };
+  const policies = { iothubowner: owner, ...options.policies };
+  const hub = { enabled: true, address, host_name: HUB_HOST_NAME, policies, ...options.hub };
   const config = { outbox: { min_free_bytes: 0 }, web: { enabled: false }, ...options.config, hub };
   writeFileSync(configPath, stringify(config));
   const program = join(ROOT, ...(options.built === true ? ['dist', 'main.mjs'] : ['src', 'main.ts']));
