@@ -10,6 +10,8 @@ export interface SessionLink {
   ended(error: AmqpError | undefined): void;
   /** The same, and nobody wants to know. */
   forget(): void;
+  /** The peer has answered its ATTACH, and everybody was told. */
+  attached(): void;
   /** What waited in the session for room may be on its way. */
   flowed?(): void;
   /** Whether the library may have a frame of a message. */
@@ -120,6 +122,12 @@ export class ClientSession {
       const wasBlocked = this.waiting > 0;
       flow(frame);
       if (wasBlocked) for (const link of this.#links.values()) link.flowed?.();
+    };
+    const attach = rhea.on_attach.bind(rhea);
+    rhea.on_attach = (frame) => {
+      attach(frame);
+      const known = rhea.links[frame.performative.name ?? ''];
+      if (known !== undefined) this.#links.get(known)?.attached();
     };
     const transfer = rhea.on_transfer.bind(rhea);
     rhea.on_transfer = (frame) => {

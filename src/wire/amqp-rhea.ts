@@ -42,10 +42,10 @@ export interface RheaLink {
   credit: number;
   delivery_count: number;
   readonly local: {
-    readonly attach: { source: unknown; target: unknown; snd_settle_mode: number; rcv_settle_mode: number };
+    attach: { role: boolean; source?: unknown; target?: unknown; snd_settle_mode: number; rcv_settle_mode: number };
     readonly detach: RheaComposite;
   };
-  readonly remote: { handle: number | undefined; readonly attach: RheaAttach };
+  readonly remote: { handle: number | undefined; attach: Partial<RheaAttach> };
   /** Frames of a delivery that is not complete. */
   _incomplete: { settled: boolean } | undefined;
   on(event: string, listener: (context: RheaContext) => void): void;
@@ -58,6 +58,7 @@ export interface RheaLink {
 
 export interface RheaFrame {
   readonly performative: {
+    readonly name?: string | null;
     readonly handle?: number | null;
     readonly delivery_id?: number | null;
     readonly more?: boolean | null;
@@ -88,6 +89,8 @@ export interface RheaSession {
     next_delivery_id: number | undefined;
     readonly updated: readonly unknown[];
   };
+  readonly links: Readonly<Record<string, RheaLink | undefined>>;
+  on_attach(frame: RheaFrame): void;
   on_transfer(frame: RheaFrame): void;
   on_disposition(frame: RheaFrame): void;
   on_flow(frame: RheaFrame): void;
