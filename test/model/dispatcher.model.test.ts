@@ -193,10 +193,13 @@ class Site {
       this.done.set(sent.key, sent.number);
     }
     return new Promise<WriteResult>((resolve, reject) => {
-      this.#pending[index] = { resolve, reject, value };
+      const pending: Pending = { resolve, reject, value };
+      this.#pending[index] = pending;
       // The dead one gives up when it is told to; the others are in the middle of an exchange, which ends as it ends.
       if (index !== DEAD) return;
       signal.addEventListener('abort', () => {
+        // The clock outlives the gateway: a deadline of a life that has ended ends nothing of this one.
+        if (this.#pending[index] !== pending) return;
         this.#pending[index] = undefined;
         reject(new GatewayError('GW_TIMEOUT', 'No answer.'));
       });
