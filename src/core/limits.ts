@@ -160,6 +160,8 @@ export const LIMITS = {
   hub_waiting_activity: 50_000,
   /** Commands that wait for one device of a hub (contract/device-semantics, section 2). */
   hub_device_commands: 50,
+  /** Messages of the cloud behind a hub that were settled here without it hearing of that. */
+  hub_settled_commands: 10_000,
   /** Devices of a hub whose waiting commands are known in memory; feedback that waits for the service. */
   hub_command_queues: 65_536,
   hub_feedback_records: 10_000,

@@ -4,6 +4,7 @@
 // Invariants
 // - A message is settled once: by its device, or by being given up. One that a session has is not given up before the lock ends.
 // - What a session that ended had, or a lock that ran out held, is delivered again before what came later.
+// - What a device completed or rejected is not given to it again because the cloud could not be told.
 
 import type { Clock } from '../core/clock.ts';
 import type { CommandOutcome, DeliveredCommand, SessionId } from '../core/hub/session.ts';
@@ -12,6 +13,7 @@ import type { CloudCommand } from '../core/session-devices.ts';
 import { iotHubError } from '../iothub/errors.ts';
 import { abortError } from '../platform/abort.ts';
 import { randomUuid } from '../platform/random.ts';
+import { createSettledCommands } from './settled-commands.ts';
 
 export interface CommandRelayOptions {
   readonly clock: Clock;
@@ -41,14 +43,22 @@ export interface CommandRelay {
   stop(): void;
 }
 
+interface Asker {
+  /** Aborts when the link ends. */
+  readonly link: AbortSignal;
+  readonly onAbort: () => void;
+  readonly resolve: (outcome: CommandOutcome) => void;
+  readonly reject: (reason: unknown) => void;
+}
+
 interface Entry {
   readonly hubId: string;
   readonly deviceId: string;
   readonly number: number;
   readonly enqueuedMs: number;
   readonly command: CloudCommand;
-  readonly settle: (outcome: CommandOutcome) => void;
-  readonly giveUp: () => void;
+  /** Whoever offered it last: over the link that they have to the cloud. */
+  asker: Asker;
   deliveryCount: number;
   lock: { readonly token: string; readonly sessionId: SessionId | undefined; readonly cancel: () => void } | undefined;
 }
@@ -58,6 +68,7 @@ export function createCommandRelay(options: CommandRelayOptions): CommandRelay {
   /** By hub and device, in their order. */
   const waiting = new Map<string, Set<Entry>>();
   const locked = new Map<string, Entry>();
+  const settled = createSettledCommands(clock);
   let number = 0;
 
   function remove(entry: Entry): void {
@@ -77,50 +88,72 @@ export function createCommandRelay(options: CommandRelayOptions): CommandRelay {
   /** It is for anybody again. */
   function free(entry: Entry): void {
     unlock(entry);
-    entry.giveUp();
+    giveUp(entry);
     onWaiting(entry.hubId, entry.deviceId);
   }
 
+  function end(entry: Entry): void {
+    entry.asker.link.removeEventListener('abort', entry.asker.onAbort);
+    unlock(entry);
+    remove(entry);
+  }
+
+  /** What a session has may yet be settled. */
+  function giveUp(entry: Entry): void {
+    const { link, reject } = entry.asker;
+    if (!link.aborted || entry.lock !== undefined) return;
+    end(entry);
+    reject(abortError(link));
+  }
+
+  function settle(entry: Entry, outcome: CommandOutcome): void {
+    const { link, resolve } = entry.asker;
+    end(entry);
+    const key = settledKey(entry);
+    if (key !== undefined && outcome !== 'abandon') settled.note(key, outcome, link);
+    resolve(outcome);
+  }
+
+  function settledKey({ hubId, deviceId, command }: Pick<Entry, 'hubId' | 'deviceId' | 'command'>): string | undefined {
+    const { messageId } = command.message;
+    return messageId === undefined ? undefined : `${hubId}/${deviceId}/${messageId}`;
+  }
+
+  /** The same message, which came over a link that is gone, and is with its device still. */
+  function held(queue: ReadonlySet<Entry>, { message }: CloudCommand): Entry | undefined {
+    if (message.messageId === undefined) return undefined;
+    return [...queue].find(
+      ({ asker, command }) => asker.link.aborted && command.message.messageId === message.messageId,
+    );
+  }
+
+  function newEntry(hubId: string, deviceId: string, command: CloudCommand, asker: Asker): Entry {
+    number += 1;
+    const deliveryCount = command.deliveryCount ?? 0;
+    return { hubId, deviceId, number, enqueuedMs: clock.wallMs(), command, asker, deliveryCount, lock: undefined };
+  }
+
   return {
-    offer(hubId, deviceId, command, signal) {
-      const key = `${hubId}/${deviceId}`;
-      const queue = waiting.get(key) ?? new Set<Entry>();
-      if (queue.size >= LIMITS.hub_device_commands) {
+    offer(hubId, deviceId, command, link) {
+      const key = settledKey({ hubId, deviceId, command });
+      const known = key === undefined ? undefined : settled.find(key);
+      if (known !== undefined) return Promise.resolve(known);
+      if (link.aborted) return Promise.reject(abortError(link));
+      const queue = waiting.get(`${hubId}/${deviceId}`) ?? new Set<Entry>();
+      const same = held(queue, command);
+      if (same === undefined && queue.size >= LIMITS.hub_device_commands) {
         const text = `${queue.size} messages already wait for device ${deviceId}; that is the most.`;
         return Promise.reject(iotHubError('DeviceMaximumQueueDepthExceeded', text));
       }
-      if (signal.aborted) return Promise.reject(abortError(signal));
-      waiting.set(key, queue);
+      waiting.set(`${hubId}/${deviceId}`, queue);
       return new Promise((resolve, reject) => {
-        number += 1;
-        const end = (): void => {
-          signal.removeEventListener('abort', giveUp);
-          unlock(entry);
-          remove(entry);
-        };
-        /** What a session has may yet be settled. */
-        const giveUp = (): void => {
-          if (!signal.aborted || entry.lock !== undefined) return;
-          end();
-          reject(abortError(signal));
-        };
-        const entry: Entry = {
-          hubId,
-          deviceId,
-          number,
-          enqueuedMs: clock.wallMs(),
-          command,
-          giveUp,
-          settle: (outcome) => {
-            end();
-            resolve(outcome);
-          },
-          deliveryCount: command.deliveryCount ?? 0,
-          lock: undefined,
-        };
-        signal.addEventListener('abort', giveUp, { once: true });
+        const asker: Asker = { link, resolve, reject, onAbort: () => giveUp(entry) };
+        const entry = same ?? newEntry(hubId, deviceId, command, asker);
+        same?.asker.reject(abortError(same.asker.link));
+        entry.asker = asker;
+        link.addEventListener('abort', asker.onAbort, { once: true });
         queue.add(entry);
-        onWaiting(hubId, deviceId);
+        if (same === undefined) onWaiting(hubId, deviceId);
       });
     },
     has: (hubId, deviceId) => waiting.has(`${hubId}/${deviceId}`),
@@ -143,14 +176,15 @@ export function createCommandRelay(options: CommandRelayOptions): CommandRelay {
     },
     giveBack(lockToken) {
       const entry = locked.get(lockToken);
-      if (entry !== undefined) unlock(entry);
-      entry?.giveUp();
+      if (entry === undefined) return;
+      unlock(entry);
+      giveUp(entry);
     },
     settle(lockToken, outcome) {
       const entry = locked.get(lockToken);
       if (entry === undefined) return false;
-      if (outcome !== 'abandon' || entry.command.deliveryCount !== undefined) entry.settle(outcome);
-      else if (entry.deliveryCount + 1 >= maxDeliveryCount) entry.settle('reject');
+      if (outcome !== 'abandon' || entry.command.deliveryCount !== undefined) settle(entry, outcome);
+      else if (entry.deliveryCount + 1 >= maxDeliveryCount) settle(entry, 'reject');
       else {
         entry.deliveryCount += 1;
         free(entry);
@@ -161,6 +195,7 @@ export function createCommandRelay(options: CommandRelayOptions): CommandRelay {
       for (const entry of locked.values()) if (entry.lock?.sessionId === sessionId) free(entry);
     },
     stop() {
+      settled.stop();
       for (const entry of locked.values()) entry.lock?.cancel();
     },
   };

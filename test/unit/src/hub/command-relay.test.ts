@@ -93,6 +93,55 @@ describe('messages that the cloud sends to a device of the local hub', () => {
     await expect(lost).rejects.toMatchObject({ code: 'GW_ABORTED' });
   });
 
+  it('are not given again because the cloud did not hear how they were settled', async () => {
+    const message = (id: string) => ({ message: { ...messageOf(id), messageId: id } });
+    const gone = new AbortController();
+    const offered = ['a', 'b', 'c'].map((id) => rig.hub.offerCommand(HUB, 'd1', message(id), gone.signal));
+    offered[2]?.catch(() => {});
+    await connect();
+    await waitFor(() => given().length === 3);
+    await settle(0, 'complete');
+    await offered[0];
+    gone.abort();
+    await settle(1, 'reject');
+    await settle(2, 'abandon').catch(() => {});
+    const again = new AbortController().signal;
+    expect(await rig.hub.offerCommand(HUB, 'd1', message('a'), again)).toBe('complete');
+    expect(await rig.hub.offerCommand(HUB, 'd1', message('b'), again)).toBe('reject');
+    const count = given().length;
+    // What it gave back it gets again.
+    void rig.hub.offerCommand(HUB, 'd1', message('c'), again).catch(() => {});
+    await waitFor(() => given().length > count);
+  });
+
+  it('are not given again while the device has them, though their link is another one by now', async () => {
+    const message = { message: { ...messageOf('a'), messageId: 'a' } };
+    const gone = new AbortController();
+    const first = rig.hub.offerCommand(HUB, 'd1', message, gone.signal);
+    await connect();
+    await waitFor(() => given().length === 1);
+    gone.abort();
+    const second = rig.hub.offerCommand(HUB, 'd1', message, new AbortController().signal);
+    await settle(0, 'complete');
+    expect(await second).toBe('complete');
+    expect(given()).toHaveLength(1);
+    await expect(first).rejects.toMatchObject({ code: 'GW_ABORTED' });
+  });
+
+  it('of the same id are another message once the cloud has heard of the first', async () => {
+    const message = { message: { ...messageOf('a'), messageId: 'a' } };
+    const link = new AbortController();
+    const first = rig.hub.offerCommand(HUB, 'd1', message, link.signal);
+    await connect();
+    await waitFor(() => given().length === 1);
+    await settle(0, 'complete');
+    await first;
+    rig.clock.advance(120_000);
+    link.abort();
+    void rig.hub.offerCommand(HUB, 'd1', message, new AbortController().signal).catch(() => {});
+    await waitFor(() => given().length === 2);
+  });
+
   it('are given to a device that asks over HTTPS, before those of the hub itself', async () => {
     await rig.hub.commands.send(HUB, d1, messageOf('own'));
     const done = offer('cloud');
