@@ -7,6 +7,8 @@ export interface TokenRefused extends AmqpError {
   readonly refusal: GatewayError;
 }
 
+const UNAUTHORIZED = 'amqp:unauthorized-access';
+
 const conditions = amqpConditions({
   peer: 'hub',
   limitsAll: true,
@@ -34,7 +36,12 @@ export const hubConditions: AmqpConditions = {
   },
 };
 
+/** Whether a link ended because the hub does not take its identity's token, perhaps not any more. */
+export function isUnauthorized(error: AmqpError | undefined): boolean {
+  return error?.condition === UNAUTHORIZED;
+}
+
 /** As the end of a link that was never opened. */
 export function tokenRefused(refusal: GatewayError): TokenRefused {
-  return { condition: 'amqp:unauthorized-access', description: refusal.message, refusal };
+  return { condition: UNAUTHORIZED, description: refusal.message, refusal };
 }

@@ -3,10 +3,13 @@
 // takes what comes: meanwhile messages wait at the hub, which says itself of a device without the links that it is not there.
 
 import { conditionText, errorText, type AmqpClient, type AmqpClientSession, type AmqpError, type Clock } from '#sdk';
+import { isUnauthorized } from './amqp-conditions.ts';
 import { openAmqpMessages } from './amqp-messages.ts';
 import { openAmqpMethods } from './amqp-methods.ts';
+import type { HubTokens } from './amqp-tokens.ts';
 import { openAmqpTwin, type AmqpTwinOwner } from './amqp-twin.ts';
 import type { HubCommands } from './commands.ts';
+import type { HubIdentity } from './identity.ts';
 
 /** What the device of a downlink takes now. */
 export interface Wants {
@@ -18,10 +21,9 @@ export interface Wants {
 
 export interface AmqpDownlinkOptions {
   readonly client: Pick<AmqpClient, 'openSession'>;
-  /** At the hub. */
-  readonly deviceId: string;
-  /** Resolves when the hub has the identity's token. */
-  readonly ready: () => Promise<void>;
+  /** Whose it is at the hub; perhaps with another key than before. */
+  readonly identityOf: () => HubIdentity;
+  readonly tokens: Pick<HubTokens, 'ready' | 'forget'>;
   readonly commands: HubCommands;
   readonly wants: () => Wants;
   /** Undefined: nobody wants the twin. */
@@ -50,10 +52,14 @@ export class AmqpDownlink {
   #life = new AbortController();
   #refusals = 0;
   #openedMs = 0;
+  /** Set while the next try is awaited. */
   #cancelReopen: (() => void) | undefined;
+  /** As it was at the last try. */
+  #identity: HubIdentity;
 
   constructor(options: AmqpDownlinkOptions) {
     this.#options = options;
+    this.#identity = options.identityOf();
     this.wake();
   }
 
@@ -64,11 +70,17 @@ export class AmqpDownlink {
 
   /** The device takes more than before, perhaps. */
   wake(): void {
+    const { clock, identityOf } = this.#options;
     const wants = this.#options.wants();
     if (!wants.anything) return;
-    this.#wantedMs = this.#options.clock.monotonicMs();
+    this.#wantedMs = clock.monotonicMs();
     if (this.#use === undefined) {
       this.#use = new AbortController();
+      void this.#open(this.#use.signal);
+    } else if (this.#cancelReopen !== undefined && identityOf().sharedAccessKey !== this.#identity.sharedAccessKey) {
+      // What the hub has against the former key says nothing of this one.
+      this.#cancelReopen();
+      this.#refusals = 0;
       void this.#open(this.#use.signal);
     } else this.#openLinks(wants);
   }
@@ -90,13 +102,17 @@ export class AmqpDownlink {
     this.#use?.abort();
     this.#use = undefined;
     this.#cancelReopen?.();
+    this.#cancelReopen = undefined;
     this.#close();
   }
 
   async #open(use: AbortSignal): Promise<void> {
-    const { client, clock, deviceId, ready, twin, wants } = this.#options;
+    const { client, clock, identityOf, tokens, twin, wants } = this.#options;
+    this.#cancelReopen = undefined;
+    this.#identity = identityOf();
+    const { deviceId } = this.#identity;
     try {
-      await ready();
+      await tokens.ready(this.#identity);
     } catch (error) {
       if (!use.aborted) this.#lost(use, errorText(error));
       return;
@@ -118,7 +134,8 @@ export class AmqpDownlink {
     const session = this.#session;
     const use = this.#use?.signal;
     if (session === undefined || use === undefined) return;
-    const { commands, deviceId } = this.#options;
+    const { commands } = this.#options;
+    const { deviceId } = this.#identity;
     const link = { session, deviceId, apiVersion: API_VERSION, commands, onClosed: this.#onClosedOf(use, session) };
     if (methods) this.#closeMethods ??= openAmqpMethods(link);
     if (messages) this.#closeMessages ??= openAmqpMessages(link);
@@ -139,6 +156,7 @@ export class AmqpDownlink {
   #onClosedOf(use: AbortSignal, session: AmqpClientSession): (error: AmqpError | undefined) => void {
     return (error) => {
       if (this.#session !== session) return;
+      if (isUnauthorized(error)) this.#options.tokens.forget(this.#identity);
       this.#lost(use, error === undefined ? 'The hub ended the link.' : conditionText(error));
     };
   }

@@ -1,7 +1,7 @@
 // The downlinks of all identities on one AMQP connection.
 
 import { errorText, type AmqpClient, type Clock, type CommandReceiver, type DeviceId } from '#sdk';
-import { AmqpDownlink, type Wants } from './amqp-downlink.ts';
+import { AmqpDownlink, type AmqpDownlinkOptions, type Wants } from './amqp-downlink.ts';
 import type { AmqpTwinOwner } from './amqp-twin.ts';
 import { createHubCommands } from './commands.ts';
 import type { HubIdentity } from './identity.ts';
@@ -14,7 +14,7 @@ export interface AmqpDownlinksOptions {
   readonly twins: (Pick<AmqpTwinOwner, 'receiver'> & { carrierOf(deviceId: string): DeviceId }) | undefined;
   /** Who a carrier is at the hub; perhaps with another key than before. */
   readonly identityOf: (carrierId: DeviceId) => HubIdentity;
-  readonly ready: (identity: HubIdentity) => Promise<void>;
+  readonly tokens: AmqpDownlinkOptions['tokens'];
   /** After which the links of a device that is away are given up. */
   readonly idleMs: number;
   readonly clock: Clock;
@@ -47,14 +47,14 @@ export class AmqpDownlinks {
 
   /** Listens to what comes for a carrier from now on, while somebody takes it, until the connection ends. */
   add(carrierId: DeviceId): void {
-    const { client, clock, gatewayId, identityOf, idleMs, ready, receiver, twins } = this.#options;
+    const { client, clock, gatewayId, identityOf, idleMs, receiver, tokens, twins } = this.#options;
     const { deviceId } = identityOf(carrierId);
     if (this.#isEnded || this.#downlinks.has(deviceId)) return;
     const leaf = carrierId === gatewayId ? {} : { leafId: carrierId };
     const downlink = new AmqpDownlink({
       client,
-      deviceId,
-      ready: () => ready(identityOf(carrierId)),
+      identityOf: () => identityOf(carrierId),
+      tokens,
       commands: createHubCommands({ gatewayId, ...leaf, clock, receiver }),
       wants: () => this.#wantsOf(carrierId),
       twin: twins && {

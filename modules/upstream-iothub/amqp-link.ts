@@ -20,7 +20,7 @@ import {
   type TwinReceiver,
 } from '#sdk';
 import { CbsLinks } from './amqp-cbs.ts';
-import { hubConditions } from './amqp-conditions.ts';
+import { hubConditions, isUnauthorized } from './amqp-conditions.ts';
 import { AmqpDownlinks } from './amqp-downlinks.ts';
 import { openWhenReady } from './amqp-sender.ts';
 import { encodeAmqpTelemetry } from './amqp-telemetry.ts';
@@ -81,7 +81,6 @@ interface Opened {
 const BATCH = { messages: 100, bytes: 255 * 1024 };
 /** The sub-protocol of WebSockets that hubs want (contract/device-amqp.md, section 1). */
 const SUB_PROTOCOL = 'AMQPWSB10';
-const UNAUTHORIZED = 'amqp:unauthorized-access';
 const NOT_SENT: DeliveryResult = Object.freeze({
   status: 'retry',
   kind: 'transient',
@@ -195,7 +194,7 @@ export class AmqpHubLink implements HubConnection {
       receiver,
       twins: twinReceiver && { receiver: twinReceiver, carrierOf },
       identityOf,
-      ready: (identity) => tokens.ready(identity),
+      tokens,
       idleMs: linkIdleMs,
       clock,
     });
@@ -216,8 +215,7 @@ export class AmqpHubLink implements HubConnection {
               ...sender,
               properties: LINK_PROPERTIES,
               onClosed: (error) => {
-                // Its token may be what the hub does not like any more.
-                if (identity !== undefined && error?.condition === UNAUTHORIZED) tokens.forget(identity);
+                if (identity !== undefined && isUnauthorized(error)) tokens.forget(identity);
                 sender.onClosed(error);
               },
             },

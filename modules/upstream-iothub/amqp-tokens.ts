@@ -18,6 +18,8 @@ export interface HubTokensOptions {
 }
 
 interface Held {
+  /** That the token was made with. */
+  readonly key: string;
   readonly ready: Promise<void>;
   cancelRenewal: (() => void) | undefined;
 }
@@ -46,21 +48,22 @@ export class HubTokens {
     // The certificate of the connection proves it.
     if (sharedAccessKey === undefined) return Promise.resolve();
     const known = this.#held.get(deviceId);
-    if (known !== undefined) return known.ready;
-    const held: Held = { ready: this.#put(identity, sharedAccessKey), cancelRenewal: undefined };
+    if (known?.key === sharedAccessKey) return known.ready;
+    if (known !== undefined) this.#forget(deviceId, known);
+    const held: Held = { key: sharedAccessKey, ready: this.#put(identity, sharedAccessKey), cancelRenewal: undefined };
     this.#held.set(deviceId, held);
     const { clock, lifetimeMs } = this.#options;
     held.ready.then(
-      () => this.#renewLater(identity, sharedAccessKey, held, clock.monotonicMs() + lifetimeMs, RENEW_AT),
+      () => this.#renewLater(identity, held, clock.monotonicMs() + lifetimeMs, RENEW_AT),
       () => this.#forget(deviceId, held),
     );
     return held.ready;
   }
 
-  /** The hub does not take the token any more: the next link puts another. */
+  /** The hub does not take the token of that key any more: the next link puts another. */
   forget(identity: HubIdentity): void {
     const held = this.#held.get(identity.deviceId);
-    if (held !== undefined) this.#forget(identity.deviceId, held);
+    if (held !== undefined && held.key === identity.sharedAccessKey) this.#forget(identity.deviceId, held);
   }
 
   end(): void {
@@ -77,31 +80,32 @@ export class HubTokens {
     if (answer.status < 200 || answer.status > 299) throw refused(answer, identity);
   }
 
-  #renewLater(identity: HubIdentity, key: string, held: Held, endsAtMs: number, after: number): void {
+  #renewLater(identity: HubIdentity, held: Held, endsAtMs: number, after: number): void {
     const { clock, lifetimeMs } = this.#options;
     if (this.#isEnded || this.#held.get(identity.deviceId) !== held) return;
     // Spread, so that a thousand devices do not renew together for ever.
     const waitMs = jitter(lifetimeMs * after, 0.1, systemRandom);
-    held.cancelRenewal = clock.after(waitMs, () => void this.#renew(identity, key, held, endsAtMs));
+    held.cancelRenewal = clock.after(waitMs, () => void this.#renew(identity, held, endsAtMs));
   }
 
-  async #renew(identity: HubIdentity, key: string, held: Held, endsAtMs: number): Promise<void> {
+  async #renew(identity: HubIdentity, held: Held, endsAtMs: number): Promise<void> {
     const { clock, isUsed, lifetimeMs, onNotRenewed } = this.#options;
     if (!isUsed(identity)) {
       this.#forget(identity.deviceId, held);
       return;
     }
     try {
-      await this.#put(identity, key);
-      this.#renewLater(identity, key, held, clock.monotonicMs() + lifetimeMs, RENEW_AT);
+      await this.#put(identity, held.key);
+      this.#renewLater(identity, held, clock.monotonicMs() + lifetimeMs, RENEW_AT);
     } catch (error) {
       if (!isGatewayError(error)) throw error;
       const isRefused = error.kind === 'unauthorized';
       if (!isRefused && clock.monotonicMs() < endsAtMs) {
-        this.#renewLater(identity, key, held, endsAtMs, AGAIN_AFTER);
+        this.#renewLater(identity, held, endsAtMs, AGAIN_AFTER);
         return;
       }
-      if (!this.#isEnded) onNotRenewed(identity, error);
+      // Nobody misses one that has ended or was forgotten meanwhile.
+      if (this.#held.get(identity.deviceId) === held) onNotRenewed(identity, error);
       this.#forget(identity.deviceId, held);
     }
   }
