@@ -8,7 +8,7 @@ import { startTcpProxy, type TcpProxy } from '../sim/tcp-proxy.ts';
 import { freePort } from '../support/free-port.ts';
 import { waitFor } from '../support/wait.ts';
 import { atMost, median, quantile, whole, type BenchContext, type BenchRow } from './bench.ts';
-import { spawnDaemon, type BenchDaemon } from './daemon.ts';
+import { mqttFieldYaml, spawnDaemon, type BenchDaemon } from './daemon.ts';
 import { startHubStub, STUB_UPSTREAMS, upstreamYaml, type HubStub, type StubUpstream } from './iothub-stub.ts';
 import { openClient, publishPacket, startLoad } from './mqtt-load.ts';
 
@@ -161,14 +161,7 @@ async function startGateway(
     directory: join(context.directory, 'gateway'),
     web: `${ADDRESS}:${webPort}`,
     config: `gateway: { id: bench }
-adapters:
-  field:
-    type: mqtt
-    listen: { address: ${ADDRESS}, port: ${fieldPort} }
-    anonymous: loopback
-    max_messages_per_sec: 0
-    max_connects_per_sec: 0
-    topics: [{ topic: 'leaf/{device_id}/telemetry' }]
+${mqttFieldYaml(ADDRESS, fieldPort)}
 upstream: ${upstreamYaml(upstream, stub, proxy)}
 outbox: { min_free_bytes: 0 }
 web: { address: ${ADDRESS}, port: ${webPort} }

@@ -86,3 +86,15 @@ export function spawnDaemon(options: BenchDaemonOptions): BenchDaemon {
     [Symbol.asyncDispose]: () => end('SIGKILL'),
   };
 }
+
+/** Section `adapters:` with one MQTT listener that takes whatever comes from loopback, on `leaf/{device_id}/telemetry`. */
+export function mqttFieldYaml(address: string, port: number): string {
+  return `adapters:
+  field:
+    type: mqtt
+    listen: { address: ${address}, port: ${port} }
+    anonymous: loopback
+    max_messages_per_sec: 0
+    max_connects_per_sec: 0
+    topics: [{ topic: 'leaf/{device_id}/telemetry' }]`;
+}

@@ -20,7 +20,7 @@ import {
   type BenchContext,
   type BenchRow,
 } from './bench.ts';
-import { RUNTIME_ENVIRONMENT, RUNTIME_FLAGS, spawnDaemon, type BenchDaemon } from './daemon.ts';
+import { mqttFieldYaml, RUNTIME_ENVIRONMENT, RUNTIME_FLAGS, spawnDaemon, type BenchDaemon } from './daemon.ts';
 import { openClient, publishPacket, startLoad, startReceiver } from './mqtt-load.ts';
 import { cpuPercentDuring, rssMb } from './process-meter.ts';
 
@@ -62,14 +62,7 @@ async function startGateway(
     directory,
     web: `${ADDRESS}:${ports.web}`,
     config: `gateway: { id: bench }
-adapters:
-  field:
-    type: mqtt
-    listen: { address: ${ADDRESS}, port: ${ports.field} }
-    anonymous: loopback
-    max_messages_per_sec: 0
-    max_connects_per_sec: 0
-    topics: [{ topic: 'leaf/{device_id}/telemetry' }]
+${mqttFieldYaml(ADDRESS, ports.field)}
 upstream: { type: mqtt, url: '${upstream}', protocol_version: 3.1.1, window: 1024 }
 web: { address: ${ADDRESS}, port: ${ports.web} }
 `,

@@ -8,7 +8,7 @@ import { run as runProgram } from '../support/command.ts';
 import { freePort } from '../support/free-port.ts';
 import { waitFor } from '../support/wait.ts';
 import { atLeast, atMost, whole, type BenchContext, type BenchRow } from './bench.ts';
-import { spawnDaemon, type BenchDaemon } from './daemon.ts';
+import { mqttFieldYaml, spawnDaemon, type BenchDaemon } from './daemon.ts';
 import { DEVICE_KEY, HOST_NAME, openService, type HubService, type HubTarget } from './hub-client.ts';
 import { startConsumer } from './hub-consumer.ts';
 import { startHub } from './hub.ts';
@@ -93,14 +93,7 @@ async function startGateway(
     directory: join(context.directory, 'gateway'),
     web: `${ADDRESS}:${webPort}`,
     config: `gateway: { id: bench }
-adapters:
-  field:
-    type: mqtt
-    listen: { address: ${ADDRESS}, port: ${fieldPort} }
-    anonymous: loopback
-    max_messages_per_sec: 0
-    max_connects_per_sec: 0
-    topics: [{ topic: 'leaf/{device_id}/telemetry' }]
+${mqttFieldYaml(ADDRESS, fieldPort)}
 upstream:
   type: iothub
   host_name: ${HOST_NAME}

@@ -4,34 +4,22 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { GatewayStatus } from '../../src/core/admin.ts';
-import { deriveDeviceKey } from '../../src/iothub/group-key.ts';
-import { hmacSha256 } from '../../src/platform/hmac.ts';
 import { startTcpProxy, type TcpProxy } from '../sim/tcp-proxy.ts';
 import { run } from '../support/command.ts';
 import { EventAccount, senderOf, type HubEvent } from '../support/event-account.ts';
-import {
-  AMQPS_PORT,
-  HUB_HOST_NAME,
-  startHubDaemon,
-  type HubDaemon,
-  type HubDaemonOptions,
-} from '../support/hub-daemon.ts';
+import { AMQPS_PORT, startHubDaemon, type HubDaemon } from '../support/hub-daemon.ts';
 import { startBackEnd, type SdkChild } from '../support/sdk-child.ts';
 import { createTempDir, type TempDir } from '../support/temp-dir.ts';
+import { derivedKey, GATEWAY_ID, GATEWAY_KEY, transparentGateway } from '../support/transparent-rig.ts';
 import { waitFor } from '../support/wait.ts';
 import { startMixedField, type MixedField } from './mixed-field.ts';
 
 const FULL = process.env['FIELDPOST_FULL'] === '1';
 const CLOUD = '127.0.164.1';
 const EDGE = '127.0.164.2';
-const GATEWAY = 'plant-7';
-const GATEWAY_KEY = Buffer.alloc(32, 9).toString('base64');
-const GROUP_KEY = Buffer.alloc(64, 7).toString('base64');
 /** Messages that may be unanswered when the connection ends: as many come twice at most. */
 const WINDOW = 64;
 const CUTS = ['closed', 'reset in a frame', 'refused', 'silent'] as const;
-
-const keyOf = (deviceId: string): string => deriveDeviceKey(GROUP_KEY, deviceId, { hmacSha256 });
 
 interface PolledBody {
   readonly device: string;
@@ -58,7 +46,7 @@ describe('fifty leaf devices on one connection', () => {
   let ends = 0;
 
   const eventsOf = (account: EventAccount): HubEvent[] =>
-    account.events().filter((event) => senderOf(event) !== GATEWAY);
+    account.events().filter((event) => senderOf(event) !== GATEWAY_ID);
   const idsOf = (account: EventAccount): Set<string> => new Set(eventsOf(account).map(({ messageId }) => messageId));
 
   /** What the system shows of the gateway's connections to its cloud. */
@@ -73,30 +61,22 @@ describe('fifty leaf devices on one connection', () => {
   }
 
   async function startGateway(): Promise<void> {
-    const options: HubDaemonOptions = {
+    const options = transparentGateway({
       address: EDGE,
       directory: directories.gateway,
       built: true,
-      hub: { host_name: 'edge.fieldpost.test' },
-      config: {
-        gateway: { id: GATEWAY },
-        adapters: field.adapters,
-        upstream: {
-          type: 'iothub',
-          host_name: HUB_HOST_NAME,
-          shared_access_key: GATEWAY_KEY,
-          gateway_host_name: CLOUD,
-          port: proxy.port,
-          ca: cloud.authority,
-          protocol: 'amqp',
-          window: WINDOW,
-          keepalive_secs: 5,
-          // What the proxy swallowed of a handshake does not come again, as it would on a line.
-          connect_timeout_ms: 3000,
-          leaf_devices: { identity: 'group_key', group_key: GROUP_KEY },
-        },
+      dials: CLOUD,
+      ca: cloud.authority,
+      adapters: field.adapters,
+      upstream: {
+        port: proxy.port,
+        protocol: 'amqp',
+        window: WINDOW,
+        keepalive_secs: 5,
+        // What the proxy swallowed of a handshake does not come again, as it would on a line.
+        connect_timeout_ms: 3000,
       },
-    };
+    });
     gateway = stack.use(await startHubDaemon(options));
     await atGateway.read(gateway);
   }
@@ -132,13 +112,13 @@ describe('fifty leaf devices on one connection', () => {
     backEnd = stack.use(startBackEnd({ hub: cloud }));
     await backEnd.call('openRegistry', cloud.owner);
     await backEnd.call('useClient', cloud.owner);
-    const identities = [GATEWAY, ...field.devices].map((deviceId) => {
-      const primaryKey = deviceId === GATEWAY ? GATEWAY_KEY : keyOf(deviceId);
+    const identities = [GATEWAY_ID, ...field.devices].map((deviceId) => {
+      const primaryKey = deviceId === GATEWAY_ID ? GATEWAY_KEY : derivedKey(deviceId);
       return { deviceId, authentication: { symmetricKey: { primaryKey, secondaryKey: primaryKey } } };
     });
     await backEnd.call('registry', 'addDevices', identities);
     await startGateway();
-    field.startSending(gateway, keyOf);
+    field.startSending(gateway, derivedKey);
   });
 
   afterAll(() => stack.disposeAsync());
@@ -190,7 +170,7 @@ describe('fifty leaf devices on one connection', () => {
     'comes back after a configuration that cut it off, unconfirmed for %i s',
     async (trialSecs) => {
       const invoke = (methodName: string, payload?: unknown): Promise<unknown> =>
-        backEnd.call('invoke', GATEWAY, { methodName, payload, responseTimeoutInSeconds: 10 });
+        backEnd.call('invoke', GATEWAY_ID, { methodName, payload, responseTimeoutInSeconds: 10 });
       const { payload: status } = (await invoke('status')) as { readonly payload: GatewayStatus };
       const base = status.config.generation;
       const text = readFileSync(gateway.configPath, 'utf8').replace(`port: ${proxy.port}`, 'port: 9');

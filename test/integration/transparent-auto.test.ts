@@ -1,7 +1,6 @@
 // A transparent gateway with `protocol: auto`: whatever way to the cloud is left, devices on unmodified SDKs are the same there, and
 // reached.
 
-import { createHmac } from 'node:crypto';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { startTcpProxy, type TcpProxy } from '../sim/tcp-proxy.ts';
 import { createAuthority, type KeyPair } from '../support/certificates.ts';
@@ -9,6 +8,7 @@ import { AMQPS_PORT, HTTPS_PORT, HUB_HOST_NAME, startHubDaemon, type HubDaemon }
 import { startBackEnd, startDevice, type SdkChild } from '../support/sdk-child.ts';
 import { createTempDir } from '../support/temp-dir.ts';
 import { startTlsRecorder, type TlsRecorder } from '../support/tls-recorder.ts';
+import { derivedKey, GATEWAY_ID, GATEWAY_KEY, GROUP_KEY, transparentGateway } from '../support/transparent-rig.ts';
 import { waitFor } from '../support/wait.ts';
 
 const CLOUD = '127.0.161.1';
@@ -17,13 +17,8 @@ const EDGE = '127.0.161.2';
 const BACK = '127.0.161.3';
 /** Where the cloud is behind what stands at its ports. */
 const HIDDEN = { amqps: 5673, https: 4443 };
-const GROUP_KEY = Buffer.alloc(64, 7).toString('base64');
-const GATECLOUD_KEY = Buffer.alloc(32, 9).toString('base64');
 const DEVICES = { mqtt: 'leaf-1', amqp: 'leaf-2' } as const;
 const REBOOT = { methodName: 'reboot', payload: null, responseTimeoutInSeconds: 10, connectTimeoutInSeconds: 20 };
-
-const keyOf = (deviceId: string): string =>
-  createHmac('sha256', Buffer.from(GROUP_KEY, 'base64')).update(deviceId).digest('base64');
 
 const stack = new AsyncDisposableStack();
 let cloud: HubDaemon;
@@ -62,8 +57,8 @@ beforeAll(async () => {
   backEnd = stack.use(startBackEnd({ hub: { address: BACK, authorityPath: cloud.authorityPath } }));
   await backEnd.call('openRegistry', cloud.owner);
   for (const [deviceId, primaryKey] of [
-    ['plant-7', GATECLOUD_KEY] as const,
-    ...Object.values(DEVICES).map((id) => [id, keyOf(id)] as const),
+    [GATEWAY_ID, GATEWAY_KEY] as const,
+    ...Object.values(DEVICES).map((id) => [id, derivedKey(id)] as const),
   ]) {
     const authentication = { symmetricKey: { primaryKey, secondaryKey: primaryKey } };
     await backEnd.call('registry', 'create', { deviceId, authentication });
@@ -78,24 +73,19 @@ beforeAll(async () => {
   web = await startBox(true);
   stack.defer(() => web[Symbol.asyncDispose]());
   edge = stack.use(
-    await startHubDaemon({
-      address: EDGE,
-      directory: directory('auto-edge'),
-      hub: { host_name: 'edge.fieldpost.test' },
-      config: {
-        gateway: { id: 'plant-7' },
+    await startHubDaemon(
+      transparentGateway({
+        address: EDGE,
+        directory: directory('auto-edge'),
+        dials: CLOUD,
+        ca: `${cloud.authority}\n${authority.certificate}`,
         upstream: {
-          type: 'iothub',
-          host_name: HUB_HOST_NAME,
-          shared_access_key: GATECLOUD_KEY,
-          gateway_host_name: CLOUD,
-          connect_timeout_ms: 2000,
-          ca: `${cloud.authority}\n${authority.certificate}`,
           protocol: 'auto',
+          connect_timeout_ms: 2000,
           leaf_devices: { identity: 'group_key', group_key: GROUP_KEY, per_device: true },
         },
-      },
-    }),
+      }),
+    ),
   );
 });
 
@@ -104,7 +94,7 @@ afterAll(() => stack.disposeAsync());
 async function open(deviceId: string, transport: string): Promise<SdkChild> {
   const child = stack.use(startDevice({ hub: { address: CLOUD, authorityPath: edge.authorityPath } }));
   const gateway = `HostName=${HUB_HOST_NAME};GatewayHostName=${EDGE}`;
-  await child.call('open', `${gateway};DeviceId=${deviceId};SharedAccessKey=${keyOf(deviceId)}`, transport);
+  await child.call('open', `${gateway};DeviceId=${deviceId};SharedAccessKey=${derivedKey(deviceId)}`, transport);
   await child.call('onMethod', 'reboot', { status: 200, payload: deviceId });
   await child.call('onCommands', 'complete');
   return child;

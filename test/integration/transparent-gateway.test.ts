@@ -1,7 +1,6 @@
 // The transparent gateway: unmodified device SDKs reach a gateway by `GatewayHostName`; behind it stands a second daemon, a local
 // hub, as the cloud, watched by the unmodified SDKs of a back end.
 
-import { createHmac } from 'node:crypto';
 import { once } from 'node:events';
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import https from 'node:https';
@@ -20,17 +19,14 @@ import {
 } from '../support/hub-daemon.ts';
 import { startBackEnd, startDevice, type SdkChild } from '../support/sdk-child.ts';
 import { createTempDir, type TempDir } from '../support/temp-dir.ts';
+import { derivedKey, GATEWAY_ID, GATEWAY_KEY, GROUP_KEY, transparentGateway } from '../support/transparent-rig.ts';
 import { waitFor } from '../support/wait.ts';
 
 const CLOUD = '127.0.154.1';
 const EDGE = '127.0.154.2';
-const GROUP_KEY = Buffer.alloc(64, 7).toString('base64');
 const OWN_KEY = Buffer.alloc(32, 8).toString('base64');
-const GATEWAY_KEY = Buffer.alloc(32, 9).toString('base64');
 
-const derived = (deviceId: string): string =>
-  createHmac('sha256', Buffer.from(GROUP_KEY, 'base64')).update(deviceId).digest('base64');
-const keyOf = (deviceId: string): string => (deviceId === 'own-1' ? OWN_KEY : derived(deviceId));
+const keyOf = (deviceId: string): string => (deviceId === 'own-1' ? OWN_KEY : derivedKey(deviceId));
 const stringOf = (deviceId: string, key = keyOf(deviceId)): string =>
   `HostName=${HUB_HOST_NAME};GatewayHostName=${EDGE};DeviceId=${deviceId};SharedAccessKey=${key}`;
 
@@ -116,19 +112,14 @@ describe.each(PROTOCOLS)('a transparent gateway over %s', (protocol) => {
   const device = (): SdkChild => stack.use(startDevice({ hub: { address: CLOUD, authorityPath: edge.authorityPath } }));
 
   /** @param more fields of the upstream. */
-  const edgeOptions = (more: Readonly<Record<string, unknown>> = {}): HubDaemonOptions => ({
-    address: EDGE,
-    directory: edgeDirectory,
-    hub: { host_name: 'edge.fieldpost.test' },
-    config: {
-      gateway: { id: 'plant-7' },
+  const edgeOptions = (more: Readonly<Record<string, unknown>> = {}): HubDaemonOptions =>
+    transparentGateway({
+      address: EDGE,
+      directory: edgeDirectory,
+      dials: CLOUD,
+      ca: cloud.authority,
       upstream: {
-        type: 'iothub',
-        host_name: HUB_HOST_NAME,
-        shared_access_key: GATEWAY_KEY,
-        gateway_host_name: CLOUD,
         port: proxy.port,
-        ca: cloud.authority,
         protocol,
         ...more,
         leaf_devices: {
@@ -138,8 +129,7 @@ describe.each(PROTOCOLS)('a transparent gateway over %s', (protocol) => {
           devices: { 'own-1': { key: OWN_KEY } },
         },
       },
-    },
-  });
+    });
 
   beforeAll(async () => {
     const cloudDirectory = stack.use(createTempDir('transparent-cloud'));
@@ -150,7 +140,7 @@ describe.each(PROTOCOLS)('a transparent gateway over %s', (protocol) => {
     backEnd = stack.use(startBackEnd({ hub: cloud }));
     await backEnd.call('openRegistry', cloud.owner);
     for (const [deviceId, primaryKey] of [
-      ['plant-7', GATEWAY_KEY],
+      [GATEWAY_ID, GATEWAY_KEY],
       ...[...DEVICES, 'leaf-poll'].map((id) => [id, keyOf(id)]),
     ]) {
       const authentication = { symmetricKey: { primaryKey, secondaryKey: primaryKey } };

@@ -1,7 +1,6 @@
 // Twins through the transparent gateway: unmodified device SDKs at the gateway, an unmodified back end at the cloud, which is a second
 // daemon. What is desired comes from the cloud, what is reported goes there, with the cloud there or away.
 
-import { createHmac } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startTcpProxy, type TcpProxy } from '../sim/tcp-proxy.ts';
 import {
@@ -15,17 +14,13 @@ import {
 } from '../support/hub-daemon.ts';
 import { startBackEnd, startDevice, type SdkChild } from '../support/sdk-child.ts';
 import { createTempDir, type TempDir } from '../support/temp-dir.ts';
+import { derivedKey, GATEWAY_KEY, GROUP_KEY, transparentGateway } from '../support/transparent-rig.ts';
 
 const CLOUD = '127.0.160.1';
 const EDGE = '127.0.160.2';
-const GROUP_KEY = Buffer.alloc(64, 6).toString('base64');
-const GATEWAY_KEY = Buffer.alloc(32, 9).toString('base64');
 /** A policy that makes devices, and may not write their twins. */
 const MAKERS = { rights: ['RegistryRead', 'RegistryWrite'], primary_key: Buffer.alloc(32, 8).toString('base64') };
 const DEVICES = { mqtt: 'twin-mqtt', amqp: 'twin-amqp' } as const;
-
-const derived = (deviceId: string): string =>
-  createHmac('sha256', Buffer.from(GROUP_KEY, 'base64')).update(deviceId).digest('base64');
 
 interface Section {
   readonly $version: number;
@@ -62,27 +57,21 @@ describe.each(UPSTREAMS)('twins through a transparent gateway with its upstream 
   const keys = new Map<string, string>();
   let backEnd: SdkChild;
 
-  const edgeOptions = (policy = cloud.owner): HubDaemonOptions => ({
-    address: EDGE,
-    directory,
-    hub: { host_name: 'edge.fieldpost.test' },
-    config: {
-      gateway: { id: 'plant-7' },
+  const edgeOptions = (policy = cloud.owner): HubDaemonOptions =>
+    transparentGateway({
+      address: EDGE,
+      directory,
+      dials: CLOUD,
+      ca: cloud.authority,
       upstream: {
-        type: 'iothub',
-        host_name: HUB_HOST_NAME,
-        shared_access_key: GATEWAY_KEY,
-        gateway_host_name: CLOUD,
         port: proxy.port,
-        ca: cloud.authority,
         protocol,
         leaf_devices:
           protocol === 'mqtt'
             ? { identity: 'group_key', group_key: GROUP_KEY, per_device: true }
             : { identity: 'registry', registry: policy, registry_port: registryProxy.port },
       },
-    },
-  });
+    });
 
   beforeAll(async () => {
     const cloudDirectory = stack.use(createTempDir('twins-cloud'));
@@ -98,7 +87,7 @@ describe.each(UPSTREAMS)('twins through a transparent gateway with its upstream 
     const own = { symmetricKey: { primaryKey: GATEWAY_KEY, secondaryKey: GATEWAY_KEY } };
     await backEnd.call('registry', 'create', { deviceId: 'plant-7', authentication: own });
     for (const deviceId of Object.values(DEVICES)) {
-      const authentication = protocol === 'mqtt' && { symmetricKey: { primaryKey: derived(deviceId) } };
+      const authentication = protocol === 'mqtt' && { symmetricKey: { primaryKey: derivedKey(deviceId) } };
       const made = await backEnd.call('registry', 'create', { deviceId, ...(authentication && { authentication }) });
       const { primaryKey, secondaryKey } = (made as Identity).authentication.symmetricKey;
       keys.set(deviceId, protocol === 'amqp' && deviceId === DEVICES.mqtt ? secondaryKey : primaryKey);
