@@ -49,7 +49,7 @@ fi
 # the first busy second makes warm: malloc never gives them back, and the last compiler comes soon enough. The heap may take a
 # quarter of the RAM, 128 to 1024 MiB, unless NODE_OPTIONS says otherwise.
 # Pauses: a young generation of up to 8 MB, which stays small at rest, lets less of what is on its way grow old; the old
-# generation may grow by 60 % before it is collected (were it by 100 %, 500 devices over AMQP would take 40 MB more); and
+# generation may grow by half before it is collected (were it by 100 %, 500 devices over AMQP would take 40 MB more); and
 # marking it is left to the helper threads, which took the main thread 15 to 25 ms each time under load. Above all, nothing is
 # made in the old generation because what was made in the same place lived long while a backlog waited: once the backlog is
 # gone each such object is garbage at once, but until the next
@@ -69,5 +69,5 @@ esac
 export MALLOC_ARENA_MAX="${MALLOC_ARENA_MAX:-1}" MALLOC_TRIM_THRESHOLD_="${MALLOC_TRIM_THRESHOLD_:-131072}"
 # shellcheck disable=SC2086 # $heap is one word or none
 exec "$node" --v8-pool-size=2 --bytecode-old-age=1 --flush-baseline-code --expose-gc --no-maglev $heap \
-  --max-semi-space-size=8 --heap-growing-percent=60 --no-incremental-marking-task --no-allocation-site-pretenuring \
+  --max-semi-space-size=8 --heap-growing-percent=50 --no-incremental-marking-task --no-allocation-site-pretenuring \
   --disable-warning=ExperimentalWarning "$entry" "$@"

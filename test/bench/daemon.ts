@@ -37,7 +37,7 @@ export const RUNTIME_FLAGS: readonly string[] = [
   '--expose-gc',
   '--no-maglev',
   '--max-semi-space-size=8',
-  '--heap-growing-percent=60',
+  '--heap-growing-percent=50',
   '--no-incremental-marking-task',
   '--no-allocation-site-pretenuring',
 ];
